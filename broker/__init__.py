@@ -1,0 +1,1 @@
+"""Routes. Stateless: cache and in-flight only. May import `protocol` and `store`."""

@@ -1,0 +1,131 @@
+"""The broker's core put together: what each record means, and what becomes of a batch that cannot be sent.
+
+Owns the order of things. Effects leave at `flush`, one batch a connector.
+"""
+
+from __future__ import annotations
+
+from broker.core.devices import Devices
+from broker.core.inbox import Inbox
+from broker.core.logins import Logins
+from broker.core.nudges import Nudges
+from broker.core.routing import Routing
+from broker.core.state import Outbox, Place, Ports, Presence, StorePort, Storing
+from broker.core.storing import Storage
+from broker.settings import BrokerSettings
+from protocol import records
+from protocol.errors import RecordError
+from protocol.ids import split_address
+from protocol.records import Record, record
+
+
+class BrokerCore:
+    """One broker. Call `time` before events, `flush` at the end of the turn, `tick` every 0.1 s."""
+
+    def __init__(
+        self, ports: Ports, presence: Presence, store: StorePort, settings: BrokerSettings, incarnation: int
+    ) -> None:
+        self._ports = ports
+        self._presence = presence
+        self._outbox = outbox = Outbox()
+        self.incarnation = incarnation
+        self.devices = Devices(settings, outbox, store)
+        self.nudges = Nudges(settings, outbox, presence)
+        self.storage = Storage(settings, outbox, presence, store, self.nudges)
+        self.routing = Routing(settings, outbox, presence, self.devices, self.storage)
+        self.logins = Logins(outbox, presence, store)
+        self.inbox = Inbox(settings, outbox, store)
+
+    def time(self, now: float) -> None:
+        """The time of the events that follow, in seconds of a steady clock."""
+        self._outbox.now = now
+
+    def batch(self, connector: int, data: bytes) -> None:
+        """A batch from a connector. Raises `RecordError`; then what came before in the batch was used."""
+        for rec in records.parse(data):
+            kind = rec[0]
+            if kind == records.ROUTE:
+                self.routing.route(connector, rec)
+            elif kind == records.OUTCOMES:
+                self._outbox.push(rec[6], records.encode(rec))
+            else:
+                self._rare_record(connector, rec)
+
+    def _rare_record(self, connector: int, rec: Record) -> None:
+        kind = rec[0]
+        if kind == records.STORE:
+            self._store(connector, rec)
+        elif kind == records.PAGE:
+            self.inbox.page(connector, rec)
+        elif kind == records.REMOVE:
+            self.inbox.remove(rec)
+        elif kind == records.NUDGED:
+            user, device = split_address(rec[4])
+            self.nudges.confirmed(user, device, rec)
+        elif kind == records.HEARTBEAT:
+            self._heartbeat(connector, rec)
+        elif kind == records.ONLINE:
+            self.logins.online(connector, rec)
+        elif kind == records.OFFLINE:
+            self.logins.offline(connector, rec)
+        elif kind == records.EVICTED:
+            self._outbox.push(rec[6], records.encode(rec))
+        else:
+            raise RecordError(f"a connector sent a record of kind {kind}, which only brokers send")
+
+    def _store(self, returned_by: int, rec: Record) -> None:
+        user, device = split_address(rec[4])
+        self.storage.add(Storing(rec, user, device, returned_by))
+
+    def _heartbeat(self, connector: int, rec: Record) -> None:
+        asked = rec[7]
+        self._presence.keep_alive(connector, asked, lambda lease: self._kept(connector, asked, lease))
+
+    def _kept(self, connector: int, asked: int, lease: int | None) -> None:
+        body = records.pack_members(self._ports.members())
+        encoded = record(
+            records.HEARTBEAT,
+            origin=self.incarnation,
+            attempt=asked if lease is None else lease,
+            session=asked,
+            body=body,
+        )
+        self._outbox.push(connector, encoded)
+
+    def displaced(self, user: str, device: str, old: Place) -> None:
+        """The presence map has learnt that `old` is no longer the device's place, and somebody else is."""
+        self.logins.displaced(user, device, old)
+
+    def tick(self) -> None:
+        """What is due by now."""
+        self.nudges.tick()
+
+    def flush(self) -> None:
+        """Send what the turn has left behind; what a link does not take is stored."""
+        self.logins.flush()
+        self.inbox.flush()
+        self.devices.flush()
+        self.storage.flush()
+        self.nudges.flush()
+        outbox = self._outbox
+        out, outbox.out = outbox.out, {}
+        for connector, encoded in out.items():
+            for data in records.batches(encoded):
+                if not self._ports.send(connector, data):
+                    self._undeliverable(data)
+        if outbox.out:
+            self.flush()
+
+    def _undeliverable(self, data: bytes) -> None:
+        """A connector is gone or choked: its copies go to the inbox; what waits for its answer gets one."""
+        for rec in records.parse(data):
+            if rec[0] == records.COPY:
+                self._store(0, rec)
+            elif rec[0] == records.EVICT and rec[6]:
+                self._outbox.push(rec[6], record(records.EVICTED, origin=rec[6], attempt=rec[7]))
+        self.storage.flush()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight that a graceful stop should wait for."""
+        return not self.storage.rows and not self.routing.waiting

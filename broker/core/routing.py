@@ -1,0 +1,171 @@
+"""From one message to its copies: one for each device of the destination and each other device of the author.
+
+Owns what waits for a list of devices. Message bodies are never parsed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from broker.core.devices import DeviceList, Devices, Entry
+from broker.core.state import Outbox, Place, Presence, Storing
+from broker.core.storing import Storage
+from broker.settings import BrokerSettings
+from protocol.ids import address, split_address
+from protocol.records import (
+    COPY,
+    HEADER,
+    NO_SUCH_USER,
+    OTHERS,
+    OUTCOME,
+    OUTCOMES,
+    OWN,
+    QUIET,
+    RECEIPT,
+    SAFE,
+    UNAVAILABLE,
+    Record,
+    record,
+)
+from store.interface import COMMON
+
+
+class Plan(NamedTuple):
+    """Who gets copies of what one device writes to one user."""
+
+    until: float
+    user: str
+    devices: DeviceList
+    author: str
+    others: DeviceList
+    """The author's other devices."""
+
+
+class Routing:
+    """All routing of a broker."""
+
+    def __init__(
+        self, settings: BrokerSettings, outbox: Outbox, presence: Presence, devices: Devices, storage: Storage
+    ) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._presence = presence
+        self._devices = devices
+        self._storage = storage
+        self._plans: dict[tuple[bytes, bytes], Plan] = {}
+        self._waiting: dict[str, list[tuple[int, Record]]] = {}
+        self._waiting_count = 0
+        devices.on_read = self._read
+        self.routed = 0
+
+    def route(self, connector: int, rec: Record) -> None:
+        """An attempt has come from a connector."""
+        plan = self._plans.get((rec[4], rec[5]))
+        if plan is not None and self._outbox.now < plan[0] and not rec[1] & RECEIPT:
+            self._copies(connector, rec, plan)
+        else:
+            self._plan(connector, rec)
+
+    def _plan(self, connector: int, rec: Record) -> None:
+        """Find out who gets copies; remember it for as long as no list of devices is in its later half."""
+        to = rec[4].decode()
+        dest = self._devices.get(to)
+        if dest is None:
+            return self._wait(to, connector, rec)
+        if rec[1] & RECEIPT:
+            return self._route_receipt(connector, rec, to, dest)
+        author, author_device = split_address(rec[5])
+        own = self._devices.get(author)
+        if own is None:
+            return self._wait(author, connector, rec)
+        if dest.devices is None:
+            return self._answer(connector, rec[7], 0, NO_SUCH_USER)
+        others = tuple(d for d in own.devices or () if d[0] != author_device)
+        devices: DeviceList = ()
+        if to != author:
+            devices = dest.devices or ((COMMON, address(to, COMMON)),)
+        until = min(dest.read_at, own.read_at) + self._settings.device_cache_s / 2
+        plan = Plan(until, to, devices, author, others)
+        if len(self._plans) >= self._settings.max_cached_users:
+            self._plans.clear()
+        self._plans[rec[4], rec[5]] = plan
+        return self._copies(connector, rec, plan)
+
+    def _route_receipt(self, connector: int, rec: Record, to: str, dest: Entry) -> None:
+        if dest.devices is None:
+            return self._answer(connector, rec[7], 0, NO_SUCH_USER)
+        wanted = tuple(d for d in dest.devices if d[1] != rec[5])
+        return self._copies(connector, rec, Plan(0.0, to, wanted, "", ()))
+
+    def _copies(self, connector: int, rec: Record, plan: Plan) -> None:
+        """Make every copy and send it on its way; with none to make, the author's own device has all there is."""
+        self.routed += 1
+        _, user, devices, author, others = plan
+        count = len(devices) + len(others)
+        if not count:
+            return self._answer(connector, rec[7], 0, SAFE)
+        flags = rec[1] & (RECEIPT | QUIET)
+        index = 0
+        if others:
+            flags |= OTHERS
+            where = self._presence.where(author)
+            for device, key in others:
+                self._copy(connector, rec, flags | OWN, index, count, author, device, key, where.get(device))
+                index += 1
+        where = self._presence.where(user)
+        for device, key in devices:
+            self._copy(connector, rec, flags, index, count, user, device, key, where.get(device))
+            index += 1
+        return None
+
+    def _copy(
+        self,
+        origin: int,
+        rec: Record,
+        flags: int,
+        index: int,
+        count: int,
+        user: str,
+        device: str,
+        key: bytes,
+        place: Place | None,
+    ) -> None:
+        attempt, body = rec[7], rec[9]
+        if place is None:
+            copy: Record = (COPY, flags, index, count, key, b"", origin, attempt, 0, body)
+            self._storage.add(Storing(copy, user, device, 0))
+            return
+        connector, session = place
+        head = HEADER.pack(COPY, flags, index, count, len(key), 0, origin, attempt, session, len(body))
+        waiting = self._outbox.out.get(connector)
+        if waiting is None:
+            waiting = self._outbox.out[connector] = []
+        waiting.append(b"".join((head, key, body)))
+
+    def _answer(self, connector: int, attempt: int, count: int, state: int) -> None:
+        body = OUTCOME.pack(attempt, 0, count, state)
+        self._outbox.push(connector, record(OUTCOMES, origin=connector, body=body))
+
+    # Waiting for a list of devices.
+
+    def _wait(self, user: str, connector: int, rec: Record) -> None:
+        if self._waiting_count >= self._settings.max_waiting_routes:
+            return self._answer(connector, rec[7], 0, UNAVAILABLE)
+        self._waiting_count += 1
+        self._waiting.setdefault(user, []).append((connector, rec))
+        return None
+
+    def _read(self, users: list[str], ok: bool) -> None:
+        for user in users:
+            waiting = self._waiting.pop(user, ())
+            self._waiting_count -= len(waiting)
+            for connector, rec in waiting:
+                if ok:
+                    self.route(connector, rec)
+                else:
+                    self._answer(connector, rec[7], 0, UNAVAILABLE)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for a list of devices."""
+        return self._waiting_count

@@ -1,0 +1,111 @@
+"""What the parts of the broker's core share: the ports, the time, and what waits to be sent.
+
+Owns data and the shape of the ports, decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from protocol.records import Record
+from store.interface import NewRow, Page, PageQuery, Removal, SessionStart
+
+
+class Place(NamedTuple):
+    """Where a device is: a connector's incarnation and a session's number."""
+
+    connector: int
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What `Presence.online` found: the place before, or that somebody newer is there."""
+
+    previous: Place | None
+    taken: bool = False
+
+
+class Presence(Protocol):
+    """The presence port. `done` of each call comes once, then or later; None stands for "presence is away"."""
+
+    def where(self, user: str) -> Mapping[str, Place]:
+        """Device → place, from the local map; empty for nobody."""
+
+    def online(
+        self, user: str, device: str, place: Place, lease: int, again: bool, done: Callable[[Registered | None], None]
+    ) -> None:
+        """Swap the place of a device. With `again`, only where nobody else is."""
+
+    def offline(self, user: str, device: str, place: Place) -> None:
+        """Forget the place, if it is still this one."""
+
+    def barrier(self, done: Callable[[bool], None]) -> None:
+        """Call `done(True)` when the local map holds every change made before this call."""
+
+    def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
+        """Keep a connector's lease; `done` gets it, or a new one if it had run out (`lease` 0: none yet)."""
+
+
+class StorePort(Protocol):
+    """The store, with a callback for each await. `done` gets None when the store is away."""
+
+    def append(self, rows: Sequence[NewRow], done: Callable[[bool], None]) -> None: ...
+
+    def page(self, queries: Sequence[PageQuery], done: Callable[[Sequence[Page] | None], None]) -> None: ...
+
+    def remove(self, removals: Sequence[Removal]) -> None: ...
+
+    def devices(
+        self, users: Collection[str], done: Callable[[Mapping[str, tuple[str, ...] | None] | None], None]
+    ) -> None: ...
+
+    def begin_sessions(
+        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
+    ) -> None: ...
+
+
+class Ports(Protocol):
+    """The other effects of a broker."""
+
+    def send(self, connector: int, batch: bytes) -> bool:
+        """Hand a batch to a connector's link; False if the link did not take it."""
+
+    def members(self) -> Collection[int]:
+        """Incarnations of all brokers that are alive, this one among them."""
+
+    def log(self, text: str) -> None:
+        """A state change worth a line."""
+
+
+class Outbox:
+    """What waits to be sent to each connector, and the time."""
+
+    __slots__ = ("now", "out")
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        """Seconds of a clock that never steps."""
+        self.out: dict[int, list[bytes]] = {}
+
+    def push(self, connector: int, encoded: bytes) -> None:
+        """Send with the other records of this turn."""
+        waiting = self.out.get(connector)
+        if waiting is None:
+            self.out[connector] = [encoded]
+        else:
+            waiting.append(encoded)
+
+
+@dataclass(slots=True)
+class Storing:
+    """A copy on its way into the inbox."""
+
+    record: Record
+    """The COPY, or STORE, that it came as."""
+    user: str
+    device: str
+    returned_by: int
+    """The connector that returned it; 0 if it never left the broker."""

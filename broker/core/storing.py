@@ -1,0 +1,142 @@
+"""Into the inbox: append, be sure of presence and device, nudge, and only then *safe*.
+
+Owns copies on their way into the inbox. The order of the steps is the promise (docs/design.md, "Storing").
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from broker.core.nudges import Nudges
+from broker.core.state import Outbox, Presence, StorePort, Storing
+from broker.settings import BrokerSettings
+from protocol.records import (
+    OTHERS,
+    OTHERS_BIT,
+    OUTCOME,
+    OUTCOMES,
+    RECEIPT,
+    SAFE,
+    STORED,
+    UNAVAILABLE,
+    record,
+)
+from store.interface import COMMON, NewRow, RowKind
+
+
+class Storage:
+    """All appends of a broker."""
+
+    def __init__(
+        self, settings: BrokerSettings, outbox: Outbox, presence: Presence, store: StorePort, nudges: Nudges
+    ) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._presence = presence
+        self._store = store
+        self._nudges = nudges
+        self._queue: deque[Storing] = deque()
+        self._in_flight = 0
+        self._rows = 0
+        self._bytes = 0
+        self._outcomes: dict[int, list[bytes]] = {}
+        self._stored: dict[tuple[int, int], int] = {}
+        self.stored = 0
+
+    def add(self, storing: Storing) -> None:
+        """Store this copy with others of its time."""
+        self._rows += 1
+        self._bytes += len(storing.record[9])
+        if self._rows > self._settings.max_storing_rows or self._bytes > self._settings.max_storing_bytes:
+            self._finish(storing, UNAVAILABLE)
+            return
+        self._queue.append(storing)
+
+    def flush(self) -> None:
+        """Begin what may begin; then put the answers of this turn on their way."""
+        while self._queue and self._in_flight < self._settings.max_appends_in_flight:
+            size = min(len(self._queue), self._settings.max_batch_rows)
+            self._append([self._queue.popleft() for _ in range(size)])
+        if self._outcomes:
+            outcomes, self._outcomes = self._outcomes, {}
+            for origin, entries in outcomes.items():
+                self._outbox.push(origin, record(OUTCOMES, origin=origin, body=b"".join(entries)))
+        if self._stored:
+            stored, self._stored = self._stored, {}
+            for (connector, session), count in stored.items():
+                self._outbox.push(connector, record(STORED, session=session, attempt=count))
+
+    # The steps, in their order.
+
+    def _append(self, copies: list[Storing]) -> None:
+        self._in_flight += 1
+        rows = [NewRow(copy.user, copy.device, _row_kind(copy), copy.record[9]) for copy in copies]
+        began = self._outbox.now
+        self._store.append(rows, lambda ok: self._appended(copies, began, ok))
+
+    def _appended(self, copies: list[Storing], began: float, ok: bool) -> None:
+        self._in_flight -= 1
+        if ok:
+            self._presence.barrier(lambda ok: self._passed(copies, began, ok))
+        else:
+            self._finish_all(copies, UNAVAILABLE)
+
+    def _passed(self, copies: list[Storing], began: float, ok: bool) -> None:
+        if ok:
+            users = list(dict.fromkeys(copy.user for copy in copies))
+            self._store.devices(users, lambda found: self._checked(copies, began, found))
+        else:
+            self._finish_all(copies, UNAVAILABLE)
+
+    def _checked(self, copies: list[Storing], began: float, found: Mapping[str, tuple[str, ...] | None] | None) -> None:
+        if found is None:
+            self._finish_all(copies, UNAVAILABLE)
+        elif self._outbox.now - began > self._settings.row_max_age_s:
+            # A reader's lower bound may have passed these rows while this broker stood still.
+            self._queue.extend(copies)
+        else:
+            for copy in copies:
+                self._settle(copy, found.get(copy.user))
+
+    def _settle(self, copy: Storing, devices: tuple[str, ...] | None) -> None:
+        if copy.device != COMMON and copy.device not in (devices or ()):
+            copy.device = COMMON
+            self._queue.append(copy)
+            return
+        self._nudge(copy)
+        self._finish(copy, SAFE)
+
+    def _nudge(self, copy: Storing) -> None:
+        where = self._presence.where(copy.user)
+        for device in where if copy.device == COMMON else (copy.device,):
+            place = where.get(device)
+            if place is not None:
+                self._nudges.nudge(copy.user, device, place)
+
+    # Answers.
+
+    def _finish_all(self, copies: list[Storing], state: int) -> None:
+        for copy in copies:
+            self._finish(copy, state)
+
+    def _finish(self, copy: Storing, state: int) -> None:
+        _, flags, index, count, _, _, origin, attempt, session, body = copy.record
+        self._rows -= 1
+        self._bytes -= len(body)
+        self.stored += state == SAFE
+        if flags & OTHERS:
+            state |= OTHERS_BIT
+        self._outcomes.setdefault(origin, []).append(OUTCOME.pack(attempt, index, count, state))
+        if copy.returned_by:
+            place = (copy.returned_by, session)
+            self._stored[place] = self._stored.get(place, 0) + 1
+
+    @property
+    def rows(self) -> int:
+        """Copies that are not stored yet."""
+        return self._rows
+
+
+def _row_kind(copy: Storing) -> int:
+    return RowKind.RECEIPT if copy.record[1] & RECEIPT else RowKind.MESSAGE

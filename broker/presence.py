@@ -1,0 +1,88 @@
+"""Presence in memory, for the one broker of a node: the same port as presence in etcd.
+
+Owns the map and the leases. Gone when the broker is gone; its connectors then register again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from broker.core.state import Place, Registered
+
+_NOBODY: Mapping[str, Place] = {}
+
+
+class MemoryPresence:
+    """`broker.core.state.Presence`, always up to date. Not thread-safe."""
+
+    def __init__(self, lease_s: float, first_lease: int) -> None:
+        self._lease_s = lease_s
+        self._users: dict[str, dict[str, Place]] = {}
+        self._by_connector: dict[int, dict[tuple[str, str], Place]] = {}
+        self._leases: dict[int, tuple[int, float]] = {}
+        """connector → (lease, when it runs out)."""
+        self._next_lease = first_lease
+        self._now = 0.0
+
+    def where(self, user: str) -> Mapping[str, Place]:
+        """Device → place."""
+        return self._users.get(user, _NOBODY)
+
+    def online(
+        self, user: str, device: str, place: Place, lease: int, again: bool, done: Callable[[Registered | None], None]
+    ) -> None:
+        """Swap the place of a device; refused as "away" under a lease that has run out."""
+        held = self._leases.get(place.connector)
+        if held is None or held[0] != lease:
+            done(None)
+            return
+        devices = self._users.setdefault(user, {})
+        previous = devices.get(device)
+        if again and previous is not None and previous != place:
+            done(Registered(previous, taken=True))
+            return
+        if previous is not None:
+            self._by_connector[previous.connector].pop((user, device), None)
+        devices[device] = place
+        self._by_connector.setdefault(place.connector, {})[user, device] = place
+        done(Registered(previous))
+
+    def offline(self, user: str, device: str, place: Place) -> None:
+        """Forget the place, if it is still this one."""
+        devices = self._users.get(user)
+        if devices is not None and devices.get(device) == place:
+            self._by_connector[place.connector].pop((user, device), None)
+            del devices[device]
+            if not devices:
+                del self._users[user]
+
+    def barrier(self, done: Callable[[bool], None]) -> None:
+        """There is one map, and this is it."""
+        done(True)
+
+    def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
+        """Keep the lease, or grant a new one."""
+        held = self._leases.get(connector)
+        if held is None or held[0] != lease:
+            self._drop(connector)
+            lease, self._next_lease = self._next_lease, self._next_lease + 1
+        self._leases[connector] = (lease, self._now + self._lease_s)
+        done(lease)
+
+    def tick(self, now: float) -> None:
+        """Drop what hangs on leases that have run out."""
+        self._now = now
+        for connector in [c for c, (_, until) in self._leases.items() if until <= now]:
+            del self._leases[connector]
+            self._drop(connector)
+
+    def _drop(self, connector: int) -> None:
+        for (user, device), place in self._by_connector.pop(connector, {}).items():
+            devices = self._users.get(user)
+            if devices is not None and devices.get(device) == place:
+                del devices[device]
+                if not devices:
+                    del self._users[user]
+
+    def __len__(self) -> int:
+        return sum(len(places) for places in self._by_connector.values())

@@ -1,0 +1,87 @@
+"""The broker's ZeroMQ socket: one ROUTER for all connectors, driven by hand from its file descriptor.
+
+Owns the socket. Whole batches in, whole batches out; knows nothing of records.
+ZeroMQ's descriptor is edge-triggered (zmq_getsockopt, ZMQ_FD): after every drain and every send, look again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import zmq
+
+from broker.settings import BrokerSettings
+from protocol.errors import ConfigError
+
+MAX_DRAIN = 256
+"""Batches taken in one go."""
+
+
+class Router:
+    """The socket that connectors reach."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        settings: BrokerSettings,
+        on_batch: Callable[[int, bytes], None],
+    ) -> None:
+        self._on_batch = on_batch
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket = context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.LINGER, 500)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        socket.setsockopt(zmq.SNDHWM, settings.link_hwm_batches)
+        socket.setsockopt(zmq.RCVHWM, settings.link_hwm_batches)
+        socket.setsockopt(zmq.MAXMSGSIZE, settings.max_batch_bytes)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(settings.lease_s * 1000))
+        try:
+            socket.bind(settings.listen)
+        except zmq.ZMQError as error:
+            socket.close()
+            raise ConfigError(f"cannot listen on {settings.listen} ({error}); set broker.listen") from error
+        self._fd = socket.fileno()
+        self._loop.add_reader(self._fd, self._drain)
+        self._looking = False
+        self._look_again()
+
+    def send(self, connector: int, batch: bytes) -> bool:
+        """False if the connector is not there, or takes no more."""
+        try:
+            self._socket.send_multipart((b"c" + connector.to_bytes(8, "big"), batch), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        finally:
+            self._look_again()
+        return True
+
+    def _look_again(self) -> None:
+        if not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        self._looking = False
+        socket = self._socket
+        if socket.closed:
+            return
+        try:
+            for _ in range(MAX_DRAIN):
+                parts = socket.recv_multipart(zmq.NOBLOCK)
+                if len(parts) == 2 and len(parts[0]) == 9 and parts[0][:1] == b"c":
+                    self._on_batch(int.from_bytes(parts[0][1:], "big"), parts[1])
+        except zmq.Again:
+            return
+        self._look_again()
+
+    def close(self) -> None:
+        """Close the socket; what it has taken still leaves, for half a second."""
+        self._loop.remove_reader(self._fd)
+        self._socket.close()

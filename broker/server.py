@@ -1,0 +1,176 @@
+"""The broker's shell: the ROUTER socket, the clock, and the store, around the core.
+
+Owns everything that the core may not touch. Decides nothing about messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TypeVar
+
+import zmq
+
+from broker.core import BrokerCore
+from broker.presence import MemoryPresence
+from broker.router import Router
+from broker.settings import BrokerSettings
+from protocol.errors import RecordError, SparrowError
+from store.interface import NewRow, Page, PageQuery, Removal, SessionStart, Store
+
+log = logging.getLogger("sparrow.broker")
+
+TICK_S = 0.1
+Result = TypeVar("Result")
+
+
+class StoreCalls:
+    """The core's store port: each call becomes a task; its end is an event of the broker."""
+
+    def __init__(self, store: Store, event: Callable[[Callable[[], None]], None]) -> None:
+        self._store = store
+        self._event = event
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._away = False
+
+    def _call(self, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
+        task = asyncio.ensure_future(self._run(work, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
+        try:
+            result = await work
+        except SparrowError as error:
+            if not self._away:
+                self._away = True
+                log.error("store: %s", error)
+            self._event(lambda: done(None))
+            return
+        if self._away:
+            self._away = False
+            log.info("store: works again")
+        self._event(lambda: done(result))
+
+    async def _append(self, rows: Sequence[NewRow]) -> bool:
+        await self._store.append(rows)
+        return True
+
+    def append(self, rows: Sequence[NewRow], done: Callable[[bool], None]) -> None:
+        """See `StorePort`."""
+        self._call(self._append(rows), lambda ok: done(bool(ok)))
+
+    def page(self, queries: Sequence[PageQuery], done: Callable[[Sequence[Page] | None], None]) -> None:
+        """See `StorePort`."""
+        self._call(self._store.page(queries), done)
+
+    def remove(self, removals: Sequence[Removal]) -> None:
+        """See `StorePort`."""
+        self._call(self._store.remove(removals), lambda _: None)
+
+    def devices(
+        self, users: Collection[str], done: Callable[[Mapping[str, tuple[str, ...] | None] | None], None]
+    ) -> None:
+        """See `StorePort`."""
+        self._call(self._store.devices(users), done)
+
+    def begin_sessions(
+        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
+    ) -> None:
+        """See `StorePort`."""
+        self._call(self._store.begin_sessions(starts), done)
+
+    async def settle(self) -> None:
+        """Wait for what is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+class BrokerServer:
+    """A broker in a running event loop. `start`, then `stop`. It is the core's `Ports`."""
+
+    def __init__(self, settings: BrokerSettings, store: Store, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._settings = settings
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._calls = StoreCalls(store, self._event)
+        self._presence = MemoryPresence(settings.lease_s, secrets.randbits(62) + 1)
+        self.core = BrokerCore(self, self._presence, self._calls, settings, secrets.randbits(64) | 1)
+        self._router: Router | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._flush_due = False
+        self._idle = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen. Raises `ConfigError` if the address cannot be used."""
+        self._clock()
+        self._router = Router(self._context, self._settings, self._batch)
+        self._tick()
+        log.info("%s listens on %s", self._settings.name, self._settings.listen)
+
+    async def stop(self) -> None:
+        """Finish what is being stored, and close."""
+        self._idle.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.stop_timeout_s):
+                await self._idle.wait()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        await self._calls.settle()
+        self._flush()
+        if self._router is not None:
+            self._router.close()
+        log.info("%s has stopped", self._settings.name)
+
+    # Events.
+
+    def _event(self, call: Callable[[], None]) -> None:
+        self._clock()
+        call()
+        self._schedule_flush()
+
+    def _batch(self, connector: int, data: bytes) -> None:
+        self._clock()
+        try:
+            self.core.batch(connector, data)
+        except RecordError as error:
+            log.error("a connector: %s", error)
+        self._schedule_flush()
+
+    def _tick(self) -> None:
+        self._ticker = self._loop.call_later(TICK_S, self._tick)
+        self._clock()
+        self._presence.tick(self._loop.time())
+        self.core.tick()
+        if self.core.idle:
+            self._idle.set()
+        self._schedule_flush()
+
+    def _clock(self) -> None:
+        self.core.time(self._loop.time())
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self.core.flush()
+
+    # Ports.
+
+    def send(self, connector: int, batch: bytes) -> bool:
+        """See `Ports`."""
+        return self._router is not None and self._router.send(connector, batch)
+
+    def members(self) -> Collection[int]:
+        """See `Ports`: alone until brokers share membership."""
+        return (self.core.incarnation,)
+
+    def log(self, text: str) -> None:
+        """See `Ports`."""
+        log.info("%s: %s", self._settings.name, text)

@@ -1,0 +1,41 @@
+"""The broker's settings: every limit and its unit. Plain data; read from TOML by `sparrow.settings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """One broker process."""
+
+    name: str = "broker-1"
+    """For logs and metrics only."""
+    listen: str = "tcp://127.0.0.1:7410"
+    """ZeroMQ endpoint of the ROUTER socket that connectors reach."""
+
+    device_cache_s: float = 2.0
+    """T of docs/design.md: a list of devices is used no longer than this after it was read. The user API
+    keeps a further device's token back for the same time."""
+    max_cached_users: int = 200_000
+    max_waiting_routes: int = 50_000
+    """Messages waiting for a list of devices; beyond it `Failed{UNAVAILABLE, retry_after}`."""
+    max_storing_rows: int = 50_000
+    """Copies on their way into the inbox; beyond it `Failed{UNAVAILABLE, retry_after}`."""
+    max_storing_bytes: int = 256 * 1024 * 1024
+    max_batch_rows: int = 2_000
+    """Rows in one append."""
+    max_appends_in_flight: int = 4
+    max_page_rows: int = 256
+    row_max_age_s: float = 120.0
+    """An append that became safe only after this long (a paused broker) is done anew."""
+    nudge_repeat_s: float = 0.5
+    lease_s: float = 5.0
+    """A connector silent for this long is gone, and its sessions with it."""
+    stop_timeout_s: float = 5.0
+    retry_after_ms: int = 1000
+    """What a sender is told when store or presence is away."""
+    link_hwm_batches: int = 10_000
+    """ZeroMQ high-water mark of a link, in batches."""
+    max_batch_bytes: int = 64 * 1024 * 1024
+    """Longest batch accepted from a link (ZeroMQ MAXMSGSIZE)."""

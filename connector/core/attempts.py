@@ -1,0 +1,174 @@
+"""The author's end: each message of a client becomes an attempt, each attempt one answer.
+
+Owns attempts and what SENT needs: every copy delivered or safe. Knows nothing of the receiving end.
+"""
+
+from __future__ import annotations
+
+import struct
+from math import inf
+from typing import TypeAlias
+
+from connector.core.links import Link, Links
+from connector.core.receipts import Receipts
+from connector.core.state import ENDED, Session, Turn
+from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
+from protocol.errors import InvalidIdError
+from protocol.ids import Stamper
+from protocol.records import DELIVERED, HEADER, NO_SUCH_USER, OTHERS_BIT, QUIET, ROUTE, SAFE
+from protocol.server import Incoming
+from protocol.sparrow_pb2 import READ, Failed
+
+_STAMP = struct.Struct("<BQ")
+_STAMP_TAG = 0x49
+"""`Message.stamp`: field 9, fixed64."""
+
+
+Attempt: TypeAlias = tuple[Session, int, int, int, float, Link]
+"""One try at one message: whose, stream, id, stamp, since when, and through which broker."""
+
+
+class Partial:
+    """What has come of an attempt that has more than one copy."""
+
+    __slots__ = ("delivered", "done")
+
+    def __init__(self) -> None:
+        self.delivered = False
+        self.done: set[int] = set()
+        """Indexes of copies that are delivered or safe: a set, since an outcome may come twice."""
+
+
+class Attempts:
+    """All attempts of a connector, oldest first."""
+
+    RETRY_MS = 1000
+    LINK_RETRY_MS = 200
+
+    def __init__(self, settings: ConnectorSettings, turn: Turn, links: Links, receipts: Receipts, first: int) -> None:
+        self._settings = settings
+        self._turn = turn
+        self._links = links
+        self._receipts = receipts
+        self._stamper = Stamper()
+        self._attempts: dict[int, Attempt] = {}
+        self._partial: dict[int, Partial] = {}
+        self._counter = first
+        self._max_body = settings.max_frame_bytes - MESSAGE_OVERHEAD_BYTES
+        self.burst = float(settings.max_messages_per_second) or inf
+        """Messages that a session may send at once; as many come back each second."""
+        self._max_attempts = 2 * settings.max_unsettled_per_connection
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    def submit(self, session: Session, incoming: Incoming) -> None:
+        """Begin an attempt, or tell the author why not."""
+        stream, number, dest_id, kind, raw = incoming
+        try:
+            route = self._links.for_user(dest_id)
+        except InvalidIdError as error:
+            return self._refuse(session, stream, number, Failed.NO_SUCH_USER, str(error), 0)
+        if len(raw) > self._max_body:
+            text = f"a message of {len(raw)} bytes; the limit is {self._max_body}"
+            return self._refuse(session, stream, number, Failed.TOO_LARGE, text, 0)
+        if session.budget < 1.0 or session.attempts >= self._max_attempts:
+            self._refill(session)
+            if session.budget < 1.0:
+                return self._refuse(session, stream, number, Failed.TOO_FAST, "slow down", self.RETRY_MS)
+        if route is None:
+            return self._refuse(session, stream, number, Failed.UNAVAILABLE, "no broker is up", self.RETRY_MS)
+        session.budget -= 1.0
+        session.attempts += 1
+        link, dest = route
+        turn = self._turn
+        stamp = self._stamper.next(turn.wall_ms)
+        self._counter = counter = self._counter + 1
+        self._attempts[counter] = (session, stream, number, stamp, turn.now, link)
+        key, suffix = session.key, session.suffix
+        size = len(raw) + len(suffix) + _STAMP.size
+        flags = QUIET if kind == READ else 0
+        head = HEADER.pack(ROUTE, flags, 0, 0, len(dest), len(key), 0, counter, session.number, size)
+        link.out.append(b"".join((head, dest, key, raw, suffix, _STAMP.pack(_STAMP_TAG, stamp))))
+        return None
+
+    def _refill(self, session: Session) -> None:
+        """A token bucket of one second's worth; empty while too many repeats of what is under way are out."""
+        elapsed = self._turn.now - session.budget_at
+        session.budget_at = self._turn.now
+        if session.attempts >= self._max_attempts:
+            session.budget = 0.0
+        elif elapsed > 0:
+            session.budget = min(self.burst, session.budget + elapsed * self.burst)
+
+    def _refuse(self, session: Session, stream: int, number: int, code: Failed.Code, text: str, retry_ms: int) -> None:
+        session.wire.failed(stream, number, code, text, retry_ms)
+        self._turn.mark(session)
+
+    def outcome(self, counter: int, index: int, count: int, state: int) -> None:
+        """One copy of an attempt has come to something; nothing to us if the attempt is forgotten."""
+        if counter not in self._attempts:
+            return
+        plain = state & ~OTHERS_BIT
+        delivered = plain == DELIVERED
+        if not delivered and plain != SAFE:
+            self._fail(counter, plain)
+            return
+        if count > 1:
+            partial = self._partial.get(counter)
+            if partial is None:
+                partial = self._partial[counter] = Partial()
+            partial.done.add(index)
+            partial.delivered = delivered = partial.delivered or delivered
+            if len(partial.done) < count:
+                return
+        session, stream, number, stamp, _, _ = self._forget(counter)
+        if session.phase == ENDED:
+            return
+        if delivered and state != plain:
+            # SENT waits until the author's other devices are sure of DELIVERED:
+            # a crash may repeat a receipt, never drop one.
+            self._receipts.tell_others(session, stream, number, stamp)
+            return
+        session.wire.sent(stream, number, stamp, delivered)
+        if not session.dirty:
+            self._turn.mark(session)
+
+    def _fail(self, counter: int, state: int) -> None:
+        session, stream, number, *_ = self._forget(counter)
+        if session.phase == ENDED:
+            return
+        if state == NO_SUCH_USER:
+            self._refuse(session, stream, number, Failed.NO_SUCH_USER, "there is no such user", 0)
+        else:
+            text = "the message could not be stored now"
+            self._refuse(session, stream, number, Failed.UNAVAILABLE, text, self.RETRY_MS)
+
+    def _forget(self, counter: int) -> Attempt:
+        attempt = self._attempts.pop(counter)
+        attempt[0].attempts -= 1
+        if self._partial:
+            self._partial.pop(counter, None)
+        return attempt
+
+    def link_lost(self, link: Link) -> None:
+        """What that broker had in hand may be gone: have it sent again at once."""
+        for counter in [counter for counter, attempt in self._attempts.items() if attempt[5] is link]:
+            self.unsent(counter)
+
+    def unsent(self, counter: int) -> None:
+        """An attempt did not leave."""
+        if counter not in self._attempts:
+            return
+        session, stream, number, *_ = self._forget(counter)
+        if session.phase != ENDED:
+            self._refuse(session, stream, number, Failed.UNAVAILABLE, "the broker was lost", self.LINK_RETRY_MS)
+
+    def tick(self) -> None:
+        """Forget attempts that never came to anything; their senders repeat them."""
+        limit = self._turn.now - self._settings.attempt_timeout_s
+        while self._attempts:
+            counter, (_, _, _, _, at, _) = next(iter(self._attempts.items()))
+            if at > limit:
+                break
+            self._forget(counter)

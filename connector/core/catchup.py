@@ -1,0 +1,209 @@
+"""Catching up: a session reads its inbox until it has seen the end of it, and is then live.
+
+Owns the phases BEHIND, SETTLING and LIVE (docs/design.md, "Behind and live"). A pass is a run of pages, one
+request at a time, from where a row may have been missed to the end.
+"""
+
+from __future__ import annotations
+
+from connector.core.delivery import Delivery
+from connector.core.links import Link, Links
+from connector.core.state import BEHIND, ENDED, LIVE, SETTLING, SentRow, Session, Turn
+from connector.settings import ConnectorSettings
+from protocol.records import END, FAILED, FRESH, NUDGED, PAGE, Record, record, unpack_rows
+from protocol.sparrow_pb2 import READ, Message
+
+RECEIPT_ROW = 2
+"""`store.interface.RowKind.RECEIPT`; a connector may not import the store."""
+
+
+class Catchup:
+    """Inbox reading for all sessions."""
+
+    MAX_ROWS = 1024
+    """Rows sent and not yet removed, beyond which no page is asked."""
+    RETRY_S = 1.0
+
+    def __init__(
+        self,
+        settings: ConnectorSettings,
+        turn: Turn,
+        links: Links,
+        sessions: dict[int, Session],
+        delivery: Delivery,
+    ) -> None:
+        self._settings = settings
+        self._turn = turn
+        self._links = links
+        self._sessions = sessions
+        self._delivery = delivery
+        self._requests = 0
+        self._reading: dict[Session, None] = {}
+        in_buffer = (settings.max_write_buffer_bytes - settings.max_unacked_bytes) // settings.max_frame_bytes
+        self._page_rows = max(1, min(settings.max_unacked // 2, in_buffer))
+
+    # Why a session reads.
+
+    def begin(self, session: Session) -> None:
+        """The session has just been registered in presence: read the inbox from its start."""
+        session.phase = SETTLING
+        self.read_again(session)
+
+    def fall_behind(self, session: Session) -> None:
+        """The device is slow: live copies go to the inbox until it has caught up."""
+        self._delivery.return_held(session)
+        session.phase = BEHIND
+        self.read_again(session)
+
+    def read_again(self, session: Session) -> None:
+        """There may be rows that the session does not know of: one pass that begins after now."""
+        if session.phase not in (BEHIND, SETTLING, LIVE):
+            return
+        if session.phase == LIVE:
+            session.phase = SETTLING
+        session.want_pass = True
+        self._reading[session] = None
+        self._ask(session)
+
+    def nudge(self, link: Link, rec: Record) -> None:
+        """A broker has appended a row for this session."""
+        to, attempt, number = rec[4], rec[7], rec[8]
+        session = self._sessions.get(number)
+        if session is not None and session.key == to:
+            self.read_again(session)
+        link.out.append(record(NUDGED, to=to, session=number, attempt=attempt))
+
+    def sync(self, session: Session, n: int) -> None:
+        """The device asks for one whole pass."""
+        session.sync_asked = n
+        self.read_again(session)
+
+    # Reading.
+
+    def _ask(self, session: Session) -> None:
+        """Ask for the next page, if one is owed, none is under way and there is room for it."""
+        if session.page or session.page_at > self._turn.now or not (session.mid_pass or session.want_pass):
+            return
+        room = self._settings.max_unacked - len(session.unacked)
+        if (
+            room < self._page_rows
+            or session.unacked_bytes >= self._settings.max_unacked_bytes
+            or len(session.rows) >= self.MAX_ROWS
+        ):
+            return
+        route = self._links.for_user(session.user)
+        if route is None:
+            session.page_at = self._turn.now + self.RETRY_S
+            return
+        flags = 0
+        if not session.mid_pass:
+            flags = FRESH
+            session.mid_pass, session.want_pass = True, False
+            session.sync_passing, session.sync_asked = max(session.sync_asked, session.sync_passing), 0
+        self._requests += 1
+        session.page, session.page_at = self._requests, self._turn.now
+        route[0].out.append(
+            record(
+                PAGE,
+                flags=flags,
+                count=self._page_rows,
+                to=session.key,
+                by=session.cursor,
+                session=session.number,
+                attempt=session.page,
+            )
+        )
+
+    def rows(self, rec: Record) -> None:
+        """A page has come."""
+        _, flags, _, _, _, cursor, _, request, number, body = rec
+        session = self._sessions.get(number)
+        if session is None or session.page != request:
+            return
+        session.page, session.page_at = 0, 0.0
+        if flags & FAILED:
+            self._restart_pass(session, self._turn.now + self.RETRY_S)
+            return
+        session.cursor = cursor
+        for key, kind, row in unpack_rows(body):
+            if key not in session.rows:
+                self._write_row(session, key, kind, row)
+        if flags & END:
+            self._end_pass(session)
+        elif session.phase == SETTLING:
+            session.phase = BEHIND
+            self._delivery.return_held(session)
+        self._ask(session)
+        self._try_live(session)
+
+    def _write_row(self, session: Session, key: bytes, kind: int, body: bytes) -> None:
+        session.rows.add(key)
+        session.unacked_bytes += len(body)
+        if kind == RECEIPT_ROW:
+            session.unacked.append(SentRow(key, None, "", 0, 0, len(body)))
+            session.wire.delivered(body)
+        else:
+            message = Message.FromString(body)
+            author = None if message.kind == READ or message.from_id == session.user else message.from_id
+            session.unacked.append(SentRow(key, author, message.from_device, message.stream, message.id, len(body)))
+            session.wire.message(body)
+        self._turn.mark(session)
+
+    def _end_pass(self, session: Session) -> None:
+        session.mid_pass = False
+        if session.sync_passing:
+            session.wire.synced(session.sync_passing)
+            session.sync_passing = 0
+            self._turn.mark(session)
+        session.phase = SETTLING
+
+    def _restart_pass(self, session: Session, at: float) -> None:
+        session.mid_pass, session.want_pass = False, True
+        session.page, session.page_at = 0, at
+
+    def _try_live(self, session: Session) -> None:
+        """Live: at the end of the inbox, with nothing on its way into it that we know of."""
+        if (
+            session.phase != SETTLING
+            or session.mid_pass
+            or session.want_pass
+            or session.returned
+            or session.predecessor_until
+        ):
+            return
+        session.phase = LIVE
+        self._reading.pop(session, None)
+        self._delivery.release(session)
+
+    # What it waits for.
+
+    def acked(self, session: Session) -> None:
+        """There may be room again."""
+        if session in self._reading:
+            self._ask(session)
+
+    def stored(self, session: Session, count: int) -> None:
+        """Copies that the session returned are settled."""
+        session.returned = max(0, session.returned - count)
+        self._try_live(session)
+
+    def predecessor_gone(self, session: Session) -> None:
+        """The session that this one replaced has stored what it had in hand."""
+        session.predecessor_until = 0.0
+        self._try_live(session)
+
+    def tick(self) -> None:
+        """Ask again what was not answered; stop waiting for what may never come."""
+        now, timeout = self._turn.now, self._settings.request_timeout_s
+        for session in list(self._reading):
+            if session.phase == ENDED:
+                del self._reading[session]
+                continue
+            if session.page and now - session.page_at > timeout:
+                self._restart_pass(session, now)
+            if session.returned and now - session.returned_at > timeout:
+                session.returned = 0
+            if session.predecessor_until and now > session.predecessor_until:
+                session.predecessor_until = 0.0
+            self._ask(session)
+            self._try_live(session)

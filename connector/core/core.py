@@ -1,0 +1,242 @@
+"""The connector's core put together: what each event means, and what one turn leaves behind.
+
+Owns connections and the order of things. Every effect goes through `Ports`; those of one turn leave at `flush`,
+as one write a session and one batch a broker.
+"""
+
+from __future__ import annotations
+
+from connector.core.attempts import Attempts
+from connector.core.catchup import Catchup
+from connector.core.complaints import Complaints
+from connector.core.delivery import Delivery
+from connector.core.links import Link, Links
+from connector.core.logins import Logins
+from connector.core.receipts import Receipts
+from connector.core.state import ENDED, GREETING, Ports, SentRow, Session, Turn
+from connector.settings import ConnectorSettings
+from protocol import records
+from protocol.errors import RecordError
+from protocol.server import Breach, Event, ServerSession, Windows
+from protocol.sparrow_pb2 import Ack, Goodbye, Login, Logout, Ping, Sync
+
+RECEIPT_ATTEMPTS = 1 << 63
+"""Attempt numbers from here on belong to receipts."""
+
+
+class ConnectorCore:
+    """One connector. Call `time` before events, `flush` at the end of the turn, `tick` every 0.1 s."""
+
+    def __init__(self, ports: Ports, settings: ConnectorSettings) -> None:
+        self._ports = ports
+        self._settings = settings
+        self._windows = Windows(
+            settings.max_frame_bytes, settings.max_unsettled_per_stream, settings.max_unsettled_per_connection
+        )
+        self.turn = turn = Turn()
+        self.incarnation = ports.random64()
+        self.sessions: dict[int, Session] = {}
+        """Logged in or about to be, by number."""
+        self.connections: dict[Session, None] = {}
+        self._greeting: dict[Session, None] = {}
+        self._next_sweep = 0.0
+        self.complaints = Complaints(ports)
+        self.links = Links(ports, settings, turn, self.incarnation)
+        self.receipts = Receipts(settings, turn, self.links, RECEIPT_ATTEMPTS)
+        self.attempts = Attempts(settings, turn, self.links, self.receipts, 1)
+        self.delivery = Delivery(settings, turn, self.links, self.sessions, self._outcome, self._acked_rows)
+        self.catchup = Catchup(settings, turn, self.links, self.sessions, self.delivery)
+        self.logins = Logins(
+            ports, settings, turn, self.links, self.sessions, self.delivery, self.catchup, self.complaints
+        )
+        self.delivery.fall_behind = self.catchup.fall_behind
+        self.links.on_lost = self._broker_lost
+        self.links.on_lease = self.logins.lease_changed
+
+    def time(self, now: float, wall_ms: int) -> None:
+        """The time of the events that follow: seconds of a steady clock, and Unix milliseconds."""
+        self.turn.now = now
+        self.turn.wall_ms = wall_ms
+
+    # Clients.
+
+    def opened(self, handle: object) -> Session:
+        """A client has connected."""
+        session = Session(handle, ServerSession(self._windows), self.turn.now, self.attempts.burst)
+        self.connections[session] = None
+        self._greeting[session] = None
+        if len(self._greeting) > self._settings.max_before_login:
+            oldest = next(iter(self._greeting))
+            self._end_greeting(oldest, Goodbye.TRY_AGAIN, "too many connections that have not logged in")
+        return session
+
+    def data(self, session: Session, data: bytes) -> None:
+        """Bytes from a client."""
+        session.heard = self.turn.now
+        for event in session.wire.receive_data(data):
+            if session.phase == ENDED:
+                return
+            self._event(session, event)
+
+    def _event(self, session: Session, event: Event) -> None:
+        if isinstance(event, tuple):
+            self.attempts.submit(session, event)
+        elif isinstance(event, Ack):
+            self.delivery.acked(session)
+            self.catchup.acked(session)
+        else:
+            self._rare_event(session, event)
+
+    def _rare_event(self, session: Session, event: Event) -> None:
+        if isinstance(event, Ping):
+            session.wire.pong(event.n)
+            self.turn.mark(session)
+        elif isinstance(event, Sync):
+            self.catchup.sync(session, event.n)
+        elif isinstance(event, Login):
+            self._greeting.pop(session, None)
+            self.logins.login(session, event)
+        elif isinstance(event, Logout):
+            self._greeting.pop(session, None)
+            self.logins.end(session, Goodbye.LOGGED_OUT, "goodbye")
+        elif isinstance(event, Breach):
+            self._greeting.pop(session, None)
+            self.complaints.add(f"protocol breach by {session.key.decode() or 'a stranger'}: {event.text}")
+            self.logins.end(session, event.code, event.text)
+
+    def closed(self, session: Session) -> None:
+        """A client's connection is gone."""
+        self.connections.pop(session, None)
+        self._greeting.pop(session, None)
+        self.logins.leave(session)
+
+    def too_slow(self, session: Session) -> None:
+        """A client lets more pile up than a write buffer may hold."""
+        self.complaints.add(f"{session.key.decode() or 'a stranger'} does not read and is let go")
+        self.logins.end(session, Goodbye.TOO_SLOW, "the connection was not read")
+
+    def _end_greeting(self, session: Session, code: Goodbye.Code, text: str) -> None:
+        self._greeting.pop(session, None)
+        self.complaints.add(f"a connection without a login is let go: {text}")
+        self.logins.end(session, code, text)
+
+    # Brokers.
+
+    def batch(self, endpoint: str, data: bytes) -> None:
+        """A batch from a broker. Raises `RecordError`; then nothing of it was used."""
+        link = self.links.link(endpoint)
+        for rec in records.parse(data):
+            kind = rec[0]
+            if kind == records.COPY:
+                self.delivery.copy(link, rec)
+            elif kind == records.OUTCOMES:
+                if rec[6] == self.incarnation:
+                    outcome = self.attempts.outcome
+                    for counter, index, count, state in records.unpack_outcomes(rec[9]):
+                        if counter < RECEIPT_ATTEMPTS:
+                            outcome(counter, index, count, state)
+                        else:
+                            self.receipts.outcome(counter, index, count, state)
+            else:
+                self._rare_record(link, rec)
+
+    def _rare_record(self, link: Link, rec: records.Record) -> None:
+        kind = rec[0]
+        if kind == records.ROWS:
+            self.catchup.rows(rec)
+        elif kind == records.STORED:
+            self.logins.stored(rec)
+        elif kind == records.NUDGE:
+            self.catchup.nudge(link, rec)
+        elif kind == records.HEARTBEAT:
+            self.links.heartbeat(link, rec)
+        elif kind == records.ONLINE_REPLY:
+            self.logins.online(rec)
+        elif kind == records.EVICT:
+            self.logins.evict(link, rec)
+        elif kind == records.EVICTED:
+            if rec[6] == self.incarnation:
+                self.logins.evicted(rec)
+        else:
+            raise RecordError(f"a broker sent a record of kind {kind}, which only connectors send")
+
+    def _outcome(self, counter: int, index: int, count: int, state: int) -> None:
+        if counter >= RECEIPT_ATTEMPTS:
+            self.receipts.outcome(counter, index, count, state)
+        else:
+            self.attempts.outcome(counter, index, count, state)
+
+    def _acked_rows(self, session: Session, rows: list[SentRow]) -> None:
+        self.receipts.acked_rows(session, rows)
+
+    def _broker_lost(self, link: Link | None) -> None:
+        if link is not None:
+            self.attempts.link_lost(link)
+        self.logins.broker_lost()
+
+    # The turn.
+
+    def tick(self) -> None:
+        """What is due by now."""
+        self.links.tick()
+        self.logins.tick()
+        self.delivery.tick()
+        self.catchup.tick()
+        self.receipts.tick()
+        self.attempts.tick()
+        self._tick_greeting()
+        self.complaints.tick()
+        if self.turn.now >= self._next_sweep:
+            self._next_sweep = self.turn.now + self._settings.heartbeat_s / 4
+            self._sweep()
+
+    def _tick_greeting(self) -> None:
+        limit = self.turn.now - self._settings.login_timeout_s
+        while self._greeting:
+            oldest = next(iter(self._greeting))
+            if oldest.opened > limit:
+                break
+            self._end_greeting(oldest, Goodbye.NOT_LOGGED_IN, "no login came in time")
+
+    def _sweep(self) -> None:
+        limit = self.turn.now - 2 * self._settings.heartbeat_s
+        for session in [s for s in self.connections if s.heard < limit and s.phase not in (GREETING, ENDED)]:
+            self.complaints.add("a session was silent for two heartbeats")
+            self.logins.end(session, Goodbye.TIMED_OUT, "nothing was heard for two heartbeats")
+
+    def flush(self) -> None:
+        """Send what the turn has left behind."""
+        self.receipts.flush()
+        for refused in self.links.flush():
+            self._unsent(refused)
+        turn = self.turn
+        while turn.dirty:
+            dirty, turn.dirty = turn.dirty, []
+            for session in dirty:
+                session.dirty = False
+                if session not in self.connections:
+                    continue  # its connection was lost in this turn
+                ended = session.phase == ENDED  # a write may find out that it is too slow, and has a Goodbye to come
+                data = session.wire.data_to_send()
+                if data:
+                    self._ports.write(session.handle, data)
+                if ended:
+                    self._ports.close(session.handle)
+
+    def _unsent(self, refused: bytes) -> None:
+        """A link did not take a batch. Only attempts need an answer now; all else is asked again by time."""
+        for rec in records.parse(refused):
+            if rec[0] == records.ROUTE and rec[7] < RECEIPT_ATTEMPTS:
+                self.attempts.unsent(rec[7])
+
+    def stop(self) -> None:
+        """Tell every client to move on, and return their copies; done when `idle`."""
+        self.logins.stopping = True
+        for session in list(self.connections):
+            self._greeting.pop(session, None)
+            self.logins.end(session, Goodbye.MOVE, "the server is stopping; reconnect")
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way to be stored."""
+        return self.logins.leaving == 0

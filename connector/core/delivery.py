@@ -1,0 +1,205 @@
+"""The receiving end: live copies to devices, acks back, and copies that go back to be stored.
+
+Owns what is unacked. A copy is kept here until its device acks it or its broker has it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from connector.core.links import Link, Links
+from connector.core.state import ENDED, LIVE, RETURNED, SETTLING, Copy, SentRow, Session, Turn
+from connector.settings import ConnectorSettings
+from protocol.records import (
+    DELIVERED,
+    OFFLINE,
+    OTHERS,
+    OTHERS_BIT,
+    OUTCOME,
+    OWN,
+    QUIET,
+    RECEIPT,
+    SAFE,
+    STORE,
+    Record,
+    encode,
+    record,
+)
+
+
+def _state_of_ack(flags: int) -> int:
+    """The outcome that a device's ack of a copy with these flags is."""
+    state = SAFE if flags & (OWN | RECEIPT | QUIET) else DELIVERED
+    return state | OTHERS_BIT if flags & OTHERS else state
+
+
+_ACKED = [_state_of_ack(flags) for flags in range(16)]
+
+
+class Delivery:
+    """All unacked copies of a connector."""
+
+    def __init__(
+        self,
+        settings: ConnectorSettings,
+        turn: Turn,
+        links: Links,
+        sessions: dict[int, Session],
+        outcome: Callable[[int, int, int, int], None],
+        acked_rows: Callable[[Session, list[SentRow]], None],
+    ) -> None:
+        self._settings = settings
+        self._turn = turn
+        self._links = links
+        self._sessions = sessions
+        self._outcome = outcome
+        self._acked_rows = acked_rows
+        # With store_after_s = 0 nothing is live: every copy goes to the inbox first.
+        self._max_unacked = settings.max_unacked if settings.store_after_s > 0 else 0
+        self._max_unacked_bytes = settings.max_unacked_bytes
+        self._max_held_bytes = settings.max_held_bytes
+        self._waiting: dict[Session, None] = {}
+        self._held_bytes = 0
+        self.fall_behind: Callable[[Session], None] = lambda session: None
+        """Told when a session can take no more live copies."""
+
+    # Out to the device.
+
+    def copy(self, link: Link, rec: Record) -> None:
+        """A broker has a copy for one of our sessions."""
+        session = self._sessions.get(rec[8])
+        if session is None or session.key != rec[4]:
+            self._send_back(rec)
+            link.out.append(record(OFFLINE, to=rec[4], session=rec[8]))
+            return
+        size = len(rec[9])
+        if (
+            session.phase >= SETTLING
+            and len(session.unacked) + len(session.held) < self._max_unacked
+            and session.unacked_bytes + size <= self._max_unacked_bytes
+            and self._held_bytes + size <= self._max_held_bytes
+        ):
+            session.unacked_bytes += size
+            self._held_bytes += size
+            self._waiting[session] = None
+            if session.phase == LIVE:
+                self._send(session, (self._turn.now, link, rec))
+            else:
+                session.held.append((self._turn.now, link, rec))
+            return
+        self.give_back(session, rec)
+        if session.phase == LIVE:
+            self.fall_behind(session)
+
+    def _drop(self, session: Session, rec: Record) -> None:
+        size = len(rec[9])
+        session.unacked_bytes -= size
+        self._held_bytes -= size
+
+    def _send(self, session: Session, copy: Copy) -> None:
+        session.unacked.append(copy)
+        rec = copy[2]
+        if rec[1] & RECEIPT:
+            session.wire.delivered(rec[9])
+        else:
+            session.wire.message(rec[9])
+        if not session.dirty:
+            self._turn.mark(session)
+
+    def release(self, session: Session) -> None:
+        """The session has become live: send what was held for it."""
+        held, session.held = session.held, []
+        for copy in held:
+            self._send(session, copy)
+
+    # Back from the device.
+
+    def acked(self, session: Session) -> None:
+        """The device has kept everything up to its last ack."""
+        unacked, left = session.unacked, session.wire.unacked
+        rows: list[SentRow] = []
+        size = 0
+        for _ in range(len(unacked) - left):
+            entry = unacked.popleft()
+            if isinstance(entry, tuple):
+                size += len(entry[2][9])
+                self._report(entry)
+            elif entry is not None:
+                session.unacked_bytes -= entry.size
+                rows.append(entry)
+        session.unacked_bytes -= size
+        self._held_bytes -= size
+        if rows:
+            self._acked_rows(session, rows)
+
+    def _report(self, copy: Copy) -> None:
+        _, flags, index, count, _, _, origin, attempt, _, _ = copy[2]
+        state = _ACKED[flags]
+        if origin == self._links.incarnation:
+            self._outcome(attempt, index, count, state)
+            return
+        link = copy[1] if copy[1].up else self._links.any_up(copy[1])
+        if link is not None:
+            entries = link.outcomes.get(origin)
+            if entries is None:
+                entries = link.outcomes[origin] = []
+            entries.append(OUTCOME.pack(attempt, index, count, state))
+
+    # Back to be stored.
+
+    def give_back(self, session: Session, rec: Record) -> None:
+        """Return a copy to be stored; the session waits for the word that it is."""
+        if self._send_back(rec):
+            session.returned += 1
+            session.returned_at = self._turn.now
+
+    def _send_back(self, rec: Record) -> bool:
+        route = self._links.for_user(rec[4].partition(b"/")[0].decode())
+        if route is None:
+            return False  # its sender was not told SENT and repeats it
+        route[0].out.append(encode((STORE, *rec[1:])))
+        return True
+
+    def return_held(self, session: Session) -> None:
+        """The end of the inbox is not in sight after all."""
+        held, session.held = session.held, []
+        for _, _, rec in held:
+            self._drop(session, rec)
+            self.give_back(session, rec)
+
+    def return_all(self, session: Session) -> None:
+        """The session has ended: nothing of it may stay here."""
+        for entry in session.unacked:
+            if isinstance(entry, tuple):
+                self._drop(session, entry[2])
+                self.give_back(session, entry[2])
+        session.unacked.clear()
+        self.return_held(session)
+        self._waiting.pop(session, None)
+
+    def tick(self) -> None:
+        """Return what was not acked in time."""
+        limit = self._turn.now - self._settings.store_after_s
+        for session in list(self._waiting):
+            if session.phase == ENDED or not self._overdue(session, limit):
+                if not session.unacked_bytes:
+                    del self._waiting[session]
+                continue
+            if session.phase == LIVE:
+                self.fall_behind(session)
+
+    def _overdue(self, session: Session, limit: float) -> bool:
+        """Return each overdue copy; whether there was one."""
+        found = False
+        for at, entry in enumerate(session.unacked):
+            if isinstance(entry, tuple):
+                if entry[0] > limit:
+                    break
+                session.unacked[at] = RETURNED
+                self._drop(session, entry[2])
+                self.give_back(session, entry[2])
+                found = True
+        if session.held and session.held[0][0] <= limit:
+            self.return_held(session)
+            found = True
+        return found

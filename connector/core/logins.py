@@ -1,0 +1,243 @@
+"""Who is here: login, registration in presence, replacement, leaving, and registering again.
+
+Owns the sessions' registration. Presence first, inbox second; a session that ends returns its copies before
+the one that replaced it is told so.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from connector.core.catchup import Catchup
+from connector.core.complaints import Complaints
+from connector.core.delivery import Delivery
+from connector.core.links import Link, Links
+from connector.core.state import ENDED, GREETING, Ports, Session, Turn
+from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
+from protocol.errors import TokenError
+from protocol.framing import varint
+from protocol.ids import address
+from protocol.records import (
+    AGAIN,
+    EVICTED,
+    NO_DEVICE,
+    OFFLINE,
+    OK,
+    ONLINE,
+    PREDECESSOR,
+    TAKEN,
+    Record,
+    record,
+)
+from protocol.sparrow_pb2 import Goodbye, LoggedIn, Login
+
+
+class Logins:
+    """Registration of all sessions of a connector."""
+
+    RETRY_MS = 1000
+
+    def __init__(
+        self,
+        ports: Ports,
+        settings: ConnectorSettings,
+        turn: Turn,
+        links: Links,
+        sessions: dict[int, Session],
+        delivery: Delivery,
+        catchup: Catchup,
+        complaints: Complaints,
+    ) -> None:
+        self._ports = ports
+        self._settings = settings
+        self._turn = turn
+        self._links = links
+        self._sessions = sessions
+        self._delivery = delivery
+        self._catchup = catchup
+        self._complaints = complaints
+        self._asked: dict[Session, float] = {}
+        self._leaving: dict[int, Session] = {}
+        self._evictions: dict[int, list[tuple[Link, int, int]]] = {}
+        self._rejoin: dict[Session, bool] = {}
+        """Who will read again, or (True) register again and then read."""
+        self.stopping = False
+
+    # Coming.
+
+    def login(self, session: Session, frame: Login) -> None:
+        """A client names itself."""
+        try:
+            identity = self._ports.verify(frame.token, self._turn.wall_ms / 1000)
+        except TokenError as error:
+            self._complaints.add(f"a login was refused: {error}")
+            self.end(session, Goodbye.BAD_TOKEN, str(error))
+            return
+        if self.stopping or not self._links.ready or len(self._sessions) >= self._settings.max_sessions:
+            self.end(session, Goodbye.TRY_AGAIN, "not now", self.RETRY_MS)
+            return
+        session.user = identity.user
+        session.key = address(identity.user, identity.device)
+        from_id, from_device = identity.user.encode(), identity.device.encode()
+        session.suffix = b"\x22" + varint(len(from_id)) + from_id + b"\x2a" + varint(len(from_device)) + from_device
+        session.number = self._ports.random64()
+        self._sessions[session.number] = session
+        self._asked[session] = self._turn.now + self._settings.request_timeout_s
+        self._register(session, 0)
+
+    def _register(self, session: Session, flags: int) -> None:
+        route = self._links.for_user(session.user)
+        if route is not None:
+            route[0].out.append(
+                record(ONLINE, flags=flags, to=session.key, session=session.number, attempt=self._links.lease)
+            )
+
+    def online(self, rec: Record) -> None:
+        """Presence has answered."""
+        _, result, _, _, _, _, _, previous, number, _ = rec
+        session = self._sessions.get(number)
+        if session is None:
+            return
+        if session.phase != GREETING:
+            if result in (OK, PREDECESSOR):
+                self._asked.pop(session, None)
+                self._catchup.read_again(session)
+            elif result in (TAKEN, NO_DEVICE):
+                self.end(session, Goodbye.TRY_AGAIN, "another connection of this device is registered")
+            return
+        self._asked.pop(session, None)
+        if result == NO_DEVICE:
+            self.end(session, Goodbye.DEVICE_REMOVED, "this device has been removed; log in anew")
+        elif result in (OK, PREDECESSOR):
+            self._welcome(session, previous, result == PREDECESSOR)
+        else:
+            self.end(session, Goodbye.TRY_AGAIN, "logins are not possible now", self.RETRY_MS)
+
+    def _welcome(self, session: Session, previous: int, predecessor: bool) -> None:
+        settings = self._settings
+        user, _, device = session.key.decode().partition("/")
+        session.wire.logged_in(
+            LoggedIn(
+                user_id=user,
+                device_id=device,
+                session=session.number,
+                previous_session=previous,
+                server_time_ms=self._turn.wall_ms,
+                heartbeat_ms=int(settings.heartbeat_s * 1000),
+                max_frame_bytes=settings.max_frame_bytes,
+                max_message_bytes=settings.max_frame_bytes - MESSAGE_OVERHEAD_BYTES,
+                max_unsettled_per_stream=settings.max_unsettled_per_stream,
+                max_unsettled_per_connection=settings.max_unsettled_per_connection,
+                max_unacked=settings.max_unacked,
+            )
+        )
+        self._turn.mark(session)
+        if predecessor:
+            session.predecessor_until = self._turn.now + settings.predecessor_timeout_s
+        self._catchup.begin(session)
+
+    # Going.
+
+    def end(self, session: Session, code: Goodbye.Code, text: str, retry_after_ms: int = 0) -> None:
+        """Say Goodbye, and leave."""
+        if session.phase != ENDED:
+            session.wire.goodbye(code, text, retry_after_ms)
+            self._turn.mark(session)
+            self.leave(session)
+
+    def leave(self, session: Session) -> None:
+        """The connection is over: return its copies, give up its place."""
+        if session.phase == ENDED:
+            return
+        session.phase = ENDED
+        self._asked.pop(session, None)
+        self._rejoin.pop(session, None)
+        if not session.number:
+            return
+        del self._sessions[session.number]
+        self._delivery.return_all(session)
+        route = self._links.for_user(session.user)
+        if route is not None:
+            route[0].out.append(record(OFFLINE, to=session.key, session=session.number))
+        if session.returned:
+            session.returned_at = self._turn.now
+            self._leaving[session.number] = session
+
+    def evict(self, link: Link, rec: Record) -> None:
+        """Presence names another session for this device."""
+        to, origin, attempt, number = rec[4], rec[6], rec[7], rec[8]
+        session = self._sessions.get(number)
+        if session is not None and session.key == to:
+            self.end(session, Goodbye.REPLACED, "this device has logged in elsewhere")
+        if not origin:
+            return
+        if number in self._leaving:
+            self._evictions.setdefault(number, []).append((link, origin, attempt))
+        else:
+            link.out.append(record(EVICTED, origin=origin, attempt=attempt))
+
+    def evicted(self, rec: Record) -> None:
+        """The session that one of ours replaced is gone."""
+        session = self._sessions.get(rec[7])
+        if session is not None:
+            self._catchup.predecessor_gone(session)
+
+    def stored(self, rec: Record) -> None:
+        """Copies that a session returned are settled."""
+        count, number = rec[7], rec[8]
+        session = self._sessions.get(number)
+        if session is not None:
+            self._catchup.stored(session, count)
+            return
+        session = self._leaving.get(number)
+        if session is not None:
+            session.returned -= count
+            if session.returned <= 0:
+                self._left(session)
+
+    def _left(self, session: Session) -> None:
+        del self._leaving[session.number]
+        for link, origin, attempt in self._evictions.pop(session.number, ()):
+            link.out.append(record(EVICTED, origin=origin, attempt=attempt))
+
+    @property
+    def leaving(self) -> int:
+        """Sessions that have ended and have copies on their way to be stored."""
+        return len(self._leaving)
+
+    # Again.
+
+    def broker_lost(self) -> None:
+        """A broker may have died between an append and its nudge: every session reads its inbox again."""
+        for session in self._sessions.values():
+            self._rejoin.setdefault(session, False)
+
+    def lease_changed(self) -> None:
+        """Presence has forgotten us: every session registers again, and then reads its inbox again."""
+        self._rejoin.update(dict.fromkeys(self._sessions.values(), True))
+
+    def tick(self) -> None:
+        """Spread rejoining over time; give up what was not answered."""
+        for session in list(islice(self._rejoin, self._settings.rejoin_per_tick)):
+            register = self._rejoin.pop(session)
+            if session.phase == GREETING:
+                self._rejoin[session] = register  # another broker's answer, under the lease before, may still come
+            elif register:
+                self._asked[session] = self._turn.now + self._settings.request_timeout_s
+                self._register(session, AGAIN)
+            else:
+                self._catchup.read_again(session)
+        now = self._turn.now
+        for session, due in list(self._asked.items()):
+            if due <= now:
+                self._unanswered(session)
+        for session in list(self._leaving.values()):
+            if now - session.returned_at > self._settings.request_timeout_s:
+                self._left(session)
+
+    def _unanswered(self, session: Session) -> None:
+        if session.phase == GREETING:
+            self.end(session, Goodbye.TRY_AGAIN, "logins are not possible now", self.RETRY_MS)
+        else:
+            self._asked[session] = self._turn.now + self._settings.request_timeout_s
+            self._register(session, AGAIN)

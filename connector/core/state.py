@@ -1,0 +1,164 @@
+"""What the parts of the connector's core share: ports, the turn, and a session's state.
+
+Owns data, decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from protocol.records import Record
+from protocol.server import ServerSession
+from protocol.tokens import Identity
+
+if TYPE_CHECKING:
+    from connector.core.links import Link
+
+# Phases of a session (docs/design.md, "Behind and live").
+ENDED: Final = 0
+GREETING: Final = 1  # not logged in
+BEHIND: Final = 2  # inbox pages go to the device, live copies back to the broker
+SETTLING: Final = 3  # the end of the inbox is in sight: live copies wait for it
+LIVE: Final = 4
+
+
+class Ports(Protocol):
+    """Every effect of a connector."""
+
+    def write(self, handle: object, data: bytes) -> None:
+        """Write to a client's connection."""
+
+    def close(self, handle: object) -> None:
+        """Close a client's connection behind what was written."""
+
+    def send(self, broker: str, batch: bytes) -> bool:
+        """Hand a batch to a broker's link; False if the link did not take it."""
+
+    def verify(self, token: str, now_s: float) -> Identity:
+        """Check a login token at this Unix time. Raises `TokenError`."""
+
+    def random64(self) -> int:
+        """A random number of 64 bits."""
+
+    def log(self, text: str) -> None:
+        """A state change worth a line."""
+
+
+class Turn:
+    """The time of the current event, and who has something to send at the end of the turn."""
+
+    __slots__ = ("dirty", "now", "wall_ms")
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        """Seconds of a clock that never steps."""
+        self.wall_ms = 0
+        """Unix time."""
+        self.dirty: list[Session] = []
+
+    def mark(self, session: Session) -> None:
+        """`session` has something to send."""
+        if not session.dirty:
+            session.dirty = True
+            self.dirty.append(session)
+
+
+Copy: TypeAlias = "tuple[float, Link, Record]"
+"""Since when, from where, and what: a live copy that its device has not acked. A plain tuple, since there are many."""
+
+
+@dataclass(slots=True)
+class SentRow:
+    """An inbox row that was sent to the device. `author` is None where no DELIVERED is owed."""
+
+    key: bytes
+    author: str | None
+    author_device: str
+    stream: int
+    id: int
+    size: int
+
+
+RETURNED: Final = None
+"""Stands in `unacked` for a copy that went back to be stored."""
+
+
+class Session:
+    """One client connection."""
+
+    __slots__ = (
+        "attempts",
+        "budget",
+        "budget_at",
+        "cursor",
+        "dirty",
+        "handle",
+        "heard",
+        "held",
+        "key",
+        "mid_pass",
+        "number",
+        "opened",
+        "page",
+        "page_at",
+        "phase",
+        "predecessor_until",
+        "returned",
+        "returned_at",
+        "rows",
+        "suffix",
+        "sync_asked",
+        "sync_passing",
+        "unacked",
+        "unacked_bytes",
+        "user",
+        "want_pass",
+        "wire",
+    )
+
+    def __init__(self, handle: object, wire: ServerSession, now: float, budget: float) -> None:
+        self.handle = handle
+        self.wire = wire
+        self.phase = GREETING
+        self.number = 0
+        """Names the session for ever; 0 before login."""
+        self.user = ""
+        self.key = b""
+        """The device's address."""
+        self.suffix = b""
+        """`from_id` and `from_device`, encoded."""
+        self.opened = now
+        self.heard = now
+        self.dirty = False
+        self.attempts = 0
+        """Attempts under way."""
+        self.budget = budget
+        """Messages that it may send before more are granted, as of `budget_at`."""
+        self.budget_at = now
+        self.unacked: deque[Copy | SentRow | None] = deque()
+        """One entry for each counted frame beyond the last ack."""
+        self.unacked_bytes = 0
+        """Bodies of what is in `unacked` and `held`."""
+        self.held: list[Copy] = []
+        """Copies that wait for the end of the inbox."""
+        self.rows: set[bytes] = set()
+        """Keys of rows sent in this session and not removed."""
+        self.cursor = b""
+        self.page = 0
+        """Number of the page request under way."""
+        self.page_at = 0.0
+        """When it was asked; without one, not before when to ask."""
+        self.mid_pass = False
+        """A pass is under way."""
+        self.want_pass = False
+        """A pass is owed that begins after now."""
+        self.sync_asked = 0
+        self.sync_passing = 0
+        """The Sync that the pass under way will answer."""
+        self.returned = 0
+        """Copies returned and not confirmed."""
+        self.returned_at = 0.0
+        self.predecessor_until = 0.0
+        """Until when to wait for the session that this one replaced; 0: not waiting."""

@@ -1,0 +1,272 @@
+"""The connector's shell: client sockets, brokers' sockets, the clock and chance, around the core.
+
+Owns everything that the core may not touch. Decides nothing about messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import secrets
+import time
+from pathlib import Path
+from typing import cast
+
+import zmq
+
+from connector.core import ConnectorCore, Session
+from connector.dealer import Dealer
+from connector.settings import ConnectorSettings
+from protocol.errors import ConfigError, RecordError
+from protocol.tokens import Identity, TokenVerifier
+
+log = logging.getLogger("sparrow.connector")
+
+TICK_S = 0.1
+TURN_BYTES = 16 * 1024
+"""What one client may have handled in a turn; the rest waits for the next, so that everybody gets theirs."""
+CLOSE_TIMEOUT_S = 3.0
+"""How long a closing connection may take to read its Goodbye."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """One client's socket."""
+
+    __slots__ = ("_server", "_session", "_waiting", "transport")
+
+    def __init__(self, server: ConnectorServer) -> None:
+        self._server = server
+        self._waiting = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._session: Session | None = self._server.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._session is None:
+            return
+        if len(data) > TURN_BYTES or self._waiting:
+            self._waiting += data
+            self.transport.pause_reading()
+            self._server.has_more(self)
+        else:
+            self._server.received(self._session, data)
+
+    def next_turn(self) -> bool:
+        """Handle a turn's worth of what waits; whether there is more."""
+        if self._session is None or self.transport.is_closing():
+            self._waiting = b""
+            return False
+        data, self._waiting = self._waiting[:TURN_BYTES], self._waiting[TURN_BYTES:]
+        self._server.received(self._session, data)
+        if self._waiting:
+            return True
+        self.transport.resume_reading()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            self._server.received(session, self._waiting)
+            self._server.lost(self, session)
+
+    def choked(self) -> None:
+        """The client lets too much pile up."""
+        if self._session is not None:
+            self._server.too_slow(self._session)
+
+
+class ConnectorServer:
+    """A connector in a running event loop. `start`, then `stop`. It is the core's `Ports`."""
+
+    def __init__(self, settings: ConnectorSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._settings = settings
+        self._max_write_buffer_bytes = settings.max_write_buffer_bytes
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._verifier = TokenVerifier(_read_key(settings.token_public_key_file))
+        self.core = ConnectorCore(self, settings)
+        self._dealers: dict[str, Dealer] = {}
+        self._listener: asyncio.Server | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._flush_due = False
+        self._ready = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._busy: dict[ClientConnection, None] = {}
+        self._closing: dict[ClientConnection, float] = {}
+
+    async def start(self) -> None:
+        """Connect to the brokers and listen. Raises `ConfigError` if the address cannot be used."""
+        _raise_file_limit()
+        self._clock()
+        for endpoint in self._settings.brokers:
+            self._dealers[endpoint] = Dealer(
+                self._context, self._settings, endpoint, self.core.incarnation, self._batch
+            )
+        self._tick()
+        host, port = self._settings.listen_host, self._settings.listen_port
+        try:
+            self._listener = await self._loop.create_server(
+                lambda: ClientConnection(self), host, port, backlog=self._settings.listen_backlog
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port} ({error.strerror}); set connector.listen_host and listen_port"
+            ) from error
+        log.info("%s listens on %s:%d", self._settings.name, host, self.port)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        assert self._listener is not None
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    async def ready(self) -> None:
+        """Return when logins can be taken."""
+        await self._ready.wait()
+
+    async def stop(self) -> None:
+        """Tell clients to move on, hand their copies to a broker, and close."""
+        if self._listener is not None:
+            self._listener.close()
+        self._clock()
+        self.core.stop()
+        self._flush()
+        self._idle.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.stop_timeout_s):
+                await self._idle.wait()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._flush()
+        for connection in list(self._closing):
+            connection.transport.abort()
+        for dealer in self._dealers.values():
+            dealer.close()
+        log.info("%s has stopped", self._settings.name)
+
+    # Events.
+
+    def opened(self, connection: ClientConnection) -> Session:
+        """A client has connected."""
+        self._clock()
+        session = self.core.opened(connection)
+        self._schedule_flush()
+        return session
+
+    def received(self, session: Session, data: bytes) -> None:
+        """Bytes from a client."""
+        if not self._flush_due:  # the first event of a turn
+            self._clock()
+            self._schedule_flush()
+        self.core.data(session, data)
+
+    def has_more(self, connection: ClientConnection) -> None:
+        """A client has sent more than one turn may handle."""
+        if not self._busy:
+            self._loop.call_soon(self._next_turns)
+        self._busy[connection] = None
+
+    def _next_turns(self) -> None:
+        busy, self._busy = self._busy, {}
+        for connection in busy:
+            if connection.next_turn():
+                self.has_more(connection)
+
+    def lost(self, connection: ClientConnection, session: Session) -> None:
+        """A client's socket is closed."""
+        self._closing.pop(connection, None)
+        self._clock()
+        self.core.closed(session)
+        self._schedule_flush()
+
+    def too_slow(self, session: Session) -> None:
+        """A client does not read."""
+        self.core.too_slow(session)
+        self._schedule_flush()
+
+    def _batch(self, endpoint: str, data: bytes) -> None:
+        self._clock()
+        try:
+            self.core.batch(endpoint, data)
+        except RecordError as error:
+            log.error("broker %s: %s", endpoint, error)
+        self._schedule_flush()
+
+    def _tick(self) -> None:
+        self._ticker = self._loop.call_later(TICK_S, self._tick)
+        self._clock()
+        self.core.tick()
+        self._schedule_flush()
+        if self.core.links.ready:
+            self._ready.set()
+        if self.core.idle and not self.core.connections:
+            self._idle.set()
+        now = self._loop.time()
+        for connection in [c for c, due in self._closing.items() if due <= now]:
+            del self._closing[connection]
+            connection.transport.abort()
+
+    def _clock(self) -> None:
+        self.core.time(self._loop.time(), int(time.time() * 1000))
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self.core.flush()
+
+    # Ports.
+
+    def write(self, handle: object, data: bytes) -> None:
+        """See `Ports`; a client that lets too much pile up is let go."""
+        transport = handle.transport  # type: ignore[attr-defined]
+        transport.write(data)
+        if transport.get_write_buffer_size() > self._max_write_buffer_bytes:
+            cast(ClientConnection, handle).choked()
+
+    def close(self, handle: object) -> None:
+        """See `Ports`."""
+        connection = cast(ClientConnection, handle)
+        if connection.transport.get_write_buffer_size() > self._settings.max_write_buffer_bytes:
+            connection.transport.abort()
+            return
+        connection.transport.close()
+        self._closing[connection] = self._loop.time() + CLOSE_TIMEOUT_S
+
+    def send(self, broker: str, batch: bytes) -> bool:
+        """See `Ports`."""
+        return self._dealers[broker].send(batch)
+
+    def verify(self, token: str, now_s: float) -> Identity:
+        """See `Ports`."""
+        return self._verifier.verify(token, now_s)
+
+    def random64(self) -> int:
+        """See `Ports`."""
+        return secrets.randbits(64) | 1
+
+    def log(self, text: str) -> None:
+        """See `Ports`."""
+        log.info("%s: %s", self._settings.name, text)
+
+
+def _read_key(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"connector.token_public_key_file: cannot read {path} ({error.strerror}); "
+            "copy the user API's public key there"
+        ) from error
+
+
+def _raise_file_limit() -> None:
+    """Every session is a file descriptor."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,64 @@
+"""The connector's settings: every limit and its unit. Plain data; read from TOML by `sparrow.settings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorSettings:
+    """One connector process: where it listens, what it allows a client, how it treats its brokers."""
+
+    name: str = "connector-1"
+    """For logs and metrics only; correctness does not depend on it."""
+    listen_host: str = "127.0.0.1"
+    listen_port: int = 7400
+    brokers: tuple[str, ...] = ("tcp://127.0.0.1:7410",)
+    """ZeroMQ endpoints of the brokers."""
+    token_public_key_file: str = "var/token.pub.pem"
+    """PEM of the key that verifies login tokens."""
+
+    max_frame_bytes: int = 64 * 1024
+    """Longest frame either way; `max_message_bytes` is this less `MESSAGE_OVERHEAD_BYTES`."""
+    max_unsettled_per_stream: int = 256
+    max_unsettled_per_connection: int = 4096
+    max_unacked: int = 256
+    """Counted frames sent to a client beyond its last ack."""
+    max_unacked_bytes: int = 1024 * 1024
+    max_write_buffer_bytes: int = 8 * 1024 * 1024
+    """A client whose socket lets this much pile up is let go."""
+    max_sessions: int = 100_000
+    max_before_login: int = 4096
+    """Connections that have not logged in; beyond it the oldest of them goes."""
+    max_messages_per_second: int = 20_000
+    """Per session, 0 for no limit; what is beyond gets `Failed{TOO_FAST, retry_after}`."""
+    max_held_bytes: int = 256 * 1024 * 1024
+    """All unacked copies of all sessions; beyond it copies go to the inbox at once."""
+    listen_backlog: int = 4096
+
+    login_timeout_s: float = 10.0
+    heartbeat_s: float = 60.0
+    """A client that is silent for two of these is let go."""
+    store_after_s: float = 0.5
+    """An unacked copy goes to the inbox after this time; 0 stores first."""
+    receipt_retry_s: float = 3.0
+    """A DELIVERED that is not safe by then is tried again."""
+    attempt_timeout_s: float = 60.0
+    """An attempt without an outcome is forgotten by then; its sender repeats long before."""
+    predecessor_timeout_s: float = 5.0
+    """How long a new session waits for the one it replaced to store what it had in hand."""
+    request_timeout_s: float = 5.0
+    """A page, a login or a returned copy without an answer is asked again or given up."""
+    stop_timeout_s: float = 5.0
+    """A graceful stop takes no longer."""
+    link_heartbeat_s: float = 0.25
+    link_timeout_s: float = 2.0
+    """A broker that is silent for this time is gone."""
+    rejoin_per_tick: int = 1000
+    """Sessions that register again or read their inbox again per 0.1 s after a broker was lost."""
+    link_hwm_batches: int = 10_000
+    """ZeroMQ high-water mark of a link, in batches."""
+
+
+MESSAGE_OVERHEAD_BYTES = 1024
+"""Room in a frame for everything but the body."""

@@ -1,0 +1,132 @@
+"""Every error of Sparrow, one tree.
+
+Owns the exception classes that cross a module's border. May not import anything of ours.
+
+Three branches: `MisuseError` (you called or configured it wrongly), `PeerError` (the other end broke
+`docs/protocol.md` or the fabric's record format) and `ServiceError` (nobody's fault; try again later).
+"""
+
+from __future__ import annotations
+
+
+class SparrowError(Exception):
+    """Base of all errors; its text says what to do."""
+
+
+class MisuseError(SparrowError):
+    """You misused Sparrow: a wrong argument, a wrong order of calls, a wrong configuration."""
+
+
+class ConfigError(MisuseError):
+    """A setting is missing, unknown or out of range; the text names it and the cure."""
+
+
+class InvalidIdError(MisuseError):
+    """A user id is not `[a-z0-9._-]{1,64}`, or a device id is not one that the user API minted."""
+
+
+class PeerError(SparrowError):
+    """The other end broke the protocol; the connection cannot go on."""
+
+
+class FrameError(PeerError):
+    """Bytes are not a varint length-delimited `Frame` (docs/protocol.md, "Framing")."""
+
+
+class FrameTooLargeError(FrameError):
+    """A frame's length is beyond the limit."""
+
+
+class SequenceError(PeerError):
+    """A well-formed frame that is not allowed now (docs/protocol.md, "Sessions")."""
+
+
+class WindowError(PeerError):
+    """More unsettled messages, or a higher ack, than the windows allow (docs/protocol.md, "Windows")."""
+
+
+class RecordError(PeerError):
+    """Bytes on a fabric link are not records of this version."""
+
+
+class ServiceError(SparrowError):
+    """Something that should be there is not, for now."""
+
+
+class UnavailableError(ServiceError):
+    """Store, presence or broker is away; the same call may succeed later."""
+
+
+class StoreError(ServiceError):
+    """The store could not do what was asked; nothing of it may be taken as done."""
+
+
+class AlreadyExistsError(MisuseError):
+    """The name is taken."""
+
+
+class NotFoundError(MisuseError):
+    """There is no such account, device or message."""
+
+
+class TokenError(PeerError):
+    """A login token is malformed, expired, or not signed by our user API."""
+
+
+# Of clients.
+
+
+class ClosedError(MisuseError):
+    """The client is closed, or was closed before the message came to anything."""
+
+
+class WrongPasswordError(MisuseError):
+    """There is no such account, or the password is wrong."""
+
+
+class SessionEndedError(MisuseError):
+    """The server has ended the session for good; reconnecting would not help."""
+
+
+class TokenRejectedError(SessionEndedError):
+    """The login token is not valid (any more), and there is no password to get a new one with."""
+
+
+class ReplacedError(SessionEndedError):
+    """The same device has logged in elsewhere."""
+
+
+class DeviceRemovedError(SessionEndedError):
+    """The device has been removed; its state is of no more use."""
+
+
+class RefusedError(MisuseError):
+    """A message was refused for good; a repeat would be refused as well."""
+
+
+class NoSuchUserError(RefusedError):
+    """The addressee does not exist."""
+
+
+class MessageTooLargeError(RefusedError):
+    """The message is larger than the server takes."""
+
+
+class BlockedError(RefusedError):
+    """The addressee has blocked the author."""
+
+
+class NotFriendError(RefusedError):
+    """The addressee takes messages from friends only."""
+
+
+class UnreachableError(UnavailableError):
+    """Nothing answers at the address."""
+
+
+class StateError(ServiceError):
+    """A client's state file cannot be written; what was not kept has not happened."""
+
+
+class ApiError(PeerError):
+    """The user API answered with something that is no answer of a user API."""

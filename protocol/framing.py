@@ -1,0 +1,150 @@
+"""Varint length-delimited frames over a byte stream (docs/protocol.md, "Framing").
+
+Owns the bytes between frames. Knows nothing of what is inside one, except that a `Frame` that
+holds a `Message` can be put together from the encoded message without encoding it again.
+"""
+
+from __future__ import annotations
+
+from protocol.errors import FrameError, FrameTooLargeError
+
+MESSAGE_TAG = 0x12
+"""`Frame.message`: field 2, length-delimited."""
+RECEIPT_TAG = 0x42
+"""`Frame.receipt`: field 8, length-delimited."""
+
+
+_SMALL = [bytes((n,)) for n in range(0x80)]
+
+
+def varint(value: int) -> bytes:
+    """Base-128 varint of a non-negative number (Protocol Buffers encoding)."""
+    if value <= 0x7F:
+        return _SMALL[value]
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def delimit(payload: bytes) -> bytes:
+    """One frame on the wire."""
+    return varint(len(payload)) + payload
+
+
+def _wrap_prefix(tag: int, length: int) -> bytes:
+    inner = bytes((tag,)) + varint(length)
+    return varint(len(inner) + length) + inner
+
+
+_MESSAGE_PREFIX = [_wrap_prefix(MESSAGE_TAG, n) for n in range(2048)]
+_RECEIPT_PREFIX = [_wrap_prefix(RECEIPT_TAG, n) for n in range(128)]
+
+
+def message_frame(message: bytes) -> bytes:
+    """The delimited `Frame` around an encoded `Message`."""
+    length = len(message)
+    if length < 2048:
+        return _MESSAGE_PREFIX[length] + message
+    return _wrap_prefix(MESSAGE_TAG, length) + message
+
+
+def receipt_frame(receipt: bytes) -> bytes:
+    """The delimited `Frame` around an encoded `Receipt`."""
+    length = len(receipt)
+    prefix = _RECEIPT_PREFIX[length] if length < 128 else _wrap_prefix(RECEIPT_TAG, length)
+    return prefix + receipt
+
+
+def _sole_prefix(tag: int, size: int) -> bytes:
+    """How a payload of this size begins if it is one field; for an impossible size, what no payload begins with."""
+    for varint_bytes in range(1, 5):
+        prefix = bytes((tag,)) + varint(max(0, size - 1 - varint_bytes))
+        if len(prefix) == 1 + varint_bytes:
+            return prefix
+    return bytes(8)
+
+
+_MESSAGE_PAYLOAD = [_sole_prefix(MESSAGE_TAG, n) for n in range(2048)]
+
+
+def sole_message(payload: bytes) -> bytes | None:
+    """The encoded message of a payload that is nothing but one; None for any other, or an oddly encoded one."""
+    size = len(payload)
+    prefix = _MESSAGE_PAYLOAD[size] if size < 2048 else _sole_prefix(MESSAGE_TAG, size)
+    return payload[len(prefix) :] if payload.startswith(prefix) else None
+
+
+def sole_receipt(payload: bytes) -> bytes | None:
+    """The same for an encoded receipt."""
+    prefix = _sole_prefix(RECEIPT_TAG, len(payload))
+    return payload[len(prefix) :] if payload.startswith(prefix) else None
+
+
+class FrameReader:
+    """Cuts a byte stream into payloads. After an error it stays broken and returns nothing more."""
+
+    __slots__ = ("_buffer", "_limit", "_need", "error")
+
+    def __init__(self, max_frame_bytes: int) -> None:
+        self._limit = max_frame_bytes
+        self._buffer = b""
+        self._need = 0
+        self.error: FrameError | None = None
+        """Why the stream is broken; set behind the last good frame."""
+
+    def receive(self, data: bytes) -> list[bytes]:
+        """The payloads that `data` completes."""
+        if self.error is not None:
+            return []
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._need:
+                return []
+            data = self._buffer
+        frames: list[bytes] = []
+        offset, size = 0, len(data)
+        self._need = 0
+        while offset < size:
+            length = data[offset]
+            start = offset + 1
+            if length > 0x7F:
+                if start < size and data[start] < 0x80:  # two bytes, as nearly always
+                    length += (data[start] << 7) - 0x80
+                    start += 1
+                else:
+                    parsed = self._long_length(data, offset)
+                    if parsed is None:
+                        break
+                    length, start = parsed
+            end = start + length
+            if length > self._limit:
+                self.error = FrameTooLargeError(f"a frame of {length} bytes; the limit is {self._limit}")
+                break
+            if end > size:
+                self._need = end - offset
+                break
+            frames.append(data[start:end])
+            offset = end
+        self._buffer = b"" if self.error is not None or offset == size else data[offset:]
+        return frames
+
+    def _long_length(self, data: bytes, offset: int) -> tuple[int, int] | None:
+        """Length and start of the payload, or None if the varint is not whole or not one."""
+        length = shift = 0
+        for at in range(offset, min(offset + 5, len(data))):
+            byte = data[at]
+            length |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return length, at + 1
+            shift += 7
+        if len(data) - offset >= 5:
+            self.error = FrameError("a frame's length is not a varint of at most 5 bytes")
+        return None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+        return len(self._buffer)

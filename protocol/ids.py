@@ -1,0 +1,63 @@
+"""User and device ids, addresses made of both, and stamps.
+
+Owns their syntax. Pure functions; touches nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from protocol.errors import InvalidIdError
+
+_USER = re.compile(r"[a-z0-9._-]{1,64}")
+_DEVICE = re.compile(r"[a-z0-9]{1,32}")
+
+STAMP_SHIFT = 20
+"""A stamp is Unix milliseconds, shifted left by this, plus a counter (docs/protocol.md, "Stamps")."""
+
+
+def check_user_id(user: str) -> str:
+    """Return `user`. Raises `InvalidIdError`."""
+    if not _USER.fullmatch(user):
+        raise InvalidIdError(f"user id {user[:80]!r}: use 1 to 64 of a-z, 0-9, dot, underscore and hyphen")
+    return user
+
+
+def check_device_id(device: str) -> str:
+    """Return `device`. Raises `InvalidIdError`."""
+    if not _DEVICE.fullmatch(device):
+        raise InvalidIdError(f"device id {device[:80]!r}: use the id that the user API gave at login")
+    return device
+
+
+def address(user: str, device: str) -> bytes:
+    """The fabric's name of a device: `user/device`. Neither part can hold a slash."""
+    return f"{user}/{device}".encode()
+
+
+def split_address(raw: bytes) -> tuple[str, str]:
+    """The user and device of an `address`."""
+    user, _, device = raw.decode().partition("/")
+    return user, device
+
+
+def stamp_ms(stamp: int) -> int:
+    """Unix milliseconds of a stamp."""
+    return stamp >> STAMP_SHIFT
+
+
+class Stamper:
+    """Gives rising stamps, also when the clock steps back."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self, wall_ms: int) -> int:
+        """A stamp for this Unix time in milliseconds, above all before it."""
+        stamp = wall_ms << STAMP_SHIFT
+        if stamp <= self._last:
+            stamp = self._last + 1
+        self._last = stamp
+        return stamp

@@ -1,0 +1,202 @@
+"""Fabric records: what connectors and brokers say to each other (docs/design.md, "Records").
+
+Owns the format. A batch is one version byte and any number of records; a record is a fixed header, two short
+addresses and an opaque body. Bodies of messages are never parsed on the way.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from protocol.errors import RecordError
+
+VERSION: Final = b"\x01"
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+
+HEADER: Final = struct.Struct("<BBHHBBQQQI")
+"""kind, flags, index, count, len(to), len(by), origin, attempt, session, len(body)."""
+HEADER_BYTES: Final = HEADER.size
+
+# Kinds. "origin" is the incarnation of a connector, "session" a session's number.
+HEARTBEAT: Final = 1  # up: origin, attempt = lease. down: origin = broker, attempt = lease, session = lease asked, body
+ONLINE: Final = 2  # up: to, session, attempt = lease, flags AGAIN
+ONLINE_REPLY: Final = 3  # down: to, session, attempt = previous session, flags = result
+OFFLINE: Final = 4  # up: to, session
+ROUTE: Final = 5  # up: to = user, by = author's address, attempt, body; flags RECEIPT
+COPY: Final = 6  # down: to = address, origin, attempt, index, count, session, body, flags
+STORE: Final = 7  # up: a COPY that comes back
+OUTCOMES: Final = 8  # up and down: origin, body of OUTCOME entries
+STORED: Final = 9  # down: session, attempt = how many of its returned copies are settled
+PAGE: Final = 10  # up: to, session, attempt = request, by = cursor, count = limit, flags FRESH
+ROWS: Final = 11  # down: session, attempt = request, by = cursor, body, flags END, FAILED
+REMOVE: Final = 12  # up: to, body of keys
+NUDGE: Final = 13  # down: to, session, attempt = number of the nudge
+NUDGED: Final = 14  # up: the same, confirmed
+EVICT: Final = 15  # down: to, session = old; origin and attempt = connector and session that replaced it, or 0
+EVICTED: Final = 16  # up and down: origin and attempt of the EVICT
+LAST_KIND: Final = 16
+
+# Flags of ROUTE, COPY, STORE.
+RECEIPT: Final = 1  # the body is a Receipt, for the devices of `to` but `by`
+OWN: Final = 2  # a copy for another device of the author: its ack does not mean DELIVERED
+OTHERS: Final = 4  # the author has other devices
+QUIET: Final = 8  # nobody is told DELIVERED of it: a READ
+# Flags of the others.
+AGAIN: Final = 1
+FRESH: Final = 1
+END: Final = 1
+FAILED: Final = 2
+# Results in ONLINE_REPLY.
+OK: Final = 0
+PREDECESSOR: Final = 1  # ok; an EVICTED for the session before will follow
+NO_DEVICE: Final = 2
+TAKEN: Final = 3  # registering again: somebody newer is there
+AWAY: Final = 4
+
+# States of an outcome, with OTHERS_BIT or'ed in.
+OUTCOME: Final = struct.Struct("<QHHB")
+"""attempt, index, count, state."""
+DELIVERED: Final = 1
+SAFE: Final = 2
+UNAVAILABLE: Final = 3
+NO_SUCH_USER: Final = 4
+OTHERS_BIT: Final = 0x80
+
+Record = tuple[int, int, int, int, bytes, bytes, int, int, int, bytes]
+"""kind, flags, index, count, to, by, origin, attempt, session, body."""
+
+
+def record(
+    kind: int,
+    *,
+    flags: int = 0,
+    index: int = 0,
+    count: int = 0,
+    to: bytes = b"",
+    by: bytes = b"",
+    origin: int = 0,
+    attempt: int = 0,
+    session: int = 0,
+    body: bytes = b"",
+) -> bytes:
+    """One encoded record."""
+    head = HEADER.pack(kind, flags, index, count, len(to), len(by), origin, attempt, session, len(body))
+    return head + to + by + body
+
+
+def encode(parsed: Record) -> bytes:
+    """The bytes of a parsed record."""
+    kind, flags, index, count, to, by, origin, attempt, session, body = parsed
+    head = HEADER.pack(kind, flags, index, count, len(to), len(by), origin, attempt, session, len(body))
+    return head + to + by + body
+
+
+def batch(encoded: Iterable[bytes]) -> bytes:
+    """Records as one ZeroMQ message."""
+    return VERSION + b"".join(encoded)
+
+
+def batches(encoded: list[bytes]) -> list[bytes]:
+    """Records as few ZeroMQ messages as `MAX_BATCH_BYTES` allows; a longer record goes alone."""
+    data = batch(encoded)
+    if len(data) <= MAX_BATCH_BYTES or len(encoded) < 2:
+        return [data]
+    half = len(encoded) // 2
+    return batches(encoded[:half]) + batches(encoded[half:])
+
+
+def parse(data: bytes) -> list[Record]:
+    """The records of a batch. Raises `RecordError`; then nothing of the batch may be used."""
+    if data[:1] != VERSION:
+        raise RecordError("a batch of another version; run the same release on connectors and brokers")
+    found: list[Record] = []
+    offset, size = 1, len(data)
+    unpack = HEADER.unpack_from
+    while offset < size:
+        start = offset + HEADER_BYTES
+        if start > size:
+            raise RecordError("a record's header is cut off")
+        kind, flags, index, count, to_len, by_len, origin, attempt, session, body_len = unpack(data, offset)
+        by_at = start + to_len
+        body_at = by_at + by_len
+        offset = body_at + body_len
+        if offset > size:
+            raise RecordError("a record's body is cut off")
+        if not 0 < kind <= LAST_KIND:
+            raise RecordError(f"a record of unknown kind {kind}")
+        found.append(
+            (
+                kind,
+                flags,
+                index,
+                count,
+                data[start:by_at],
+                data[by_at:body_at],
+                origin,
+                attempt,
+                session,
+                data[body_at:offset],
+            )
+        )
+    return found
+
+
+_ROW = struct.Struct("<BBI")
+
+
+def pack_rows(rows: Iterable[tuple[bytes, int, bytes]]) -> bytes:
+    """Body of ROWS from (key, row kind, body)."""
+    return b"".join(_ROW.pack(len(key), kind, len(body)) + key + body for key, kind, body in rows)
+
+
+def unpack_rows(body: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """(key, row kind, body) of ROWS. Raises `RecordError`."""
+    offset = 0
+    while offset < len(body):
+        if offset + _ROW.size > len(body):
+            raise RecordError("a row is cut off")
+        key_len, kind, length = _ROW.unpack_from(body, offset)
+        key_at = offset + _ROW.size
+        body_at = key_at + key_len
+        offset = body_at + length
+        if offset > len(body):
+            raise RecordError("a row is cut off")
+        yield body[key_at:body_at], kind, body[body_at:offset]
+
+
+def pack_keys(keys: Iterable[bytes]) -> bytes:
+    """Body of REMOVE."""
+    return b"".join(bytes((len(key),)) + key for key in keys)
+
+
+def unpack_keys(body: bytes) -> list[bytes]:
+    """Row keys of REMOVE. Raises `RecordError`."""
+    keys, offset = [], 0
+    while offset < len(body):
+        end = offset + 1 + body[offset]
+        if end > len(body):
+            raise RecordError("a row key is cut off")
+        keys.append(body[offset + 1 : end])
+        offset = end
+    return keys
+
+
+def pack_members(incarnations: Iterable[int]) -> bytes:
+    """Body of a broker's HEARTBEAT: the incarnations of all brokers it knows to be alive."""
+    return b"".join(incarnation.to_bytes(8, "little") for incarnation in incarnations)
+
+
+def unpack_members(body: bytes) -> frozenset[int]:
+    """Incarnations in a broker's HEARTBEAT. Raises `RecordError`."""
+    if len(body) % 8:
+        raise RecordError("a list of brokers is cut off")
+    return frozenset(int.from_bytes(body[at : at + 8], "little") for at in range(0, len(body), 8))
+
+
+def unpack_outcomes(body: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(attempt, index, count, state) of OUTCOMES. Raises `RecordError`."""
+    if len(body) % OUTCOME.size:
+        raise RecordError("a list of outcomes is cut off")
+    return OUTCOME.iter_unpack(body)

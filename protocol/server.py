@@ -1,0 +1,243 @@
+"""The server's end of one client connection, as a pure state machine (docs/protocol.md, "Sessions").
+
+Owns what may come when, the windows, and the numbering of counted frames. Knows no socket and no clock,
+and nothing of what becomes of a message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from google.protobuf.message import DecodeError
+
+from protocol.errors import FrameTooLargeError
+from protocol.framing import FrameReader, delimit, message_frame, receipt_frame, sole_message
+from protocol.sparrow_pb2 import (
+    Ack,
+    Failed,
+    Frame,
+    Goodbye,
+    LoggedIn,
+    Login,
+    Logout,
+    Message,
+    Ping,
+    Pong,
+    Receipt,
+    Sync,
+    Synced,
+)
+
+Incoming: TypeAlias = tuple[int, int, str, int, bytes]
+"""A message from the client: stream, id, dest_id, kind, and all of it as it came. No other event is a tuple."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """The client broke the protocol: say Goodbye with this and close."""
+
+    code: Goodbye.Code
+    text: str
+
+
+Event: TypeAlias = Incoming | Login | Ack | Sync | Ping | Logout | Breach
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The limits that `LoggedIn` tells a client."""
+
+    max_frame_bytes: int
+    max_unsettled_per_stream: int
+    max_unsettled_per_connection: int
+
+
+WAITING: Final = 0  # for Login
+LOGGING_IN: Final = 1  # Login given to the server, no answer yet
+ACTIVE: Final = 2
+CLOSED: Final = 3
+
+ALLOWED: Final[dict[int, frozenset[str]]] = {
+    WAITING: frozenset({"login"}),
+    LOGGING_IN: frozenset({"ping", "logout"}),
+    ACTIVE: frozenset({"message", "ack", "sync", "ping", "logout"}),
+    CLOSED: frozenset(),
+}
+"""Which frames a client may send in which state. Login moves it to LOGGING_IN, `logged_in` to ACTIVE, a breach,
+Logout or `goodbye` to CLOSED."""
+
+
+class ServerSession:
+    """One connection, from the first byte to Goodbye."""
+
+    __slots__ = ("_last", "_out", "_reader", "_sent", "_windows", "acked", "counted", "state", "unsettled")
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+        self._reader = FrameReader(windows.max_frame_bytes)
+        self._out: list[bytes] = []
+        self._sent: dict[tuple[int, bool], tuple[list[int], list[int]]] | None = None
+        """(stream, delivered) → ids and stamps."""
+        self._last: bytes | None = None
+        """From Goodbye on: all that may still be sent."""
+        self.state = WAITING
+        self.counted = 0
+        """Counted frames sent."""
+        self.acked = 0
+        """The client's last ack."""
+        self.unsettled: set[tuple[int, int]] = set()
+        """(stream, id) that the client has not been told to be settled."""
+
+    # In.
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """What the client said; a `Breach` or a `Logout` is always the last: after it, nothing more is understood."""
+        events: list[Event] = []
+        if self.state == CLOSED:
+            return events
+        for payload in self._reader.receive(data):
+            raw = sole_message(payload)
+            event = self._other(payload) if raw is None else self._message(raw)
+            events.append(event)
+            if self.state == CLOSED:
+                return events
+        error = self._reader.error
+        if error is not None:
+            code = Goodbye.FRAME_TOO_LARGE if isinstance(error, FrameTooLargeError) else Goodbye.MALFORMED
+            events.append(self._breach(code, str(error)))
+        return events
+
+    def _message(self, raw: bytes) -> Event:
+        try:
+            return self._checked(Message.FromString(raw), raw)
+        except DecodeError:
+            return self._breach(Goodbye.MALFORMED, "a message is not valid protobuf")
+
+    def _other(self, payload: bytes) -> Event:
+        try:
+            frame = Frame.FromString(payload)
+        except DecodeError:
+            return self._breach(Goodbye.MALFORMED, "a frame is not valid protobuf")
+        kind = frame.WhichOneof("kind")
+        if kind is None or kind not in ALLOWED[self.state]:
+            return self._unexpected(kind)
+        if kind == "message":
+            return self._checked(frame.message, frame.message.SerializeToString())
+        if kind == "ack":
+            return self._ack(frame.ack)
+        if kind == "sync" and not frame.sync.n:
+            return self._breach(Goodbye.MALFORMED, "sync needs n >= 1")
+        if kind == "login":
+            self.state = LOGGING_IN
+        elif kind == "logout":
+            self.state = CLOSED
+        event: Event = getattr(frame, kind)
+        return event
+
+    def _breach(self, code: Goodbye.Code, text: str) -> Breach:
+        self.state = CLOSED
+        return Breach(code, text)
+
+    def _unexpected(self, kind: str | None) -> Breach:
+        if kind is None:
+            return self._breach(Goodbye.MALFORMED, "a frame of no known kind")
+        if self.state == WAITING:
+            return self._breach(Goodbye.NOT_LOGGED_IN, f"the first frame must be login, not {kind}")
+        return self._breach(Goodbye.MALFORMED, f"{kind} is not allowed now")
+
+    def _checked(self, message: Message, raw: bytes) -> Event:
+        if self.state != ACTIVE:
+            return self._unexpected("message")
+        if message.from_id or message.from_device or message.stamp:
+            return self._breach(Goodbye.MALFORMED, "from_id, from_device and stamp are set by the server")
+        stream, number, settled = message.stream, message.id, message.settled
+        if not stream:
+            return self._breach(Goodbye.MALFORMED, "stream must not be 0")
+        if not 1 <= settled <= number:
+            return self._breach(Goodbye.MALFORMED, "need 1 <= settled <= id")
+        if number >= settled + self._windows.max_unsettled_per_stream:
+            return self._breach(Goodbye.WINDOW_EXCEEDED, "too many unsettled messages in a stream")
+        unsettled = self.unsettled
+        unsettled.add((stream, number))
+        if len(unsettled) > self._windows.max_unsettled_per_connection:
+            return self._breach(Goodbye.WINDOW_EXCEEDED, "too many unsettled messages on the connection")
+        return stream, number, message.dest_id, message.kind, raw
+
+    def _ack(self, ack: Ack) -> Event:
+        if not self.acked <= ack.up_to <= self.counted:
+            return self._breach(Goodbye.MALFORMED, f"ack of {ack.up_to}; acked {self.acked}, sent {self.counted}")
+        self.acked = ack.up_to
+        return ack
+
+    # Out.
+
+    def logged_in(self, frame: LoggedIn) -> None:
+        """The client may begin."""
+        if self.state == LOGGING_IN:
+            self.state = ACTIVE
+        self._out.append(delimit(Frame(logged_in=frame).SerializeToString()))
+
+    def message(self, encoded: bytes) -> None:
+        """Send an encoded `Message`; counted."""
+        self.counted += 1
+        self._out.append(message_frame(encoded))
+
+    def delivered(self, encoded: bytes) -> None:
+        """Send an encoded `Receipt` without `sent`; counted."""
+        self.counted += 1
+        self._out.append(receipt_frame(encoded))
+
+    def sent(self, stream: int, number: int, stamp: int, delivered: bool) -> None:
+        """Tell SENT; those of one stream and turn travel in one receipt."""
+        self.unsettled.discard((stream, number))
+        if self._sent is None:
+            self._sent = {}
+        gathered = self._sent.get((stream, delivered))
+        if gathered is None:
+            self._sent[stream, delivered] = [number], [stamp]
+        else:
+            gathered[0].append(number)
+            gathered[1].append(stamp)
+
+    def failed(self, stream: int, number: int, code: Failed.Code, text: str, retry_after_ms: int = 0) -> None:
+        """Tell Failed; without `retry_after_ms` it settles the message."""
+        if not retry_after_ms:
+            self.unsettled.discard((stream, number))
+        failed = Failed(stream=stream, id=number, code=code, text=text, retry_after_ms=retry_after_ms)
+        self._out.append(delimit(Frame(failed=failed).SerializeToString()))
+
+    def synced(self, n: int) -> None:
+        """Answer a Sync."""
+        self._out.append(delimit(Frame(synced=Synced(n=n)).SerializeToString()))
+
+    def pong(self, n: int) -> None:
+        """Answer a Ping."""
+        self._out.append(delimit(Frame(pong=Pong(n=n)).SerializeToString()))
+
+    def goodbye(self, code: Goodbye.Code, text: str, retry_after_ms: int = 0) -> None:
+        """The last frame, behind everything said so far; nothing is understood or said after it."""
+        if self._last is not None:
+            return
+        self.state = CLOSED
+        goodbye = Goodbye(code=code, text=text, retry_after_ms=retry_after_ms)
+        self._last = self.data_to_send() + delimit(Frame(goodbye=goodbye).SerializeToString())
+
+    def data_to_send(self) -> bytes:
+        """Everything since the last call."""
+        if self._last is not None:
+            data, self._last = self._last, b""
+            return data
+        if self._sent:
+            for (stream, delivered), (ids, stamps) in self._sent.items():
+                receipt = Receipt(stream=stream, ids=ids, stamps=stamps, sent=True, delivered=delivered)
+                self._out.append(receipt_frame(receipt.SerializeToString()))
+            self._sent = None
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    @property
+    def unacked(self) -> int:
+        """Counted frames beyond the client's last ack."""
+        return self.counted - self.acked

@@ -1,0 +1,1 @@
+"""What a person touches: command line, settings, client library, the one-process node, terminal chat."""

@@ -1,0 +1,194 @@
+"""Who chats: user, password, state file. Asks what it must, registers and logs in.
+
+Owns what is asked before the chat begins. Holds no connection when it is done: the token is in the state file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import getpass
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from protocol.errors import AlreadyExistsError, ConfigError, MisuseError, UnavailableError, WrongPasswordError
+from protocol.ids import check_user_id
+from sparrow.client import DEFAULT_API, UserApi
+from sparrow.client.credentials import DEVICE, TOKEN, keep_login
+from sparrow.client.http import Login
+from sparrow.client.journal import SqliteJournal
+
+_T = TypeVar("_T")
+
+PASSWORD_VARIABLE = "SPARROW_PASSWORD"
+DEFAULT_PORT = 7480
+LONGEST_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One user on this machine."""
+
+    user: str
+    api: str
+    state: Path
+    password: str | None
+    """None: ask."""
+    register: bool
+    """Make the account, without asking, if there is none."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say who chats."""
+    parser.add_argument("user", metavar="USER", help="your name, such as alice")
+    parser.add_argument("--api", default=DEFAULT_API, metavar="URL", help="the user API (default: %(default)s)")
+    parser.add_argument("--register", action="store_true", help="make the account, without asking, if there is none")
+    parser.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help=f"the password is its first line (default: ${PASSWORD_VARIABLE}, or it is asked)",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="where conversations and the login are kept (default: below $XDG_STATE_HOME/sparrow)",
+    )
+
+
+def account_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Account:
+    """Who chats. Raises `ConfigError`, `InvalidIdError`."""
+    user = check_user_id(options.user)
+    UserApi(options.api)  # is it a URL?
+    state = options.state or default_state(user, options.api, environ)
+    return Account(user, options.api, state, _given_password(options.password_file, environ), options.register)
+
+
+def default_state(user: str, api: str, environ: Mapping[str, str]) -> Path:
+    """`~/.local/state/sparrow/USER@host.db`, with the port if it is not the usual one."""
+    parts = urlsplit(api)
+    host = (parts.hostname or "").replace(":", "-")
+    name = host if parts.port in (None, DEFAULT_PORT) else f"{host}-{parts.port}"
+    # The variable counts only if it is absolute (XDG Base Directory Specification).
+    root = Path(environ.get("XDG_STATE_HOME", ""))
+    if not root.is_absolute():
+        root = Path(environ.get("HOME") or Path.home()) / ".local" / "state"
+    return root / "sparrow" / f"{user}@{name}.db"
+
+
+def _given_password(file: Path | None, environ: Mapping[str, str]) -> str | None:
+    if file is None:
+        return environ.get(PASSWORD_VARIABLE) or None
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"--password-file {file}: {reason}") from error
+    if not lines or not lines[0]:
+        raise ConfigError(f"--password-file {file}: its first line is empty")
+    return lines[0]
+
+
+class Terminal:
+    """Asks the person at the terminal."""
+
+    def __init__(self) -> None:
+        self.interactive = sys.stdin.isatty()
+
+    def say(self, text: str) -> None:
+        """A line that is not part of the chat."""
+        print(text, file=sys.stderr, flush=True)
+
+    def password(self, prompt: str) -> str:
+        """Raises `ConfigError` if there is nobody to ask."""
+        if not self.interactive:
+            raise ConfigError(
+                f"there is nobody to ask for the password: set {PASSWORD_VARIABLE} or use --password-file"
+            )
+        return _asked(lambda: getpass.getpass(prompt))
+
+    def agrees(self, question: str) -> bool:
+        """Yes or no; no if there is nobody to ask."""
+        return self.interactive and _asked(lambda: input(question)).strip().lower() in ("y", "yes")
+
+
+def _asked(ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except EOFError:
+        raise KeyboardInterrupt from None
+
+
+class SignIn:
+    """Sees to it that the state file has a login token."""
+
+    def __init__(self, account: Account, terminal: Terminal, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._account = account
+        self._terminal = terminal
+        self._sleep = sleep
+        self._api = UserApi(account.api)
+
+    def run(self, *, again: bool = False) -> None:
+        """Ask, register and log in as far as it is needed. `again`: the token that is there is no good.
+
+        Raises `WrongPasswordError`, `ConfigError`, `DeviceRemovedError`, `MisuseError`.
+        """
+        journal = SqliteJournal(self._account.state)
+        try:
+            if journal.value(TOKEN) is None or again:
+                login = self._log_in(journal.value(DEVICE) or "")
+                keep_login(journal, self._account.user, login)
+                journal.commit()
+        finally:
+            journal.close()
+
+    def _log_in(self, device: str) -> Login:
+        user = self._account.user
+        while True:
+            password = self._account.password or self._terminal.password(f"Password of {user}: ")
+            login = functools.partial(self._api.login, user, password, device, "terminal")
+            try:
+                return self._insist(login)
+            except WrongPasswordError:
+                reason = self._register(password)
+            if reason is None:
+                return self._insist(login)
+            if self._account.password is not None or not self._terminal.interactive:
+                raise WrongPasswordError(reason)
+            self._terminal.say(reason)
+
+    def _register(self, password: str) -> str | None:
+        """Make the account if that is wanted; why not, otherwise."""
+        user = self._account.user
+        question = f"There is no account {user}, or the password is wrong. Make a new account {user}? [y/N] "
+        if not self._account.register and not self._terminal.agrees(question):
+            return f"there is no account {user}, or the password is wrong (--register makes a new account)"
+        if self._account.password is None and self._terminal.password("The password once more: ") != password:
+            return "the two passwords differ"
+        try:
+            self._insist(lambda: self._api.register(user, password))
+        except AlreadyExistsError:
+            return f"the account {user} exists, and the password is wrong"
+        except MisuseError as error:
+            return str(error)
+        self._terminal.say(f"The account {user} is made.")
+        return None
+
+    def _insist(self, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Until the server answers."""
+        wait = 0.5
+        while True:
+            try:
+                return asyncio.run(call())
+            except UnavailableError as error:
+                if wait == 0.5:
+                    self._terminal.say(f"{error}; trying again (Ctrl-C ends)")
+            wait = min(wait * 2, LONGEST_WAIT_S)
+            self._sleep(wait)

@@ -1,0 +1,256 @@
+"""The chat itself: from what is typed and what the client tells to conversations and a view.
+
+Owns which conversation is open, and what counts as read. Draws nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from protocol.errors import ClosedError, InvalidIdError, SparrowError
+from protocol.ids import check_user_id
+from sparrow.chat.model import Conversation, Line, Model
+from sparrow.chat.text import HELP, short
+from sparrow.client import (
+    Client,
+    Connected,
+    Disconnected,
+    Event,
+    OwnMessage,
+    Progress,
+    ReadElsewhere,
+    SendingChanged,
+)
+
+QUIET_S = 0.5
+"""After so long without anything new, all that has waited for us is taken to be here."""
+
+
+class View(Protocol):
+    """What shows a chat."""
+
+    async def run(self, chat: Chat) -> None:
+        """Show it, until the person or `stop` has had enough."""
+
+    def refresh(self) -> None:
+        """Something has changed."""
+
+    def opened(self, conversation: Conversation) -> None:
+        """Another conversation is open."""
+
+    def added(self, line: Line) -> None:
+        """A new line."""
+
+    def changed(self, line: Line) -> None:
+        """A line of ours has come further, or has been told to wait."""
+
+    def notice(self, text: str) -> None:
+        """Something to say that is no message. May have several lines."""
+
+    def stop(self) -> None:
+        """The chat is over."""
+
+
+class Chat:
+    """One user at one terminal. `happened` is the client's `on_event`."""
+
+    def __init__(self, user: str, view: View) -> None:
+        self.model = Model(user)
+        self.current: Conversation | None = None
+        self.connection = "connecting…"
+        self.connected = False
+        self.error: SparrowError | None = None
+        """Why it ended, if it did not end because somebody wanted it to."""
+        self._view = view
+        self._client: Client | None = None
+        self._news = asyncio.Event()
+        self._typed: asyncio.Queue[str] = asyncio.Queue()
+
+    # Beginning and end.
+
+    def begin(self, client: Client, to: str | None = None) -> None:
+        """Take over a client that has just been opened, and what it has kept. `to`: whom to talk to first."""
+        self._client = client
+        self.model.load(client.history(), client.unsettled)
+        latest = self.model.latest()
+        if to is not None:
+            self._open(to)
+        elif latest:
+            self._open(latest[0].peer)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._receive())
+            group.create_task(self._obey())
+
+    def submit(self, text: str) -> None:
+        """A line that was typed."""
+        self._typed.put_nowait(text)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait until everything that was typed is safe and what has waited for us is here, but not longer than this."""
+        assert self._client is not None
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._typed.join()
+                for sending in self._client.unsettled:
+                    await sending.sent
+                await self._quiet()
+        except TimeoutError:
+            left = len(self._client.unsettled)
+            if left:
+                self._view.notice(f"{left} of your messages are kept here; they go out when you come back")
+        except SparrowError:
+            return
+
+    async def _quiet(self) -> None:
+        """Until we are connected and nothing new comes."""
+        while True:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(QUIET_S):
+                    await self._news.wait()
+            except TimeoutError:
+                if self.connected:
+                    return
+
+    # What is typed.
+
+    async def _obey(self) -> None:
+        while True:
+            text = await self._typed.get()
+            try:
+                await self._command(text.strip())
+            except ClosedError:
+                return
+            except SparrowError as error:
+                self._view.notice(str(error))
+            finally:
+                self._typed.task_done()
+
+    async def _command(self, text: str) -> None:
+        if not text:
+            return
+        if text.startswith("@"):
+            name, _, rest = text[1:].partition(" ")
+            await self._talk_to(name)
+            if rest.strip():
+                await self._say(rest.strip())
+        elif text.startswith("/") and not text.startswith("//"):
+            await self._slash(*text[1:].split(maxsplit=1))
+        else:
+            await self._say(text.removeprefix("/") if text.startswith("//") else text)
+
+    async def _slash(self, command: str = "", argument: str = "") -> None:
+        if command == "to" and argument:
+            await self._talk_to(argument.strip())
+        elif command == "to":
+            self._view.notice("to whom? /to NAME")
+        elif command == "who":
+            self._view.notice(self._who())
+        elif command == "help":
+            self._view.notice(HELP)
+        elif command in ("quit", "exit", "q"):
+            self._view.stop()
+        else:
+            self._view.notice(f"there is no command /{short(command, 20)}; /help names all")
+
+    async def _say(self, text: str) -> None:
+        assert self._client is not None
+        if self.current is None:
+            self._view.notice("to whom? /to NAME, or @NAME and what you want to say")
+            return
+        sending = await self._client.send(self.current.peer, text)
+        self._view.added(self.model.sent(sending, int(time.time() * 1000)))
+
+    async def _talk_to(self, name: str) -> None:
+        try:
+            peer = check_user_id(name)
+        except InvalidIdError as error:
+            self._view.notice(str(error))
+            return
+        self._open(peer)
+        await self._read(self.model.conversation(peer).unread)
+
+    def _who(self) -> str:
+        found = self.model.latest()
+        if not found:
+            return "nobody yet: /to NAME begins a conversation"
+        return "\n".join(
+            f"{conversation.peer}: {len(conversation.unread)} new" if conversation.unread else conversation.peer
+            for conversation in found
+        )
+
+    # Conversations.
+
+    def _open(self, peer: str) -> None:
+        conversation = self.model.conversation(peer)
+        if conversation is not self.current:
+            self.current = conversation
+            self._view.opened(conversation)
+
+    async def _read(self, lines: list[Line]) -> None:
+        """These have been shown."""
+        assert self._client is not None
+        streams: dict[tuple[str, str, int], list[int]] = {}
+        for line in lines:
+            if line.mark_read():
+                streams.setdefault((line.peer, line.device, line.stream), []).append(line.id)
+        for (peer, device, stream), ids in streams.items():
+            await self._client.mark_read(peer, device, stream, ids)
+        self._view.refresh()
+
+    def elsewhere(self) -> list[Conversation]:
+        """Conversations with something new that are not open."""
+        return [each for each in self.model.latest() if each is not self.current and each.unread]
+
+    # What happens.
+
+    async def _receive(self) -> None:
+        assert self._client is not None
+        if self.current is not None:
+            await self._read(self.current.unread)
+        try:
+            async for message in self._client:
+                if self.current is None:
+                    self._open(message.sender)
+                self._news.set()
+                line = self.model.received(message)
+                if line is None:
+                    continue
+                self._view.added(line)
+                if self.current is not None and line.peer == self.current.peer:
+                    await self._read([line])
+        except SparrowError:
+            return  # `Closed` says it
+
+    def happened(self, event: Event) -> None:
+        """See `sparrow.client.events`."""
+        self._news.set()
+        if self._client is None:
+            return  # told before we began: it is in the history
+        if isinstance(event, Connected):
+            self._connection("connected", True)
+        elif isinstance(event, Disconnected):
+            self._connection(f"reconnecting… ({event.reason})", False)
+        elif isinstance(event, SendingChanged):
+            line = self.model.sending_changed(event.sending)
+            if line is not None:
+                self._view.changed(line)
+        elif isinstance(event, Progress):
+            for line in self.model.progress(event):
+                self._view.changed(line)
+        elif isinstance(event, OwnMessage):
+            self._view.added(self.model.own(event.message))
+        elif isinstance(event, ReadElsewhere):
+            self.model.read_elsewhere(event)
+        elif event.error is not None:
+            self.error = event.error
+            self._view.stop()
+        self._view.refresh()
+
+    def _connection(self, text: str, connected: bool) -> None:
+        self.connection, self.connected = text, connected

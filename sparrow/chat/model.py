@@ -1,0 +1,251 @@
+"""Conversations as they are shown: lines, how far each has come, and where it stands.
+
+Owns the order of lines (docs/protocol.md, "Stamps"). Sends nothing and shows nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from protocol.ids import stamp_ms
+from sparrow.client import TEXT, HistoryEntry, Message, Progress, ReadElsewhere, Sending, State
+
+MAX_LINES = 1000
+"""In one conversation."""
+SPARE_LINES = 100
+"""So many more before they are cut off."""
+MAX_MARKS = 1000
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Line:
+    """One message."""
+
+    peer: str
+    mine: bool
+    device: str
+    """The author's device; empty: this one."""
+    stream: int
+    id: int
+    text: str
+    at_ms: int
+    stamp: int = 0
+    """0: not known."""
+    late: bool = False
+    state: State = State.QUEUED
+    """Of others' messages: `READ`, or anything else for not read."""
+    note: str = ""
+    sending: Sending | None = None
+    arrival: int = 0
+    place: float = math.inf
+
+    @property
+    def is_unread(self) -> bool:
+        """Somebody else's, and not read."""
+        return not self.mine and self.state != State.READ
+
+    def mark_read(self) -> bool:
+        """Somebody else's was shown; whether that is news."""
+        news = self.is_unread
+        if news:
+            self.state = State.READ
+        return news
+
+    def follow(self) -> None:
+        """Take over from its sending, if it has one."""
+        sending = self.sending
+        if sending is not None:
+            self.stream, self.id, self.state = sending.stream, sending.id, sending.state
+            self.note = str(sending.error) if sending.error is not None else sending.note
+            if sending.stamp:
+                self.stamp, self.at_ms = sending.stamp, stamp_ms(sending.stamp)
+
+
+@dataclass(slots=True)
+class Conversation:
+    """All lines with one other user."""
+
+    peer: str
+    latest: int = 0
+    """Orders conversations by their last line; 0: there is none."""
+    _lines: list[Line] = field(default_factory=list)
+    _in_order: bool = True
+
+    @property
+    def lines(self) -> list[Line]:
+        """In the order in which they are to be shown."""
+        if not self._in_order:
+            self._arrange()
+        return self._lines
+
+    def add(self, line: Line) -> list[Line]:
+        """One more; returns lines that are too many."""
+        self._lines.append(line)
+        self.latest = line.arrival
+        self._in_order = False
+        if len(self._lines) <= MAX_LINES + SPARE_LINES:
+            return []
+        self._arrange()
+        gone, self._lines = self._lines[:-MAX_LINES], self._lines[-MAX_LINES:]
+        return gone
+
+    def changed(self) -> None:
+        """A line may have moved."""
+        self._in_order = False
+
+    @property
+    def unread(self) -> list[Line]:
+        """What has not been read."""
+        return [line for line in self._lines if line.is_unread]
+
+    def _arrange(self) -> None:
+        """Sort: by stamp, but no line above the one before it in its stream; without a stamp at the end."""
+        places: dict[tuple[bool, str, int], float] = {}
+        for line in sorted(self._lines, key=lambda line: (line.id or math.inf, line.arrival)):
+            line.place = line.stamp or (line.at_ms << 20 if line.state == State.FAILED else math.inf)
+            if line.late or not line.stream:
+                continue
+            stream = (line.mine, line.device, line.stream)
+            line.place = places[stream] = max(line.place, places.get(stream, 0))
+        self._lines.sort(key=_order)
+        self._in_order = True
+
+
+def _order(line: Line) -> tuple[object, ...]:
+    if line.place == math.inf:
+        return line.place, line.arrival
+    return line.place, line.mine, line.device, line.stream, line.id
+
+
+def shown_text(kind: int, body: bytes) -> str:
+    """What to show of a message."""
+    if kind == TEXT:
+        return body.decode(errors="replace")
+    return f"[a message of kind {kind}, {len(body)} bytes, which this chat cannot show]"
+
+
+class Model:
+    """All conversations of one user on this device."""
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.conversations: dict[str, Conversation] = {}
+        self._sendings: dict[Sending, Line] = {}
+        self._own: dict[tuple[int, int], Line] = {}
+        self._drafts: dict[int, Line] = {}
+        self._others: dict[tuple[str, str, int, int], Line] = {}
+        self._marks: dict[tuple[int, int], tuple[str, State]] = {}
+        self._arrivals = 0
+
+    def conversation(self, peer: str) -> Conversation:
+        """The one with `peer`; made if there is none."""
+        return self.conversations.setdefault(peer, Conversation(peer))
+
+    def latest(self) -> list[Conversation]:
+        """Conversations that have lines, the latest first."""
+        found = [conversation for conversation in self.conversations.values() if conversation.latest]
+        return sorted(found, key=lambda conversation: conversation.latest, reverse=True)
+
+    def _add(self, line: Line) -> Line:
+        self._arrivals += 1
+        line.arrival = self._arrivals
+        if line.mine and line.stream:
+            self._own[line.stream, line.id] = line
+            peer, state = self._marks.pop((line.stream, line.id), ("", State.FAILED))
+            if peer in ("", line.peer):
+                line.state = max(line.state, state)
+        elif not line.mine:
+            self._others[line.peer, line.device, line.stream, line.id] = line
+        for gone in self.conversation(line.peer).add(line):
+            self._own.pop((gone.stream, gone.id), None)
+            self._others.pop((gone.peer, gone.device, gone.stream, gone.id), None)
+            if gone.sending is not None:
+                self._sendings.pop(gone.sending, None)
+        return line
+
+    # After a restart.
+
+    def load(self, entries: Iterable[HistoryEntry], unsettled: Iterable[Sending]) -> None:
+        """What was kept, and which of it is still being sent."""
+        for entry in entries:
+            text = shown_text(entry.kind, entry.body)
+            line = Line(entry.peer, entry.mine, entry.device, entry.stream, entry.id, text, entry.at_ms, entry.stamp)
+            line.late, line.state, line.note = entry.late, entry.state, entry.note
+            if entry.draft:
+                self._drafts[entry.draft] = line
+            self._add(line)
+        for sending in unsettled:
+            line_of = self._own.get((sending.stream, sending.id)) or self._drafts.get(sending.draft)
+            if line_of is not None:
+                self._follow(line_of, sending)
+
+    def _follow(self, line: Line, sending: Sending) -> None:
+        line.sending = sending
+        self._sendings[sending] = line
+
+    # Ours.
+
+    def sent(self, sending: Sending, at_ms: int) -> Line:
+        """We have written this, here and now."""
+        line = Line(sending.dest, True, "", sending.stream, sending.id, sending.text, at_ms)
+        self._follow(line, sending)
+        line.follow()
+        return self._add(line)
+
+    def sending_changed(self, sending: Sending) -> Line | None:
+        """What we have written has come further."""
+        line = self._sendings.get(sending)
+        if line is None:
+            return None
+        line.follow()
+        self._own[line.stream, line.id] = line
+        self.conversation(line.peer).changed()
+        return line
+
+    def own(self, message: Message) -> Line:
+        """We have written this on another device."""
+        wire = message.wire
+        text = shown_text(message.kind, message.body)
+        line = Line(message.dest, True, wire.from_device, wire.stream, wire.id, text, stamp_ms(wire.stamp), wire.stamp)
+        line.late = message.late
+        return self._own.get((wire.stream, wire.id)) or self._add(line)
+
+    def progress(self, event: Progress) -> list[Line]:
+        """Messages of ours have come further; returns those that have."""
+        changed = []
+        for number in event.ids:
+            line = self._own.get((event.stream, number))
+            if line is None:
+                # It may still be on its way to us from another device.
+                self._mark(event.stream, number, event.peer, event.state)
+            elif event.peer in ("", line.peer) and line.state < event.state:
+                line.state = event.state
+                changed.append(line)
+        return changed
+
+    def _mark(self, stream: int, number: int, peer: str, state: State) -> None:
+        known = self._marks.pop((stream, number), ("", State.QUEUED))
+        self._marks[stream, number] = (peer, state) if state >= known[1] else known
+        while len(self._marks) > MAX_MARKS:
+            del self._marks[next(iter(self._marks))]
+
+    # Others'.
+
+    def received(self, message: Message) -> Line | None:
+        """Somebody else has written this; None if it is here already, from before a restart."""
+        if message.name in self._others:
+            return None
+        wire = message.wire
+        text = shown_text(message.kind, message.body)
+        line = Line(message.sender, False, wire.from_device, wire.stream, wire.id, text, stamp_ms(wire.stamp))
+        line.stamp, line.late = wire.stamp, message.late
+        return self._add(line)
+
+    def read_elsewhere(self, event: ReadElsewhere) -> None:
+        """We have read this on another device."""
+        for number in event.ids:
+            line = self._others.get((event.peer, event.device, event.stream, number))
+            if line is not None:
+                line.state = State.READ

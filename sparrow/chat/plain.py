@@ -1,0 +1,133 @@
+"""The chat, line in and line out: for pipes, scripts, and terminals that can do no more.
+
+Owns standard input and output. Lines that begin with `-- ` are no messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import threading
+import weakref
+
+from sparrow.chat.chat import Chat
+from sparrow.chat.model import Conversation, Line
+from sparrow.chat.text import one_line, short
+from sparrow.client import State
+
+RECENT_LINES = 20
+"""Shown of a conversation that is opened."""
+FINISH_S = 10.0
+"""How long the end of the input waits for messages to become safe."""
+
+_WORDS = {
+    State.QUEUED: "waiting",
+    State.SENT: "sent",
+    State.DELIVERED: "delivered",
+    State.READ: "read",
+    State.FAILED: "failed",
+}
+
+
+class PlainView:
+    """See `chat.View`."""
+
+    def __init__(self) -> None:
+        self._stopping = asyncio.Event()
+        self._said = ""
+        self._shown: weakref.WeakSet[Line] = weakref.WeakSet()
+        self._told: weakref.WeakKeyDictionary[Line, State] = weakref.WeakKeyDictionary()
+
+    async def run(self, chat: Chat) -> None:
+        """Until the input ends, or somebody has had enough."""
+        self._chat = chat
+        lines: asyncio.Queue[str | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=_read_input, args=(loop, lines), name="chat-input", daemon=True).start()
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            while not stopping.done():
+                reading = asyncio.create_task(lines.get())
+                await asyncio.wait([reading, stopping], return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    reading.cancel()
+                    return
+                text = reading.result()
+                if text is None:
+                    await chat.finish(FINISH_S)
+                    return
+                chat.submit(text)
+        finally:
+            stopping.cancel()
+
+    def _print(self, text: str) -> None:
+        try:
+            print(text, flush=True)
+        except OSError:  # nobody reads any more
+            self._stopping.set()
+
+    def refresh(self) -> None:
+        """See `View`."""
+        if hasattr(self, "_chat") and self._chat.connection != self._said:
+            self._said = self._chat.connection
+            self._print(f"-- {self._said}")
+
+    def opened(self, conversation: Conversation) -> None:
+        """See `View`."""
+        self._print(f"-- talking to {conversation.peer}")
+        for line in conversation.lines[-RECENT_LINES:]:
+            if line not in self._shown:
+                self.added(line)
+
+    def added(self, line: Line) -> None:
+        """See `View`."""
+        self._shown.add(line)
+        late = " (late)" if line.late else ""
+        if not line.mine:
+            self._print(f"{line.peer}{late}: {one_line(line.text)}")
+        elif line.device:
+            self._print(f"me, elsewhere, to {line.peer}{late}: {one_line(line.text)}")
+        else:
+            self._print(f"me to {line.peer}: {one_line(line.text)}")
+        if line.mine and line.state != State.QUEUED:
+            self.changed(line)
+
+    def changed(self, line: Line) -> None:
+        """See `View`."""
+        if line not in self._shown:
+            return
+        if self._told.get(line) == line.state and line.state != State.QUEUED:
+            return
+        self._told[line] = line.state
+        why = f" ({line.note})" if line.note else ""
+        self._print(f"-- {_WORDS[line.state]}: {short(line.text)}{why}")
+
+    def notice(self, text: str) -> None:
+        """See `View`."""
+        for line in text.splitlines():
+            self._print(f"-- {line}")
+
+    def stop(self) -> None:
+        """See `View`."""
+        self._stopping.set()
+
+
+def _read_input(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str | None]) -> None:
+    """In a thread: a file can be waited for no other way."""
+    # Not through `sys.stdin`: at the end of the process, Python would trip over the lock that a waiting thread holds.
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    rest, data = "", b"x"
+    try:
+        while data:
+            data = os.read(0, 65536)
+            *whole, rest = (rest + decoder.decode(data, final=not data)).split("\n")
+            for line in whole:
+                loop.call_soon_threadsafe(lines.put_nowait, line.rstrip("\r"))
+        if rest:
+            loop.call_soon_threadsafe(lines.put_nowait, rest)
+        loop.call_soon_threadsafe(lines.put_nowait, None)
+    except OSError:
+        loop.call_soon_threadsafe(lines.put_nowait, None)
+    except RuntimeError:
+        return  # the chat is over, and its loop

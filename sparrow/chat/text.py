@@ -1,0 +1,59 @@
+"""Texts of strangers, made fit for a terminal; and the words of the chat.
+
+Owns what is taken out of a message before it is shown. Pure functions.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+
+MAX_SHOWN = 4000
+"""Characters of one message."""
+
+HELP = """\
+/to NAME      talk to NAME
+@NAME text    talk to NAME, and say this
+/who          conversations, and what is new in them
+/help         this
+/quit         leave (Ctrl-D and Ctrl-C do, too)
+//text        say /text
+Page up and page down leaf through the conversation.
+· on its way   ✓ sent: it is safe   ✓✓ delivered   ✓✓ in colour: read   ✗ failed"""
+
+# They turn the rest of the line around, and could make a name of a text.
+_DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C))
+
+
+def clean(text: str) -> str:
+    """`text` without anything that a terminal would obey."""
+    rest = len(text) - MAX_SHOWN
+    if rest > 0:
+        text = f"{text[:MAX_SHOWN]}… ({rest} more characters)"
+    text = text.replace("\r\n", "\n").replace("\t", "    ").translate(_DIRECTIONS)
+    return "".join("�" if _is_control(char) else char for char in text)
+
+
+def _is_control(char: str) -> bool:
+    return char != "\n" and (unicodedata.category(char) in ("Cc", "Cs") or char in "\u2028\u2029")
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, for those who read lines."""
+    return clean(text).replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def short(text: str, length: int = 60) -> str:
+    """The beginning of it."""
+    text = one_line(text)
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def clock(at_ms: int) -> str:
+    """Local time of a Unix time in milliseconds."""
+    return datetime.fromtimestamp(at_ms / 1000).strftime("%H:%M")
+
+
+def day(at_ms: int) -> str:
+    """Local date of a Unix time in milliseconds."""
+    return datetime.fromtimestamp(at_ms / 1000).strftime("%Y-%m-%d")

@@ -1,0 +1,157 @@
+"""What can be wrong with settings that are each right alone.
+
+Owns the rules between settings, and the look at files and folders they name. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from connector.settings import MESSAGE_OVERHEAD_BYTES
+from protocol.client import MAX_WINDOW
+from protocol.errors import ConfigError
+from protocol.tokens import TokenVerifier
+
+if TYPE_CHECKING:
+    from sparrow.settings import Settings
+
+_ENDPOINT = re.compile(r"tcp://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}|(ipc|inproc)://\S+")
+_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong (`serious`) or unwise with a setting, and the cure."""
+
+    key: str
+    text: str
+    serious: bool = True
+
+
+def check(settings: Settings) -> list[Finding]:
+    """All findings; the server should not start with serious ones."""
+    return [
+        *_limits(settings),
+        *_times(settings),
+        *_addresses(settings),
+        *_places(settings),
+        *_keys(settings),
+    ]
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    connector, broker, store = settings.connector, settings.broker, settings.store
+    if connector.max_frame_bytes <= MESSAGE_OVERHEAD_BYTES:
+        yield Finding(
+            "connector.max_frame_bytes", f"must be above {MESSAGE_OVERHEAD_BYTES}, or there is no room for a body"
+        )
+    if connector.max_unsettled_per_stream >= MAX_WINDOW:
+        yield Finding("connector.max_unsettled_per_stream", f"must be below {MAX_WINDOW}: clients refuse more")
+    rules = (
+        ("connector.max_unsettled_per_connection", "connector.max_unsettled_per_stream"),
+        ("connector.max_unacked_bytes", "connector.max_frame_bytes"),
+        ("connector.max_write_buffer_bytes", "connector.max_unacked_bytes"),
+        ("connector.max_held_bytes", "connector.max_unacked_bytes"),
+        ("connector.max_sessions", "connector.max_before_login"),
+        ("broker.max_batch_bytes", "connector.max_frame_bytes"),
+        ("broker.max_storing_bytes", "connector.max_frame_bytes"),
+        ("broker.max_storing_rows", "broker.max_batch_rows"),
+        ("store.max_waiting_rows", "broker.max_batch_rows"),
+    )
+    for larger, smaller in rules:
+        yield from _at_least(settings, larger, smaller)
+    if store.max_waiting_rows < broker.max_batch_rows * broker.max_appends_in_flight:
+        text = (
+            "is below broker.max_batch_rows * broker.max_appends_in_flight: the store will refuse what the broker sends"
+        )
+        yield Finding("store.max_waiting_rows", text, serious=False)
+
+
+def _times(settings: Settings) -> Iterator[Finding]:
+    connector, broker, store, userapi = settings.connector, settings.broker, settings.store, settings.userapi
+    yield from _at_least(settings, "userapi.further_device_delay_s", "broker.device_cache_s")
+    for key, timeout in (("connector.link_timeout_s", connector.link_timeout_s), ("broker.lease_s", broker.lease_s)):
+        if timeout <= 2 * connector.link_heartbeat_s:
+            yield Finding(
+                key, "must be above twice connector.link_heartbeat_s, or a link that is well is taken for lost"
+            )
+    if connector.attempt_timeout_s <= connector.store_after_s + connector.request_timeout_s:
+        text = "must be above connector.store_after_s + connector.request_timeout_s, or messages are forgotten"
+        yield Finding("connector.attempt_timeout_s", text)
+    if store.inbox_ttl_days * 86400 <= 10 * broker.row_max_age_s:
+        yield Finding("store.inbox_ttl_days", "must be well above broker.row_max_age_s (ten times)")
+    yield from _at_least(settings, "store.call_timeout_s", "store.busy_timeout_s")
+    if userapi.stop_timeout_s <= userapi.further_device_delay_s:
+        text = "is not above userapi.further_device_delay_s: logins of further devices are cut off at a stop"
+        yield Finding("userapi.stop_timeout_s", text, serious=False)
+
+
+def _at_least(settings: Settings, larger: str, smaller: str) -> Iterator[Finding]:
+    if _value(settings, larger) < _value(settings, smaller):
+        yield Finding(larger, f"must be at least {smaller}, {_value(settings, smaller)}")
+
+
+def _value(settings: Settings, key: str) -> float:
+    section, _, name = key.partition(".")
+    value: float = getattr(getattr(settings, section), name)
+    return value
+
+
+def _addresses(settings: Settings) -> Iterator[Finding]:
+    connector, broker, userapi = settings.connector, settings.broker, settings.userapi
+    for key, endpoint in (("broker.listen", broker.listen), *(("connector.brokers", one) for one in connector.brokers)):
+        if not _ENDPOINT.fullmatch(endpoint):
+            yield Finding(key, f'"{endpoint}" is no endpoint: write tcp://host:port')
+    for address in userapi.connectors:
+        if not _HOST_PORT.fullmatch(address):
+            yield Finding("userapi.connectors", f'"{address}" is no address: write host:port')
+    if connector.listen_port == userapi.listen_port and connector.listen_host == userapi.listen_host:
+        yield Finding("userapi.listen_port", "is the connector's too: choose another")
+    listens = (
+        f"tcp://{connector.listen_host}:{connector.listen_port}",
+        f"tcp://{userapi.listen_host}:{userapi.listen_port}",
+    )
+    if broker.listen in listens:
+        yield Finding("broker.listen", "is the address of the connector or the user API: choose another port")
+
+
+def _places(settings: Settings) -> Iterator[Finding]:
+    places = {
+        "store.path": settings.store.path,
+        "userapi.token_private_key_file": settings.userapi.token_private_key_file,
+        "userapi.token_public_key_file": settings.userapi.token_public_key_file,
+    }
+    for key, name in places.items():
+        folder = Path(name).absolute().parent
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        if not existing.is_dir():
+            yield Finding(key, f"{existing} is not a folder")
+        elif not os.access(existing, os.W_OK | os.X_OK):
+            yield Finding(key, f"{existing} cannot be written to: let the server's user write there, or set data_dir")
+        elif Path(name).is_dir():
+            yield Finding(key, f"{name} is a folder: name a file")
+        elif Path(name).exists() and not os.access(name, os.R_OK | os.W_OK):
+            yield Finding(key, f"{name} cannot be read and written: let the server's user do so")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    private, public = Path(settings.userapi.token_private_key_file), Path(settings.connector.token_public_key_file)
+    if str(public) != settings.userapi.token_public_key_file:
+        text = "is not userapi.token_public_key_file: on one machine they should be one file"
+        yield Finding("connector.token_public_key_file", text, serious=False)
+    # Absent ones are made at the first start.
+    try:
+        if private.is_file() and private.stat().st_mode & 0o077:
+            text = f"{private} can be read by others, who could log in as anybody: chmod 600 {private}"
+            yield Finding("userapi.token_private_key_file", text)
+        if public.is_file():
+            TokenVerifier(public.read_bytes())
+    except ConfigError as error:
+        yield Finding("connector.token_public_key_file", f"{public}: {error}")
+    except OSError as error:
+        yield Finding("connector.token_public_key_file", f"{error.filename}: {error.strerror}")

@@ -1,0 +1,205 @@
+"""The command `sparrow`: which subcommand, with which settings.
+
+Owns the command line and what an error looks like there. Everything is imported when it is needed, so that a
+subcommand starts quickly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from protocol.errors import SparrowError
+
+if TYPE_CHECKING:
+    from sparrow.settings import Settings
+
+ERROR = 2
+"""Exit status when something was wrong with what we were told, or what we need is not there."""
+BUG = 70
+INTERRUPTED = 130
+
+
+class _Command(NamedTuple):
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+# Settings.
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the settings file (default: $SPARROW_CONFIG, or sparrow.toml in this folder if it is there)",
+    )
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from sparrow.settings import load
+
+    path: Path | None = options.config
+    if path is None and os.environ.get("SPARROW_CONFIG"):
+        path = Path(os.environ["SPARROW_CONFIG"])
+    if path is None and Path("sparrow.toml").is_file():
+        path = Path("sparrow.toml")
+    return load(path, os.environ)
+
+
+def _server_settings(options: argparse.Namespace, *rooms: str) -> Settings:
+    """Settings of a process that has these rooms, with logging set up. Raises `ConfigError`."""
+    from protocol.errors import ConfigError
+    from sparrow.checks import check
+    from sparrow.logs import set_up
+
+    settings = _settings(options)
+    found = [finding for finding in check(settings) if finding.key.partition(".")[0] in rooms]
+    serious = [f"{finding.key}: {finding.text}" for finding in found if finding.serious]
+    if serious:
+        raise ConfigError("; ".join(serious))
+    set_up(settings.log)
+    return settings
+
+
+# Subcommands.
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = _server_settings(options, "data_dir", "connector", "broker", "store", "userapi", "log")
+    from sparrow.node import run_serve
+
+    return run_serve(settings)
+
+
+def _connector(options: argparse.Namespace) -> int:
+    settings = _server_settings(options, "connector", "log")
+    from sparrow.node import run_connector
+
+    return run_connector(settings)
+
+
+def _broker(options: argparse.Namespace) -> int:
+    settings = _server_settings(options, "broker", "store", "log")
+    from sparrow.node import run_broker
+
+    return run_broker(settings)
+
+
+def _userapi(options: argparse.Namespace) -> int:
+    settings = _server_settings(options, "userapi", "store", "log")
+    from userapi.server import run
+
+    run(settings.userapi, settings.store)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from sparrow.checks import check
+
+    findings = check(_settings(options))
+    for finding in findings:
+        print(f"{'error' if finding.serious else 'warning'}: {finding.key}: {finding.text}")
+    if not findings:
+        print("nothing to complain about")
+    return 1 if any(finding.serious for finding in findings) else 0
+
+
+def _add_chat(parser: argparse.ArgumentParser) -> None:
+    from sparrow.chat import add_arguments
+
+    add_arguments(parser)
+
+
+def _chat(options: argparse.Namespace) -> int:
+    from sparrow.chat import run
+
+    return run(options)
+
+
+def _add_load(parser: argparse.ArgumentParser) -> None:
+    from sparrow.load import add_arguments
+
+    add_arguments(parser)
+
+
+def _load(options: argparse.Namespace) -> int:
+    from sparrow.load import run
+
+    return run(options)
+
+
+COMMANDS = {
+    "serve": _Command("run a whole server in one process, with the user API beside it", _add_config, _serve),
+    "connector": _Command("run a connector, which holds clients' connections", _add_config, _connector),
+    "broker": _Command("run a broker, which routes and stores", _add_config, _broker),
+    "userapi": _Command("run the user API: accounts and logins over HTTP", _add_config, _userapi),
+    "chat": _Command("chat in this terminal", _add_chat, _chat),
+    "check": _Command("look for mistakes in the settings", _add_config, _check),
+    "load": _Command("find out what a server carries", _add_load, _load),
+}
+
+
+# The command line.
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        try:
+            version = metadata.version("sparrow-im")
+        except metadata.PackageNotFoundError:
+            version = "(not installed)"
+        print(f"sparrow {version}")
+        parser.exit()
+
+
+def _parse(arguments: Sequence[str]) -> tuple[_Command, argparse.Namespace]:
+    parser = argparse.ArgumentParser(
+        prog="sparrow", description="An instant-messaging server, and a chat for the terminal."
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((argument for argument in arguments if argument in COMMANDS), None)
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.help, description=command.help + ".")
+        if name == chosen:
+            command.add_arguments(subparser)
+    options = parser.parse_args(arguments)
+    return COMMANDS[options.command], options
+
+
+def _complain(text: str) -> None:
+    print("sparrow: " + " ".join(text.split()), file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns the exit status."""
+    command, options = _parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return command.run(options)
+    except SparrowError as error:
+        _complain(str(error))
+        return ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("SPARROW_TRACEBACK"):
+            raise
+        _complain(
+            f"{type(error).__name__}: {error}; this is a bug, please report it (SPARROW_TRACEBACK=1 shows where it is)"
+        )
+        return BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

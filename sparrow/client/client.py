@@ -1,0 +1,243 @@
+"""The client library's front: one device of one user, in a running asyncio loop.
+
+Owns what an application calls, and its arguments. The work is the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from types import TracebackType
+
+from protocol import sparrow_pb2 as pb
+from protocol.errors import ClosedError, MessageTooLargeError, MisuseError, UnreachableError
+from protocol.ids import check_user_id
+from sparrow.client import events
+from sparrow.client.credentials import Credentials
+from sparrow.client.engine import Engine, Options
+from sparrow.client.flow import fresh
+from sparrow.client.history import HistoryEntry
+from sparrow.client.http import UserApi
+from sparrow.client.journal import open_journal
+from sparrow.client.messages import TEXT, Message, Sending
+
+DEFAULT_API = "http://127.0.0.1:7480"
+FIELD_BYTES = 48
+"""Stream, ids, kind and the lengths of fields take at most this in a message."""
+
+
+class Client:
+    """One device of one user: `async with Client("alice", password="…") as alice: …`.
+
+    With a `state` file the client has the promise over its own restarts, and stays the same device. Without one it
+    keeps everything in memory, and is a new device at each start unless `device` names one.
+
+    `password`   logs in over HTTP when there is no token, or the kept one has expired
+    `register`   makes the account, with this password, if there is none
+    `token`      instead of a password; then `connectors` (["host:port", …]) are needed as well
+    `api`        base URL of the user API
+    `history`    keep so many lines of conversation in the state file, for `history()`
+    `label`      what people see of a new device
+    `name`       name and version of the program, for the server's log
+    `on_event`   called with each of `sparrow.client.events`, in the event loop; it must not block
+    `background` do not wait for the login when entering: connect whenever the server can be reached
+
+    Entering raises `ConfigError` (arguments, state file), `WrongPasswordError`, `UnreachableError`,
+    `UnavailableError`, `SessionEndedError`. When the session ends for good later on (`ReplacedError`,
+    `DeviceRemovedError`, `TokenRejectedError`, `StateError`), everything that waits raises that.
+    """
+
+    def __init__(
+        self,
+        user: str,
+        *,
+        password: str | None = None,
+        token: str | None = None,
+        register: bool = False,
+        api: str = DEFAULT_API,
+        connectors: Sequence[str] = (),
+        device: str | None = None,
+        state: str | os.PathLike[str] | None = None,
+        history: int = 0,
+        label: str = "",
+        name: str = "sparrow-python",
+        on_event: Callable[[events.Event], object] | None = None,
+        background: bool = False,
+        options: Options | None = None,
+    ) -> None:
+        if isinstance(connectors, str):
+            raise MisuseError("connectors is a list, such as ['127.0.0.1:7400']")
+        if history and state is None:
+            raise MisuseError("history is kept in the state file: give state as well")
+        self.user = check_user_id(user)
+        self._password = password
+        self._token = token
+        self._register = register
+        self._api = UserApi(api)
+        self._connectors = tuple(connectors)
+        self._device = device
+        self._state = state
+        self._history = history
+        self._label = label
+        self._name = name
+        self._on_event = on_event
+        self._background = background
+        self._options = options or Options()
+        self._engine: Engine | None = None
+        self._closing = False
+
+    # Opening and closing.
+
+    async def __aenter__(self) -> Client:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close(clean=kind is None)
+
+    async def open(self) -> None:
+        """What entering does."""
+        if self._engine is not None:
+            raise MisuseError("a client is opened once: make a new one")
+        self._journal = journal = open_journal(self._state, self._history)
+        try:
+            credentials = Credentials(
+                self.user,
+                self._password,
+                self._api,
+                journal,
+                token=self._token,
+                device=self._device,
+                connectors=self._connectors,
+                label=self._label,
+                register=self._register,
+            )
+            self._engine = Engine(self.user, journal, credentials, self._options, self._name, self._on_event)
+        except BaseException:
+            journal.close()
+            raise
+        try:
+            self._engine.start()
+            if not self._background:
+                await self._wait_until_logged_in(self._engine)
+        except BaseException:
+            await self._close(clean=False)
+            raise
+
+    async def _wait_until_logged_in(self, engine: Engine) -> None:
+        await asyncio.wait([engine.ready], timeout=self._options.open_timeout_s)
+        if engine.error is not None:
+            raise fresh(engine.error)
+        if not engine.ready.done():
+            raise UnreachableError(f"cannot log in: {engine.reason}")
+
+    async def aclose(self) -> None:
+        """Send what can be sent, log out, and close. What is not safe by then stays in the state file."""
+        await self._close(clean=True)
+
+    async def _close(self, *, clean: bool) -> None:
+        engine = self._engine
+        if engine is None or self._closing:
+            return
+        self._closing = True
+        try:
+            if clean:
+                # A loop that was left is done with its last message; one that an error has ended is not.
+                for message in list(engine.inbox.given.values()):
+                    message.taken()
+                await engine.settle()
+            await engine.stop(logout=True)
+        finally:
+            engine.end(ClosedError("the client is closed"))
+            self._journal.close()
+
+    def _open_engine(self) -> Engine:
+        if self._engine is None or self._closing:
+            raise ClosedError("the client is not open: use it inside its `async with`")
+        if self._engine.error is not None:
+            raise fresh(self._engine.error)
+        return self._engine
+
+    # What an application does.
+
+    async def send(self, dest: str, body: str | bytes | bytearray | memoryview, *, kind: int = TEXT) -> Sending:
+        """Send to the user `dest`: text, or bytes of any `kind`. Await what it returns to learn what became of it.
+
+        Returns when the message is kept (with a state file: on the disk), after waiting while too many are unsettled.
+        It is then sent again and again until it is safe. Raises `InvalidIdError`, `MessageTooLargeError`,
+        `MisuseError`, `ClosedError`, and the error with which the session has ended.
+        """
+        engine = self._open_engine()
+        check_user_id(dest)
+        content = _content(body)
+        if not 0 < kind < 1 << 31 or kind == pb.READ:
+            raise MisuseError(f"kind {kind!r}: use TEXT, FILE, or a number of your own from 1000 up")
+        if len(content) + len(dest) + FIELD_BYTES > engine.max_message:
+            raise MessageTooLargeError(
+                f"a body of {len(content)} bytes: the server takes {engine.max_message - len(dest) - FIELD_BYTES}"
+            )
+        return await engine.submit(dest, kind, content)
+
+    async def mark_read(self, sender: str, device: str, stream: int, ids: Iterable[int]) -> None:
+        """Like `Message.mark_read`, for messages that are known by name only, from `history()` for example.
+
+        Raises `InvalidIdError`, `ClosedError`, and the error with which the session has ended.
+        """
+        await self._open_engine().read_names(check_user_id(sender), device, stream, ids)
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        """Messages of others, in order. They end when the client is closed; an ended session raises its error."""
+        return _Messages(self._open_engine())
+
+    def history(self) -> list[HistoryEntry]:
+        """The last lines of all conversations, in the order in which they came. Empty without `history`."""
+        self._open_engine()
+        return [] if self._journal.history is None else self._journal.history.entries()
+
+    @property
+    def unsettled(self) -> list[Sending]:
+        """Messages that are neither safe nor refused; after a restart also those from before."""
+        return [each.tag for each in self._open_engine().core.outgoing() if isinstance(each.tag, Sending)]
+
+    @property
+    def device(self) -> str:
+        """This device's id; empty before the first login."""
+        return "" if self._engine is None else self._engine.credentials.device
+
+    @property
+    def connected(self) -> bool:
+        """Logged in now."""
+        connection = None if self._engine is None else self._engine.connection
+        return connection is not None and connection.logged_in
+
+
+class _Messages:
+    """Takes a message when the next one is asked for: by then the loop's body has dealt with it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._last: Message | None = None
+
+    def __aiter__(self) -> _Messages:
+        return self
+
+    async def __anext__(self) -> Message:
+        if self._last is not None:
+            self._last.taken()
+            self._last = None
+        self._last = await self._engine.inbox.get()
+        return self._last
+
+
+def _content(body: object) -> bytes:
+    if isinstance(body, str):
+        try:
+            return body.encode()
+        except UnicodeEncodeError:
+            raise MisuseError("the text holds half a surrogate pair, which UTF-8 cannot carry") from None
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    raise MisuseError(f"a body is text or bytes, not {type(body).__name__}")

@@ -1,0 +1,181 @@
+"""Connections to connectors: one socket, and the one who dials, again and again.
+
+Owns back-off and what follows from a Goodbye. Knows nothing of messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from protocol.errors import ConfigError, ReplacedError, SparrowError, UnavailableError
+from protocol.sparrow_pb2 import Goodbye
+from sparrow.client.credentials import Credentials, device_removed
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How a client treats its connections, in seconds."""
+
+    first_retry_s: float = 0.1
+    """The first wait before another try, which doubles with each failure ..."""
+    last_retry_s: float = 10.0
+    """... up to this. Each wait is drawn between half of it and all."""
+    connect_timeout_s: float = 10.0
+    login_timeout_s: float = 10.0
+    """How long the server may take to answer a login."""
+    pong_timeout_s: float = 10.0
+    """How long it may take to answer a ping."""
+    good_session_s: float = 5.0
+    """After a session of this length, waits begin anew."""
+    logout_timeout_s: float = 2.0
+
+
+class Owner(Protocol):
+    """Who a connection belongs to."""
+
+    def connected(self, connection: Connection, token: str) -> None: ...
+
+    def received(self, connection: Connection, data: bytes) -> None: ...
+
+    def lost(self, connection: Connection) -> None: ...
+
+    def waits(self, reason: str, retry_in_s: float) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """One socket."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.goodbye: Goodbye | None = None
+        """What the server has said last."""
+        self.logged_in = False
+        self.reason = "the connection was lost"
+        self.congested = False
+        """What was written has not left yet."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._owner.received(self, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._owner.lost(self)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.congested = False
+
+    def write(self, data: bytes) -> None:
+        """Write, if it is still open."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def abort(self, reason: str) -> None:
+        """Close at once."""
+        self.reason = reason
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[host]:port`. Raises `ConfigError`."""
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+        raise ConfigError(f"connector address {address!r}: give host:port, such as 127.0.0.1:7400")
+    return host, int(port)
+
+
+class Dialer:
+    """Keeps a connection up until something final is said."""
+
+    RENEW_AFTER = 5
+    """So many failures in a row, and the user API is asked whether the connectors have moved."""
+
+    def __init__(self, owner: Owner, credentials: Credentials, timing: Timing) -> None:
+        self._owner = owner
+        self._credentials = credentials
+        self._timing = timing
+        self._turn = random.randrange(1 << 16)
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Never returns. Raises what ends the session for good."""
+        while True:
+            wait = await self._try()
+            if wait is not None:
+                self._owner.waits(*wait)
+                await asyncio.sleep(wait[1])
+
+    async def _try(self) -> tuple[str, float] | None:
+        """One connection, from its beginning to its end. Why and how long to wait before the next; None: not at all."""
+        try:
+            if self._failures and self._failures % self.RENEW_AFTER == 0:
+                await self._look_for_connectors()
+            token, addresses = await self._credentials.get()
+        except UnavailableError as error:
+            return str(error), self._back_off()
+        self._turn += 1
+        address = addresses[self._turn % len(addresses)]
+        host, port = parse_address(address)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        connection = Connection(self._owner)
+        try:
+            async with asyncio.timeout(self._timing.connect_timeout_s):
+                await loop.create_connection(lambda: connection, host, port)
+        except (OSError, TimeoutError):
+            return f"cannot reach {address}", self._back_off()
+        if not connection.closed.done():
+            self._owner.connected(connection, token)
+        await asyncio.wait([connection.closed])
+        if connection.logged_in:
+            self._credentials.accepted()
+        if connection.logged_in and loop.time() - began > self._timing.good_session_s:
+            self._failures = 0
+        return self._after(connection)
+
+    def _after(self, connection: Connection) -> tuple[str, float] | None:
+        goodbye = connection.goodbye
+        if goodbye is None:
+            return connection.reason, self._back_off()
+        if goodbye.code == Goodbye.REPLACED:
+            raise ReplacedError("this device has logged in elsewhere, with the same state or token: use one at a time")
+        if goodbye.code == Goodbye.DEVICE_REMOVED:
+            raise device_removed(self._credentials.device)
+        if goodbye.code == Goodbye.BAD_TOKEN:
+            self._credentials.rejected(goodbye.text)
+            return None
+        text = f"the server says: {goodbye.text or f'goodbye, code {goodbye.code}'}"
+        if goodbye.code == Goodbye.MOVE:
+            return text, random.uniform(0, self._timing.first_retry_s * 5)
+        # Everybody was told the same time: not all at once.
+        return text, max(self._back_off(), goodbye.retry_after_ms / 1000 * random.uniform(1, 1.5))
+
+    def _back_off(self) -> float:
+        longest = min(self._timing.first_retry_s * 2 ** min(self._failures, 20), self._timing.last_retry_s)
+        self._failures += 1
+        return random.uniform(longest / 2, longest)
+
+    async def _look_for_connectors(self) -> None:
+        if self._credentials.can_renew:
+            try:
+                await self._credentials.renew()
+            except SparrowError:
+                return  # the token that we have may still be good

@@ -1,0 +1,343 @@
+"""The client's core: one device, over all its connections. Pure: what it keeps goes through a `Journal`.
+
+Owns the order of keeping and telling: a message is journalled before it is sent, and what came is journalled,
+together with the stream's `next`, before it is acked or shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from protocol.client import ACTIVE, ClientSession
+from protocol.inbound import InboundStream, Shown
+from protocol.outbound import OutboundStream, Outbox, Outgoing
+from protocol.sparrow_pb2 import About, Failed, Goodbye, LoggedIn, Message, Pong, Receipt, Synced
+
+StreamKey: TypeAlias = tuple[str, str, int]
+"""from_id, from_device, stream."""
+
+
+@dataclass(slots=True)
+class KeptInbound:
+    """An inbound stream as it was kept."""
+
+    next: int
+    settled: int
+    gaps: frozenset[int]
+
+
+@dataclass(slots=True)
+class Kept:
+    """Everything that a journal holds."""
+
+    session: int = 0
+    session_open: bool = False
+    """The last session was not seen to end."""
+    outbound: list[OutboundStream] = field(default_factory=list)
+    """With their unsettled messages; oldest first."""
+    drafts: list[Outgoing] = field(default_factory=list)
+    """Oldest first."""
+    inbound: dict[StreamKey, KeptInbound] = field(default_factory=dict)
+    parked: list[Message] = field(default_factory=list)
+
+
+class Journal(Protocol):
+    """Where a device keeps its state. Changes count together, at `commit`."""
+
+    def load(self) -> Kept: ...
+
+    def put_session(self, session: int, is_open: bool) -> None:
+        """Remember the device's last session, and whether it may still give ids."""
+
+    def put_outbound(self, stream: OutboundStream) -> None: ...
+
+    def drop_outbound(self, stream: OutboundStream) -> None: ...
+
+    def put_outgoing(self, outgoing: Outgoing) -> None:
+        """Keep a message of ours; once numbered, it replaces its draft."""
+
+    def drop_outgoing(self, outgoing: Outgoing) -> None: ...
+
+    def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None: ...
+
+    def park(self, message: Message) -> None: ...
+
+    def show(self, message: Message, late: bool) -> None:
+        """Keep a message that is to be shown; it may have been parked."""
+
+    def commit(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A message of ours is safe, or delivered, too."""
+
+    outgoing: Outgoing
+    stamp: int
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Messages of ours, perhaps of another device of ours, are delivered."""
+
+    from_device: str
+    stream: int
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message of ours has failed; `final`, or it will be sent again."""
+
+    outgoing: Outgoing
+    code: int
+    text: str
+    final: bool
+
+
+Event: TypeAlias = LoggedIn | Shown[Message] | Settled | Delivered | Refused | Goodbye
+
+
+class DeviceCore:
+    """One device. Call `flush` at the end of each turn; events are true when it returns."""
+
+    ORDER_WAIT_S = 10.0
+    SYNC_TIMEOUT_S = 10.0
+
+    def __init__(self, journal: Journal, random64: Callable[[], int]) -> None:
+        self._journal = journal
+        self._random64 = random64
+        self._session = ClientSession()
+        self._events: list[Event] = []
+        self._outbox = Outbox()
+        self._inbound: dict[StreamKey, InboundStream[Message]] = {}
+        self._blocked: dict[StreamKey, InboundStream[Message]] = {}
+        self._changed: dict[StreamKey, InboundStream[Message]] = {}
+        self._drafts: list[Outgoing] = []
+        self._draft_counter = 0
+        self._syncs = 0
+        self._sync_open = 0
+        self._sync_at = 0.0
+        self._now = 0.0
+        self._dirty = False
+        self.heard = 0.0
+        """When the server last said anything."""
+        self.heartbeat_s = 60.0
+        self.logged_in = False
+        self._restore(journal.load())
+
+    def _restore(self, kept: Kept) -> None:
+        self._known_session = kept.session
+        for outbound in kept.outbound:
+            self._outbox.restore(outbound)
+        if kept.session_open:
+            # This may be a backup made in the middle of that session, which then went on to give ids.
+            self._retire_streams()
+        self._drafts = list(kept.drafts)
+        self._draft_counter = max((draft.draft for draft in kept.drafts), default=0)
+        for key, state in kept.inbound.items():
+            self._inbound[key] = InboundStream(state.next, state.settled, state.gaps)
+        for message in kept.parked:
+            key = (message.from_id, message.from_device, message.stream)
+            stream = self._inbound.setdefault(key, InboundStream())
+            stream.receive(message.id, message.settled, message)
+            self._blocked[key] = stream
+
+    # The connection.
+
+    def connected(self, token: str, client: str) -> None:
+        """A new connection is open: log in."""
+        self._session = ClientSession()
+        self._session.login(token, client)
+        self.heard = self._now
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        if self.logged_in:
+            self._journal.put_session(self._known_session, False)
+            self._dirty = True
+        self.logged_in = False
+        self._session = ClientSession()  # nothing more may be taken to be said on the one that is gone
+        self._sync_open = 0
+        for stream in self._blocked.values():
+            stream.disconnected()
+
+    def time(self, now: float) -> None:
+        """The time of the events that follow, in seconds of a steady clock."""
+        elapsed, self._now = now - self._now, now
+        if self.logged_in:
+            for stream in self._blocked.values():
+                stream.blocked_s += elapsed
+
+    def data(self, data: bytes) -> None:
+        """Bytes from the server. A breach of the protocol shows in `broken`."""
+        self.heard = self._now
+        for event in self._session.receive_data(data):
+            if isinstance(event, Message):
+                self._message(event)
+            elif isinstance(event, Receipt):
+                self._receipt(event)
+            elif isinstance(event, Failed):
+                self._failed(event)
+            elif isinstance(event, Synced):
+                self._synced(event.n)
+            elif isinstance(event, LoggedIn):
+                self._logged_in(event)
+            elif not isinstance(event, Pong):
+                self._events.append(event)
+
+    @property
+    def broken(self) -> Exception | None:
+        """How the server broke the protocol."""
+        return self._session.error
+
+    def _logged_in(self, frame: LoggedIn) -> None:
+        self.logged_in = True
+        self.heartbeat_s = frame.heartbeat_ms / 1000
+        if frame.previous_session != self._known_session:
+            # Somebody else was this device since; ids that we would give may have been given.
+            self._retire_streams()
+        self._known_session = frame.session
+        self._journal.put_session(frame.session, True)
+        self._dirty = True
+        self._outbox.connected(frame.max_unsettled_per_stream, frame.max_unsettled_per_connection)
+        drafts, self._drafts = self._drafts, []
+        for outgoing in drafts:
+            self._number(outgoing)
+        self._events.append(frame)
+
+    def _retire_streams(self) -> None:
+        for stream in self._outbox.retire_all():
+            self._journal.put_outbound(stream)
+        self._drop_settled()
+        self._dirty = True
+
+    # Sending.
+
+    def send(self, dest: str, kind: int, body: bytes, about: About | None = None) -> Outgoing:
+        """Take a message; it is kept, and sent if logged in, at `flush`."""
+        self._draft_counter += 1
+        outgoing = Outgoing(dest, kind, body, about, draft=self._draft_counter)
+        self._dirty = True
+        if self.logged_in:
+            self._number(outgoing)
+        else:
+            self._drafts.append(outgoing)
+            self._journal.put_outgoing(outgoing)
+        return outgoing
+
+    def _number(self, outgoing: Outgoing) -> None:
+        stream = self._outbox.stream_for(outgoing.dest, self._random64())
+        self._outbox.number(outgoing, stream)
+        self._journal.put_outbound(stream)
+        self._journal.put_outgoing(outgoing)
+
+    def _receipt(self, receipt: Receipt) -> None:
+        if not receipt.sent:
+            self._events.append(Delivered(receipt.from_device, receipt.stream, tuple(receipt.ids)))
+            return
+        for number, stamp in zip(receipt.ids, receipt.stamps, strict=False):
+            outgoing = self._settle(receipt.stream, number)
+            if outgoing is not None:
+                self._events.append(Settled(outgoing, stamp, receipt.delivered))
+
+    def _failed(self, failed: Failed) -> None:
+        if failed.retry_after_ms:
+            outgoing = self._outbox.retry(failed.stream, failed.id, self._now + failed.retry_after_ms / 1000)
+        else:
+            outgoing = self._settle(failed.stream, failed.id)
+        if outgoing is not None:
+            self._events.append(Refused(outgoing, failed.code, failed.text, not failed.retry_after_ms))
+
+    def _settle(self, number: int, message_id: int) -> Outgoing | None:
+        outgoing = self._outbox.settle(number, message_id)
+        if outgoing is not None and outgoing.stream is not None:
+            self._journal.drop_outgoing(outgoing)
+            self._dirty = True
+            if outgoing.stream.retired:
+                self._drop_settled()
+        return outgoing
+
+    def _drop_settled(self) -> None:
+        for stream in self._outbox.drop_settled():
+            self._journal.drop_outbound(stream)
+
+    # Receiving.
+
+    def _message(self, message: Message) -> None:
+        key = (message.from_id, message.from_device, message.stream)
+        stream = self._inbound.get(key)
+        if stream is None:
+            stream = self._inbound[key] = InboundStream()
+        parked = len(stream.parked)
+        shown = stream.receive(message.id, message.settled, message)
+        if len(stream.parked) > parked:
+            self._journal.park(message)
+        self._after(key, stream, shown)
+
+    def _synced(self, n: int) -> None:
+        if n >= self._sync_open:
+            self._sync_open = 0
+        for key, stream in list(self._blocked.items()):
+            self._after(key, stream, stream.synced(n))
+
+    def _after(self, key: StreamKey, stream: InboundStream[Message], shown: Iterable[Shown[Message]]) -> None:
+        for item in shown:
+            self._journal.show(item.item, item.late)
+            self._events.append(item)
+        self._changed[key] = stream
+        self._dirty = True
+        if stream.parked or stream.syncing or stream.wants_sync(self.ORDER_WAIT_S):
+            self._blocked[key] = stream
+        else:
+            self._blocked.pop(key, None)
+
+    def _ask_sync(self) -> None:
+        if self._sync_open and self._now - self._sync_at < self.SYNC_TIMEOUT_S:
+            return
+        if self._sync_open:
+            for stream in self._blocked.values():
+                stream.disconnected()
+        wanting = [stream for stream in self._blocked.values() if stream.wants_sync(self.ORDER_WAIT_S)]
+        if wanting:
+            self._syncs += 1
+            self._sync_open, self._sync_at = self._syncs, self._now
+            for stream in wanting:
+                stream.asked(self._syncs, self.ORDER_WAIT_S)
+            self._session.sync(self._syncs)
+
+    # The turn.
+
+    def flush(self) -> tuple[bytes, list[Event]]:
+        """Keep what changed; then return what to write, and what has become true."""
+        if self._dirty:
+            for key, stream in self._changed.items():
+                self._journal.put_inbound(key, stream)
+            self._changed.clear()
+            self._journal.commit()
+            self._dirty = False
+        if self._session.state == ACTIVE and self._session.error is None:
+            self._session.ack()
+            self._ask_sync()
+            for outgoing in self._outbox.due(self._now):
+                self._session.message(outgoing.message())
+        events, self._events = self._events, []
+        return self._session.data_to_send(), events
+
+    def ping(self) -> None:
+        """Say that we are here."""
+        if self._session.state == ACTIVE:
+            self._session.ping(1)
+
+    def logout(self) -> None:
+        """Ask for a Goodbye."""
+        if self._session.state == ACTIVE:
+            self._session.logout()
+
+    @property
+    def unsettled(self) -> int:
+        """Messages of ours that are neither SENT nor finally Failed."""
+        return len(self._outbox) + len(self._drafts)

@@ -1,0 +1,145 @@
+"""What a client logs in with: token, device, and where to. Kept in the journal.
+
+Owns getting a token and getting a new one. Opens no connection to a connector.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+from protocol.errors import (
+    AlreadyExistsError,
+    ConfigError,
+    DeviceRemovedError,
+    SparrowError,
+    TokenRejectedError,
+    WrongPasswordError,
+)
+from sparrow.client.http import Login, UserApi
+from sparrow.client.journal import ClientJournal
+
+USER, DEVICE, TOKEN, CONNECTORS = "user", "device", "token", "connectors"
+
+
+class Credentials:
+    """Of one device."""
+
+    def __init__(
+        self,
+        user: str,
+        password: str | None,
+        api: UserApi,
+        journal: ClientJournal,
+        *,
+        token: str | None,
+        device: str | None,
+        connectors: Sequence[str],
+        label: str,
+        register: bool,
+    ) -> None:
+        """Raises `ConfigError` if this can never log in."""
+        self.user = user
+        self._password = password
+        self._api = api
+        self._journal = journal
+        self._label = label
+        self._register = register
+        self._fresh = False
+        self.changed: Callable[[], None] = journal.commit
+        """What makes the journal's changes count."""
+        kept_user = journal.value(USER)
+        if kept_user is not None and kept_user != user:
+            raise ConfigError(f"the state file is {kept_user}'s, not {user}'s: name another one")
+        kept_device = journal.value(DEVICE) or ""
+        if device and kept_device and device != kept_device:
+            raise ConfigError(f"the state file is device {kept_device}'s, not {device}'s: name another one")
+        self.device = device or kept_device
+        """Empty until it is known."""
+        self._token = token or journal.value(TOKEN) or ""
+        self._connectors = tuple(connectors) or _addresses(journal.value(CONNECTORS))
+        self._fixed_connectors = bool(connectors)
+        if not password and not self._token:
+            raise ConfigError("give a password or a token: none is kept from an earlier login")
+        if not password and not self._connectors:
+            raise ConfigError("with a token and no password, give connectors as well, such as ['127.0.0.1:7400']")
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether there is a password to log in with."""
+        return bool(self._password)
+
+    async def get(self) -> tuple[str, Sequence[str]]:
+        """A token and the connectors' addresses. Raises what `UserApi.login` raises."""
+        if not self._token or not self._connectors:
+            await self.renew()
+        return self._token, self._connectors
+
+    async def renew(self) -> None:
+        """Log in over HTTP. Raises what `UserApi.login` raises."""
+        assert self._password is not None
+        try:
+            login = await self._log_in(self._password)
+        except DeviceRemovedError as error:
+            raise device_removed(self.device) from error
+        if login.user != self.user:
+            raise ConfigError(f"the user API calls {self.user!r} {login.user!r}: use that name")
+        self._token, self._fresh, self.device = login.token, True, login.device
+        if not self._fixed_connectors:
+            self._connectors = login.connectors
+        keep_login(self._journal, self.user, login)
+        self.changed()
+
+    async def _log_in(self, password: str) -> Login:
+        try:
+            return await self._api.login(self.user, password, self.device, self._label)
+        except WrongPasswordError as error:
+            if not self._register or self.device:
+                raise
+            try:
+                await self._api.register(self.user, password)
+            except AlreadyExistsError:
+                raise error from None
+        return await self._api.login(self.user, password, "", self._label)
+
+    def keep_device(self, device: str) -> None:
+        """The device is this one."""
+        self.device = device
+        self._journal.put_value(USER, self.user)
+        self._journal.put_value(DEVICE, device)
+        self.changed()
+
+    def rejected(self, text: str) -> None:
+        """A connector does not take the token. Raises `TokenRejectedError` if there is no other to be had."""
+        if self._fresh or not self._password:
+            raise TokenRejectedError(
+                f"the server does not take the login token ({text}): "
+                + ("connector and user API do not belong together" if self._fresh else "log in with the password")
+            )
+        self._token = ""
+
+    def accepted(self) -> None:
+        """A connector has taken the token; when it is refused later, it has expired."""
+        self._fresh = False
+
+
+def _addresses(kept: str | None) -> tuple[str, ...]:
+    try:
+        return tuple(map(str, json.loads(kept or "[]")))
+    except (ValueError, TypeError):
+        return ()
+
+
+def keep_login(journal: ClientJournal, user: str, login: Login) -> None:
+    """Put what a login has given into the journal, to be committed."""
+    journal.put_value(USER, user)
+    journal.put_value(DEVICE, login.device)
+    journal.put_value(TOKEN, login.token)
+    journal.put_value(CONNECTORS, json.dumps(login.connectors))
+
+
+def device_removed(device: str) -> SparrowError:
+    """What to say when a device is no more."""
+    return DeviceRemovedError(
+        f"device {device or 'of this token'} has been removed: begin with a new state file, which makes a new device"
+    )

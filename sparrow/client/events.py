@@ -1,0 +1,78 @@
+"""What a client tells a user interface, through `Client(on_event=...)`.
+
+Owns these types. Everything in them has been kept before it is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from protocol.errors import SparrowError
+from sparrow.client.messages import Message, Sending, State
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Logged in; what has waited begins to come."""
+
+    user: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """There is no connection; the next try is `retry_in_s` seconds away."""
+
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The client has ended: with an error, or because `aclose` was called."""
+
+    error: SparrowError | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendingChanged:
+    """A message of this device has come further, has failed, or has been told to wait (`sending.note`)."""
+
+    sending: Sending
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Messages of ours that no `Sending` is left for have come further.
+
+    Sent by another device of ours, or before a restart, or the application did not keep the `Sending`. Ids that are
+    unknown are to be ignored.
+    """
+
+    peer: str
+    """For `READ`: who has read. Only messages to that user are meant. Empty for `DELIVERED`."""
+    device: str
+    stream: int
+    ids: tuple[int, ...]
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMessage:
+    """We have written this on another device."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class ReadElsewhere:
+    """We have read these messages of `peer` on another device."""
+
+    peer: str
+    device: str
+    stream: int
+    ids: tuple[int, ...]
+
+
+Event: TypeAlias = Connected | Disconnected | Closed | SendingChanged | Progress | OwnMessage | ReadElsewhere

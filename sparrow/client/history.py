@@ -1,0 +1,203 @@
+"""The last lines of all conversations, in the state file, in the same transactions as everything else.
+
+Owns the tables `history` and `marks`. Decides nothing about messages.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from protocol.ids import stamp_ms
+from protocol.inbound import Shown
+from protocol.outbound import Outgoing
+from protocol.sparrow_pb2 import READ, Message
+from sparrow.client.core import Delivered, Event, Refused, Settled
+from sparrow.client.messages import State
+from sparrow.client.schema import signed, unsigned
+
+
+class _Do(Protocol):
+    def __call__(self, sql: str, *values: object) -> None: ...
+
+
+class _Query(Protocol):
+    def __call__(self, sql: str, *values: object) -> list[tuple[Any, ...]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One line."""
+
+    mine: bool
+    peer: str
+    """The other user."""
+    device: str
+    """The author's device; empty: this one."""
+    stream: int
+    id: int
+    """0: not numbered yet."""
+    draft: int
+    """Names one that is not numbered yet."""
+    kind: int
+    body: bytes
+    stamp: int
+    """The server's; 0 if it is not known."""
+    at_ms: int
+    """Unix time: the stamp's, or when it was written."""
+    late: bool
+    state: State
+    """Of ours: how far it has come. Of others: `READ` or `QUEUED` (not read yet)."""
+    note: str
+    """Why it failed."""
+
+
+class History:
+    """Written through the journal's next commit; `limit` lines are kept."""
+
+    MARKS_PER_LINE = 4
+
+    def __init__(
+        self, do: _Do, query: _Query, limit: int, now_ms: Callable[[], int] = lambda: int(time.time() * 1000)
+    ) -> None:
+        self._do = do
+        self._query = query
+        self._limit = limit
+        self._now_ms = now_ms
+        self.user = ""
+        """Whose history it is."""
+
+    # What happens.
+
+    def outgoing(self, outgoing: Outgoing) -> None:
+        """A message of ours is kept: as a draft, or numbered."""
+        if outgoing.kind == READ:
+            if outgoing.about is not None:
+                self._read_by_me(outgoing.dest, outgoing.about.stream, outgoing.about.ids)
+            return
+        row = (outgoing.dest, outgoing.kind, outgoing.body, self._now_ms())
+        if outgoing.stream is None:
+            self._do(_INSERT_OWN, *row[:1], 0, 0, outgoing.draft, *row[1:])
+        else:
+            name = (signed(outgoing.stream.number), outgoing.id)
+            self._do("UPDATE history SET stream = ?, id = ?, draft = 0 WHERE draft = ? AND mine", *name, outgoing.draft)
+            self._do(_INSERT_OWN + _UNLESS_THERE, *row[:1], *name, 0, *row[1:], *name)
+        self._trim()
+
+    def note(self, events: Iterable[Event]) -> bool:
+        """What the core is about to tell; whether that changed something here."""
+        changed = False
+        for event in events:
+            if isinstance(event, Settled):
+                self._settled(event)
+            elif isinstance(event, Delivered):
+                self._mark("", event.stream, event.ids, State.DELIVERED)
+            elif isinstance(event, Refused) and event.final:
+                self._failed(event)
+            elif isinstance(event, Shown):
+                self._shown(event.item, event.late)
+            else:
+                continue
+            changed = True
+        return changed
+
+    def _settled(self, event: Settled) -> None:
+        stream = event.outgoing.stream
+        if stream is not None:
+            state = State.DELIVERED if event.delivered else State.SENT
+            self._do(
+                "UPDATE history SET state = max(state, ?), stamp = ?, at_ms = ? WHERE stream = ? AND id = ? AND mine",
+                *(int(state), signed(event.stamp), stamp_ms(event.stamp), signed(stream.number), event.outgoing.id),
+            )
+
+    def _failed(self, event: Refused) -> None:
+        stream = event.outgoing.stream
+        if stream is not None:
+            self._do(
+                "UPDATE history SET state = ?, note = ? WHERE stream = ? AND id = ? AND mine AND state = ?",
+                *(int(State.FAILED), event.text, signed(stream.number), event.outgoing.id, int(State.QUEUED)),
+            )
+
+    def _shown(self, message: Message, late: bool) -> None:
+        mine = message.from_id == self.user
+        peer = message.dest_id if mine else message.from_id
+        stream, message_id = signed(message.stream), signed(message.id)
+        if message.kind == READ and mine:
+            self._read_by_me(peer, message.about.stream, message.about.ids)
+        elif message.kind == READ:
+            self._mark(peer, message.about.stream, message.about.ids, State.READ)
+        else:
+            self._do(
+                _INSERT_SHOWN,
+                *(mine, peer, message.from_device, stream, message_id, int(message.kind), message.body),
+                *(signed(message.stamp), stamp_ms(message.stamp), late),
+                *(stream, message_id, peer, mine),
+            )
+            self._trim()
+
+    def _read_by_me(self, peer: str, stream: int, ids: Iterable[int]) -> None:
+        self._do(
+            "UPDATE history SET state = ? WHERE stream = ? AND id IN (SELECT value FROM json_each(?)) "
+            "AND peer = ? AND NOT mine",
+            *(int(State.READ), signed(stream), _list(ids), peer),
+        )
+
+    def _mark(self, peer: str, stream: int, ids: Iterable[int], state: State) -> None:
+        """Messages of ours have come so far. They may not be here yet: another device's may still be parked."""
+        which = (signed(stream), _list(ids))
+        self._do(
+            "UPDATE history SET state = max(state, ?) WHERE stream = ? AND id IN (SELECT value FROM json_each(?)) "
+            "AND mine AND ? IN ('', peer)",
+            *(int(state), *which, peer),
+        )
+        self._do(_INSERT_MARKS, peer, int(state), *which)
+        self._do(
+            "DELETE FROM marks WHERE position <= (SELECT max(position) FROM marks) - ?",
+            self._limit * self.MARKS_PER_LINE,
+        )
+
+    def _trim(self) -> None:
+        self._do("DELETE FROM history WHERE position <= (SELECT max(position) FROM history) - ?", self._limit)
+
+    # What is there.
+
+    def entries(self) -> list[HistoryEntry]:
+        """All lines as committed, in the order in which they came."""
+        rows = self._query(
+            "SELECT mine, peer, device, stream, id, draft, kind, body, stamp, at_ms, late, state, note "
+            "FROM history ORDER BY position"
+        )
+        return [_entry(*row) for row in rows]
+
+
+def _entry(mine: int, peer: str, device: str, stream: int, message_id: int, draft: int, *rest: Any) -> HistoryEntry:
+    kind, body, stamp, at_ms, late, state, note = rest
+    return HistoryEntry(
+        *(bool(mine), peer, device, unsigned(stream), unsigned(message_id), draft, kind, body),
+        *(unsigned(stamp), at_ms, bool(late), State(state), note),
+    )
+
+
+_INSERT_OWN = """
+INSERT INTO history (mine, peer, device, stream, id, draft, kind, body, stamp, at_ms, late, state, note)
+SELECT 1, ?, '', ?, ?, ?, ?, ?, 0, ?, 0, 0, ''
+"""
+_UNLESS_THERE = "WHERE NOT EXISTS (SELECT 1 FROM history WHERE stream = ? AND id = ? AND mine)"
+_INSERT_SHOWN = """
+INSERT INTO history (mine, peer, device, stream, id, draft, kind, body, stamp, at_ms, late, state, note)
+SELECT ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?,
+    coalesce((SELECT max(state) FROM marks WHERE stream = ? AND id = ? AND peer IN ('', ?) AND ?), 0), ''
+"""
+_INSERT_MARKS = """
+INSERT INTO marks (peer, stream, id, state)
+SELECT p, s, value, t FROM (SELECT ? AS p, ? AS t, ? AS s), json_each(?)
+WHERE NOT EXISTS (SELECT 1 FROM history WHERE stream = s AND id = value AND mine)
+"""
+
+
+def _list(ids: Iterable[int]) -> str:
+    """For `json_each`."""
+    return json.dumps([signed(number) for number in ids])

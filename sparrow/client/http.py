@@ -1,0 +1,149 @@
+"""The user API, as a client sees it: registering and logging in.
+
+Owns HTTP and the mapping of its answers to our errors. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from protocol.errors import (
+    AlreadyExistsError,
+    ApiError,
+    ConfigError,
+    DeviceRemovedError,
+    InvalidIdError,
+    MisuseError,
+    SparrowError,
+    UnavailableError,
+    UnreachableError,
+    WrongPasswordError,
+)
+
+if TYPE_CHECKING:
+    import httpx  # slow to import, and only needed to log in
+
+TIMEOUT_S = 30.0
+"""For a whole request. A login takes seconds when it adds a further device."""
+
+_BY_CODE: dict[str, type[SparrowError]] = {
+    "wrong_credentials": WrongPasswordError,
+    "user_taken": AlreadyExistsError,
+    "no_such_device": DeviceRemovedError,
+    "invalid_user_id": InvalidIdError,
+    "unavailable": UnavailableError,
+}
+_LATER = (408, 429, 500, 502, 503, 504)
+"""Statuses after which the same request may succeed later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a login gives."""
+
+    token: str
+    user: str
+    device: str
+    connectors: tuple[str, ...]
+    """host:port."""
+
+
+class UserApi:
+    """The user API at a base URL, such as `http://127.0.0.1:7480`."""
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        """Raises `ConfigError` for what is no URL of a server."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+            raise ConfigError(f"api {url!r}: give a URL such as http://127.0.0.1:7480")
+        self.url = url.rstrip("/")
+        self._host = parts.hostname
+        self._secure = parts.scheme == "https"
+        self._timeout_s = timeout_s
+
+    async def register(self, user: str, password: str) -> None:
+        """Make an account.
+
+        Raises `AlreadyExistsError` if the name is taken, `InvalidIdError`, `MisuseError` (a password that is too
+        short), `UnreachableError`, `UnavailableError`, `ApiError`.
+        """
+        await self._post("/v1/accounts", {"user": user, "password": password})
+
+    async def login(self, user: str, password: str, device: str = "", label: str = "") -> Login:
+        """Get a token, for a known device or (without one) for a new one.
+
+        Raises `WrongPasswordError`, `DeviceRemovedError`, `UnreachableError`, `UnavailableError`, `ApiError`.
+        """
+        body = {"user": user, "password": password}
+        if device:
+            body["device"] = device
+        elif label:
+            body["label"] = label
+        match await self._post("/v1/login", body):
+            case {"token": str(token), "user": str(name), "device": str(made), "connectors": [_, *_] as connectors}:
+                if all(isinstance(address, str) for address in connectors):
+                    return Login(token, name, made, tuple(connectors))
+        raise self._strange()
+
+    async def _post(self, path: str, body: dict[str, str]) -> dict[str, Any]:
+        import httpx
+
+        try:
+            # A proxy that is set for the world is not meant for this machine; without TLS no certificates are read.
+            async with httpx.AsyncClient(
+                timeout=self._timeout_s, verify=self._secure, trust_env=not _is_loopback(self._host)
+            ) as client:
+                response = await client.post(self.url + path, json=body)
+        except httpx.TimeoutException:
+            raise UnreachableError(f"{self.url} does not answer") from None
+        except httpx.TransportError as error:
+            raise UnreachableError(f"cannot reach {self.url}: {_reason(error)}") from error
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"api {self.url!r}: {error}") from error
+        answer = _object(response)
+        if response.is_success and answer is not None:
+            return answer
+        raise self._error(response.status_code, answer or {})
+
+    def _error(self, status: int, problem: dict[str, Any]) -> SparrowError:
+        code, detail = problem.get("code"), problem.get("detail")
+        if status in _LATER:
+            return UnavailableError(f"{self.url}: {detail or 'the service cannot do this now'}")
+        if not isinstance(code, str) or not isinstance(detail, str):
+            return self._strange(status)
+        return _BY_CODE.get(code, MisuseError)(detail)
+
+    def _strange(self, status: int = 200) -> ApiError:
+        return ApiError(f"{self.url} does not answer like a user API (status {status}): is the address right?")
+
+
+def _object(response: httpx.Response) -> dict[str, Any] | None:
+    try:
+        value = response.json()
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return "nothing answers there" if "attempts failed" in text or "refused" in text else text or "it hung up"
+
+
+async def register(user: str, password: str, *, api: str = "http://127.0.0.1:7480") -> None:
+    """Make an account at the user API. Raises what `UserApi.register` raises."""
+    await UserApi(api).register(user, password)

@@ -1,0 +1,250 @@
+"""What an application has in hand: a message that came, and one that is being sent.
+
+Owns what is public about them. Sends nothing; what they do goes through their `Owner`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Protocol
+
+from protocol import sparrow_pb2 as pb
+from protocol.errors import SparrowError
+from protocol.ids import stamp_ms
+
+TEXT = int(pb.TEXT)
+FILE = int(pb.FILE)
+
+
+class State(IntEnum):
+    """How far a message has come, for display: a later state implies the earlier ones."""
+
+    FAILED = -1
+    """Refused for good."""
+    QUEUED = 0
+    """Kept here, and sent again and again until it is safe."""
+    SENT = 1
+    """Safe: every device of the addressee has it, or finds it in its inbox."""
+    DELIVERED = 2
+    """A device of the addressee has it."""
+    READ = 3
+    """The addressee has read it."""
+
+
+class Owner(Protocol):
+    """What a message needs of its client."""
+
+    async def read(self, message: Message) -> None: ...
+
+    def take(self, message: Message) -> None: ...
+
+
+class Message:
+    """A message that came. `body` is what was sent; `text` is the same as text."""
+
+    __slots__ = ("_owner", "late", "read", "wire")
+
+    def __init__(self, owner: Owner, wire: pb.Message, late: bool) -> None:
+        self._owner = owner
+        self.wire = wire
+        """As it came, field by field (protocol/sparrow.proto)."""
+        self.late = late
+        """A later one of the same stream was shown before it."""
+        self.read = False
+        """`mark_read` was called."""
+
+    @property
+    def sender(self) -> str:
+        """The user who wrote it."""
+        return self.wire.from_id
+
+    @property
+    def dest(self) -> str:
+        """The user it was written to."""
+        return self.wire.dest_id
+
+    @property
+    def kind(self) -> int:
+        """`TEXT`, `FILE`, or a kind of the application's own."""
+        return int(self.wire.kind)
+
+    @property
+    def body(self) -> bytes:
+        """What was sent; the server has not looked at it."""
+        return self.wire.body
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is not UTF-8 in it is replaced."""
+        return self.wire.body.decode(errors="replace")
+
+    @property
+    def at(self) -> datetime:
+        """When a server took it."""
+        return datetime.fromtimestamp(stamp_ms(self.wire.stamp) / 1000, UTC)
+
+    @property
+    def name(self) -> tuple[str, str, int, int]:
+        """from_id, from_device, stream and id: what names the message for ever."""
+        return self.wire.from_id, self.wire.from_device, self.wire.stream, self.wire.id
+
+    async def mark_read(self) -> None:
+        """Tell the author, and the reader's other devices, that it was read. Doing so again does nothing.
+
+        Messages marked in the same turn of the event loop are told about together. Raises `ClosedError` and,
+        when the session has ended, its error.
+        """
+        await self._owner.read(self)
+
+    def taken(self) -> None:
+        """Say that the application has used it, so that it is not given out again after a restart.
+
+        `mark_read`, the next step of the `async for` that gave it out, and a clean `aclose` say the same.
+        """
+        self._owner.take(self)
+
+    def __repr__(self) -> str:
+        return f"<Message {self.sender}→{self.dest} {self.wire.stream:x}/{self.wire.id} {self.body[:40]!r}>"
+
+
+class Sending:
+    """A message that is being sent. Await `sent`, `delivered` or `read`, as often as you like."""
+
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_waiters",
+        "body",
+        "dest",
+        "draft",
+        "error",
+        "id",
+        "kind",
+        "note",
+        "safe",
+        "stamp",
+        "state",
+        "stream",
+    )
+
+    def __init__(self, dest: str, kind: int, body: bytes) -> None:
+        self.dest = dest
+        self.kind = kind
+        self.body = body
+        self.state = State.QUEUED
+        self.safe = False
+        """SENT was seen. (DELIVERED may come before it, when the addressee has several devices.)"""
+        self.stream = 0
+        """0 until it has been numbered, which happens when the client is first logged in."""
+        self.id = 0
+        self.draft = 0
+        """Names it until it is numbered."""
+        self.stamp = 0
+        """The server's stamp, from SENT on; 0 before."""
+        self.note = ""
+        """Why it waits, if the server has said so."""
+        self.error: SparrowError | None = None
+        """Why it failed, with `State.FAILED`."""
+        self._closed: SparrowError | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def sent(self) -> Milestone:
+        """Reached when the message is safe."""
+        return Milestone(self, State.SENT)
+
+    @property
+    def delivered(self) -> Milestone:
+        """Reached when a device of the addressee has it."""
+        return Milestone(self, State.DELIVERED)
+
+    @property
+    def read(self) -> Milestone:
+        """Reached when the addressee has read it."""
+        return Milestone(self, State.READ)
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode(errors="replace")
+
+    def has_reached(self, state: State) -> bool:
+        """Whether it has come so far."""
+        return self.safe if state == State.SENT else self.state >= state
+
+    async def wait(self, state: State) -> None:
+        """Return when it has come so far. Raises what `Milestone` raises."""
+        loop = asyncio.get_running_loop()
+        while not self.has_reached(state):
+            error = self.error or self._closed
+            if error is not None:
+                # A new one each time: a traceback grows with every raise.
+                raise type(error)(*error.args)
+            waiter = loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+
+    # For the client.
+
+    def advance(self, state: State) -> bool:
+        """It has come at least so far; whether that is news."""
+        if state <= self.state:
+            return False
+        self.state = state
+        self.wake()
+        return True
+
+    def fail(self, error: SparrowError) -> None:
+        """It was refused for good."""
+        if self.state == State.QUEUED:
+            self.state = State.FAILED
+        self.error = error
+        self.wake()
+
+    def close(self, error: SparrowError) -> None:
+        """Nothing more will be heard of it."""
+        self._closed = error
+        self.wake()
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def __repr__(self) -> str:
+        return f"<Sending →{self.dest} {self.stream:x}/{self.id} {self.state.name} {self.body[:40]!r}>"
+
+
+class Milestone:
+    """Awaitable; gives its `Sending`. Bound the wait with `asyncio.timeout`.
+
+    Raises a `RefusedError` if the message was refused for good, `ClosedError` if the client was closed before, and
+    the session's error if that has ended for good.
+    """
+
+    __slots__ = ("_sending", "_state")
+
+    def __init__(self, sending: Sending, state: State) -> None:
+        self._sending = sending
+        self._state = state
+
+    @property
+    def reached(self) -> bool:
+        """Whether awaiting would return at once."""
+        return self._sending.has_reached(self._state)
+
+    async def _wait(self) -> Sending:
+        await self._sending.wait(self._state)
+        return self._sending
+
+    def __await__(self) -> Generator[object, None, Sending]:
+        return self._wait().__await__()

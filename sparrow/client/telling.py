@@ -1,0 +1,176 @@
+"""From what the core says to what the application sees: sendings, messages, events.
+
+Owns the `Sending`s and which messages are taken. Writes to no socket.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+
+from protocol import sparrow_pb2 as pb
+from protocol.errors import (
+    BlockedError,
+    MessageTooLargeError,
+    NoSuchUserError,
+    NotFriendError,
+    RefusedError,
+    SparrowError,
+)
+from protocol.inbound import Shown
+from protocol.outbound import Outgoing
+from sparrow.client import core, events
+from sparrow.client.flow import Inbox
+from sparrow.client.journal import ClientJournal, MessageName, Untaken
+from sparrow.client.messages import Message, Owner, Sending, State
+
+_REFUSALS: dict[int, type[RefusedError]] = {
+    int(pb.Failed.NO_SUCH_USER): NoSuchUserError,
+    int(pb.Failed.TOO_LARGE): MessageTooLargeError,
+    int(pb.Failed.BLOCKED): BlockedError,
+    int(pb.Failed.NOT_FRIEND): NotFriendError,
+}
+
+
+class Telling:
+    """Of one client. `settled` is called for each message of ours that comes to its end."""
+
+    def __init__(
+        self,
+        user: str,
+        owner: Owner,
+        inbox: Inbox,
+        journal: ClientJournal,
+        tell: Callable[[events.Event], None],
+        settled: Callable[[], None],
+    ) -> None:
+        self._user = user
+        self._owner = owner
+        self._inbox = inbox
+        self._journal = journal
+        self._tell = tell
+        self._settled_one = settled
+        self._drafts: list[tuple[Outgoing, Sending]] = []
+        self._sendings: weakref.WeakValueDictionary[tuple[int, int], Sending] = weakref.WeakValueDictionary()
+        self._untaken: set[MessageName] = set()
+        self.unsettled = 0
+        """Messages of ours (but for READ) that are neither SENT nor refused."""
+
+    # After a restart.
+
+    def restore(self, outgoing: Iterable[Outgoing]) -> None:
+        """What was not settled."""
+        for each in outgoing:
+            if each.kind != pb.READ:
+                self.sending(each)
+
+    def repeat(self, untaken: Iterable[Untaken]) -> None:
+        """What was shown, but not taken by the application."""
+        for message, late in untaken:
+            self._shown(message, late)
+
+    # Ours.
+
+    def sending(self, outgoing: Outgoing) -> Sending:
+        """The handle of a new message."""
+        sending = Sending(outgoing.dest, outgoing.kind, outgoing.body)
+        sending.draft = outgoing.draft
+        outgoing.tag = sending
+        self.unsettled += 1
+        if not self._number(outgoing, sending):
+            self._drafts.append((outgoing, sending))
+        return sending
+
+    def _number(self, outgoing: Outgoing, sending: Sending) -> bool:
+        if outgoing.stream is None:
+            return False
+        sending.stream, sending.id = outgoing.stream.number, outgoing.id
+        self._sendings[sending.stream, sending.id] = sending
+        return True
+
+    def numbered(self) -> None:
+        """Drafts may have got their numbers."""
+        self._drafts = [draft for draft in self._drafts if not self._number(*draft)]
+
+    def happened(self, event: core.Event) -> None:
+        """Tell what the core has told."""
+        if isinstance(event, Shown):
+            self._shown(event.item, event.late)
+        elif isinstance(event, core.Settled):
+            self._settled(event)
+        elif isinstance(event, core.Delivered):
+            self._progress("", event.from_device, event.stream, event.ids, State.DELIVERED)
+        elif isinstance(event, core.Refused):
+            self._refused(event)
+
+    def _settled(self, event: core.Settled) -> None:
+        sending = event.outgoing.tag
+        if not isinstance(sending, Sending):
+            return
+        sending.stamp, sending.safe, sending.note = event.stamp, True, ""
+        self._ends()
+        sending.advance(State.DELIVERED if event.delivered else State.SENT)
+        sending.wake()
+        self._tell(events.SendingChanged(sending))
+
+    def _refused(self, event: core.Refused) -> None:
+        sending = event.outgoing.tag
+        if not isinstance(sending, Sending):
+            return
+        if event.final:
+            self._ends()
+            sending.fail(_REFUSALS.get(event.code, RefusedError)(event.text or "the server refuses it"))
+        else:
+            sending.note = event.text
+        self._tell(events.SendingChanged(sending))
+
+    def _ends(self) -> None:
+        self.unsettled -= 1
+        self._settled_one()
+
+    def _progress(self, peer: str, device: str, stream: int, ids: Iterable[int], state: State) -> None:
+        """`peer` says so; empty: the server does."""
+        others = []
+        for number in ids:
+            sending = self._sendings.get((stream, number))
+            if sending is None:
+                others.append(number)
+            elif peer in ("", sending.dest) and sending.advance(state):
+                self._tell(events.SendingChanged(sending))
+        if others:
+            self._tell(events.Progress(peer, device, stream, tuple(others), state))
+
+    # Others'.
+
+    def _shown(self, wire: pb.Message, late: bool) -> None:
+        mine = wire.from_id == self._user
+        about = wire.about
+        if wire.kind == pb.READ and mine:
+            self._tell(events.ReadElsewhere(wire.dest_id, about.from_device, about.stream, tuple(about.ids)))
+        elif wire.kind == pb.READ:
+            self._progress(wire.from_id, about.from_device, about.stream, about.ids, State.READ)
+        elif mine:
+            self._tell(events.OwnMessage(Message(self._owner, wire, late)))
+        else:
+            message = Message(self._owner, wire, late)
+            self._untaken.add(message.name)
+            self._inbox.put(message)
+            return
+        # Told is used. It is enough that the next commit keeps this, whenever that is: telling it again is harmless.
+        self._journal.taken(wire)
+
+    def take(self, message: Message) -> bool:
+        """The application has used it; whether that is news."""
+        self._inbox.given.pop(message.name, None)
+        if message.name not in self._untaken:
+            return False
+        self._untaken.discard(message.name)
+        self._journal.taken(message.wire)
+        return True
+
+    def close(self, error: SparrowError) -> None:
+        """Nothing more will be heard of any."""
+        for sending in list(self._sendings.values()):
+            sending.close(error)
+        for _, sending in self._drafts:
+            sending.close(error)

@@ -1,0 +1,186 @@
+"""Running processes: a connector, a broker, or all of a node in one process with the user API beside it.
+
+Owns start, signals and the order of stopping. Decides nothing about messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import uvloop
+import zmq
+
+from broker.server import BrokerServer
+from connector.server import ConnectorServer
+from protocol.errors import ServiceError, SparrowError
+from sparrow.logs import set_up
+from sparrow.settings import Settings
+from store import open_store
+from userapi.keys import ensure_key_pair
+from userapi.server import run as run_userapi
+
+log = logging.getLogger("sparrow")
+
+INPROC = "inproc://broker"
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 5
+FIRST_RESTART_S, LAST_RESTART_S = 1.0, 30.0
+
+
+def run_connector(settings: Settings) -> int:
+    """Run a connector until SIGTERM or SIGINT."""
+    return uvloop.run(_until_signal(lambda stack: _start_connector(stack, settings)))
+
+
+def run_broker(settings: Settings) -> int:
+    """Run a broker until SIGTERM or SIGINT."""
+    return uvloop.run(_until_signal(lambda stack: _start_broker(stack, settings)))
+
+
+def run_serve(settings: Settings) -> int:
+    """Run a whole node: broker and connector here, joined in memory, and the user API as a child."""
+    settings = dataclasses.replace(
+        settings,
+        broker=dataclasses.replace(settings.broker, listen=INPROC),
+        connector=dataclasses.replace(settings.connector, brokers=(INPROC,)),
+    )
+    return uvloop.run(_until_signal(lambda stack: _start_node(stack, settings)))
+
+
+async def _until_signal(start: Callable[[AsyncExitStack], Awaitable[None]]) -> int:
+    # Nearly all that a turn allocates is freed by reference count; looking for cycles every 700 objects only costs.
+    gc.set_threshold(50_000, 20, 100)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        await start(stack)
+        gc.freeze()
+        await stopping.wait()
+        log.info("stopping")
+    return 0
+
+
+def _context(stack: AsyncExitStack) -> zmq.Context[zmq.Socket[bytes]]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    stack.callback(context.term)
+    return context
+
+
+async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
+    connector = ConnectorServer(settings.connector, _context(stack))
+    stack.push_async_callback(connector.stop)
+    await connector.start()
+
+
+async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
+    store = await stack.enter_async_context(open_store(settings.store))
+    broker = BrokerServer(settings.broker, store, _context(stack))
+    stack.push_async_callback(broker.stop)
+    await broker.start()
+
+
+async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
+    api = settings.userapi
+    ensure_key_pair(Path(api.token_private_key_file), Path(api.token_public_key_file))
+    store = await stack.enter_async_context(open_store(settings.store))
+    context = _context(stack)
+    broker = BrokerServer(settings.broker, store, context)
+    stack.push_async_callback(broker.stop)
+    await broker.start()
+    connector = ConnectorServer(settings.connector, context)
+    stack.push_async_callback(connector.stop)
+    child = _UserApi(settings)
+    stack.push_async_callback(child.stop)
+    await connector.start()
+    await child.start()
+    await connector.ready()
+    log.info(
+        "Sparrow is ready: clients at %s:%d, user API at http://%s:%d",
+        settings.connector.listen_host,
+        connector.port,
+        api.listen_host,
+        api.listen_port,
+    )
+
+
+class _UserApi:
+    """The user API as a child process, started again if it dies."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: SpawnProcess | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start, and return when it answers. Raises `ServiceError` if it does not."""
+        process = self._spawn()
+        for _ in range(START_TIMEOUT_S * 10):
+            if await self._answers():
+                self._watcher = asyncio.create_task(self._watch())
+                return
+            if not process.is_alive():
+                break
+            await asyncio.sleep(0.1)
+        raise ServiceError("the user API did not start; the line above says why")
+
+    def _spawn(self) -> SpawnProcess:
+        process = multiprocessing.get_context("spawn").Process(
+            target=_serve_userapi, args=(self._settings, os.getpid()), name="sparrow-userapi"
+        )
+        process.start()
+        self._process = process
+        return process
+
+    async def _answers(self) -> bool:
+        api = self._settings.userapi
+        try:
+            _, writer = await asyncio.open_connection(api.listen_host, api.listen_port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def _watch(self) -> None:
+        wait_s = FIRST_RESTART_S
+        while True:
+            await asyncio.sleep(wait_s)
+            if self._process is not None and not self._process.is_alive():
+                log.error("the user API has ended (exit status %s); starting it again", self._process.exitcode)
+                self._spawn()
+                wait_s = min(2 * wait_s, LAST_RESTART_S)
+
+    async def stop(self) -> None:
+        """Stop it, by force if it does not listen."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        process = self._process
+        if process is None or not process.is_alive():
+            return
+        process.terminate()
+        for _ in range(STOP_TIMEOUT_S * 10):
+            if not process.is_alive():
+                return
+            await asyncio.sleep(0.1)
+        process.kill()
+
+
+def _serve_userapi(settings: Settings, parent: int) -> None:
+    """The child's main function."""
+    set_up(settings.log)
+    try:
+        run_userapi(settings.userapi, settings.store, parent=parent)
+    except SparrowError as error:
+        log.error("%s", error)
+        raise SystemExit(1) from None

@@ -1,0 +1,22 @@
+"""What is kept: accounts, devices, inbox; one interface, one engine so far (SQLite).
+
+Owns the choice of the engine. May import `protocol`.
+"""
+
+from __future__ import annotations
+
+from protocol.errors import ConfigError
+from store.interface import Store
+from store.settings import StoreSettings
+
+
+def open_store(settings: StoreSettings) -> Store:
+    """The engine that `settings` names; opened by entering it. Raises `ConfigError` for an engine that is not known."""
+    if settings.engine == "sqlite":
+        from store.sqlite import SqliteStore
+
+        return SqliteStore(settings)
+    raise ConfigError(f'store.engine is "{settings.engine}", but the only engine is "sqlite"')
+
+
+__all__ = ["Store", "StoreSettings", "open_store"]

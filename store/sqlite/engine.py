@@ -1,0 +1,147 @@
+"""`Store` over one SQLite file.
+
+Owns the two threads and the clock. Nothing here waits for the disk on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+
+from protocol.errors import StoreError
+from store.interface import Account, Device, NewRow, Page, PageQuery, Removal, SessionStart, Store
+from store.settings import StoreSettings
+from store.sqlite import reading, writing
+from store.sqlite.schema import begin_immediate, open_reader, open_writer
+from store.sqlite.worker import Worker
+
+_log = logging.getLogger("sparrow.store")
+_DAY_MS = 86_400_000
+_SWITCH_INTERVAL_S = 0.0005
+
+
+class SqliteStore(Store):
+    """The embedded engine. `clock` gives Unix time in seconds.
+
+    Several processes may have the same file open. Entering it lowers the interpreter's switch interval.
+    """
+
+    def __init__(self, settings: StoreSettings, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._writer = Worker(
+            "store-writer",
+            settings,
+            partial(open_writer, settings),
+            partial(begin_immediate, timeout_s=settings.busy_timeout_s),
+        )
+        self._reader = Worker("store-reader", settings, partial(open_reader, settings), _begin)
+        self._purging: asyncio.Task[None] | None = None
+
+    @property
+    def commits(self) -> int:
+        """Write transactions committed since it was opened."""
+        return self._writer.commits
+
+    async def __aenter__(self) -> SqliteStore:
+        """Raises `ConfigError` for a file that is not ours or too new, `StoreError` for one that does not open."""
+        # Under full load an event loop gives up the interpreter's lock only for an instant in each turn. A thread that
+        # waits longer than a turn before it insists (5 ms by default) can be passed over for seconds, as was seen.
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
+        await self._writer.start()
+        try:
+            await self._reader.start()
+        except BaseException:
+            await self._writer.stop()
+            raise
+        if self._settings.purge_interval_s > 0:
+            self._purging = asyncio.create_task(self._purge_for_ever())
+        _log.info("store %s is open", self._settings.path)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._purging is not None:
+            self._purging.cancel()
+            await asyncio.gather(self._purging, return_exceptions=True)
+        await self._reader.stop()
+        await self._writer.stop()
+        _log.info("store %s is closed", self._settings.path)
+
+    async def create_account(self, user: str, password_hash: str) -> Account:
+        account = Account(user, password_hash, self._now_ms())
+        return await self._writer.call(partial(writing.create_account, account=account))
+
+    async def account(self, user: str) -> Account | None:
+        return await self._reader.call(partial(reading.account, user=user))
+
+    async def add_device(self, user: str, device: str, label: str) -> Device:
+        new = Device(device, label, self._now_ms())
+        return await self._writer.call(partial(writing.add_device, user=user, device=new))
+
+    async def list_devices(self, user: str) -> list[Device]:
+        return await self._reader.call(partial(reading.list_devices, user=user))
+
+    async def remove_device(self, user: str, device: str) -> None:
+        now = self._now_ms()
+        limit = self._settings.chunk_rows
+        await self._writer.call(partial(writing.mark_removed, user=user, device=device, now_ms=now))
+        move = partial(writing.move_to_common, user=user, device=device, limit=limit)
+        while await self._writer.call(move, rows=limit) == limit:
+            pass
+
+    async def devices(self, users: Collection[str]) -> Mapping[str, tuple[str, ...] | None]:
+        if not users:
+            return {}
+        return await self._reader.call(partial(reading.devices, users=users), rows=len(users))
+
+    async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | None]:
+        if not starts:
+            return []
+        return await self._writer.call(partial(writing.begin_sessions, starts=starts), rows=len(starts))
+
+    async def append(self, rows: Sequence[NewRow]) -> None:
+        if not rows:
+            return
+        expires = self._now_ms() + int(self._settings.inbox_ttl_days * _DAY_MS)
+        size = sum([len(row.body) for row in rows])
+        await self._writer.call(partial(writing.append, rows=rows, expires_ms=expires), len(rows), size)
+
+    async def page(self, queries: Sequence[PageQuery]) -> Sequence[Page]:
+        if not queries:
+            return []
+        return await self._reader.call(partial(reading.page, queries=queries, now_ms=self._now_ms()), rows=len(queries))
+
+    async def remove(self, removals: Sequence[Removal]) -> None:
+        keys = sum([len(removal.keys) for removal in removals])
+        if keys:
+            await self._writer.call(partial(writing.remove, removals=removals), rows=keys)
+
+    async def purge(self) -> int:
+        total = 0
+        limit = self._settings.chunk_rows
+        now = self._now_ms()
+        while True:
+            gone = await self._writer.call(partial(writing.purge, now_ms=now, limit=limit), rows=limit)
+            total += gone
+            if gone < limit:
+                return total
+
+    async def _purge_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.purge_interval_s)
+            try:
+                await self.purge()
+            except StoreError as error:
+                _log.warning("dropping expired rows: %s", error)
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")

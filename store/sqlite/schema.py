@@ -1,0 +1,174 @@
+"""The database file: how it is opened, and its versioned schema.
+
+Owns `CREATE` and `PRAGMA`. Knows no operation on the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from protocol.errors import ConfigError, StoreError
+from store.settings import StoreSettings
+from store.sqlite.failures import is_busy, store_error
+
+VERSION = 1
+_OLDEST_SQLITE = (3, 33, 0)  # UPDATE ... FROM
+_RETRY_S = 0.002
+
+# Positions are never given twice (AUTOINCREMENT), so a row key never comes to name another row. Rows lie by position,
+# not by queue: that halves the cost of an append, and most rows go again without ever having been looked for.
+_SCHEMA = """
+CREATE TABLE accounts (
+    user TEXT PRIMARY KEY,
+    password_hash TEXT NOT NULL,
+    created_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE devices (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    user TEXT NOT NULL,
+    device TEXT NOT NULL,
+    label TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    removed_ms INTEGER,
+    session INTEGER NOT NULL DEFAULT 0,
+    previous_session INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (user, device)
+);
+CREATE TABLE inbox (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    user TEXT NOT NULL,
+    device TEXT NOT NULL,
+    kind INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX inbox_by_queue ON inbox (user, device);
+CREATE INDEX inbox_by_expiry ON inbox (expires_ms);
+"""
+
+
+def open_writer(settings: StoreSettings) -> sqlite3.Connection:
+    """A connection that may write; makes the file, its folder and the schema where missing.
+
+    Its caller waits for other writers by itself (`begin_immediate`). Raises `ConfigError` for a file of a newer
+    version and `StoreError` for everything else.
+    """
+    _check_library()
+    try:
+        _make_file(Path(settings.path))
+        connection = _connect(settings, timeout=settings.busy_timeout_s)
+    except (OSError, sqlite3.Error) as error:
+        raise store_error(settings.path, error) from error
+    try:
+        _enter_wal(connection, settings)
+        # FULL: a commit is on the disk before it returns, which is what SENT promises.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA cache_size = -{settings.cache_kib:d}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {settings.checkpoint_pages:d}")
+        _migrate(connection, settings)
+        connection.execute("PRAGMA busy_timeout = 0")
+    except sqlite3.Error as error:
+        connection.close()
+        raise store_error(settings.path, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(settings: StoreSettings) -> sqlite3.Connection:
+    """A connection to a database that a writer has opened before. Raises `StoreError`."""
+    try:
+        connection = _connect(settings, timeout=settings.busy_timeout_s)
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except sqlite3.Error as error:
+        raise store_error(settings.path, error) from error
+    return connection
+
+
+def begin_immediate(connection: sqlite3.Connection, timeout_s: float) -> None:
+    """Begin a transaction that holds the write lock. Raises `sqlite3.OperationalError` after `timeout_s`.
+
+    SQLite's own waiting grows to 100 ms between looks, so that beside a busy writer it would rarely see the lock
+    free; this looks often instead.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(_RETRY_S)
+
+
+def _check_library() -> None:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        oldest = ".".join(map(str, _OLDEST_SQLITE))
+        raise ConfigError(
+            f"Python's SQLite is {sqlite3.sqlite_version}; {oldest} or newer is needed: use a newer Python"
+        )
+
+
+def _make_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    # Password hashes and messages: nobody else's business. The companions inherit the mode. A file that is there must
+    # not be opened but by SQLite: closing it would drop the locks of another store in this process.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _connect(settings: StoreSettings, *, timeout: float) -> sqlite3.Connection:
+    return sqlite3.connect(settings.path, timeout=timeout, isolation_level=None, cached_statements=256)
+
+
+def _enter_wal(connection: sqlite3.Connection, settings: StoreSettings) -> None:
+    # Two processes that switch at once: SQLite does not always wait by itself here.
+    deadline = time.monotonic() + settings.busy_timeout_s
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            break
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(_RETRY_S)
+    if mode != "wal":
+        raise StoreError(
+            f"store {settings.path}: its file system cannot hold a write-ahead log (a network file system?): "
+            "put it on a local disk"
+        )
+
+
+def _migrate(connection: sqlite3.Connection, settings: StoreSettings) -> None:
+    begin_immediate(connection, settings.busy_timeout_s)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise ConfigError(
+                f"store {settings.path} was written by a newer Sparrow (schema {version}, this one knows {VERSION}): "
+                "run that one, or name another file in store.path"
+            )
+        if version == 0:
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+                raise ConfigError(
+                    f"store {settings.path} is another program's database: name another file in store.path"
+                )
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION:d}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,260 @@
+"""A broker's core between recording ports: what it sends to connectors, and asks of presence and store.
+
+Owns the clock of a test, and what presence and store know. Calls are answered by the test, never by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.core import BrokerCore, Place
+from broker.core.state import Registered
+from broker.settings import BrokerSettings
+from protocol import records
+from protocol.records import record
+from store.interface import NewRow, Page, PageQuery, Removal, SessionStart
+
+INCARNATION = 900
+A, B, C = 1, 2, 3
+"""Connectors' incarnations."""
+TICK_S = 0.1
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A record as it left, by name."""
+
+    connector: int
+    kind: int
+    flags: int
+    index: int
+    count: int
+    to: bytes
+    by: bytes
+    origin: int
+    attempt: int
+    session: int
+    body: bytes
+
+
+@dataclass
+class RecordingPorts:
+    """`broker.core.state.Ports`."""
+
+    sent: list[Sent] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    gone: set[int] = field(default_factory=set)
+    """Connectors that cannot be sent to."""
+    brokers: list[int] = field(default_factory=lambda: [INCARNATION])
+
+    def send(self, connector: int, batch: bytes) -> bool:
+        if connector in self.gone:
+            return False
+        self.batches.append(connector)
+        self.sent += [Sent(connector, *rec) for rec in records.parse(batch)]
+        return True
+
+    def members(self) -> Collection[int]:
+        return self.brokers
+
+    def log(self, text: str) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class Online:
+    """A call of `online` that waits for its answer."""
+
+    user: str
+    device: str
+    place: Place
+    lease: int
+    again: bool
+    done: Callable[[Registered | None], None]
+
+
+@dataclass
+class RecordingPresence:
+    """`broker.core.state.Presence`."""
+
+    places: dict[str, dict[str, Place]] = field(default_factory=dict)
+    onlines: list[Online] = field(default_factory=list)
+    offlines: list[tuple[str, str, Place]] = field(default_factory=list)
+    barriers: list[Callable[[bool], None]] = field(default_factory=list)
+    kept: list[tuple[int, int, Callable[[int | None], None]]] = field(default_factory=list)
+
+    def where(self, user: str) -> Mapping[str, Place]:
+        return self.places.get(user, {})
+
+    def online(
+        self, user: str, device: str, place: Place, lease: int, again: bool, done: Callable[[Registered | None], None]
+    ) -> None:
+        self.onlines.append(Online(user, device, place, lease, again, done))
+
+    def offline(self, user: str, device: str, place: Place) -> None:
+        self.offlines.append((user, device, place))
+
+    def barrier(self, done: Callable[[bool], None]) -> None:
+        self.barriers.append(done)
+
+    def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
+        self.kept.append((connector, lease, done))
+
+
+class RecordingStore:
+    """`broker.core.state.StorePort`: `calls` by name, oldest first, each with what was asked and how to answer."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[tuple[Any, Any]]] = {
+            name: [] for name in ("append", "page", "remove", "devices", "begin_sessions")
+        }
+
+    def append(self, rows: Sequence[NewRow], done: Callable[[bool], None]) -> None:
+        self.calls["append"].append((list(rows), done))
+
+    def page(self, queries: Sequence[PageQuery], done: Callable[[Sequence[Page] | None], None]) -> None:
+        self.calls["page"].append((list(queries), done))
+
+    def remove(self, removals: Sequence[Removal]) -> None:
+        self.calls["remove"].append((list(removals), None))
+
+    def devices(
+        self, users: Collection[str], done: Callable[[Mapping[str, tuple[str, ...] | None] | None], None]
+    ) -> None:
+        self.calls["devices"].append((list(users), done))
+
+    def begin_sessions(
+        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
+    ) -> None:
+        self.calls["begin_sessions"].append((list(starts), done))
+
+
+class Bench:
+    """The core, its ports, and its time."""
+
+    def __init__(self, users: Mapping[str, Iterable[str]] | None = None, **settings: Any) -> None:
+        self.users = {user: tuple(devices) for user, devices in (users or {}).items()}
+        """Who has which devices: the answer to reads, unless the test answers by itself."""
+        self.ports = RecordingPorts()
+        self.presence = RecordingPresence()
+        self.store = RecordingStore()
+        self.core = BrokerCore(
+            self.ports, self.presence, self.store, BrokerSettings(**settings), incarnation=INCARNATION
+        )
+        self.now = 1000.0
+        self.core.time(self.now)
+
+    # Events.
+
+    def receives(self, *encoded: bytes, connector: int = A) -> None:
+        """A batch arrives from a connector."""
+        self.core.time(self.now)
+        self.core.batch(connector, records.batch(encoded))
+        self.core.flush()
+
+    def passes(self, seconds: float) -> None:
+        """Time passes, tick by tick."""
+        for _ in range(round(seconds / TICK_S)):
+            self.now += TICK_S
+            self.core.time(self.now)
+            self.core.tick()
+            self.core.flush()
+
+    def jumps(self, seconds: float) -> None:
+        """Time has passed while this broker stood still."""
+        self.now += seconds
+        self.core.time(self.now)
+
+    def asked(self, call: str) -> list[Any]:
+        """What the store was asked by calls of this name that wait for an answer."""
+        return [asked for asked, _ in self.store.calls[call]]
+
+    def answer(self, call: str, result: Any) -> Any:
+        """The store answers its oldest call of this name; returns what it was asked."""
+        asked, done = self.store.calls[call].pop(0)
+        done(result)
+        self.core.flush()
+        return asked
+
+    def away(self, call: str) -> None:
+        """The store's oldest call of this name fails."""
+        self.answer(call, False if call == "append" else None)
+
+    def read_devices(self) -> list[str]:
+        """The store answers its oldest read of devices, with what `users` says."""
+        (asked, done), *_ = self.store.calls["devices"]
+        del self.store.calls["devices"][0]
+        done({user: self.users.get(user) for user in asked})
+        self.core.flush()
+        return list(asked)
+
+    def pass_barrier(self, ok: bool = True) -> None:
+        """The presence map holds all that was there at the oldest call."""
+        self.presence.barriers.pop(0)(ok)
+        self.core.flush()
+
+    def store_everything(self) -> None:
+        """Everything that is on its way into the inbox gets there."""
+        while self.store.calls["append"] or self.presence.barriers or self.store.calls["devices"]:
+            if self.store.calls["append"]:
+                self.answer("append", True)
+            elif self.presence.barriers:
+                self.pass_barrier()
+            else:
+                self.read_devices()
+
+    def sent(self, kind: int | None = None) -> list[Sent]:
+        """What was sent to connectors since the last call, of one kind (all are dropped) or all."""
+        sent, self.ports.sent = self.ports.sent, []
+        return [rec for rec in sent if kind is None or rec.kind == kind]
+
+    def only(self, kind: int) -> Sent:
+        """The one record of this kind since the last call."""
+        (found,) = self.sent(kind)
+        return found
+
+    def goes_online(self, address: str, connector: int = B, session: int = 20) -> Place:
+        """The presence map names a device's place."""
+        user, _, device = address.partition("/")
+        place = self.presence.places.setdefault(user, {})[device] = Place(connector, session)
+        return place
+
+
+# What is said.
+
+
+def route(attempt: int = 1, to: str = "bob", by: str = "alice/a1", body: bytes = b"hello", flags: int = 0) -> bytes:
+    """An attempt at a message."""
+    return record(records.ROUTE, flags=flags, to=to.encode(), by=by.encode(), attempt=attempt, body=body)
+
+
+def returned(
+    attempt: int = 1,
+    to: str = "bob/b1",
+    *,
+    session: int = 20,
+    origin: int = A,
+    flags: int = 0,
+    index: int = 0,
+    count: int = 1,
+    body: bytes = b"hello",
+) -> bytes:
+    """A copy that comes back to be stored."""
+    return record(
+        records.STORE,
+        flags=flags,
+        index=index,
+        count=count,
+        to=to.encode(),
+        origin=origin,
+        attempt=attempt,
+        session=session,
+        body=body,
+    )
+
+
+def outcomes(sent: Iterable[Sent]) -> list[tuple[int, int, int, int]]:
+    """(attempt, index, count, state) of all OUTCOMES records among these."""
+    return [entry for rec in sent if rec.kind == records.OUTCOMES for entry in records.unpack_outcomes(rec.body)]

@@ -1,0 +1,118 @@
+"""The broker's core as a whole: heartbeats, what it passes on, wrong records, what a turn sends and cannot send."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocol import records
+from protocol.errors import RecordError
+from protocol.records import COPY, HEARTBEAT, OUTCOME, OUTCOMES, SAFE, STORED, pack_members, record
+from tests.broker.bench import INCARNATION, A, B, Bench, C, outcomes, returned, route
+
+USERS = {"alice": ["a1"], "bob": ["b1"]}
+
+
+# Heartbeats.
+
+
+@pytest.mark.parametrize(("kept", "told"), [(50, 50), (51, 51), (None, 50)], ids=["kept", "a new one", "away"])
+def test_a_heartbeat_keeps_the_lease_and_is_answered(kept: int | None, told: int) -> None:
+    bench = Bench()
+    bench.ports.brokers = [INCARNATION, 901]
+    bench.receives(record(HEARTBEAT, origin=B, attempt=50), connector=B)
+    ((connector, lease, done),) = bench.presence.kept
+    assert (connector, lease) == (B, 50)
+    assert not bench.sent()
+    done(kept)
+    bench.core.flush()
+    rec = bench.only(HEARTBEAT)
+    assert (rec.connector, rec.origin, rec.attempt, rec.session) == (B, INCARNATION, told, 50)
+    assert rec.body == pack_members([INCARNATION, 901])
+
+
+# Passing on.
+
+
+def test_outcomes_are_passed_on_to_their_origin_unread() -> None:
+    bench = Bench()
+    body = OUTCOME.pack(5, 1, 2, SAFE) + OUTCOME.pack(6, 0, 1, SAFE)
+    bench.receives(record(OUTCOMES, origin=A, body=body), record(OUTCOMES, origin=C, body=body[:13]), connector=B)
+    assert {(rec.connector, rec.origin, rec.body) for rec in bench.sent()} == {(A, A, body), (C, C, body[:13])}
+
+
+# Wrong records.
+
+
+@pytest.mark.parametrize("kind", [COPY, STORED, records.ROWS, records.NUDGE, records.EVICT, records.ONLINE_REPLY])
+def test_a_record_that_only_brokers_send_is_refused(kind: int) -> None:
+    bench = Bench()
+    with pytest.raises(RecordError, match="only brokers send"):
+        bench.receives(record(kind))
+
+
+def test_a_batch_that_cannot_be_read_is_refused() -> None:
+    bench = Bench(USERS)
+    with pytest.raises(RecordError, match="version"):
+        bench.core.batch(A, b"\x02")
+    with pytest.raises(RecordError, match="cut off"):
+        bench.core.batch(A, records.batch([route()])[:-1])
+    bench.core.flush()
+    assert not bench.asked("devices")
+
+
+# The turn.
+
+
+def known(**settings: int) -> Bench:
+    """A broker that knows everybody's devices."""
+    bench = Bench(USERS, **settings)
+    bench.goes_online("bob/b1", B, 20)
+    bench.receives(route())
+    bench.read_devices()
+    bench.read_devices()
+    bench.sent()
+    bench.ports.batches.clear()
+    return bench
+
+
+def test_everything_of_one_turn_for_one_connector_is_one_batch() -> None:
+    bench = known()
+    bench.receives(*(route(number) for number in range(20)), record(OUTCOMES, origin=B, body=b""))
+    assert bench.ports.batches == [B]
+    assert [rec.attempt for rec in bench.sent(COPY)] == list(range(20))
+
+
+def test_a_turn_without_anything_to_send_sends_nothing() -> None:
+    bench = known()
+    bench.core.flush()
+    bench.passes(1.0)
+    assert not bench.ports.batches
+
+
+# What cannot be sent.
+
+
+def test_what_a_connector_does_not_take_is_stored_and_the_rest_is_nobodys() -> None:
+    bench = known()
+    bench.ports.gone.add(B)
+    bench.receives(route(5), record(OUTCOMES, origin=B, body=b""), connector=A)
+    assert len(bench.asked("append")) == 1
+    assert not bench.sent()
+    bench.store_everything()
+    assert outcomes(bench.sent()) == [(5, 0, 1, SAFE)]
+
+
+def test_answers_for_an_author_whose_connector_is_gone_are_dropped() -> None:
+    bench = known()
+    bench.ports.gone.add(A)
+    bench.receives(returned(5, "bob/b1", origin=A), connector=B)
+    bench.store_everything()
+    assert {(rec.connector, rec.kind) for rec in bench.sent()} == {(B, records.NUDGE), (B, STORED)}
+    assert bench.core.idle
+
+
+def test_copies_that_cannot_be_sent_and_not_be_stored_either_are_told() -> None:
+    bench = known(max_storing_rows=1)
+    bench.ports.gone.add(B)
+    bench.receives(route(5), route(6), route(7), connector=A)
+    assert outcomes(bench.sent()) == [(6, 0, 1, records.UNAVAILABLE), (7, 0, 1, records.UNAVAILABLE)]

@@ -1,0 +1,171 @@
+"""Sessions come and go: named durably first, then in presence; the one that is replaced is told before the reply."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.core.state import Place, Registered
+from protocol.records import (
+    AGAIN,
+    AWAY,
+    EVICT,
+    EVICTED,
+    NO_DEVICE,
+    OFFLINE,
+    OK,
+    ONLINE,
+    ONLINE_REPLY,
+    PREDECESSOR,
+    TAKEN,
+    record,
+)
+from store.interface import SessionStart
+from tests.broker.bench import A, B, Bench, C
+
+LEASE = 50
+
+
+def online(session: int = 20, to: str = "bob/b1", flags: int = 0) -> bytes:
+    return record(ONLINE, flags=flags, to=to.encode(), session=session, attempt=LEASE)
+
+
+def reply(bench: Bench) -> tuple[int, int, int, int]:
+    """(connector, session, result, previous session) of the one reply."""
+    rec = bench.only(ONLINE_REPLY)
+    return rec.connector, rec.session, rec.flags, rec.attempt
+
+
+# Coming.
+
+
+def test_a_session_is_named_durably_then_in_presence_then_welcome() -> None:
+    bench = Bench()
+    bench.receives(online(20), connector=B)
+    assert bench.asked("begin_sessions") == [[SessionStart("bob", "b1", 20)]]
+    assert not bench.presence.onlines
+    bench.answer("begin_sessions", [13])
+    (call,) = bench.presence.onlines
+    assert (call.user, call.device, call.place, call.lease, call.again) == ("bob", "b1", Place(B, 20), LEASE, False)
+    assert not bench.sent()
+    call.done(Registered(None))
+    bench.core.flush()
+    assert reply(bench) == (B, 20, OK, 13)
+
+
+def test_sessions_of_one_turn_are_named_in_one_call() -> None:
+    bench = Bench()
+    bench.receives(online(20, "bob/b1"), online(21, "ann/d1"), online(22, "eve/e1"))
+    (starts,) = bench.asked("begin_sessions")
+    assert [start.session for start in starts] == [20, 21, 22]
+    bench.answer("begin_sessions", [0, None, 7])
+    assert [call.user for call in bench.presence.onlines] == ["bob", "eve"]
+    rec = bench.only(ONLINE_REPLY)
+    assert (rec.session, rec.flags) == (21, NO_DEVICE)
+
+
+def test_without_the_store_nobody_is_named() -> None:
+    bench = Bench()
+    bench.receives(online(20), online(21, "ann/d1"))
+    bench.away("begin_sessions")
+    assert [(rec.session, rec.flags) for rec in bench.sent(ONLINE_REPLY)] == [(20, AWAY), (21, AWAY)]
+    assert not bench.presence.onlines
+
+
+def test_without_presence_nobody_is_welcome() -> None:
+    bench = Bench()
+    bench.receives(online(20))
+    bench.answer("begin_sessions", [0])
+    bench.presence.onlines[0].done(None)
+    bench.core.flush()
+    assert reply(bench) == (A, 20, AWAY, 0)
+
+
+# Replacement.
+
+
+def test_the_session_that_is_replaced_is_told_whom_to_answer() -> None:
+    bench = Bench()
+    bench.receives(online(20), connector=B)
+    bench.answer("begin_sessions", [13])
+    bench.presence.onlines[0].done(Registered(Place(C, 13)))
+    bench.core.flush()
+    sent = bench.sent()
+    assert [rec.kind for rec in sent] == [EVICT, ONLINE_REPLY]
+    evict, welcome = sent
+    assert (evict.connector, evict.to, evict.session, evict.origin, evict.attempt) == (C, b"bob/b1", 13, B, 20)
+    assert (welcome.connector, welcome.flags, welcome.attempt) == (B, PREDECESSOR, 13)
+
+
+def test_a_replacement_on_the_same_connector_is_evicted_before_the_reply() -> None:
+    bench = Bench()
+    bench.receives(online(20), connector=B)
+    bench.answer("begin_sessions", [13])
+    bench.presence.onlines[0].done(Registered(Place(B, 13)))
+    bench.core.flush()
+    assert [rec.kind for rec in bench.sent()] == [EVICT, ONLINE_REPLY]
+    assert bench.ports.batches == [B]
+
+
+def test_evicted_is_passed_on_to_the_connector_that_waits() -> None:
+    bench = Bench()
+    bench.receives(record(EVICTED, origin=B, attempt=20), connector=C)
+    rec = bench.only(EVICTED)
+    assert (rec.connector, rec.origin, rec.attempt) == (B, B, 20)
+
+
+def test_a_session_whose_connector_is_gone_counts_as_evicted() -> None:
+    bench = Bench()
+    bench.ports.gone.add(C)
+    bench.receives(online(20), connector=B)
+    bench.answer("begin_sessions", [13])
+    bench.presence.onlines[0].done(Registered(Place(C, 13)))
+    bench.core.flush()
+    sent = bench.sent()
+    assert {rec.connector for rec in sent} == {B}
+    assert {rec.kind for rec in sent} == {ONLINE_REPLY, EVICTED}
+
+
+def test_a_place_that_was_taken_through_another_broker_is_given_up() -> None:
+    bench = Bench()
+    bench.core.displaced("bob", "b1", Place(C, 13))
+    bench.core.flush()
+    rec = bench.only(EVICT)
+    assert (rec.connector, rec.to, rec.session, rec.origin, rec.attempt) == (C, b"bob/b1", 13, 0, 0)
+
+
+def test_a_place_that_was_taken_from_a_connector_that_is_gone_needs_no_answer() -> None:
+    bench = Bench()
+    bench.ports.gone.add(C)
+    bench.core.displaced("bob", "b1", Place(C, 13))
+    bench.core.flush()
+    assert not bench.sent()
+
+
+# Again and away.
+
+
+@pytest.mark.parametrize(
+    ("found", "result"),
+    [
+        (Registered(None), OK),
+        (Registered(Place(B, 20)), OK),
+        (Registered(Place(C, 21), taken=True), TAKEN),
+        (None, AWAY),
+    ],
+)
+def test_registering_again(found: Registered | None, result: int) -> None:
+    bench = Bench()
+    bench.receives(online(20, flags=AGAIN), connector=B)
+    assert not bench.asked("begin_sessions")  # the session has its name
+    (call,) = bench.presence.onlines
+    assert call.again
+    call.done(found)
+    bench.core.flush()
+    assert reply(bench)[2] == result
+    assert not bench.sent(EVICT)
+
+
+def test_a_session_that_ends_gives_up_its_own_place_only() -> None:
+    bench = Bench()
+    bench.receives(record(OFFLINE, to=b"bob/b1", session=20), connector=B)
+    assert bench.presence.offlines == [("bob", "b1", Place(B, 20))]

@@ -1,0 +1,57 @@
+"""The story that all tests of real processes tell: people write, something happens, and in the end nothing is amiss.
+
+Owns who there is and what must hold. What happens is each test's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from protocol.sparrow_pb2 import Goodbye
+from tests.cluster.people import People
+from tests.cluster.processes import GUARD_S, Deployment, Process
+
+DEVICES = ("alice/a1", "bob/b1", "bob/b2", "carol/c1", "dave/d1", "erin/e1")
+"""Bob has two devices; Dave and Erin come and go."""
+PER_SECOND = 30.0
+"""Messages of each device."""
+FINE = (Goodbye.MOVE, Goodbye.TRY_AGAIN, Goodbye.REPLACED)
+"""What servers that stop, start and stand still may say to a client that does nothing wrong. REPLACED only where a
+device has given up a connection of its own before (`Device`)."""
+
+
+@asynccontextmanager
+async def writing(
+    deployment: Deployment, connectors: Sequence[Process], per_second: float = PER_SECOND, patient: bool = False
+) -> AsyncIterator[People]:
+    """Everybody writes, until the block ends; then everything must arrive. `patient`: nobody leaves a silent server."""
+    people = People(await deployment.tokens(DEVICES), [connector.address for connector in connectors])
+    if patient:
+        for device in people.devices.values():
+            device.give_up_after_s = 2 * GUARD_S
+    try:
+        await people.all_online()
+        people.write(per_second)
+        people.come_and_go("dave/d1", "erin/e1", every_s=0.7)
+        await people.some_sent(200)
+        yield people
+        await people.some_sent(200)
+        await people.finish()
+    finally:
+        print(people.account())
+        await people.close()
+    ledger = people.ledger
+    assert (ledger.twice, ledger.out_of_order, ledger.refused, ledger.broken) == (0, 0, [], [])
+    assert not ledger.missing(DEVICES)
+    assert not [
+        goodbye for device in people.devices.values() for goodbye in device.goodbyes if goodbye.code not in FINE
+    ]
+
+
+async def start(*processes: Process) -> None:
+    """Start all; return when all are up."""
+    for process in processes:
+        process.start()
+    for process in processes:
+        await process.up()

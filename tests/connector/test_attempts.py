@@ -1,0 +1,297 @@
+"""The author's end: what an attempt carries, what SENT needs, and every way in which one fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector.settings import MESSAGE_OVERHEAD_BYTES
+from protocol.records import DELIVERED, NO_SUCH_USER, OTHERS_BIT, QUIET, RECEIPT, ROUTE, SAFE, UNAVAILABLE
+from protocol.sparrow_pb2 import READ, About, Failed, Message
+from tests.connector.bench import ELSEWHERE, WALL_MS, Bench, Client, failures, receipt_ids, text
+
+
+def attempt_of(bench: Bench, client: Client, number: int = 1, dest: str = "bob") -> int:
+    """The client writes; the attempt that comes of it."""
+    client.writes(number, dest)
+    return bench.only(ROUTE).attempt
+
+
+# What leaves.
+
+
+def test_an_attempt_carries_the_message_as_it_came_its_author_and_a_stamp() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    about = About(from_device="b1", stream=4, ids=[1, 2])
+    alice.writes(3, "bob", stream=17, settled=2, kind=READ, body=b"", about=about)
+    rec = bench.only(ROUTE)
+    assert (rec.to, rec.by, rec.flags, rec.session) == (b"bob", b"alice/a1", QUIET, alice.session.number)
+    sent = Message.FromString(rec.body)
+    assert (sent.stream, sent.id, sent.settled, sent.kind, sent.about) == (17, 3, 2, READ, about)
+    assert (sent.from_id, sent.from_device, sent.dest_id) == ("alice", "a1", "bob")
+    assert sent.stamp >> 20 == WALL_MS + int(bench.now * 1000)
+
+
+def test_fields_and_kinds_of_later_versions_are_carried() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    unknown = b"\xd2\x3f\x05later"  # field 1018, length-delimited
+    body = text(1, kind=77).message.SerializeToString() + unknown
+    alice.raw(bytes((len(body) + 2, 0x12, len(body))) + body)
+    sent = bench.only(ROUTE).body
+    assert unknown in sent
+    assert Message.FromString(sent).kind == 77
+
+
+def test_a_repeat_is_an_attempt_of_its_own_with_a_later_stamp() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    alice.says(text(1), text(1), text(2))
+    first, again, second = bench.sent(ROUTE)
+    assert len({first.attempt, again.attempt, second.attempt}) == 3
+    stamps = [Message.FromString(rec.body).stamp for rec in (first, again, second)]
+    assert stamps == sorted(set(stamps))
+
+
+def test_stamps_rise_also_when_the_clock_steps_back() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    alice.writes(1)
+    bench.core.time(bench.now, WALL_MS - 3_600_000)
+    alice.writes(2)
+    one, two = (Message.FromString(rec.body).stamp for rec in bench.sent(ROUTE))
+    assert two > one
+
+
+# SENT.
+
+
+@pytest.mark.parametrize(("state", "delivered"), [(SAFE, False), (DELIVERED, True)])
+def test_sent_tells_the_stamp_and_delivered_rides_along(state: int, delivered: bool) -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    alice.writes(1)
+    rec = bench.only(ROUTE)
+    bench.outcome(rec.attempt, state)
+    (receipt,) = alice.took("receipt")
+    assert (receipt.stream, list(receipt.ids), receipt.sent, receipt.delivered) == (9, [1], True, delivered)
+    assert list(receipt.stamps) == [Message.FromString(rec.body).stamp]
+
+
+def test_sent_needs_every_copy_and_one_delivered_is_delivered() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    bench.outcome(attempt, DELIVERED, index=0, count=3)
+    bench.outcome(attempt, SAFE, index=2, count=3)
+    assert not alice.took()
+    bench.outcome(attempt, SAFE, index=1, count=3)
+    assert list(receipt_ids(alice.took("receipt"))) == [([1], True, True)]
+
+
+def test_an_outcome_that_comes_twice_counts_once() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    for _ in range(3):
+        bench.outcome(attempt, SAFE, index=0, count=2)
+    assert not alice.took()
+    bench.outcome(attempt, SAFE, index=1, count=2)
+    assert list(receipt_ids(alice.took("receipt"))) == [([1], True, False)]
+
+
+def test_copies_of_two_attempts_at_one_message_do_not_add_up() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    first, again = attempt_of(bench, alice), attempt_of(bench, alice)
+    bench.outcome(first, SAFE, index=0, count=2)
+    bench.outcome(again, SAFE, index=1, count=2)
+    assert not alice.took()
+    bench.outcome(again, SAFE, index=0, count=2)
+    assert list(receipt_ids(alice.took("receipt"))) == [([1], True, False)]
+
+
+def test_sent_of_one_turn_and_stream_is_one_frame() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    alice.says(text(1), text(2), text(1, stream=5))
+    one, two, other = bench.sent(ROUTE)
+    for rec in (one, two, other):
+        bench.core._outcome(rec.attempt, 0, 1, SAFE)
+    bench.turn()
+    found = {(receipt.stream, tuple(receipt.ids)) for receipt in alice.took("receipt")}
+    assert found == {(9, (1, 2)), (5, (1,))}
+
+
+def test_sent_waits_until_delivered_is_safe_at_the_authors_other_devices() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    bench.outcome(attempt, DELIVERED | OTHERS_BIT, index=0, count=2)
+    bench.outcome(attempt, SAFE | OTHERS_BIT, index=1, count=2)
+    assert not alice.took()
+    told = bench.only(ROUTE)
+    assert (told.flags, told.to, told.by) == (RECEIPT, b"alice", b"alice/a1")
+    bench.outcome(told.attempt, SAFE)
+    assert list(receipt_ids(alice.took("receipt"))) == [([1], True, True)]
+
+
+def test_sent_without_delivered_does_not_wait_for_other_devices() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    bench.outcome(attempt, SAFE | OTHERS_BIT)
+    assert list(receipt_ids(alice.took("receipt"))) == [([1], True, False)]
+    assert not bench.sent()
+
+
+@pytest.mark.parametrize("state", [SAFE, DELIVERED, DELIVERED | OTHERS_BIT, UNAVAILABLE, NO_SUCH_USER])
+def test_a_session_that_has_ended_hears_nothing_more(state: int) -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    alice.hangs_up()
+    bench.sent()
+    writes = bench.ports.writes
+    bench.outcome(attempt, state)
+    assert bench.ports.writes == writes
+    assert not bench.sent()
+    assert len(bench.core.attempts) == 0
+
+
+@pytest.mark.parametrize("origin", [ELSEWHERE, 0])
+def test_outcomes_of_another_life_of_this_connector_are_not_ours(origin: int) -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    bench.outcome(attempt, SAFE, origin=origin)
+    assert not alice.took()
+
+
+def test_an_outcome_of_an_attempt_that_is_over_is_ignored() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    bench.outcome(attempt, SAFE)
+    alice.took()
+    bench.outcome(attempt, UNAVAILABLE)
+    bench.outcome(424242, SAFE)
+    assert not alice.took()
+
+
+# Failed.
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "final"),
+    [(UNAVAILABLE, Failed.UNAVAILABLE, False), (NO_SUCH_USER, Failed.NO_SUCH_USER, True)],
+)
+@pytest.mark.parametrize("others", [0, OTHERS_BIT])
+def test_a_copy_that_fails_fails_the_message(state: int, code: int, final: bool, others: int) -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    bench.outcome(attempt, SAFE, index=1, count=2)
+    bench.outcome(attempt, state | others, index=0, count=2)
+    assert failures(alice.took("failed")) == [(1, code, final)]
+    assert len(bench.core.attempts) == 0
+
+
+@pytest.mark.parametrize("dest", ["", "Bob", "bob/b1", "x" * 65, "ü"])
+def test_a_destination_that_is_no_user_id_is_refused_without_asking(dest: str) -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    alice.writes(1, dest)
+    assert failures(alice.took("failed")) == [(1, Failed.NO_SUCH_USER, True)]
+    assert not bench.sent()
+
+
+def test_a_message_may_be_as_large_as_was_told_and_no_larger() -> None:
+    bench = Bench(max_frame_bytes=4096)
+    alice = bench.live("alice/a1")
+    limit = 4096 - MESSAGE_OVERHEAD_BYTES
+    head = text(1, body=bytes(1000)).message.ByteSize() - 1000
+    alice.writes(1, body=bytes(limit - head))
+    alice.writes(2, body=bytes(limit - head + 1))
+    assert failures(alice.took("failed")) == [(2, Failed.TOO_LARGE, True)]
+    rec = bench.only(ROUTE)
+    assert len(Message.FromString(rec.body).body) == limit - head
+    assert len(rec.body) < 4096  # with what was added it still goes into a frame
+
+
+def test_without_a_broker_a_message_fails_for_now() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    bench.passes(3.0, keep_up=False)
+    alice.took()
+    alice.writes(1)
+    assert failures(alice.took("failed")) == [(1, Failed.UNAVAILABLE, False)]
+
+
+def test_what_failed_for_now_stays_in_the_window_what_failed_for_good_does_not() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    for number, state in ((1, UNAVAILABLE), (2, NO_SUCH_USER)):
+        bench.outcome(attempt_of(bench, alice, number), state)
+    assert alice.session.wire.unsettled == {(9, 1)}
+
+
+# Too fast.
+
+
+def test_a_second_of_messages_may_come_at_once_and_then_so_many_a_second() -> None:
+    bench = Bench(max_messages_per_second=10)
+    alice = bench.live("alice/a1")
+    alice.says(*(text(number) for number in range(1, 13)))
+    assert len(bench.sent(ROUTE)) == 10
+    assert failures(alice.took("failed")) == [(11, Failed.TOO_FAST, False), (12, Failed.TOO_FAST, False)]
+    bench.passes(0.4)
+    alice.says(*(text(number) for number in range(13, 20)))
+    passed, refused = len(bench.sent(ROUTE)), len(alice.took("failed"))
+    assert (3 <= passed <= 4, passed + refused) == (True, 7)
+
+
+def test_quiet_hours_are_not_saved_up() -> None:
+    bench = Bench(max_messages_per_second=10)
+    alice = bench.live("alice/a1")
+    bench.passes(30.0)
+    alice.says(*(text(number) for number in range(1, 100)))
+    assert 10 <= len(bench.sent(ROUTE)) <= 20
+
+
+def test_the_first_message_is_never_too_fast() -> None:
+    bench = Bench(max_messages_per_second=1)
+    alice = bench.live("alice/a1")
+    alice.writes(1)
+    assert len(bench.sent(ROUTE)) == 1
+
+
+def test_repeats_of_what_is_under_way_are_bounded() -> None:
+    bench = Bench(max_unsettled_per_connection=4, max_unsettled_per_stream=4)
+    alice = bench.live("alice/a1")
+    for _ in range(10):
+        alice.writes(1)
+    sent = bench.sent(ROUTE)
+    assert len(sent) == 8
+    assert failures(alice.took("failed")) == [(1, Failed.TOO_FAST, False)] * 2
+    bench.outcome(sent[0].attempt, SAFE)
+    bench.passes(1.0)
+    alice.writes(2)
+    assert len(bench.sent(ROUTE)) == 1
+
+
+# Forgotten.
+
+
+def test_an_attempt_without_an_outcome_is_forgotten_in_the_end() -> None:
+    bench = Bench(attempt_timeout_s=5.0)
+    alice = bench.live("alice/a1")
+    old = attempt_of(bench, alice, 1)
+    bench.passes(4.0)
+    young = attempt_of(bench, alice, 2)
+    bench.passes(1.0)
+    assert len(bench.core.attempts) == 1
+    bench.outcome(old, SAFE)
+    bench.outcome(young, SAFE)
+    assert list(receipt_ids(alice.took("receipt"))) == [([2], True, False)]
+    assert alice.session.attempts == 0

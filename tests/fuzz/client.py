@@ -1,0 +1,83 @@
+"""Fuzzes the client: whatever a server sends, its session and its core stay whole, and what is shown is shown once."""
+
+from __future__ import annotations
+
+import itertools
+
+from protocol.client import ClientSession, Event
+from protocol.errors import PeerError
+from protocol.framing import FrameReader, delimit
+from protocol.inbound import Shown
+from protocol.sparrow_pb2 import Frame, LoggedIn, Message, Receipt
+from sparrow.client.core import DeviceCore
+from sparrow.client.journal import MemoryJournal
+from tests.fuzz import runner, seeds
+
+LOGGED_IN = delimit(
+    Frame(
+        logged_in=LoggedIn(session=1, heartbeat_ms=1000, max_unsettled_per_stream=4, max_unsettled_per_connection=8)
+    ).SerializeToString()
+)
+
+
+def corpus() -> list[bytes]:
+    """What servers say."""
+    found = seeds.frames("server")
+    return found + [b"\x01" + data[1:] for data in found]
+
+
+def one(data: bytes) -> None:
+    """One input."""
+    stream, pieces = runner.cut(data)
+    if data[:1] and data[0] & 1:
+        stream, pieces = LOGGED_IN + stream, [LOGGED_IN, *pieces]
+    assert _session([stream]) == _session(pieces), "cutting changes what is understood"
+    _device(pieces)
+
+
+def _session(pieces: list[bytes]) -> tuple[list[Event], int, int, str]:
+    session = ClientSession()
+    session.login("t")
+    events: list[Event] = []
+    for piece in pieces:
+        broken = session.error
+        more = session.receive_data(piece)
+        assert broken is None or not more, "understands something behind an error"
+        events += more
+    assert session.error is None or isinstance(session.error, PeerError)
+    counted = sum(isinstance(e, Message) or (isinstance(e, Receipt) and not e.sent) for e in events)
+    assert session.counted == counted, "miscounts"
+    return events, session.state, session.counted, str(session.error)
+
+
+def _device(pieces: list[bytes]) -> None:
+    """The core above it, which also has something to send, and all the time in the world."""
+    numbers = itertools.count(1)
+    device = DeviceCore(MemoryJournal(), lambda: next(numbers))
+    device.connected("t", "fuzz")
+    written = device.flush()[0]
+    seen: set[tuple[str, str, int, int]] = set()
+    for at, piece in enumerate([*pieces, b"", b""]):
+        device.time(at * 11.0)
+        device.send("bob", 1, b"x")
+        device.data(piece)
+        data, events = device.flush()
+        written += data
+        for event in events:
+            if isinstance(event, Shown):
+                message = event.item
+                name = (message.from_id, message.from_device, message.stream, message.id)
+                assert name not in seen, "shows something twice"
+                seen.add(name)
+    device.disconnected()
+    device.flush()
+    reader = FrameReader(10**6)
+    said = [Frame.FromString(payload).WhichOneof("kind") for payload in reader.receive(written)]
+    assert reader.error is None
+    assert reader.buffered == 0
+    assert said[0] == "login"
+    assert None not in said
+
+
+if __name__ == "__main__":
+    runner.main(one, corpus())

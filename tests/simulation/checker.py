@@ -1,0 +1,218 @@
+"""The promise, checked: for every message and every device, while it runs and when all is quiet.
+
+Owns what was sent, SENT, delivered and shown. Sees clients' events, journals and the database; changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from protocol.inbound import Shown
+from protocol.outbound import Outgoing
+from protocol.sparrow_pb2 import READ, Message
+from sparrow.client.core import Delivered, Event, Refused, Settled
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+    from tests.simulation.nodes import SimClient
+
+Name: TypeAlias = tuple[str, str, int, int]
+"""from_id, from_device, stream, id."""
+
+
+@dataclass
+class Sent:
+    """One message of the run."""
+
+    name: Name
+    dest: str
+    kind: int
+    author: str
+    at: float
+    author_life: int
+    sent_at: float | None = None
+    delivered: bool = False
+    failed: bool = False
+    others_delivered: set[str] = field(default_factory=set)
+
+
+class Checker:
+    """What was promised, and what was kept."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.messages: dict[Name, Sent] = {}
+        self.shown: dict[str, dict[Name, bool]] = {}
+        """device → message → late."""
+        self._highest: dict[tuple[str, str, str, int], int] = {}
+        self._passed: dict[tuple[str, str, str, int], float] = {}
+        self.failures: list[str] = []
+        self._before: dict[str, set[Name]] = {}
+        """What earlier lives of a client that keeps nothing have shown."""
+        self.late = 0
+        self.refused = 0
+
+    def fail(self, text: str) -> None:
+        """The promise is broken."""
+        world = self._cluster.world
+        self.failures.append(f"at {world.now:.4f}: {text}")
+        world.trace("CHECKER", text)
+
+    # What happens.
+
+    def submitted(self, client: SimClient, outgoing: Outgoing) -> None:
+        """A client has taken a message to send."""
+        assert outgoing.stream is not None
+        name = (client.user, client.device, outgoing.stream.number, outgoing.id)
+        if name in self.messages:
+            self.fail(f"{client.name} gives {name} to a second message")
+        self.messages[name] = Sent(
+            name, outgoing.dest, outgoing.kind, client.name, self._cluster.world.now, client.life
+        )
+
+    def happened(self, client: SimClient, event: Event) -> None:
+        """A client's event, after it was kept."""
+        if isinstance(event, Shown):
+            self._show(client, event.item, event.late)
+        elif isinstance(event, Settled):
+            self._settled(client, event)
+        elif isinstance(event, Delivered):
+            self._delivered(client, event)
+        elif isinstance(event, Refused):
+            self._cluster.world.trace(client.name, f"refused {event.outgoing.id} {event.text} final={event.final}")
+            self.refused += 1
+            if event.final:
+                self.messages[self._name(client, event.outgoing)].failed = True
+
+    @staticmethod
+    def _name(client: SimClient, outgoing: Outgoing) -> Name:
+        assert outgoing.stream is not None
+        return client.user, client.device, outgoing.stream.number, outgoing.id
+
+    def _settled(self, client: SimClient, event: Settled) -> None:
+        name = self._name(client, event.outgoing)
+        self._cluster.world.trace(client.name, f"SENT {name[2:]} delivered={event.delivered}")
+        sent = self.messages[name]
+        if sent.sent_at is None:
+            sent.sent_at = self._cluster.world.now
+        sent.delivered = sent.delivered or event.delivered
+        for device in self._receivers(sent):
+            if not device.excused and not self._kept(device, name):
+                self.fail(f"{client.name} saw SENT for {name[2:]} but {device.name} has it neither nor in its inbox")
+        if event.delivered and not self._shown_by_dest(sent) and sent.kind != READ:
+            self.fail(f"{client.name} saw DELIVERED for {name[2:]} but no device of {sent.dest} has it")
+
+    def _delivered(self, client: SimClient, event: Delivered) -> None:
+        for number in event.ids:
+            sent = self.messages.get((client.user, event.from_device, event.stream, number))
+            if sent is None:
+                continue
+            if client.name == sent.author:
+                sent.delivered = True
+            else:
+                sent.others_delivered.add(client.name)
+            if not self._shown_by_dest(sent):
+                self.fail(f"{client.name} was told DELIVERED of {sent.name[2:]} but no device of {sent.dest} has it")
+
+    def _show(self, client: SimClient, message: Message, late: bool) -> None:
+        name = (message.from_id, message.from_device, message.stream, message.id)
+        self._cluster.world.trace(client.name, f"shows {name} late={late}")
+        seen = self.shown.setdefault(client.name, {})
+        if name in seen:
+            self.fail(f"{client.name} shows {name} twice")
+        seen[name] = late
+        sent = self.messages.get(name)
+        if sent is None:
+            self.fail(f"{client.name} shows {name}, which nobody sent")
+            return
+        stream = (client.name, *name[:3])
+        highest = self._highest.get(stream, 0)
+        if late:
+            self.late += 1
+            if sent.sent_at is not None and sent.sent_at < self._passed.get(stream, 0.0):
+                self.fail(f"{client.name} shows {name} late, though it was SENT before a later one was written")
+        elif message.id < highest:
+            self.fail(f"{client.name} shows {name} after {highest} and does not say so")
+        else:
+            self._highest[stream] = message.id
+            self._passed[stream] = max(self._passed.get(stream, 0.0), sent.at)
+
+    def forgot(self, client: SimClient) -> None:
+        """A client that keeps nothing has been restarted."""
+        self.shown.setdefault(client.name, {})
+        seen = self.shown[client.name]
+        self._before.setdefault(client.name, set()).update(seen)
+        seen.clear()
+        for stream in [stream for stream in self._highest if stream[0] == client.name]:
+            del self._highest[stream]
+            self._passed.pop(stream, None)
+
+    # Who should have it.
+
+    def _receivers(self, sent: Sent) -> list[SimClient]:
+        """Devices that must have a message: the destination's and the author's others, if they could log in by then."""
+        return [
+            client
+            for client in self._cluster.clients
+            if client.user in (sent.dest, sent.name[0])
+            and client.name != sent.author
+            and not client.removed
+            and client.usable_from <= sent.at
+        ]
+
+    def _has_shown(self, client: SimClient, name: Name) -> bool:
+        return name in self.shown.get(client.name, {}) or name in self._before.get(client.name, set())
+
+    def _kept(self, client: SimClient, name: Name) -> bool:
+        if self._has_shown(client, name) or (name[:3], name[3]) in client.journal.parked:
+            return True
+        return self._cluster.database.holds(client.user, client.device, name)
+
+    def _shown_by_dest(self, sent: Sent) -> bool:
+        return any(
+            self._has_shown(client, sent.name) or client.journal.holds(sent.name) or client.removed or client.excused
+            for client in self._cluster.clients
+            if client.user == sent.dest
+        )
+
+    # When all is quiet.
+
+    def finish(self) -> None:
+        """Everything that was sent must have come to something, everywhere."""
+        for sent in self.messages.values():
+            author = self._cluster.client(sent.author)
+            forgotten = author.removed or (author.excused and author.life != sent.author_life)
+            if sent.failed:
+                continue
+            if sent.sent_at is None:
+                if not forgotten:
+                    self.fail(f"{sent.author} never saw SENT for {sent.name[2:]} to {sent.dest}")
+                continue
+            for device in self._receivers(sent):
+                if sent.at > device.forgot_at and not self._has_shown(device, sent.name):
+                    self.fail(f"{sent.name} was SENT, and {device.name} never showed it")
+            if not self._somewhere(sent):
+                self.fail(f"{sent.name} was SENT, no device of {sent.dest} showed it, and no inbox holds it")
+            if sent.kind != READ and sent.dest != sent.name[0] and not forgotten:
+                self._finish_delivered(sent)
+
+    def _somewhere(self, sent: Sent) -> bool:
+        """Also of a destination whose every device came later or is gone, something must be left."""
+        devices = [client for client in self._cluster.clients if client.user == sent.dest]
+        return sent.dest == sent.name[0] or any(
+            client.excused
+            or self._has_shown(client, sent.name)
+            or client.journal.holds(sent.name)
+            or self._cluster.database.holds(client.user, "" if client.removed else client.device, sent.name)
+            for client in devices
+        )
+
+    def _finish_delivered(self, sent: Sent) -> None:
+        readers = [client for client in self._cluster.clients if client.user == sent.dest]
+        if any(client.removed or client.excused for client in readers) or not self._receivers(sent):
+            return
+        if not any(client.user == sent.dest and client.usable_from <= sent.at for client in readers):
+            return
+        if not sent.delivered:
+            self.fail(f"{sent.author} never saw DELIVERED for {sent.name[2:]}")

@@ -1,0 +1,207 @@
+"""One run: a cluster, its people, its bad luck, and the quiet at the end. Everything from one seed.
+
+Owns the scenario. `run(seed)` is the whole of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.sparrow_pb2 import READ, TEXT, About
+from tests.simulation.checker import Checker
+from tests.simulation.faults import Faults
+from tests.simulation.network import Link
+from tests.simulation.nodes import DEVICE_CACHE_S, SimBroker, SimClient, SimConnector
+from tests.simulation.services import Database, Etcd
+from tests.simulation.world import World
+
+QUIET_S = 90.0
+
+
+@dataclass
+class Result:
+    """What came of a seed."""
+
+    seed: int
+    failures: list[str]
+    trace: list[str]
+    messages: int
+    sent: int
+    late: int
+    refused: int
+    events: int
+
+
+class Cluster:
+    """All processes of a run and what they share."""
+
+    def __init__(self, world: World, emphasis: tuple[str, ...] = ()) -> None:
+        random = world.random
+        self.emphasis = emphasis
+        """Faults that this run has more of."""
+        self.world = world
+        self.database = Database()
+        self.etcd = Etcd(world)
+        self.memory_presence = random.random() < 0.3
+        """The one-process node: one broker, one connector, presence in memory."""
+        self.max_unacked = random.choice((4, 16, 256))
+        self.store_after_s = random.choice((0.0, 0.2, 0.5, 0.5))
+        self.order_wait_s = random.choice((3.0, 10.0))
+        self.resend_s = random.choice((0.05, 0.5, 2.0))
+        self.active_s = random.uniform(8.0, 45.0)
+        brokers, connectors = (1, 1) if self.memory_presence else (random.randint(1, 3), random.randint(1, 3))
+        self.brokers = [SimBroker(world, f"broker{n}", self, self._skew()) for n in range(brokers)]
+        self.connectors = [SimConnector(world, f"connector{n}", self, self._skew()) for n in range(connectors)]
+        self.links = [Link(world, connector, broker) for connector in self.connectors for broker in self.brokers]
+        for link in self.links:
+            link.broker.links.append(link)
+            link.connector.links[link.broker.name] = link
+        self._members: dict[int, float | None] = {}
+        self.clients: list[SimClient] = []
+        self.checker = Checker(self)
+        self.faults = Faults(self)
+        self._words = 0
+        self._people()
+
+    def _skew(self) -> float:
+        return self.world.random.uniform(-30.0, 30.0)
+
+    def _people(self) -> None:
+        random = self.world.random
+        for number in range(random.randint(2, 4)):
+            user = f"user{number}"
+            self.database.users[user] = {}
+            for device in range(random.choice((1, 1, 1, 2, 3))):
+                self._add_device(user, f"d{device}", 0.0)
+
+    def _add_device(self, user: str, device: str, usable_from: float) -> SimClient:
+        client = SimClient(self.world, user, device, self)
+        random = self.world.random
+        client.durable = random.random() < 0.8
+        client.usable_from = usable_from
+        client.slow_s = random.choice((0.0, 0.0, 0.0, 0.3, 2.0))
+        client.up_slow_s = 1.0 if "slow upstream" in self.emphasis else random.choice((0.0, 0.0, 0.0, 1.0))
+        self.database.users[user][device] = True
+        self.clients.append(client)
+        return client
+
+    def client(self, name: str) -> SimClient:
+        return next(client for client in self.clients if client.name == name)
+
+    # Membership: a broker that died is missing from the list when its lease has run out.
+
+    def configure(self, broker: SimBroker) -> None:
+        self._members[broker.core.incarnation] = None
+        self.faults.configure(broker)
+
+    def broker_died(self, broker: SimBroker) -> None:
+        self._members[broker.core.incarnation] = self.world.now + 3.0
+
+    def members(self, _: SimBroker) -> list[int]:
+        now = self.world.now
+        return [member for member, until in self._members.items() if until is None or until > now]
+
+    # The story.
+
+    def play(self) -> None:
+        world, random = self.world, self.world.random
+        for process in (*self.brokers, *self.connectors, *self.clients):
+            process.start()
+        for client in self.clients:
+            world.at(random.uniform(0.0, 3.0), lambda client=client: self._come(client))
+            for _ in range(random.choice((3, 8, 20))):
+                world.at(random.uniform(0.5, self.active_s), lambda client=client: self._write(client))
+            for _ in range(random.choice((0, 2, 5))):
+                world.at(random.uniform(1.0, self.active_s), lambda client=client: self._come_or_go(client))
+        if random.random() < 0.4:
+            world.at(random.uniform(2.0, self.active_s), self._further_device)
+        if random.random() < 0.4:
+            world.at(random.uniform(2.0, self.active_s), lambda: self._remove_device(random.choice(self.clients)))
+        if "removed devices" in self.emphasis:
+            for client in random.sample(self.clients, len(self.clients) // 2):
+                world.at(random.uniform(2.0, self.active_s), lambda client=client: self._remove_device(client))
+        self.faults.plan(self.active_s)
+        world.run(self.active_s)
+        self.faults.end()
+        for client in self.clients:
+            client.slow_s = client.up_slow_s = 0.0
+            if client.connection is not None:
+                client.connection.slow_s = client.connection.up_slow_s = 0.0
+            client.start()
+            self._come(client)
+        while world.now < self.active_s + QUIET_S:
+            world.run(world.now + 5.0)
+            if world.now > self.active_s + 25.0 and self._quiet():
+                break
+        self.checker.finish()
+
+    def _quiet(self) -> bool:
+        return all(client.removed or (client.core.logged_in and not client.core.unsettled) for client in self.clients)
+
+    def _come(self, client: SimClient) -> None:
+        client.wants = True
+
+    def _come_or_go(self, client: SimClient) -> None:
+        client.wants = not client.wants
+        if not client.wants and client.alive:
+            client.event(client._disconnect)
+
+    def _write(self, client: SimClient) -> None:
+        """A burst of messages, or READ for what was shown."""
+        if not client.alive or client.removed or client.usable_from > self.world.now:
+            return
+        random = self.world.random
+        shown = list(self.checker.shown.get(client.name, ()))
+        for _ in range(random.choice((1, 1, 2, 5))):
+            if shown and random.random() < 0.3:
+                author, device, stream, number = random.choice(shown)
+                if author != client.user:
+                    about = About(from_device=device, stream=stream, ids=[number])
+                    client.event(lambda author=author, about=about: client.send(author, READ, b"", about))
+                continue
+            dest = random.choice(list(self.database.users)) if random.random() < 0.97 else "nobody"
+            self._words += 1
+            body = b"word %d" % self._words
+            client.event(lambda dest=dest, body=body: client.send(dest, TEXT, body))
+        if random.random() < 0.1:  # the same once more, as a client may
+            client.event(lambda: client.core._outbox.connected(256, 4096) if client.core.logged_in else None)
+
+    def _further_device(self, user: str | None = None) -> None:
+        user = user or self.world.random.choice(list(self.database.users))
+        if "d9" in self.database.users[user]:
+            return
+        client = self._add_device(user, "d9", self.world.now + DEVICE_CACHE_S)
+        client.wants = True
+        client.start()
+
+    def _remove_device(self, client: SimClient) -> None:
+        if client.removed:
+            return
+        self.world.trace(client.name, "is removed")
+        client.removed = True
+        client.kill()
+        self.database.remove_device(client.user, client.device)
+        self.world.after(
+            self.world.random.uniform(0.0, 2.0),
+            lambda: self.database.move_rows(client.user, client.device, self.brokers[0].wall_ms),
+        )
+        if self.world.random.random() < 0.5:
+            self._further_device(client.user)
+
+
+def run(seed: int, *, tracing: bool = False, emphasis: tuple[str, ...] = ()) -> Result:
+    """Play one seed, with more of some faults: a method of `Faults` in words, or one of its other words."""
+    world = World(seed, tracing=tracing)
+    cluster = Cluster(world, emphasis)
+    cluster.play()
+    checker = cluster.checker
+    return Result(
+        seed,
+        checker.failures,
+        world.lines,
+        len(checker.messages),
+        sum(sent.sent_at is not None for sent in checker.messages.values()),
+        checker.late,
+        checker.refused,
+        world.events,
+    )

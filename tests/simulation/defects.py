@@ -1,0 +1,313 @@
+"""Deliberate defects: proof that the simulation can fail.
+
+Each takes one rule of docs/design.md out of the real cores, or out of the simulated services, and must be found
+within the number of seeds that stands beside it. Owns nothing but the patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from google.protobuf.message import DecodeError
+
+from broker.core.devices import Devices
+from broker.core.storing import Storage
+from connector.core.attempts import Attempts, Partial
+from connector.core.catchup import Catchup
+from connector.core.delivery import Delivery
+from connector.core.logins import Logins
+from connector.core.receipts import Receipts
+from connector.core.state import LIVE
+from protocol.framing import FrameReader
+from protocol.outbound import Outbox
+from protocol.records import DELIVERED, NUDGED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
+from protocol.sparrow_pb2 import Frame
+from sparrow.client.core import DeviceCore
+from tests.simulation import nodes
+from tests.simulation.network import Connection
+from tests.simulation.services import SimPresence, SimStore
+
+
+@dataclass(frozen=True)
+class Defect:
+    """What is wrong, and within how many seeds that shows."""
+
+    name: str
+    seeds: int
+    patches: tuple[tuple[Any, str, Any], ...]
+    emphasis: tuple[str, ...] = ()
+    """What the runs have more of, so that a rare sequence of events comes often."""
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Switch it on."""
+        with ExitStack() as stack:
+            for target, attribute, replacement in self.patches:
+                stack.enter_context(patch.object(target, attribute, replacement))
+            yield
+
+
+def _sent_before_append(self: Any, storing: Any) -> None:
+    self._rows += 1
+    self._bytes += len(storing.record[9])
+    self._finish(storing, SAFE)
+    self._rows += 1
+    self._bytes += len(storing.record[9])
+    storing.record = (*storing.record[:6], 0, *storing.record[7:])  # its real outcome goes nowhere
+    self._queue.append(storing)
+
+
+def _no_barrier(self: Any, copies: Any, began: float, ok: bool) -> None:
+    self._in_flight -= 1
+    if ok:
+        self._passed(copies, began, True)
+    else:
+        self._finish_all(copies, 3)
+
+
+def _nudge_ignored_while_paging(self: Any, link: Any, rec: Any) -> None:
+    session = self._sessions.get(rec[8])
+    if session is not None and session.key == rec[4] and not session.page:
+        self.read_again(session)
+    link.out.append(record(NUDGED, to=rec[4], session=rec[8], attempt=rec[7]))
+
+
+def _registered_late(real: Callable[..., None]) -> Callable[..., None]:
+    """The answer, and with it the reading of the inbox, comes before the place is in presence."""
+
+    def online(self: Any, user: str, device: str, place: Any, lease: int, again: bool, done: Any) -> None:
+        from broker.core.state import Registered
+
+        held = self._etcd.keys.get((user, device))
+        done(Registered(held[0] if held else None))
+        self._world.after(0.3, lambda: real(self, user, device, place, lease, again, lambda found: None))
+
+    return online
+
+
+def _copies_counted(real: Callable[..., None]) -> Callable[..., None]:
+    """A repeat takes part in the attempt before it, and copies are counted."""
+
+    def submit(self: Any, session: Any, incoming: Any) -> None:
+        before = next(
+            (counter for counter, a in self._attempts.items() if a[0] is session and a[1:3] == incoming[:2]),
+            None,
+        )
+        real(self, session, incoming)
+        if before is not None and self._counter in self._attempts:
+            partial = self._partial.setdefault(before, Partial())
+            if not isinstance(partial.done, _Counted):
+                partial.done = _Counted(partial.done)
+            self._partial[self._counter] = partial
+
+    return submit
+
+
+class _Counted(set[int]):
+    def add(self, index: int) -> None:
+        super().add(len(self))
+
+
+def _acked_before_kept(self: Any) -> Any:
+    commit, self._dirty = self._dirty, False
+    data, events = _flush(self)
+    for key, stream in self._changed.items():
+        self._journal.put_inbound(key, stream)
+    self._changed.clear()
+    self._later = getattr(self, "_later", 0) + commit
+    if self._later > 3:  # the disk comes last
+        self._later = 0
+        self._journal.commit()
+    return data, events
+
+
+_flush = DeviceCore.flush
+
+
+def _repeat_not_acked(self: Any, message: Any) -> None:
+    key = (message.from_id, message.from_device, message.stream)
+    stream = self._inbound.get(key)
+    if stream is not None and message.id < stream.next and message.id not in stream.gaps:
+        self._session.counted -= 1
+    _message(self, message)
+
+
+_message = DeviceCore._message
+
+
+def _row_removed_first(self: Any, session: Any, rows: Any) -> None:
+    rows = list(rows)
+    self._remove(session, [row.key for row in rows])
+    _acked_rows(self, session, rows)
+    for telling in self._waiting:
+        telling.rows.clear()
+
+
+_acked_rows = Receipts.acked_rows
+
+
+def _removed_by_range(self: Any, removals: Any) -> None:
+    def work() -> None:
+        for removal in removals:
+            for name in removal.keys:
+                device = "" if name[:1] == b"1" else removal.device
+                for key in [k for k in self._database.queues.get((removal.user, device), {}) if k <= name[1:]]:
+                    self._database.drop(removal.user, device, key)
+
+    self._call(work, lambda: None, lambda: None)
+
+
+def _offline_of_anybody(self: Any, user: str, device: str, place: Any) -> None:
+    def work() -> None:
+        if (user, device) in self._etcd.keys:
+            self._etcd.delete((user, device))
+
+    self._call(work, lambda: None, lambda: None)
+
+
+def _acks_of_the_replaced(self: Any, connection: Any, data: bytes) -> None:
+    """An ack that comes over an old connection counts for the device's new one."""
+    session = self._sessions.get(connection)
+    if session is not None:
+        self.core.data(session, data)
+        return
+    for payload in FrameReader(65536).receive(data):
+        try:
+            frame = Frame.FromString(payload)
+        except DecodeError:  # a piece of a frame
+            return
+        for session in self.core.sessions.values():
+            if frame.HasField("ack") and session.key == connection.client.name.encode():
+                session.wire.acked = min(session.wire.counted, max(session.wire.acked, frame.ack.up_to))
+                self.core.delivery.acked(session)
+
+
+def _arrives_after_the_end(self: Any, piece: bytes) -> None:
+    if not self._cut or self._up_lives_on:
+        self.connector.event(lambda: self.connector.received(self, piece), self._connector_life)
+
+
+def _retryable_is_final(self: Any, failed: Any) -> None:
+    failed.retry_after_ms = 0
+    outgoing = self._settle(failed.stream, failed.id)
+    if outgoing is not None:
+        from sparrow.client.core import Refused
+
+        self._events.append(Refused(outgoing, failed.code, failed.text, False))
+
+
+def _device_not_checked(self: Any, copies: Any, began: float, ok: bool) -> None:
+    if ok:
+        for copy in copies:
+            self._nudge(copy)
+            self._finish(copy, SAFE)
+    else:
+        self._finish_all(copies, 3)
+
+
+def _cache_for_ever(self: Any, user: str) -> Any:
+    entry = self._entries.get(user)
+    if entry is None:
+        self._want(user)
+    return entry
+
+
+def _synced_at_once(self: Any, session: Any, n: int) -> None:
+    session.wire.synced(n)
+    self._turn.mark(session)
+
+
+def _own_copy_is_delivered(self: Any, copy: Any) -> None:
+    _, flags, index, count, _, _, origin, attempt, _, _ = copy[2]
+    state = SAFE if flags & RECEIPT else DELIVERED
+    if flags & OTHERS:
+        state |= OTHERS_BIT
+    if origin == self._links.incarnation:
+        self._outcome(attempt, index, count, state)
+    else:
+        _report(self, copy)
+
+
+_report = Delivery._report
+
+
+def _live_with_inbox_unread(self: Any, session: Any) -> None:
+    session.phase = LIVE
+
+
+def _written_is_delivered(self: Any, session: Any, copy: Any) -> None:
+    """Acceptance that means "written to the socket"."""
+    _send(self, session, copy)
+    self._report(copy)
+
+
+_send = Delivery._send
+
+
+def _same_streams_after_all(self: Any) -> list[Any]:
+    return []
+
+
+def _no_op(self: Any, *args: Any) -> None:
+    return None
+
+
+DEFECTS = (
+    Defect("SENT before the append", 40, ((Storage, "add", _sent_before_append),)),
+    Defect(
+        "safe before the presence map is newer than the append",
+        100,
+        ((Storage, "_appended", _no_barrier),),
+        ("late watch",),
+    ),
+    Defect("no nudge", 20, ((Storage, "_nudge", _no_op),)),
+    Defect(
+        "a nudge ignored while a page is on its way",
+        400,
+        ((Catchup, "nudge", _nudge_ignored_while_paging),),
+        ("slow store",),
+    ),
+    Defect(
+        "inbox read before presence is registered",
+        200,
+        ((SimPresence, "online", _registered_late(SimPresence.online)),),
+    ),
+    Defect("copies counted over repeats", 200, ((Attempts, "submit", _copies_counted(Attempts.submit)),)),
+    Defect("next moved before the message is kept", 100, ((DeviceCore, "flush", _acked_before_kept),)),
+    Defect("a repeat dropped but not acked", 100, ((DeviceCore, "_message", _repeat_not_acked),)),
+    Defect(
+        "a row removed before its DELIVERED is safe",
+        200,
+        ((Receipts, "acked_rows", _row_removed_first),),
+        ("failing store", "kill connector", "cut connection"),
+    ),
+    Defect("rows removed by range under skewed clocks", 200, ((SimStore, "remove", _removed_by_range),)),
+    Defect("presence deleted by the replaced session", 400, ((SimPresence, "offline", _offline_of_anybody),)),
+    Defect(
+        "acks of a replaced connection counted",
+        400,
+        (
+            (nodes.SimConnector, "received", _acks_of_the_replaced),
+            (Connection, "_arrive_at_server", _arrives_after_the_end),
+        ),
+        ("cut connection", "slow upstream"),
+    ),
+    Defect("a retryable Failed treated as settled", 40, ((DeviceCore, "_failed", _retryable_is_final),)),
+    Defect(
+        "stored for a device without asking whether it still exists",
+        400,
+        ((Storage, "_passed", _device_not_checked),),
+        ("removed devices", "slow store"),
+    ),
+    Defect("a device list older than T used", 100, ((Devices, "get", _cache_for_ever),)),
+    Defect("a lost lease ignored", 200, ((Logins, "lease_changed", _no_op),)),
+    Defect("Synced without a pass", 100, ((Catchup, "sync", _synced_at_once),)),
+    Defect("an own copy's ack taken for DELIVERED", 100, ((Delivery, "_report", _own_copy_is_delivered),)),
+    Defect("live with the inbox unread", 40, ((Catchup, "begin", _live_with_inbox_unread),)),
+    Defect("accepted when written", 40, ((Delivery, "_send", _written_is_delivered),)),
+    Defect("old streams after a backup", 200, ((Outbox, "retire_all", _same_streams_after_all),)),
+)

@@ -1,0 +1,141 @@
+"""Bad luck: crashes, pauses, cut links, slow and failing services. When it ends, it ends for good.
+
+Owns which faults a run has. Some runs have none, most have several at once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+    from tests.simulation.nodes import SimBroker
+    from tests.simulation.world import Process
+
+
+class Faults:
+    """The faults of one run."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._over = False
+        self._emphasis = cluster.emphasis
+        random = cluster.world.random
+        self._store_trouble = random.choice((0.0, 0.0, 0.05, 0.3))
+        self._store_slow_s = random.choice((0.02, 0.02, 0.5, 3.0))
+        self._etcd_trouble = random.choice((0.0, 0.0, 0.05, 0.3))
+        self._watch_delay_s = random.choice((0.02, 0.02, 1.0, 6.0))
+        if "slow store" in self._emphasis:
+            self._store_slow_s = 3.0
+        if "failing store" in self._emphasis:
+            self._store_trouble = 0.3
+        if "late watch" in self._emphasis:
+            self._watch_delay_s = 6.0
+
+    def configure(self, broker: SimBroker) -> None:
+        """Set up the services as a broker's life sees them."""
+        over = self._over
+        broker.store.trouble = 0.0 if over else self._store_trouble
+        broker.store.slow_s = 0.02 if over else self._store_slow_s
+        if not self._cluster.memory_presence:
+            broker.presence.trouble = 0.0 if over else self._etcd_trouble
+            broker.presence.watch_delay_s = 0.02 if over else self._watch_delay_s
+
+    def plan(self, until: float) -> None:
+        """Decide what happens when."""
+        random = self._cluster.world.random
+        kinds: list[Callable[[], None]] = [
+            self._kill_broker,
+            self._kill_connector,
+            self._kill_client,
+            self._kill_node,
+            self._stop_process,
+            self._cut_link,
+            self._cut_connection,
+            self._cut_connection,
+            self._store_away,
+            self._etcd_away,
+            self._back_up_client,
+        ]
+        chosen = random.sample(kinds, random.randint(0, len(kinds)))
+        for kind in kinds:
+            if kind.__name__.strip("_").replace("_", " ") in self._emphasis:
+                chosen += [kind] * 4
+                # Late, so that no later trouble or traffic hides what it did.
+                for _ in range(3):
+                    self._cluster.world.at(random.uniform(until - 1.0, until), kind)
+        for kind in chosen:
+            for _ in range(random.choice((1, 1, 3))):
+                self._cluster.world.at(random.uniform(1.0, until), kind)
+
+    def end(self) -> None:
+        """All is well again: everything is started, healed and quick."""
+        self._over = True
+        cluster = self._cluster
+        cluster.database.away = cluster.etcd.away = False
+        for link in cluster.links:
+            link.heal()
+        for process in (*cluster.brokers, *cluster.connectors):
+            process.start()
+        for broker in cluster.brokers:
+            self.configure(broker)
+
+    def _restart(self, process: Process) -> None:
+        """Killed now, and back after a while."""
+        process.kill()
+        delay = self._cluster.world.random.choice((0.05, 0.5, 5.0))
+        self._cluster.world.after(delay, process.start)
+
+    def _kill_broker(self) -> None:
+        self._restart(self._cluster.world.random.choice(self._cluster.brokers))
+
+    def _kill_connector(self) -> None:
+        self._restart(self._cluster.world.random.choice(self._cluster.connectors))
+
+    def _kill_client(self) -> None:
+        client = self._cluster.world.random.choice(self._cluster.clients)
+        if not client.removed:
+            self._restart(client)
+
+    def _back_up_client(self) -> None:
+        """A phone is backed up now, goes on, and is restored later."""
+        world = self._cluster.world
+        client = world.random.choice(self._cluster.clients)
+        if client.durable and not client.removed:
+            backup = copy.deepcopy(client.journal)
+            world.after(world.random.uniform(0.5, 10.0), lambda: None if client.removed else client.restore(backup))
+
+    def _kill_node(self) -> None:
+        """All server processes at once, as in a power cut, or the one-process node's end."""
+        for process in (*self._cluster.brokers, *self._cluster.connectors):
+            self._restart(process)
+
+    def _stop_process(self) -> None:
+        random = self._cluster.world.random
+        process = random.choice((*self._cluster.brokers, *self._cluster.connectors, *self._cluster.clients))
+        process.stop(random.choice((0.3, 2.0, 6.0, 15.0)))
+
+    def _cut_link(self) -> None:
+        random = self._cluster.world.random
+        random.choice(self._cluster.links).cut(random.choice((0.0, 0.5, 3.0, 8.0)))
+
+    def _cut_connection(self) -> None:
+        connected = [client for client in self._cluster.clients if client.connection is not None]
+        if connected:
+            client = self._cluster.world.random.choice(connected)
+            if client.connection is not None:
+                client.connection.cut()
+
+    def _store_away(self) -> None:
+        self._away(self._cluster.database)
+
+    def _etcd_away(self) -> None:
+        self._away(self._cluster.etcd)
+
+    def _away(self, service: object) -> None:
+        service.away = True  # type: ignore[attr-defined]
+        self._cluster.world.after(
+            self._cluster.world.random.choice((0.5, 3.0, 8.0)), lambda: setattr(service, "away", False)
+        )

@@ -1,0 +1,380 @@
+"""The real cores as simulated processes: connector, broker, client.
+
+Owns the shells that the simulation puts around them. What a client keeps is in `SimJournal`, which survives it.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from broker.core import BrokerCore, Place
+from broker.core.state import Presence
+from broker.presence import MemoryPresence
+from broker.settings import BrokerSettings
+from connector.core import ConnectorCore, Session
+from connector.settings import ConnectorSettings
+from protocol.errors import TokenError
+from protocol.inbound import InboundStream
+from protocol.outbound import OutboundStream, Outgoing
+from protocol.sparrow_pb2 import Goodbye, LoggedIn, Message
+from protocol.tokens import Identity
+from sparrow.client.core import DeviceCore, Kept, KeptInbound, StreamKey
+from tests.simulation.network import Connection, Link
+from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
+from tests.simulation.world import Process, World
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+DEVICE_CACHE_S = 2.0
+
+
+class SimBroker(Process):
+    """A broker process."""
+
+    def __init__(self, world: World, name: str, cluster: Cluster, wall_skew_s: float) -> None:
+        super().__init__(world, name, wall_skew_s)
+        self.cluster = cluster
+        self.links: list[Link] = []
+        self.settings = BrokerSettings(
+            name=name, row_max_age_s=ROW_MAX_AGE_S, device_cache_s=DEVICE_CACHE_S, lease_s=3.0, max_batch_rows=20
+        )
+
+    def begin(self) -> None:
+        self.store = SimStore(self.world, self.cluster.database, self)
+        presence: Presence
+        if self.cluster.memory_presence:
+            self.memory = MemoryPresence(self.settings.lease_s, self.world.random.getrandbits(32))
+            presence = self.memory
+        else:
+            self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._displaced)
+        self.core = BrokerCore(self, presence, self.store, self.settings, self.world.random64())
+        self.core.time(self.world.now)
+        self.cluster.configure(self)
+
+    def _displaced(self, user: str, device: str, old: Place) -> None:
+        self.core.displaced(user, device, old)
+
+    def clock(self) -> None:
+        if hasattr(self, "core"):
+            self.core.time(self.world.now)
+        if self.cluster.memory_presence and hasattr(self, "memory"):
+            self.memory.tick(self.world.now)
+
+    def tick(self) -> None:
+        self.core.tick()
+
+    def flush(self) -> None:
+        self.core.flush()
+
+    def died(self) -> None:
+        for link in self.links:
+            link.reset()
+        if not self.cluster.memory_presence:
+            self.cluster.etcd.watchers.remove(self.presence)
+        self.cluster.broker_died(self)
+
+    # Ports.
+
+    def send(self, connector: int, batch: bytes) -> bool:
+        return any(link.down(connector, batch) for link in self.links)
+
+    def members(self) -> list[int]:
+        return self.cluster.members(self)
+
+    def log(self, text: str) -> None:
+        self.world.trace(self.name, text)
+
+
+class SimConnector(Process):
+    """A connector process."""
+
+    def __init__(self, world: World, name: str, cluster: Cluster, wall_skew_s: float) -> None:
+        super().__init__(world, name, wall_skew_s)
+        self.cluster = cluster
+        self.links: dict[str, Link] = {}
+        self._sessions: dict[Connection, Session] = {}
+
+    def begin(self) -> None:
+        settings = ConnectorSettings(
+            name=self.name,
+            brokers=tuple(self.links),
+            max_unacked=self.cluster.max_unacked,
+            store_after_s=self.cluster.store_after_s,
+            link_timeout_s=1.0,
+            receipt_retry_s=1.5,
+            request_timeout_s=3.0,
+            heartbeat_s=20.0,
+            rejoin_per_tick=2,
+        )
+        self._sessions = {}
+        self.core = ConnectorCore(self, settings)
+        self.core.time(self.world.now, self.wall_ms)
+
+    def clock(self) -> None:
+        if hasattr(self, "core"):
+            self.core.time(self.world.now, self.wall_ms)
+
+    def accept(self, connection: Connection) -> None:
+        self._sessions[connection] = self.core.opened(connection)
+
+    def received(self, connection: Connection, data: bytes) -> None:
+        session = self._sessions.get(connection)
+        if session is not None:
+            self.core.data(session, data)
+
+    def lost(self, connection: Connection) -> None:
+        session = self._sessions.pop(connection, None)
+        if session is not None:
+            self.core.closed(session)
+
+    def tick(self) -> None:
+        self.core.tick()
+
+    def flush(self) -> None:
+        self.core.flush()
+
+    def died(self) -> None:
+        for link in self.links.values():
+            link.reset()
+        for connection in list(self._sessions):
+            connection.close_from_server()
+
+    # Ports.
+
+    def write(self, handle: object, data: bytes) -> None:
+        assert isinstance(handle, Connection)
+        handle.to_client(data)
+
+    def close(self, handle: object) -> None:
+        assert isinstance(handle, Connection)
+        handle.close_from_server()
+        self.lost(handle)
+
+    def send(self, broker: str, batch: bytes) -> bool:
+        return self.links[broker].up(batch)
+
+    def verify(self, token: str, now_s: float) -> Identity:
+        user, _, device = token.partition("/")
+        if not device:
+            raise TokenError("not a token")
+        return Identity(user, device, now_s + 1)
+
+    def random64(self) -> int:
+        return self.world.random64()
+
+    def log(self, text: str) -> None:
+        self.world.trace(self.name, text)
+
+
+@dataclass
+class SimJournal:
+    """A device's disk: what is committed survives, the rest does not."""
+
+    session: int = 0
+    session_open: bool = False
+    outbound: dict[int, tuple[str, int, bool, dict[int, Outgoing]]] = field(default_factory=dict)
+    drafts: dict[int, Outgoing] = field(default_factory=dict)
+    inbound: dict[StreamKey, KeptInbound] = field(default_factory=dict)
+    parked: dict[tuple[StreamKey, int], Message] = field(default_factory=dict)
+    _pending: list[tuple[str, object, object]] = field(default_factory=list)
+
+    def load(self) -> Kept:
+        self._pending.clear()
+        kept = Kept(self.session, self.session_open, inbound=dict(self.inbound), parked=list(self.parked.values()))
+        for number, (dest, next_id, retired, messages) in self.outbound.items():
+            stream = OutboundStream(number, dest, next_id, retired)
+            for out in messages.values():
+                stream.messages[out.id] = Outgoing(dest, out.kind, out.body, out.about, stream, out.id)
+            kept.outbound.append(stream)
+        for out in self.drafts.values():
+            kept.drafts.append(Outgoing(out.dest, out.kind, out.body, out.about, draft=out.draft))
+        return kept
+
+    def put_session(self, session: int, is_open: bool) -> None:
+        self._pending.append(("session", session, is_open))
+
+    def put_outbound(self, stream: OutboundStream) -> None:
+        self._pending.append(("outbound", stream.number, (stream.dest, stream.next_id, stream.retired)))
+
+    def drop_outbound(self, stream: OutboundStream) -> None:
+        self._pending.append(("drop_outbound", stream.number, None))
+
+    def put_outgoing(self, outgoing: Outgoing) -> None:
+        self._pending.append(("outgoing", outgoing.stream and outgoing.stream.number, copy.copy(outgoing)))
+
+    def drop_outgoing(self, outgoing: Outgoing) -> None:
+        assert outgoing.stream is not None
+        self._pending.append(("drop_outgoing", outgoing.stream.number, outgoing.id))
+
+    def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None:
+        self._pending.append(("inbound", key, KeptInbound(stream.next, stream.settled, frozenset(stream.gaps))))
+
+    def park(self, message: Message) -> None:
+        self._pending.append(("park", message_key(message), message))
+
+    def show(self, message: Message, late: bool) -> None:
+        self._pending.append(("show", message_key(message), message))
+
+    def commit(self) -> None:
+        for kind, key, value in self._pending:
+            self._apply(kind, key, value)
+        self._pending.clear()
+
+    def _apply(self, kind: str, key: object, value: object) -> None:
+        if kind == "session":
+            self.session, self.session_open = key, value  # type: ignore[assignment]
+        elif kind == "outbound":
+            dest, next_id, retired = value  # type: ignore[misc]
+            messages = self.outbound[key][3] if key in self.outbound else {}  # type: ignore[index]
+            self.outbound[key] = (dest, next_id, retired, messages)  # type: ignore[index]
+        elif kind == "drop_outbound":
+            self.outbound.pop(key, None)  # type: ignore[call-overload]
+        elif kind == "outgoing" and key is None:
+            self.drafts[value.draft] = value  # type: ignore[attr-defined, assignment]
+        elif kind == "outgoing":
+            self.drafts.pop(value.draft, None)  # type: ignore[attr-defined]
+            self.outbound[key][3][value.id] = value  # type: ignore[index, attr-defined]
+        elif kind == "drop_outgoing":
+            self.outbound[key][3].pop(value, None)  # type: ignore[index, call-overload]
+        elif kind == "inbound":
+            self.inbound[key] = value  # type: ignore[index, assignment]
+        elif kind == "park":
+            self.parked[key] = value  # type: ignore[index, assignment]
+        elif kind == "show":
+            self.parked.pop(key, None)  # type: ignore[call-overload]
+
+    def holds(self, name: tuple[str, str, int, int]) -> bool:
+        """Whether the device has the message for good."""
+        key, number = name[:3], name[3]
+        state = self.inbound.get(key)
+        if (key, number) in self.parked:
+            return True
+        return state is not None and number < state.next and number not in state.gaps
+
+
+def message_key(message: Message) -> tuple[StreamKey, int]:
+    return (message.from_id, message.from_device, message.stream), message.id
+
+
+class SimClient(Process):
+    """A client process: one device of one user."""
+
+    def __init__(self, world: World, user: str, device: str, cluster: Cluster) -> None:
+        super().__init__(world, f"{user}/{device}")
+        self.user = user
+        self.device = device
+        self.cluster = cluster
+        self.durable = True
+        """Its journal survives it."""
+        self.excused = False
+        """It has lost some of what it kept, so it cannot be held to all of the promise."""
+        self.forgot_at = -1.0
+        self.usable_from = 0.0
+        """Not before may it log in: its token is held back."""
+        self.removed = False
+        self.slow_s = 0.0
+        self.up_slow_s = 0.0
+        self.journal = SimJournal()
+        self.connection: Connection | None = None
+        self.wants = False
+        self._unnumbered: list[Outgoing] = []
+        self._retry_at = 0.0
+
+    def begin(self) -> None:
+        if not self.durable:
+            self.journal = SimJournal()
+            self.forget()
+        self.connection = None
+        self.core = DeviceCore(self.journal, self.world.random64)
+        self._unnumbered = list(self.core._drafts)
+        self.core.ORDER_WAIT_S = self.cluster.order_wait_s
+        self.core.SYNC_TIMEOUT_S = 4.0
+        self.core._outbox.FIRST_RESEND_S = self.cluster.resend_s
+        self.core.time(self.world.now)
+
+    def clock(self) -> None:
+        if hasattr(self, "core"):
+            self.core.time(self.world.now)
+
+    def tick(self) -> None:
+        if self.removed:
+            return
+        if self.connection is None:
+            if self.wants and self.world.now >= max(self._retry_at, self.usable_from):
+                self._connect()
+        elif self.world.now - self.core.heard > 6.0:
+            self._disconnect()
+        elif self.world.now - self.core.heard > 3.0 and self.core.logged_in:
+            self.core.ping()
+
+    def forget(self) -> None:
+        """Its memory is not what it was."""
+        self.excused = True
+        self.forgot_at = self.world.now
+        self.cluster.checker.forgot(self)
+
+    def restore(self, backup: SimJournal) -> None:
+        """A phone comes back from a backup."""
+        if self.alive:
+            self.kill()
+        self.journal = copy.deepcopy(backup)
+        self.forget()
+        self.start()
+
+    def _connect(self) -> None:
+        alive = [connector for connector in self.cluster.connectors if connector.alive]
+        self._retry_at = self.world.now + 0.2 + self.world.random.random() * 0.3
+        if not alive:
+            return
+        connection = self.connection = Connection(self.world, self, self.world.random.choice(alive))
+        connection.slow_s, connection.up_slow_s = self.slow_s, self.up_slow_s
+        connector = connection.connector
+        connector.event(lambda: connector.accept(connection), connector.life)
+        self.core.connected(self.name, "simulation")
+
+    def _disconnect(self) -> None:
+        if self.connection is not None:
+            self.connection.close_from_client()
+            self._forget()
+
+    def _forget(self) -> None:
+        self.connection = None
+        self.core.disconnected()
+        self._retry_at = self.world.now + 0.05 + self.world.random.random() * 0.3
+
+    def received(self, connection: Connection, data: bytes) -> None:
+        if connection is self.connection:
+            self.core.data(data)
+            if self.core.broken is not None:
+                self.cluster.checker.fail(f"{self.name}: the server broke the protocol: {self.core.broken}")
+
+    def lost(self, connection: Connection) -> None:
+        if connection is self.connection:
+            self._forget()
+
+    def send(self, dest: str, kind: int, body: bytes, about: object = None) -> None:
+        self._unnumbered.append(self.core.send(dest, kind, body, about))  # type: ignore[arg-type]
+
+    def flush(self) -> None:
+        data, events = self.core.flush()
+        numbered = [outgoing for outgoing in self._unnumbered if outgoing.id]
+        self._unnumbered = [outgoing for outgoing in self._unnumbered if not outgoing.id]
+        for outgoing in numbered:
+            self.cluster.checker.submitted(self, outgoing)
+        if data and self.connection is not None:
+            self.connection.to_server(data)
+        for event in events:
+            if isinstance(event, Goodbye):
+                self.world.trace(self.name, f"goodbye {event.code} {event.text}")
+                if event.code in (Goodbye.MALFORMED, Goodbye.WINDOW_EXCEEDED, Goodbye.FRAME_TOO_LARGE):
+                    self.cluster.checker.fail(f"{self.name}: goodbye {event.code} {event.text}")
+            elif not isinstance(event, LoggedIn):
+                self.cluster.checker.happened(self, event)
+
+    def died(self) -> None:
+        if self.connection is not None:
+            self.connection.close_from_client()
+            self.connection = None

@@ -1,0 +1,336 @@
+"""Simulated store and etcd, as one broker sees them: late, failing, timing out and yet doing it.
+
+Row positions come from the clock of the broker that appends, as they would in Cassandra, and clocks are
+up to 60 s apart; a reader's lower bound trails by `TRAIL_S`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from broker.core import Place
+from broker.core.state import Registered
+from protocol.sparrow_pb2 import Message
+from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind, SessionStart
+from tests.simulation.world import Process, World
+
+ROW_MAX_AGE_S = 10.0
+TRAIL_S = 60.0 + ROW_MAX_AGE_S + 10.0
+
+
+@dataclass
+class Database:
+    """What all brokers share."""
+
+    users: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """user → device → whether it still exists."""
+    sessions: dict[tuple[str, str], int] = field(default_factory=dict)
+    queues: dict[tuple[str, str], dict[bytes, Row]] = field(default_factory=dict)
+    names: dict[tuple[str, str], dict[tuple[str, str, int, int], int]] = field(default_factory=dict)
+    """queue → message name → how many rows hold it: for the checker."""
+    unique: int = 0
+    away: bool = False
+
+    def put(self, row: NewRow, key: bytes) -> None:
+        """Insert, or the same again."""
+        queue = self.queues.setdefault((row.user, row.device), {})
+        if key not in queue:
+            queue[key] = Row(key, row.kind, row.body)
+            self._count(row.user, row.device, queue[key], 1)
+
+    def drop(self, user: str, device: str, key: bytes) -> None:
+        """Delete exactly this row."""
+        row = self.queues.get((user, device), {}).pop(key, None)
+        if row is not None:
+            self._count(user, device, row, -1)
+
+    def _count(self, user: str, device: str, row: Row, by: int) -> None:
+        if row.kind == RowKind.MESSAGE:
+            message = Message.FromString(row.body)
+            names = self.names.setdefault((user, device), {})
+            name = (message.from_id, message.from_device, message.stream, message.id)
+            names[name] = names.get(name, 0) + by
+
+    def holds(self, user: str, device: str, name: tuple[str, str, int, int]) -> bool:
+        """Whether the device's view of the inbox has the message."""
+        return any(self.names.get((user, d), {}).get(name, 0) > 0 for d in (device, COMMON))
+
+    def remove_device(self, user: str, device: str) -> None:
+        """Mark first; move second, which the caller does later."""
+        self.users[user][device] = False
+
+    def move_rows(self, user: str, device: str, wall_ms: int) -> None:
+        """The rows of a removed device go to the common queue, under new positions."""
+        for key, row in list(self.queues.get((user, device), {}).items()):
+            self.unique += 1
+            self.put(NewRow(user, COMMON, row.kind, row.body), make_key(wall_ms, self.unique))
+            self.drop(user, device, key)
+
+
+def make_key(wall_ms: int, unique: int) -> bytes:
+    """Position of a row: time, then something unique."""
+    return wall_ms.to_bytes(8, "big") + unique.to_bytes(8, "big")
+
+
+class SimStore:
+    """The store port of one life of one broker."""
+
+    def __init__(self, world: World, database: Database, broker: Process) -> None:
+        self._world = world
+        self._database = database
+        self._broker = broker
+        self._life = broker.life
+        self.trouble = 0.0
+        """Probability that a call fails."""
+        self.slow_s = 0.02
+
+    def _call(self, work: Callable[[], None], ok: Callable[[], None], failed: Callable[[], None]) -> None:
+        """Do the work some time from now; tell so, or that it failed, whether or not it happened."""
+        world = self._world
+        takes = world.delay(0.0005, self.slow_s)
+        back = world.delay(0.0002, self.slow_s / 2)
+        if self._database.away or world.chance(self.trouble):
+            if world.chance(0.5):
+                world.after(world.delay(0.001, 5.0), work)
+            world.after(takes + back, lambda: self._broker.event(failed, self._life))
+            return
+
+        def done() -> None:
+            work()
+            world.after(back, lambda: self._broker.event(ok, self._life))
+
+        world.after(takes, done)
+
+    def append(self, rows: Sequence[NewRow], done: Callable[[bool], None]) -> None:
+        keys = []
+        for _ in rows:
+            self._database.unique += 1
+            keys.append(make_key(self._broker.wall_ms, self._database.unique))
+
+        def work() -> None:
+            for row, key in zip(rows, keys, strict=True):
+                self._database.put(row, key)
+
+        self._call(work, lambda: done(True), lambda: done(False))
+
+    def page(self, queries: Sequence[PageQuery], done: Callable[[Sequence[Page] | None], None]) -> None:
+        pages: list[Page] = []
+        self._call(
+            lambda: pages.extend(self._page(query) for query in queries), lambda: done(pages), lambda: done(None)
+        )
+
+    def _page(self, query: PageQuery) -> Page:
+        """A cursor is where the pass is, and the newest position ever seen."""
+        at, newest = query.after[:16], query.after[16:]
+        if query.fresh and newest:
+            lower = int.from_bytes(newest[:8], "big") - int(TRAIL_S * 1000)
+            at = make_key(max(0, lower), 0)
+        found: dict[bytes, Row] = {}
+        for device in (query.device, COMMON):
+            for key, row in self._database.queues.get((query.user, device), {}).items():
+                if key > at:
+                    found[b"%d" % (device == COMMON) + key] = row
+        ordered = sorted(found.items(), key=lambda item: item[0][1:])
+        taken = ordered[: query.limit]
+        rows = tuple(Row(name, row.kind, row.body) for name, row in taken)
+        if taken:
+            at = taken[-1][0][1:]
+        return Page(rows, at.ljust(16, b"\0") + max(newest, at), len(ordered) <= query.limit)
+
+    def remove(self, removals: Sequence[Removal]) -> None:
+        def work() -> None:
+            for removal in removals:
+                for name in removal.keys:
+                    device = COMMON if name[:1] == b"1" else removal.device
+                    self._database.drop(removal.user, device, name[1:])
+
+        self._call(work, lambda: None, lambda: None)
+
+    def devices(
+        self, users: Collection[str], done: Callable[[Mapping[str, tuple[str, ...] | None] | None], None]
+    ) -> None:
+        found: dict[str, tuple[str, ...] | None] = {}
+
+        def work() -> None:
+            for user in users:
+                devices = self._database.users.get(user)
+                found[user] = None if devices is None else tuple(d for d, there in devices.items() if there)
+
+        self._call(work, lambda: done(found), lambda: done(None))
+
+    def begin_sessions(
+        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
+    ) -> None:
+        previous: list[int | None] = []
+
+        def work() -> None:
+            for start in starts:
+                key = (start.user, start.device)
+                if self._database.users.get(start.user, {}).get(start.device):
+                    previous.append(self._database.sessions.get(key, 0))
+                    self._database.sessions[key] = start.session
+                else:
+                    previous.append(None)
+
+        self._call(work, lambda: done(previous), lambda: done(None))
+
+
+class Etcd:
+    """Presence keys under leases, with a history that brokers watch."""
+
+    LEASE_S = 3.0
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.revision = 0
+        self.keys: dict[tuple[str, str], tuple[Place, int]] = {}
+        self._leases: dict[int, float] = {}
+        self._next_lease = 1
+        self.watchers: list[SimPresence] = []
+        self.away = False
+
+    def grant(self) -> int:
+        lease, self._next_lease = self._next_lease, self._next_lease + 1
+        self.renew(lease)
+        return lease
+
+    def renew(self, lease: int) -> None:
+        self._leases[lease] = self._world.now + self.LEASE_S
+        self._world.after(self.LEASE_S + 0.01, lambda: self._expire(lease))
+
+    def lives(self, lease: int) -> bool:
+        return lease in self._leases
+
+    def _expire(self, lease: int) -> None:
+        until = self._leases.get(lease)
+        if until is None:
+            return
+        if self.away:
+            self.renew(lease)  # while there is no leader, leases do not run out
+            return
+        if until <= self._world.now:
+            del self._leases[lease]
+            for key in [key for key, (_, held) in self.keys.items() if held == lease]:
+                self.delete(key)
+
+    def put(self, key: tuple[str, str], place: Place, lease: int) -> None:
+        self.keys[key] = (place, lease)
+        self._changed(key, place)
+
+    def delete(self, key: tuple[str, str]) -> None:
+        del self.keys[key]
+        self._changed(key, None)
+
+    def _changed(self, key: tuple[str, str], place: Place | None) -> None:
+        self.revision += 1
+        for watcher in self.watchers:
+            watcher.history(self.revision, key, place)
+
+
+class SimPresence:
+    """The presence port of one life of one broker: calls to etcd, and a map that lags behind it."""
+
+    def __init__(self, world: World, etcd: Etcd, broker: Process, displaced: Callable[[str, str, Place], None]) -> None:
+        self._world = world
+        self._etcd = etcd
+        self._broker = broker
+        self._life = broker.life
+        self._displaced = displaced
+        self._map: dict[str, dict[str, Place]] = {}
+        self._last = 0.0
+        self._barriers: list[tuple[int, Callable[[bool], None]]] = []
+        self.revision = etcd.revision
+        self.watch_delay_s = 0.02
+        self.trouble = 0.0
+        for (user, device), (place, _) in etcd.keys.items():
+            self._map.setdefault(user, {})[device] = place
+        etcd.watchers.append(self)
+
+    def where(self, user: str) -> Mapping[str, Place]:
+        return self._map.get(user, {})
+
+    # The watch.
+
+    def history(self, revision: int, key: tuple[str, str], place: Place | None) -> None:
+        """etcd has changed; this broker learns of it later, in order."""
+        self._last = max(self._last, self._world.now + self._world.delay(0.0005, self.watch_delay_s))
+        self._world.at(self._last, lambda: self._broker.event(lambda: self._learn(revision, key, place), self._life))
+
+    def _learn(self, revision: int, key: tuple[str, str], place: Place | None) -> None:
+        user, device = key
+        devices = self._map.setdefault(user, {})
+        old = devices.pop(device, None)
+        if place is not None:
+            devices[device] = place
+            if old is not None and old != place:
+                self._displaced(user, device, old)
+        self.revision = revision
+        waiting, self._barriers = self._barriers, []
+        for wanted, done in waiting:
+            self._wait_for(wanted, done)
+
+    def _wait_for(self, revision: int, done: Callable[[bool], None]) -> None:
+        if self.revision >= revision:
+            done(True)
+        else:
+            self._barriers.append((revision, done))
+
+    # Calls.
+
+    def _call(self, work: Callable[[], None], ok: Callable[[], None], failed: Callable[[], None]) -> None:
+        world = self._world
+        if self._etcd.away or world.chance(self.trouble):
+            if not self._etcd.away and world.chance(0.5):
+                world.after(world.delay(0.001, 2.0), work)
+            world.after(world.delay(0.05, 2.0), lambda: self._broker.event(failed, self._life))
+            return
+
+        def done() -> None:
+            work()
+            world.after(world.delay(0.0002, 0.01), lambda: self._broker.event(ok, self._life))
+
+        world.after(world.delay(0.0005, 0.02), done)
+
+    def online(
+        self, user: str, device: str, place: Place, lease: int, again: bool, done: Callable[[Registered | None], None]
+    ) -> None:
+        found: list[Registered | None] = []
+
+        def work() -> None:
+            if not self._etcd.lives(lease):
+                found.append(None)
+                return
+            held = self._etcd.keys.get((user, device))
+            previous = held[0] if held else None
+            if again and previous is not None and previous != place:
+                found.append(Registered(previous, taken=True))
+                return
+            self._etcd.put((user, device), place, lease)
+            found.append(Registered(previous))
+
+        self._call(work, lambda: done(found[0]), lambda: done(None))
+
+    def offline(self, user: str, device: str, place: Place) -> None:
+        def work() -> None:
+            held = self._etcd.keys.get((user, device))
+            if held is not None and held[0] == place:
+                self._etcd.delete((user, device))
+
+        self._call(work, lambda: None, lambda: None)
+
+    def barrier(self, done: Callable[[bool], None]) -> None:
+        seen: list[int] = []
+        self._call(lambda: seen.append(self._etcd.revision), lambda: self._wait_for(seen[0], done), lambda: done(False))
+
+    def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
+        kept: list[int] = []
+
+        def work() -> None:
+            if self._etcd.lives(lease):
+                self._etcd.renew(lease)
+                kept.append(lease)
+            else:
+                kept.append(self._etcd.grant())
+
+        self._call(work, lambda: done(kept[0]), lambda: done(None))

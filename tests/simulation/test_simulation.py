@@ -1,0 +1,54 @@
+"""The simulation itself: it replays, the promise holds in it, and each deliberate defect is found.
+
+`scripts/simulate` plays thousands of seeds; here are a few, so that a run of pytest alone means something.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.cluster import run
+from tests.simulation.defects import DEFECTS, Defect
+
+
+def test_a_seed_replays_exactly_whatever_the_hash_seed() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seed", "11"]
+    runs = [
+        subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        for seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1]
+    assert len(runs[0].splitlines()) > 100
+
+
+@pytest.mark.parametrize("seed", range(1_000_000, 1_000_040))
+def test_the_promise(seed: int) -> None:
+    result = run(seed)
+    assert not result.failures, f"scripts/simulate --seed {seed}"
+
+
+def test_runs_are_worth_something() -> None:
+    """Most messages are SENT, and there are enough of them, refusals and late ones to speak of."""
+    results = [run(seed) for seed in range(30)]
+    messages = sum(result.messages for result in results)
+    assert messages > 1_500
+    assert sum(result.sent for result in results) > 0.85 * messages
+    assert sum(result.refused for result in results) > 100
+
+
+@pytest.mark.parametrize("emphasis", sorted({defect.emphasis for defect in DEFECTS}))
+def test_the_promise_under_emphasis(emphasis: tuple[str, ...]) -> None:
+    for seed in range(10):
+        assert not run(seed, emphasis=emphasis).failures, f"seed {seed}"
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
+def test_a_defect_is_found(defect: Defect) -> None:
+    with defect.on():
+        found = any(run(seed, emphasis=defect.emphasis).failures for seed in range(defect.seeds))
+    assert found, f"{defect.name}: not found within {defect.seeds} seeds"
+    assert not run(0, emphasis=defect.emphasis).failures, "switched off, the same seed passes"

@@ -1,0 +1,198 @@
+"""A real node for tests (`sparrow serve`, on free ports), and a scripted server that says what a test wants.
+
+Owns these processes and sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from protocol.server import ServerSession, Windows
+from protocol.sparrow_pb2 import Goodbye, LoggedIn, Message
+
+PASSWORD = "correct horse"
+
+
+def free_port() -> int:
+    """Below the ephemeral ones, so that nobody's outgoing connection takes it meanwhile."""
+    for port in range(20000 + os.getpid() * 7 % 10000, 32768):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            if port not in _given:
+                _given.add(port)
+                return port
+    raise OSError("no free port")
+
+
+_given: set[int] = set()
+
+
+class Node:
+    """`sparrow serve` in a folder of its own; `start` after `kill` is a restart."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.port, self.api_port = free_port(), free_port()
+        self.api = f"http://127.0.0.1:{self.api_port}"
+        self.environment = os.environ | {
+            "SPARROW_DATA_DIR": str(folder),
+            "SPARROW_CONNECTOR__LISTEN_PORT": str(self.port),
+            "SPARROW_USERAPI__LISTEN_PORT": str(self.api_port),
+            "SPARROW_USERAPI__CONNECTORS": f"127.0.0.1:{self.port}",
+            "SPARROW_USERAPI__ARGON2_MEMORY_KIB": "64",
+            "SPARROW_USERAPI__ARGON2_TIME_COST": "1",
+            "SPARROW_USERAPI__FURTHER_DEVICE_DELAY_S": "2.1",
+            **{f"SPARROW_{name}".upper(): str(value) for name, value in settings.items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Node:
+        """Return when it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sparrow.cli", "serve"],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                if httpx.get(f"{self.api}/healthz", trust_env=False).status_code == 200:
+                    return self
+            except (OSError, httpx.TransportError):
+                time.sleep(0.05)
+        raise TimeoutError(self.log)
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        return (self.folder / "log").read_text()
+
+    def kill(self) -> None:
+        """kill -9; the user API notices by itself that its parent is gone."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.api_port)):
+                    return
+            time.sleep(0.05)
+        raise TimeoutError("the user API has survived its parent")
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def register(self, *users: str) -> None:
+        """Make accounts."""
+        with httpx.Client(base_url=self.api, trust_env=False) as client:
+            for user in users:
+                answer = client.post("/v1/accounts", json={"user": user, "password": PASSWORD})
+                assert answer.status_code == 201, answer.text
+
+
+class FakeServer:
+    """One connector that does what `on_event(session, event)` says; a context manager."""
+
+    def __init__(self, on_event: Callable[[FakeSession, Any], object]) -> None:
+        self.on_event = on_event
+        self.sessions: list[FakeSession] = []
+        self.previous = 0
+
+    async def __aenter__(self) -> FakeServer:
+        self._server = await asyncio.get_running_loop().create_server(lambda: FakeSession(self), "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for session in self.sessions:
+            session.transport.abort()
+        await asyncio.sleep(0)
+
+    def arguments(self, **more: Any) -> dict[str, Any]:
+        """For a `Client`."""
+        return {"token": "token-of-alice", "connectors": [self.address], **more}
+
+
+class FakeSession(asyncio.Protocol):
+    """A connection at the scripted server."""
+
+    def __init__(self, server: FakeServer) -> None:
+        self.server = server
+        self.wire = ServerSession(Windows(65536, 256, 4096))
+        self.received: list[Any] = []
+        """Frames; of a message, the `Message`."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.server.sessions.append(self)
+
+    def data_received(self, data: bytes) -> None:
+        for said in self.wire.receive_data(data):
+            event = Message.FromString(said[-1]) if isinstance(said, tuple) else said
+            self.received.append(event)
+            self.server.on_event(self, event)
+        self.flush()
+
+    def flush(self) -> None:
+        data = self.wire.data_to_send()
+        if data:
+            self.transport.write(data)
+
+    def messages(self) -> list[Message]:
+        """What the client has sent."""
+        return [event for event in self.received if isinstance(event, Message)]
+
+    def welcome(self, **more: Any) -> None:
+        """Answer a login."""
+        number = self.server.previous + 1
+        values: dict[str, Any] = {
+            "user_id": "alice",
+            "device_id": "a1",
+            "session": number,
+            "previous_session": self.server.previous,
+            "heartbeat_ms": 60_000,
+            "max_frame_bytes": 65536,
+            "max_message_bytes": 64512,
+            "max_unsettled_per_stream": 256,
+            "max_unsettled_per_connection": 4096,
+            "max_unacked": 256,
+        }
+        self.server.previous = number
+        self.wire.logged_in(LoggedIn(**(values | more)))
+
+    def message(self, **fields: Any) -> None:
+        """Send a message, from bob if nothing else is said."""
+        values: dict[str, Any] = {"from_id": "bob", "from_device": "b1", "stream": 9, "settled": 1}
+        values |= {"dest_id": "alice", "kind": 1}
+        self.wire.message(Message(**(values | fields)).SerializeToString())
+
+    def goodbye(self, code: Goodbye.Code, text: str = "", retry_after_ms: int = 0) -> None:
+        """Say Goodbye and close."""
+        self.wire.goodbye(code, text, retry_after_ms)
+        self.flush()
+        self.transport.close()

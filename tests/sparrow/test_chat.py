@@ -1,0 +1,412 @@
+"""`sparrow chat` in pseudo-terminals against a real server: the scene that everything was built for."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.sparrow.serving import PASSWORD, Node
+from tests.sparrow.terminal import BLUE, Screen, Terminal
+
+
+class Stage:
+    """A server, and terminals of people at it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.node = Node(folder)
+        self.terminals: list[Terminal] = []
+        self.password = PASSWORD
+
+    def command(self, user: str, *more: str) -> list[str]:
+        return [sys.executable, "-m", "sparrow.cli", "chat", user, "--api", self.node.api, *more]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "XDG_STATE_HOME": str(self.folder / "state"), "SPARROW_TRACEBACK": "1"}
+
+    def chat(self, user: str, *more: str) -> Terminal:
+        """`sparrow chat USER` in a terminal."""
+        terminal = Terminal(self.command(user, *more), self.environment)
+        self.terminals.append(terminal)
+        return terminal
+
+    def newcomer(self, user: str) -> Terminal:
+        """The same, for the first time: a password, and a new account."""
+        terminal = self.chat(user)
+        terminal.shows(f"Password of {user}:")
+        terminal.type(PASSWORD)
+        terminal.shows("Make a new account")
+        terminal.type("y")
+        terminal.shows("once more")
+        terminal.type(PASSWORD)
+        terminal.shows("connected")
+        return terminal
+
+    def plain(self, user: str, *more: str) -> "subprocess.Popen[str]":
+        """`sparrow chat USER --plain` on pipes."""
+        return subprocess.Popen(
+            self.command(user, "--plain", *more),
+            env={**self.environment, "SPARROW_PASSWORD": self.password},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        for terminal in self.terminals:
+            terminal.kill()
+            assert "Traceback" not in terminal.said
+        if self.node.process is not None and self.node.process.poll() is None:
+            assert self.node.stop() == 0
+        assert "Traceback" not in self.node.log
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    made.close()
+
+
+def texts(screen: Screen, author: str) -> list[str]:
+    """What `author` has said, as far as it is on the screen, from above to below."""
+    found = [re.search(rf"^\d\d:\d\d .. {author}(?: \(.*?\))?: (.*)", line) for line in screen.lines]
+    return [match[1] for match in found if match is not None]
+
+
+def read(text: str) -> Callable[[Screen], bool]:
+    """Whether our line `text` is shown as read."""
+
+    def is_read(screen: Screen) -> bool:
+        return any(f"✓✓ me: {text}" in line for line in screen.lines) and (
+            screen.colour_of(f"me: {text}", "✓✓") == BLUE
+        )
+
+    return is_read
+
+
+def until_line(output: IO[str], line: str) -> None:
+    """Read until this line has come."""
+    for said in output:
+        if said.rstrip("\n") == line:
+            return
+    pytest.fail(f"it has ended without saying {line!r}")
+
+
+def test_the_ending_scene(stage: Stage) -> None:
+    stage.node.start()
+    alice, bob = stage.newcomer("alice"), stage.newcomer("bob")
+
+    # They write to each other and see it sent, delivered and read.
+    alice.type("@bob hello bob")
+    alice.until(read("hello bob"))
+    bob.shows("alice: hello bob")
+    bob.type("hello alice")
+    bob.until(read("hello alice"))
+    alice.shows("bob: hello alice")
+
+    # Bob closes; Alice writes on.
+    bob.press("\x04")
+    assert bob.end() == 0
+    for number in range(5):
+        alice.type(f"while you were away {number}")
+    alice.until(lambda screen: sum("✓  me: while you were away" in line for line in screen.lines) == 5)
+    assert not any("✓✓ me: while" in line for line in alice.screen.lines)
+
+    # Bob comes back, without a password, and has everything.
+    bob = stage.chat("bob")
+    away = [f"while you were away {number}" for number in range(5)]
+    bob.until(lambda screen: texts(screen, "alice") == ["hello bob", *away])
+    alice.until(lambda screen: all(read(text)(screen) for text in away))
+
+    # kill -9 of the server in the middle of it.
+    stage.node.kill()
+    alice.shows("reconnecting…")
+    bob.shows("reconnecting…")
+    for number in range(3):
+        alice.type(f"without a server {number}")
+        bob.type(f"me neither {number}")
+    alice.shows("·  me: without a server 2")
+    bob.press("\x03")
+    assert bob.end() == 0
+    stage.node.start()
+    alice.until(lambda screen: all(f"✓  me: without a server {n}" in "\n".join(screen.lines) for n in range(3)))
+    bob = stage.chat("bob")
+    without = [f"without a server {number}" for number in range(3)]
+    neither = [f"me neither {number}" for number in range(3)]
+    bob.until(lambda screen: texts(screen, "alice") == ["hello bob", *away, *without])
+    bob.until(lambda screen: texts(screen, "me") == ["hello alice", *neither])
+    alice.until(lambda screen: texts(screen, "bob") == ["hello alice", *neither])
+    for text in (*without, "hello bob", *away):
+        alice.until(read(text))
+    for text in ("hello alice", *neither):
+        bob.until(read(text))
+    alice.type("/quit")
+    assert alice.end() == 0
+    bob.type("/quit")
+    assert bob.end() == 0
+
+
+def test_kill_9_of_the_server_while_they_write(stage: Stage) -> None:
+    stage.node.start()
+    alice, bob = stage.newcomer("alice"), stage.newcomer("bob")
+    alice.type("@bob 0")
+    bob.shows("alice: 0")
+    for number in range(1, 9):
+        alice.type(str(number))
+        bob.type(str(number))
+        if number in (3, 6):
+            stage.node.kill()
+            stage.node.start()
+    numbers = [str(number) for number in range(9)]
+    bob.until(lambda screen: texts(screen, "alice") == numbers)
+    alice.until(lambda screen: texts(screen, "bob") == numbers[1:])
+    alice.until(lambda screen: all(read(text)(screen) for text in numbers))
+    bob.until(lambda screen: all(read(text)(screen) for text in numbers[1:]))
+
+
+def test_kill_9_of_a_chat(stage: Stage) -> None:
+    stage.node.start()
+    alice, bob = stage.newcomer("alice"), stage.newcomer("bob")
+    alice.type("@bob one")
+    bob.shows("alice: one")
+    stage.node.kill()
+    alice.shows("reconnecting")
+    alice.type("two")
+    alice.shows("·  me: two")
+    alice.kill()
+    bob.kill()
+    stage.node.start()
+    alice, bob = stage.chat("alice"), stage.chat("bob")
+    alice.until(read("two"))
+    bob.until(lambda screen: texts(screen, "alice") == ["one", "two"])
+
+
+def test_what_goes_wrong_is_said_in_words(stage: Stage) -> None:
+    alice = stage.chat("alice")
+    alice.shows("Password of alice:")
+    alice.type("short")
+    alice.shows("cannot reach", "trying again")
+    stage.node.start()
+    alice.shows("Make a new account")
+    alice.type("y")
+    alice.shows("once more")
+    alice.type("short")
+    alice.shows("too short")
+    alice.until(lambda screen: sum("Password of alice:" in line for line in screen.lines) == 2)
+    alice.type(PASSWORD)
+    alice.until(lambda screen: sum("Make a new account" in line for line in screen.lines) == 2)
+    alice.type("y")
+    alice.until(lambda screen: sum("once more" in line for line in screen.lines) == 2)
+    alice.type(PASSWORD)
+    alice.shows("connected", "Nobody to talk to yet")
+    alice.type("hello?")
+    alice.shows("to whom? /to NAME")
+    alice.type("@nobody hello")
+    alice.shows("✗  me: hello  (there is no such user)")
+    alice.type("/to Bad Name!")
+    alice.shows("use 1 to 64 of a-z")
+    alice.type("/dance")
+    alice.shows("there is no command /dance")
+    alice.type("/help")
+    alice.shows("/who", "leaf through")
+    alice.type("/who")
+    alice.shows("nobody")
+    alice.type("//slash")
+    alice.shows("me: /slash")
+    second = stage.chat("alice")
+    second.shows("in use by another client")
+    assert second.end() == 2
+
+
+def test_two_conversations(stage: Stage) -> None:
+    stage.node.start()
+    alice, bob, carol = stage.newcomer("alice"), stage.newcomer("bob"), stage.newcomer("carol")
+    bob.type("@alice hi from bob")
+    alice.shows("bob: hi from bob", "bob>")
+    carol.type("@alice hi from carol")
+    alice.shows("carol: 1 new (/to carol)")
+    carol.shows("✓✓ me: hi")
+    assert not read("hi from carol")(carol.screen)  # it has not been shown
+    alice.type("/who")
+    alice.until(lambda screen: {"carol: 1 new", "bob"} <= set(screen.lines))
+    alice.type("/to carol")
+    alice.shows("carol: hi from carol", "carol>")
+    carol.until(read("hi from carol"))
+    alice.until(lambda screen: "new" not in "".join(screen.lines))
+    alice.type("/to bob")
+    alice.shows("bob: hi from bob")
+    alice.press("\x04")
+    assert alice.end() == 0
+    alice = stage.chat("alice", "--to", "carol")
+    alice.shows("carol: hi from carol", "carol>")
+
+
+def test_two_devices_of_one_person(stage: Stage) -> None:
+    stage.node.start()
+    alice, bob = stage.newcomer("alice"), stage.newcomer("bob")
+    laptop = stage.chat("alice", "--state", str(stage.folder / "laptop.db"))
+    laptop.shows("Password of alice:")
+    laptop.type("wrong password")
+    laptop.shows("Make a new account")
+    laptop.type("n")
+    laptop.shows("there is no account alice, or the password is wrong")
+    laptop.type(PASSWORD)
+    laptop.shows("connected")
+    alice.type("@bob from my phone")
+    bob.shows("alice: from my phone")
+    laptop.type("/to bob")
+    laptop.shows("✓✓ me (elsewhere): from my phone")
+    laptop.until(lambda screen: screen.colour_of("from my phone", "✓✓") == BLUE)
+    bob.type("hi both")
+    alice.shows("bob: hi both")
+    laptop.shows("bob: hi both")
+
+
+def test_a_strangers_text_cannot_play_with_the_terminal(stage: Stage) -> None:
+    stage.node.start()
+    alice = stage.newcomer("alice")
+    with stage.plain("mallory", "--register") as mallory:
+        assert mallory.stdin is not None
+        assert mallory.stdout is not None
+        mallory.stdin.write("@alice \x1b[2Jboo\x07 \u202eevil\r\n")
+        mallory.stdin.flush()
+        alice.shows("mallory: �[2Jboo� evil")
+        mallory.stdin.write("x" * 70_000 + "\n" + "y" * 10_000 + "\n")
+        mallory.stdin.close()
+        alice.shows("… (6000 more")
+        said = mallory.stdout.read()
+        assert "-- a body of 70000 bytes: the server takes 64" in said
+        assert mallory.wait(20) == 0
+
+
+# Line in, line out.
+
+
+def test_a_script(stage: Stage) -> None:
+    stage.node.start()
+    with stage.plain("alice", "--register") as alice, stage.plain("bob", "--register") as bob:
+        assert bob.stdin is not None
+        assert bob.stdout is not None
+        until_line(bob.stdout, "-- connected")
+        said, _ = alice.communicate("@bob one\ntwo\\\n/who\n@nobody three\n/to\n/help\n", timeout=30)
+        assert alice.returncode == 0
+        lines = said.splitlines()
+        assert [line for line in lines if line.startswith("me to")] == [
+            "me to bob: one",
+            "me to bob: two\\\\",
+            "me to nobody: three",
+        ]
+        assert {"-- sent: one", "-- failed: three (there is no such user)", "-- to whom? /to NAME", "-- bob"} <= {
+            line.replace("delivered", "sent").replace("read", "sent") for line in lines
+        }
+        until_line(bob.stdout, "alice: one")
+        until_line(bob.stdout, "alice: two\\\\")
+        bob.stdin.write("hi\n/quit\n")
+        bob.stdin.flush()
+        assert "me to alice: hi" in bob.stdout.read()
+        assert bob.wait(20) == 0
+    # Again: the last lines first.
+    with stage.plain("alice") as alice:
+        said, _ = alice.communicate("/to bob\n", timeout=30)
+        assert "bob: hi" in said.splitlines()
+        assert said.splitlines().count("me to bob: one") == 1
+
+
+def test_nobody_to_ask(stage: Stage) -> None:
+    stage.node.start()
+    stage.password = ""
+    for arguments, text in (
+        ((), "nobody to ask for the password: set SPARROW_PASSWORD or use --password-file"),
+        (("--password-file", "/nonexistent"), "--password-file /nonexistent: No such file"),
+        (("--password-file", "/dev/null"), "its first line is empty"),
+        (("--api", "ftp://x"), "give a URL such as"),
+        (("--to", "Nobody!"), "use 1 to 64"),
+        (("--state", "/dev/null/x"), "cannot be opened"),
+    ):
+        with stage.plain("alice", *arguments) as alice:
+            _, complaint = alice.communicate("", timeout=30)
+            assert alice.returncode == 2
+            assert complaint.startswith("sparrow: ")
+            assert text in complaint
+            assert complaint.count("\n") == 1
+    (stage.folder / "password").write_text(PASSWORD + "\n")
+    with stage.plain("alice", "--password-file", str(stage.folder / "password")) as alice:
+        assert "--register makes a new account" in alice.communicate("", timeout=30)[1]
+    with stage.plain("alice", "--password-file", str(stage.folder / "password"), "--register") as alice:
+        assert "connected" in alice.communicate("", timeout=30)[0]
+    (stage.folder / "password").write_text("another password\n")
+    more = ("--password-file", str(stage.folder / "password"), "--register", "--state", str(stage.folder / "x.db"))
+    with stage.plain("alice", *more) as alice:
+        assert "the account alice exists, and the password is wrong" in alice.communicate("", timeout=30)[1]
+
+
+def test_a_token_that_has_expired(stage: Stage) -> None:
+    stage.node.environment["SPARROW_USERAPI__TOKEN_LIFETIME_S"] = "2"
+    stage.node.start()
+    alice = stage.newcomer("alice")
+    alice.type("/quit")
+    assert alice.end() == 0
+    time.sleep(2.5)
+    alice = stage.chat("alice")
+    alice.shows("Password of alice:")
+    alice.type(PASSWORD)
+    # The new one may have expired by now, too, on a machine that is busy.
+    alice.until(lambda screen: "connected" in alice.said or alice.said.count("Password of alice:") > 1)
+
+
+def test_a_device_that_is_replaced(stage: Stage) -> None:
+    stage.node.start()
+    alice = stage.newcomer("alice")
+    state = stage.folder / "state" / "sparrow" / f"alice@127.0.0.1-{stage.node.api_port}.db"
+    assert state.stat().st_mode & 0o077 == 0
+    (stage.folder / "copy.db").write_bytes(state.read_bytes())
+    if Path(f"{state}-wal").exists():
+        (stage.folder / "copy.db-wal").write_bytes(Path(f"{state}-wal").read_bytes())
+    other = stage.chat("alice", "--state", str(stage.folder / "copy.db"))
+    other.shows("connected")
+    alice.shows("sparrow: this device has logged in elsewhere")
+    assert alice.end() == 2
+
+
+def test_a_signal_ends_it(stage: Stage) -> None:
+    stage.node.start()
+    alice = stage.newcomer("alice")
+    alice.child.kill(signal.SIGTERM)
+    assert alice.end() == 0
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with stage.plain("alice") as again:
+            assert again.stdout is not None
+            until_line(again.stdout, "-- connected")
+            again.send_signal(number)
+            assert again.wait(20) == 0
+    asking = stage.chat("alice", "--state", str(stage.folder / "x.db"))
+    asking.shows("Password")
+    asking.press("\x03")
+    assert asking.end() == 130
+
+
+def test_leafing(stage: Stage) -> None:
+    stage.node.start()
+    alice = stage.newcomer("alice")
+    alice.type("/to alice")
+    for number in range(60):
+        alice.type(f"line {number}.")
+    alice.shows("me: line 59.")
+    assert not any("line 20." in line for line in alice.screen.lines)
+    alice.press("\x1b[5~")
+    alice.until(lambda screen: any("line 30." in line for line in screen.lines))
+    alice.press("\x1b[5~\x1b[5~\x1b[5~")
+    alice.shows("line 0.", "leafing")
+    alice.press("\x1b[6~\x1b[6~\x1b[6~\x1b[6~")
+    alice.shows("line 59.")
+    alice.until(lambda screen: "leafing" not in "".join(screen.lines))

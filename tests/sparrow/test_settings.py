@@ -1,0 +1,210 @@
+"""Settings: the file, the environment, and what is refused."""
+
+import dataclasses
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import sparrow
+from protocol.errors import ConfigError
+from sparrow.defaults import render
+from sparrow.settings import PATHS, Settings, check, load, sections
+from userapi.keys import ensure_key_pair
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "my.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults() -> None:
+    assert load(None, {}) == Settings()
+    assert [finding for finding in check(Settings()) if finding.serious] == []
+
+
+def test_the_file_and_then_the_environment(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        [connector]
+        listen_port = 7401
+        store_after_s = 0
+        brokers = ["tcp://a:1", "tcp://b:2"]
+        [log]
+        level = "debug"
+        """,
+    )
+    settings = load(path, {"SPARROW_CONNECTOR__LISTEN_PORT": "7402", "SPARROW_BROKER__LEASE_S": "7", "HOME": "/"})
+    assert settings.connector.listen_port == 7402
+    assert settings.connector.store_after_s == 0.0
+    assert isinstance(settings.connector.store_after_s, float)
+    assert settings.connector.brokers == ("tcp://a:1", "tcp://b:2")
+    assert settings.broker.lease_s == 7.0
+    assert settings.log.level == "debug"
+    assert load(path, {"SPARROW_CONNECTOR__BROKERS": "tcp://c:3, tcp://d:4"}).connector.brokers == (
+        "tcp://c:3",
+        "tcp://d:4",
+    )
+
+
+def test_relative_paths_are_in_data_dir(tmp_path: Path) -> None:
+    path = written(tmp_path, 'data_dir = "/srv/sparrow"\n[store]\npath = "/elsewhere/my.db"\n')
+    settings = load(path, {})
+    assert settings.store.path == "/elsewhere/my.db"
+    assert settings.connector.token_public_key_file == "/srv/sparrow/var/token.pub.pem"
+    assert load(path, {"SPARROW_DATA_DIR": "here"}).userapi.token_private_key_file == "here/var/token.key.pem"
+    for section, key in PATHS:
+        assert isinstance(getattr(getattr(settings, section), key), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[conector]", r'unknown section or key "conector"; did you mean "connector"\?'),
+        (
+            "[connector]\nlisten_prot = 1",
+            r'unknown key "connector\.listen_prot"; did you mean "connector\.listen_port"\?',
+        ),
+        ("connector = 3", r"connector = 3: expected a section"),
+        ("[connector]\nlisten_port = 70000", r"connector\.listen_port = 70000: expected a port number, 0 to 65535"),
+        ("[connector]\nlisten_port = '7400'", r"connector\.listen_port = '7400': expected a port number"),
+        ("[connector]\nlisten_port = 7400.0", r"expected a port number"),
+        ("[connector]\nlisten_port = true", r"expected a port number"),
+        ("[userapi]\nlisten_port = 0", r"expected a port number, 1 to 65535"),
+        ("[connector]\nmax_sessions = 0", r"connector\.max_sessions = 0: expected a whole number above 0"),
+        ("[connector]\nmax_sessions = -3", r"above 0"),
+        ("[connector]\nmax_sessions = 9223372036854775807", r"above 0"),
+        ("[connector]\nmax_messages_per_second = -1", r"0 or more"),
+        ("[connector]\nheartbeat_s = 0", r"a number above 0"),
+        ("[connector]\nheartbeat_s = nan", r"a number above 0"),
+        ("[connector]\nheartbeat_s = inf", r"a number above 0"),
+        ("[connector]\nheartbeat_s = 'x'", r"a number above 0"),
+        ("[connector]\nbrokers = []", r"a list of texts"),
+        ("[connector]\nbrokers = [1]", r"a list of texts"),
+        ("[connector]\nbrokers = 'tcp://a:1'", r"a list of texts"),
+        ("[connector]\nname = ''", r"a text that is not empty"),
+        ("[connector]\nname = 3", r"a text that is not empty"),
+        ("[log]\nlevel = 'loud'", r'log\.level = .loud.: expected one of "debug", "info"'),
+        ("[store]\nengine = 'oracle'", r'expected one of "sqlite"'),
+        ("data_dir = 3", r"data_dir = 3: expected a text"),
+        ("[connector", r"not TOML"),
+    ],
+)
+def test_what_a_file_may_not_hold(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"my\.toml: .*{says}"):
+        load(written(tmp_path, text), {})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("SPARROW_CONNECTOR__LISTEN_PROT", "1", "did you mean .SPARROW_CONNECTOR__LISTEN_PORT"),
+        ("SPARROW_CONNECTOR_LISTEN_PORT", "1", "did you mean .SPARROW_CONNECTOR__LISTEN_PORT"),
+        ("SPARROW_CONECTOR__LISTEN_PORT", "1", "did you mean .SPARROW_CONNECTOR__LISTEN_PORT"),
+        ("SPARROW_CONNECTOR__LISTEN_PORT", "many", "connector.listen_port = 'many': expected a port number"),
+        ("SPARROW_CONNECTOR__LISTEN_PORT", "1.5", "expected a port number"),
+        ("SPARROW_CONNECTOR__HEARTBEAT_S", "nan", "expected a number above 0"),
+        ("SPARROW_CONNECTOR__BROKERS", " , ", "expected a list of texts"),
+        ("SPARROW_DATA_DIR", "", "expected a text"),
+    ],
+)
+def test_what_the_environment_may_not_hold(variable: str, value: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"environment: .*{says}"):
+        load(None, {variable: value})
+
+
+def test_other_variables_are_left_alone() -> None:
+    assert load(None, {"SPARROW_CONFIG": "x", "SPARROWS": "y", "sparrow_log__level": "z"}) == Settings()
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: No such file"):
+        load(tmp_path / "none.toml", {})
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xff")
+    with pytest.raises(ConfigError, match=r"bytes\.toml: .*not TOML"):
+        load(tmp_path / "bytes.toml", {})
+
+
+def default_file() -> str:
+    return (Path(sparrow.__file__).parent / "sparrow.toml").read_text()
+
+
+def test_the_default_file_changes_nothing(tmp_path: Path) -> None:
+    assert load(written(tmp_path, default_file()), {}) == Settings()
+
+
+def test_the_default_file_has_every_field_with_its_default(tmp_path: Path) -> None:
+    text = re.sub(r"(?m)^#(\w+ = )", r"\1", default_file())
+    content = tomllib.loads(text)
+    expected = dataclasses.asdict(Settings())
+    for section in sections():
+        for key, value in expected[section].items():
+            found = content[section].get(key)
+            value = list(value) if isinstance(value, tuple) else value
+            assert found == value, f"{section}.{key}: run python -m sparrow.defaults >sparrow/sparrow.toml"
+        assert set(content[section]) == set(expected[section])
+    assert content["data_dir"] == "."
+    assert load(written(tmp_path, text), {}) == Settings()
+
+
+def test_the_default_file_describes_settings() -> None:
+    assert "# An unacked copy goes to the inbox after this time; 0 stores first.\n#store_after_s = 0.5\n" in render()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"CONNECTOR__MAX_FRAME_BYTES": "1000"}, "connector.max_frame_bytes"),
+        ({"CONNECTOR__LINK_TIMEOUT_S": "0.4"}, "connector.link_timeout_s"),
+        ({"BROKER__LEASE_S": "0.5"}, "broker.lease_s"),
+        ({"USERAPI__FURTHER_DEVICE_DELAY_S": "1"}, "userapi.further_device_delay_s"),
+        ({"BROKER__DEVICE_CACHE_S": "3"}, "userapi.further_device_delay_s"),
+        ({"CONNECTOR__MAX_UNSETTLED_PER_CONNECTION": "10"}, "connector.max_unsettled_per_connection"),
+        ({"CONNECTOR__ATTEMPT_TIMEOUT_S": "1"}, "connector.attempt_timeout_s"),
+        ({"STORE__INBOX_TTL_DAYS": "0.001"}, "store.inbox_ttl_days"),
+        ({"STORE__MAX_WAITING_ROWS": "7000"}, "store.max_waiting_rows"),
+        ({"USERAPI__STOP_TIMEOUT_S": "1"}, "userapi.stop_timeout_s"),
+        ({"CONNECTOR__BROKERS": "localhost"}, "connector.brokers"),
+        ({"BROKER__LISTEN": "tcp://127.0.0.1:7400"}, "broker.listen"),
+        ({"USERAPI__CONNECTORS": "example.net"}, "userapi.connectors"),
+        ({"USERAPI__LISTEN_PORT": "7400"}, "userapi.listen_port"),
+        ({"CONNECTOR__TOKEN_PUBLIC_KEY_FILE": "other.pem"}, "connector.token_public_key_file"),
+    ],
+)
+def test_findings_between_settings(tmp_path: Path, changes: dict[str, str], key: str) -> None:
+    environ = {f"SPARROW_{name}": value for name, value in changes.items()} | {"SPARROW_DATA_DIR": str(tmp_path)}
+    findings = check(load(None, environ))
+    assert [finding.key for finding in findings] == [key]
+    assert findings[0].text
+
+
+def test_findings_about_files(tmp_path: Path) -> None:
+    settings = load(None, {"SPARROW_DATA_DIR": str(tmp_path)})
+    private, public = Path(settings.userapi.token_private_key_file), Path(settings.connector.token_public_key_file)
+    ensure_key_pair(private, public)
+    assert check(settings) == []
+    private.chmod(0o644)
+    assert [finding.key for finding in check(settings)] == ["userapi.token_private_key_file"]
+    private.chmod(0o600)
+    public.write_text("nonsense")
+    assert [finding.key for finding in check(settings)] == ["connector.token_public_key_file"]
+    public.unlink()
+    Path(settings.store.path).mkdir()
+    assert [finding.key for finding in check(settings)] == ["store.path"]
+    (tmp_path / "file").write_text("")
+    findings = check(load(None, {"SPARROW_DATA_DIR": str(tmp_path / "file")}))
+    assert {finding.key for finding in findings} == {
+        "store.path",
+        "userapi.token_private_key_file",
+        "userapi.token_public_key_file",
+    }
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_findings_about_folders_that_are_not_ours(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "store.path" in [finding.key for finding in check(load(None, {"SPARROW_DATA_DIR": str(tmp_path)}))]

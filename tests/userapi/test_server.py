@@ -1,0 +1,181 @@
+"""The real process: gunicorn, its workers and their end."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+RUN = """
+import logging, os, sys, json
+from protocol.errors import SparrowError
+from store import StoreSettings
+from userapi.server import run
+from userapi.settings import UserApiSettings
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+folder, changes = sys.argv[1], json.loads(sys.argv[2])
+settings = UserApiSettings(
+    token_private_key_file=folder + "/key.pem",
+    token_public_key_file=folder + "/pub.pem",
+    argon2_memory_kib=64,
+    **changes,
+)
+try:
+    run(settings, StoreSettings(path=folder + "/sparrow.db"), parent=os.getppid())
+except SparrowError as error:
+    sys.exit(f"error: {error}")
+"""
+GOOD = {"user": "alice", "password": "correct horse"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def command(folder: Path, port: int, changes: str = "") -> list[str]:
+    return [sys.executable, "-W", "error", "-c", RUN, str(folder), f'{{"listen_port": {port}{changes}}}']
+
+
+def wait_until_up(port: int, process: "subprocess.Popen[str] | None" = None) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        assert process is None or process.poll() is None
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail("the user API does not come up")
+
+
+class Server:
+    def __init__(self, folder: Path, changes: str = "") -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = subprocess.Popen(
+            command(folder, self.port, changes), stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        wait_until_up(self.port, self.process)
+
+    def stop(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGTERM)
+        _, log = self.process.communicate(timeout=15)
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path, ', "workers": 2, "further_device_delay_s": 0.5')
+    yield made
+    with made.process:
+        if made.process.poll() is None:
+            os.killpg(made.process.pid, signal.SIGKILL)
+
+
+def gone(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_register_log_in_stop_and_start_again(server: Server, tmp_path: Path) -> None:
+    with httpx.Client(base_url=server.url) as client:
+        assert client.post("/v1/accounts", json=GOOD).status_code == 201
+        assert client.post("/v1/accounts", json=GOOD).status_code == 409
+        first = client.post("/v1/login", json=GOOD).json()
+        begun = time.monotonic()
+        assert client.post("/v1/login", json=GOOD).json()["device"] != first["device"]
+        assert time.monotonic() - begun >= 0.5
+    code, log = server.stop()
+    assert code == 0, log
+    assert log.count("user API listens on") == 1
+    assert "Traceback" not in log
+    again = Server(tmp_path)
+    answer = httpx.post(f"{again.url}/v1/login", json={**GOOD, "device": first["device"]})
+    assert answer.json()["user"] == "alice"
+    assert again.stop()[0] == 0
+
+
+def test_a_request_in_hand_is_finished_at_a_stop(server: Server) -> None:
+    with httpx.Client(base_url=server.url) as client:
+        client.post("/v1/accounts", json=GOOD)
+        client.post("/v1/login", json=GOOD)
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        body = b'{"user": "alice", "password": "correct horse"}'
+        connection.sendall(
+            b"POST /v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        time.sleep(0.2)  # it is held back for half a second
+        server.process.send_signal(signal.SIGTERM)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert server.process.wait(15) == 0
+
+
+def test_large_and_broken_requests(server: Server) -> None:
+    with httpx.Client(base_url=server.url) as client:
+        assert client.post("/v1/accounts", content=b"x" * 20_000).status_code in (413, 415)
+        headers = {"Content-Type": "application/json"}
+        assert client.post("/v1/accounts", headers=headers, content=b"x" * 20_000).status_code == 413
+        chunks = (b"x" * 1000 for _ in range(100))
+        with contextlib.suppress(httpx.TransportError):  # it may close before all is sent
+            assert client.post("/v1/accounts", headers=headers, content=chunks).status_code == 413
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(os.urandom(1000) + b"\r\n\r\n")
+        assert b"Traceback" not in connection.recv(65536)
+    assert httpx.get(f"{server.url}/healthz").json() == {"status": "ok"}
+
+
+def test_many_at_once(server: Server) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=server.url, timeout=30) as client:
+        users = [{"user": f"user{number}", "password": "correct horse"} for number in range(40)]
+        codes = list(pool.map(lambda body: client.post("/v1/accounts", json=body).status_code, users * 2))
+        assert sorted(codes) == [201] * 40 + [409] * 40
+        logins = list(pool.map(lambda body: client.post("/v1/login", json=body).status_code, users))
+        assert logins == [200] * 40
+
+
+def test_a_killed_worker_is_replaced(server: Server) -> None:
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True, check=True
+    )
+    for pid in children.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    wait_until_up(server.port)
+    assert httpx.post(f"{server.url}/v1/accounts", json=GOOD).status_code == 201
+
+
+def test_it_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    port = free_port()
+    script = "import subprocess, sys; subprocess.Popen(sys.argv[1:]).wait()"
+    with subprocess.Popen([sys.executable, "-c", script, *command(tmp_path, port)]) as parent:
+        wait_until_up(port)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while not gone(port):
+        assert time.monotonic() < deadline, "it lives on"
+        time.sleep(0.1)
+
+
+def test_a_start_that_fails_says_why(server: Server, tmp_path: Path) -> None:
+    taken = subprocess.run(command(tmp_path, server.port), capture_output=True, text=True, timeout=30)
+    assert taken.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{server.port}" in taken.stderr
+    assert "userapi.listen_port" in taken.stderr
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sparrow.db").write_bytes(b"no database " * 100)
+    broken = subprocess.run(command(tmp_path / "other", free_port()), capture_output=True, text=True, timeout=30)
+    assert broken.returncode == 1
+    assert "not a SQLite database" in broken.stderr
+    assert "Traceback" not in taken.stderr + broken.stderr

@@ -1,0 +1,48 @@
+"""Passwords: hashing and checking, with argon2id.
+
+Owns the only place where a password is seen.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import unicodedata
+
+import argon2
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from userapi.settings import UserApiSettings
+
+
+class Passwords:
+    """Hashes and checks. Each takes tens of milliseconds of CPU and some memory, so only a few run at once."""
+
+    def __init__(self, settings: UserApiSettings) -> None:
+        self._hasher = argon2.PasswordHasher(
+            time_cost=settings.argon2_time_cost,
+            memory_cost=settings.argon2_memory_kib,
+            parallelism=settings.argon2_parallelism,
+        )
+        self._turn = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._nobodys = self._hasher.hash(secrets.token_hex(16))
+
+    def hash(self, password: str) -> str:
+        """The salted hash to keep."""
+        with self._turn:
+            return self._hasher.hash(_normal(password))
+
+    def matches(self, password: str, kept: str | None) -> bool:
+        """Whether `password` belongs to the hash `kept`; without one it takes as long and says no."""
+        with self._turn:
+            try:
+                self._hasher.verify(self._nobodys if kept is None else kept, _normal(password))
+            except (VerificationError, InvalidHashError):
+                return False
+        return kept is not None
+
+
+def _normal(password: str) -> bytes:
+    # Keyboards differ in how they compose an accented letter.
+    return unicodedata.normalize("NFKC", password).encode()

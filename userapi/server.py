@@ -1,0 +1,118 @@
+"""The user API as a process: gunicorn, its workers, and their end.
+
+Owns everything of gunicorn. What is served is `userapi.app`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from protocol.errors import ConfigError
+from store import StoreSettings, open_store
+from userapi.app import create_app
+from userapi.bridge import StoreBridge
+from userapi.keys import ensure_key_pair
+from userapi.settings import UserApiSettings
+
+_log = logging.getLogger("sparrow.userapi")
+_WATCH_INTERVAL_S = 0.5
+
+
+def run(settings: UserApiSettings, store_settings: StoreSettings, *, parent: int | None = None) -> NoReturn:
+    """Serve until SIGTERM or SIGINT, or until `parent` (a process id) is no longer our parent; then exit.
+
+    Raises `ConfigError` or `StoreError`, before anything is served, when it cannot start.
+    """
+    ensure_key_pair(Path(settings.token_private_key_file), Path(settings.token_public_key_file))
+    # The process that runs brokers drops expired rows.
+    store_settings = dataclasses.replace(store_settings, purge_interval_s=0.0)
+    asyncio.run(_try_store(store_settings))
+    _try_address(settings)
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), name="parent-watch", daemon=True).start()
+    _Server(settings, store_settings).run()
+    raise SystemExit(0)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    def __init__(self, settings: UserApiSettings, store_settings: StoreSettings) -> None:
+        self._settings = settings
+        self._store_settings = store_settings
+        self._bridge: StoreBridge | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = self._settings
+        values = {
+            "bind": _address(settings),
+            "backlog": settings.listen_backlog,
+            "workers": settings.workers,
+            "worker_class": "gthread",
+            "threads": settings.threads,
+            "graceful_timeout": math.ceil(settings.stop_timeout_s),
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "when_ready": self._when_ready,
+            "worker_exit": self._worker_exit,
+        }
+        for name, value in values.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """In the worker, after the fork: threads and database connections do not survive one."""
+        self._bridge = StoreBridge(open_store(self._store_settings), self._settings.request_timeout_s)
+        self._bridge.open()
+        return create_app(self._settings, self._bridge)
+
+    def _when_ready(self, arbiter: Any) -> None:
+        _log.info("user API listens on http://%s", _address(self._settings))
+
+    def _worker_exit(self, arbiter: Any, worker: Any) -> None:
+        if self._bridge is not None:
+            self._bridge.close()
+            self._bridge = None
+
+
+async def _try_store(settings: StoreSettings) -> None:
+    async with open_store(settings):
+        pass
+
+
+def _try_address(settings: UserApiSettings) -> None:
+    """Find out now, where there is somebody to tell, that the address is taken."""
+    try:
+        found = socket.getaddrinfo(settings.listen_host, settings.listen_port, type=socket.SOCK_STREAM)
+        family, kind, number, _, address = found[0]
+        with socket.socket(family, kind, number) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"the user API cannot listen on {_address(settings)} ({error.strerror}): "
+            "change userapi.listen_host or userapi.listen_port, or stop what listens there"
+        ) from error
+
+
+def _address(settings: UserApiSettings) -> str:
+    host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
+    return f"{host}:{settings.listen_port}"
+
+
+def _end_with(parent: int) -> None:
+    # Also right when the parent died before we looked: then somebody else is our parent.
+    while os.getppid() == parent:
+        time.sleep(_WATCH_INTERVAL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
