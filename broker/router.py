@@ -12,6 +12,8 @@ from collections.abc import Callable
 import zmq
 
 from broker.settings import BrokerSettings
+from broker.zap import DOMAIN, Gate
+from protocol.curve import read_secret
 from protocol.errors import ConfigError
 
 MAX_DRAIN = 256
@@ -29,6 +31,10 @@ class Router:
     ) -> None:
         self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
+        # inproc knows no CURVE, and needs none.
+        curve = settings.curve_key_file and not settings.listen.startswith("inproc:")
+        secret = read_secret(settings.curve_key_file) if curve else None
+        self._gate = Gate(context, settings.allowed_keys_file) if secret is not None else None
         self._socket = socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 500)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -38,10 +44,18 @@ class Router:
         socket.setsockopt(zmq.MAXMSGSIZE, settings.max_batch_bytes)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(settings.lease_s * 1000))
+        if secret is not None:
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+            socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
+            socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
+            # Without a gate, refuse: ZeroMQ would let everybody in.
+            socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         try:
             socket.bind(settings.listen)
         except zmq.ZMQError as error:
             socket.close()
+            if self._gate is not None:
+                self._gate.close()
             raise ConfigError(f"cannot listen on {settings.listen} ({error}); set broker.listen") from error
         self._fd = socket.fileno()
         self._loop.add_reader(self._fd, self._drain)
@@ -85,3 +99,10 @@ class Router:
         """Close the socket; what it has taken still leaves, for half a second."""
         self._loop.remove_reader(self._fd)
         self._socket.close()
+        if self._gate is not None:
+            self._gate.close()
+
+    def reload(self) -> None:
+        """Read the list of allowed keys again; links that are up stay."""
+        if self._gate is not None:
+            self._gate.reload()

@@ -125,6 +125,11 @@ class BrokerServer:
             self._router.close()
         log.info("%s has stopped", self._settings.name)
 
+    def reload(self) -> None:
+        """Read the list of allowed keys again."""
+        if self._router is not None:
+            self._router.reload()
+
     # Events.
 
     def _event(self, call: Callable[[], None]) -> None:

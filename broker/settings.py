@@ -13,6 +13,12 @@ class BrokerSettings:
     """For logs and metrics only."""
     listen: str = "tcp://127.0.0.1:7410"
     """ZeroMQ endpoint of the ROUTER socket that connectors reach."""
+    curve_key_file: str = ""
+    """The brokers' secret CURVE key, one for all brokers of a cluster (`sparrow keys broker`); empty: no CURVE."""
+    allowed_keys_file: str = ""
+    """The public keys of those who may link, a name and a key a line; read again at SIGHUP."""
+    plain_links: bool = False
+    """Allows links beyond this machine without CURVE: everybody who reaches the port can read and write everything."""
 
     device_cache_s: float = 2.0
     """T of docs/design.md: a list of devices is used no longer than this after it was read. The user API

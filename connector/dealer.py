@@ -7,14 +7,24 @@ ZeroMQ's descriptor is edge-triggered (zmq_getsockopt, ZMQ_FD): after every drai
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from connector.settings import ConnectorSettings
+from protocol.curve import LinkKeys, encode
+
+log = logging.getLogger("sparrow.connector")
 
 MAX_DRAIN = 256
 """Batches taken in one go, so that clients get their turn."""
+KNOCK_AGAIN_S = 1.0
+"""After a handshake that has failed. ZeroMQ itself would try twenty times a second, or, once refused, never again."""
+LOG_AGAIN_S = 60.0
+
+_FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 
 class Dealer:
@@ -27,12 +37,24 @@ class Dealer:
         endpoint: str,
         incarnation: int,
         on_batch: Callable[[str, bytes], None],
+        keys: LinkKeys | None = None,
     ) -> None:
+        self._context = context
+        self._settings = settings
         self._endpoint = endpoint
+        self._incarnation = incarnation
+        self._keys = keys
         self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
-        self._socket = socket = context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.ROUTING_ID, b"c" + incarnation.to_bytes(8, "big"))
+        self._looking = False
+        self._reopening: asyncio.TimerHandle | None = None
+        self._logged = ("", 0.0)
+        self._open()
+
+    def _open(self) -> None:
+        settings = self._settings
+        self._socket = socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.ROUTING_ID, b"c" + self._incarnation.to_bytes(8, "big"))
         socket.setsockopt(zmq.LINGER, 500)
         socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.SNDHWM, settings.link_hwm_batches)
@@ -41,10 +63,16 @@ class Dealer:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(settings.link_timeout_s * 1000))
-        socket.connect(endpoint)
+        if self._keys is not None:
+            socket.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(encode(self._keys.secret).encode()))
+            socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.broker)
+        self._monitor = socket.get_monitor_socket(_FAILURES)
+        self._monitor_fd = self._monitor.fileno()
+        self._loop.add_reader(self._monitor_fd, self._watch)
+        socket.connect(self._endpoint)
         self._fd = socket.fileno()
         self._loop.add_reader(self._fd, self._drain)
-        self._looking = False
         self._look_again()
 
     def send(self, batch: bytes) -> bool:
@@ -74,7 +102,48 @@ class Dealer:
             return
         self._look_again()
 
+    def _watch(self) -> None:
+        """Handshakes that have failed: say so, and knock again later."""
+        while not self._monitor.closed and self._monitor.poll(0):
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
+            self._complain(_reason(event, self._keys))
+            if self._reopening is None:
+                self._reopening = self._loop.call_later(KNOCK_AGAIN_S, self._reopen)
+
+    def _complain(self, reason: str) -> None:
+        text, at = self._logged
+        now = self._loop.time()
+        if reason != text or now - at > LOG_AGAIN_S:
+            self._logged = (reason, now)
+            log.error("no link to broker %s: %s", self._endpoint, reason)
+
+    def _reopen(self) -> None:
+        self._reopening = None
+        self._close()
+        self._open()
+
     def close(self) -> None:
         """Close the socket; what it has taken still leaves, for half a second."""
+        if self._reopening is not None:
+            self._reopening.cancel()
+        self._close()
+
+    def _close(self) -> None:
         self._loop.remove_reader(self._fd)
+        self._loop.remove_reader(self._monitor_fd)
+        self._socket.disable_monitor()
+        self._monitor.close()
         self._socket.close()
+
+
+def _reason(event: int, keys: LinkKeys | None) -> str:
+    if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and keys is not None:
+        public = zmq.curve_public(encode(keys.secret).encode()).decode()
+        return f"it does not allow our key {public}: add it to the list of allowed keys there, and send it SIGHUP"
+    if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        return "one side wants CURVE, the other does not: " + (
+            "set broker.curve_key_file there" if keys is not None else "set connector.curve_key_file here"
+        )
+    return "it hung up in the handshake" + (
+        ": is connector.broker_public_key_file its key?" if keys is not None else ""
+    )

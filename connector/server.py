@@ -19,6 +19,8 @@ import zmq
 from connector.core import ConnectorCore, Session
 from connector.dealer import Dealer
 from connector.settings import ConnectorSettings
+from connector.tls import Certificate, TlsListener
+from protocol.curve import read_link_keys
 from protocol.errors import ConfigError, RecordError
 from protocol.tokens import Identity, TokenVerifier
 
@@ -78,6 +80,19 @@ class ClientConnection(asyncio.Protocol):
             self._server.too_slow(self._session)
 
 
+class TlsConnection(ClientConnection):
+    """One client's socket, whose session begins before the handshake, so that handshakes are counted and timed."""
+
+    __slots__ = ()
+
+    def accepted(self, transport: asyncio.Transport) -> None:
+        """A client has connected; there is no TLS yet."""
+        super().connection_made(transport)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+
 class ConnectorServer:
     """A connector in a running event loop. `start`, then `stop`. It is the core's `Ports`."""
 
@@ -89,7 +104,9 @@ class ConnectorServer:
         self._verifier = TokenVerifier(_read_key(settings.token_public_key_file))
         self.core = ConnectorCore(self, settings)
         self._dealers: dict[str, Dealer] = {}
-        self._listener: asyncio.Server | None = None
+        self._keys = read_link_keys(settings.curve_key_file, settings.broker_public_key_file)
+        self._certificate = Certificate(settings) if settings.tls_certificate_file else None
+        self._listeners: list[asyncio.Server | TlsListener] = []
         self._ticker: asyncio.TimerHandle | None = None
         self._flush_due = False
         self._ready = asyncio.Event()
@@ -103,25 +120,42 @@ class ConnectorServer:
         self._clock()
         for endpoint in self._settings.brokers:
             self._dealers[endpoint] = Dealer(
-                self._context, self._settings, endpoint, self.core.incarnation, self._batch
+                self._context, self._settings, endpoint, self.core.incarnation, self._batch, self._keys
             )
         self._tick()
-        host, port = self._settings.listen_host, self._settings.listen_port
+        settings = self._settings
+        await self._listen(settings.listen_port, self._certificate)
+        if self._certificate is not None and settings.plain_listen_port:
+            await self._listen(settings.plain_listen_port, None)
+
+    async def _listen(self, port: int, certificate: Certificate | None) -> None:
+        host, backlog = self._settings.listen_host, self._settings.listen_backlog
+        listener: asyncio.Server | TlsListener
         try:
-            self._listener = await self._loop.create_server(
-                lambda: ClientConnection(self), host, port, backlog=self._settings.listen_backlog
-            )
+            if certificate is None:
+                listener = await self._loop.create_server(lambda: ClientConnection(self), host, port, backlog=backlog)
+            else:
+                listener = TlsListener(
+                    certificate, self._settings, lambda: TlsConnection(self), self.core.complaints.add
+                )
+                await listener.start(host, port)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {host}:{port} ({error.strerror}); set connector.listen_host and listen_port"
             ) from error
-        log.info("%s listens on %s:%d", self._settings.name, host, self.port)
+        self._listeners.append(listener)
+        port = int(listener.sockets[0].getsockname()[1])
+        log.info("%s listens on %s:%d%s", self._settings.name, host, port, " with TLS" if certificate else "")
 
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        assert self._listener is not None
-        return int(self._listener.sockets[0].getsockname()[1])
+        return int(self._listeners[0].sockets[0].getsockname()[1])
+
+    def reload(self) -> None:
+        """Read the certificate again; sessions and handshakes that are under way go on with the old one."""
+        if self._certificate is not None:
+            self._certificate.reload()
 
     async def ready(self) -> None:
         """Return when logins can be taken."""
@@ -129,8 +163,8 @@ class ConnectorServer:
 
     async def stop(self) -> None:
         """Tell clients to move on, hand their copies to a broker, and close."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._clock()
         self.core.stop()
         self._flush()

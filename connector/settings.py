@@ -15,6 +15,20 @@ class ConnectorSettings:
     listen_port: int = 7400
     brokers: tuple[str, ...] = ("tcp://127.0.0.1:7410",)
     """ZeroMQ endpoints of the brokers."""
+    curve_key_file: str = ""
+    """This connector's own secret CURVE key (`sparrow keys connector`); empty: no CURVE."""
+    broker_public_key_file: str = ""
+    """The brokers' public CURVE key."""
+    plain_links: bool = False
+    """Allows links beyond this machine without CURVE."""
+    tls_certificate_file: str = ""
+    """PEM of the certificate for clients, with its chain; empty: no TLS. Read again at SIGHUP, like the key."""
+    tls_private_key_file: str = ""
+    """PEM of the certificate's key, without a password."""
+    plain_tcp: bool = False
+    """Allows clients beyond this machine without TLS: everybody on the way can read their tokens and messages."""
+    plain_listen_port: int = 0
+    """A second port, for clients without TLS, beside a `listen_port` with TLS; 0: none."""
     token_public_key_file: str = "var/token.pub.pem"
     """PEM of the key that verifies login tokens."""
 

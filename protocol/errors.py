@@ -124,6 +124,10 @@ class UnreachableError(UnavailableError):
     """Nothing answers at the address."""
 
 
+class UntrustedError(PeerError):
+    """A server's certificate is expired, for another name, or of a CA that we do not trust."""
+
+
 class StateError(ServiceError):
     """A client's state file cannot be written; what was not kept has not happened."""
 

@@ -16,6 +16,7 @@ from connector.settings import MESSAGE_OVERHEAD_BYTES
 from protocol.client import MAX_WINDOW
 from protocol.errors import ConfigError
 from protocol.tokens import TokenVerifier
+from sparrow.exposure import exposure
 
 if TYPE_CHECKING:
     from sparrow.settings import Settings
@@ -41,6 +42,7 @@ def check(settings: Settings) -> list[Finding]:
         *_addresses(settings),
         *_places(settings),
         *_keys(settings),
+        *(Finding(*found) for found in exposure(settings)),
     ]
 
 
@@ -108,8 +110,8 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
         if not _ENDPOINT.fullmatch(endpoint):
             yield Finding(key, f'"{endpoint}" is no endpoint: write tcp://host:port')
     for address in userapi.connectors:
-        if not _HOST_PORT.fullmatch(address):
-            yield Finding("userapi.connectors", f'"{address}" is no address: write host:port')
+        if not _HOST_PORT.fullmatch(address.removeprefix("tls://")):
+            yield Finding("userapi.connectors", f'"{address}" is no address: write host:port or tls://host:port')
     if connector.listen_port == userapi.listen_port and connector.listen_host == userapi.listen_host:
         yield Finding("userapi.listen_port", "is the connector's too: choose another")
     listens = (

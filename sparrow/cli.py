@@ -135,6 +135,18 @@ def _load(options: argparse.Namespace) -> int:
     return run(options)
 
 
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    from sparrow.keys import add_arguments
+
+    add_arguments(parser)
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from sparrow.keys import run
+
+    return run(options)
+
+
 COMMANDS = {
     "serve": _Command("run a whole server in one process, with the user API beside it", _add_config, _serve),
     "connector": _Command("run a connector, which holds clients' connections", _add_config, _connector),
@@ -142,6 +154,7 @@ COMMANDS = {
     "userapi": _Command("run the user API: accounts and logins over HTTP", _add_config, _userapi),
     "chat": _Command("chat in this terminal", _add_chat, _chat),
     "check": _Command("look for mistakes in the settings", _add_config, _check),
+    "keys": _Command("make the keys that servers know one another by", _add_keys, _keys),
     "load": _Command("find out what a server carries", _add_load, _load),
 }
 

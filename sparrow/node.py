@@ -27,6 +27,7 @@ from sparrow.logs import set_up
 from sparrow.settings import Settings
 from store import open_store
 from userapi.keys import ensure_key_pair
+from userapi.server import base_url
 from userapi.server import run as run_userapi
 
 log = logging.getLogger("sparrow")
@@ -72,6 +73,16 @@ async def _until_signal(start: Callable[[AsyncExitStack], Awaitable[None]]) -> i
     return 0
 
 
+def _at_hangup(reload: Callable[[], None]) -> None:
+    """From now on SIGHUP reloads. A node with nothing to reload ends with its terminal, as programs do."""
+
+    def read_again() -> None:
+        log.info("SIGHUP: reading again what can change")
+        reload()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
+
+
 def _context(stack: AsyncExitStack) -> zmq.Context[zmq.Socket[bytes]]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     stack.callback(context.term)
@@ -82,6 +93,7 @@ async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
     connector = ConnectorServer(settings.connector, _context(stack))
     stack.push_async_callback(connector.stop)
     await connector.start()
+    _at_hangup(connector.reload)
 
 
 async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
@@ -89,6 +101,7 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     broker = BrokerServer(settings.broker, store, _context(stack))
     stack.push_async_callback(broker.stop)
     await broker.start()
+    _at_hangup(broker.reload)
 
 
 async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
@@ -104,14 +117,16 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     child = _UserApi(settings)
     stack.push_async_callback(child.stop)
     await connector.start()
+    if settings.connector.tls_certificate_file:
+        _at_hangup(connector.reload)
     await child.start()
     await connector.ready()
     log.info(
-        "Sparrow is ready: clients at %s:%d, user API at http://%s:%d",
+        "Sparrow is ready: clients at %s%s:%d, user API at %s",
+        "tls://" if settings.connector.tls_certificate_file else "",
         settings.connector.listen_host,
         connector.port,
-        api.listen_host,
-        api.listen_port,
+        base_url(api),
     )
 
 

@@ -31,8 +31,16 @@ __all__ = ["Finding", "LogSettings", "Settings", "check", "load"]
 PREFIX = "SPARROW_"
 
 PATHS = (
+    ("broker", "allowed_keys_file"),
+    ("broker", "curve_key_file"),
+    ("connector", "broker_public_key_file"),
+    ("connector", "curve_key_file"),
+    ("connector", "tls_certificate_file"),
+    ("connector", "tls_private_key_file"),
     ("connector", "token_public_key_file"),
     ("store", "path"),
+    ("userapi", "tls_certificate_file"),
+    ("userapi", "tls_private_key_file"),
     ("userapi", "token_private_key_file"),
     ("userapi", "token_public_key_file"),
 )
@@ -45,9 +53,20 @@ _CHOICES = {
 _MAY_BE_ZERO = {
     ("connector", "listen_port"),
     ("connector", "max_messages_per_second"),
+    ("connector", "plain_listen_port"),
     ("connector", "store_after_s"),
     ("store", "purge_interval_s"),
     ("userapi", "further_device_delay_s"),
+}
+_MAY_BE_EMPTY = {
+    ("broker", "allowed_keys_file"),
+    ("broker", "curve_key_file"),
+    ("connector", "broker_public_key_file"),
+    ("connector", "curve_key_file"),
+    ("connector", "tls_certificate_file"),
+    ("connector", "tls_private_key_file"),
+    ("userapi", "tls_certificate_file"),
+    ("userapi", "tls_private_key_file"),
 }
 _LARGEST_PORT = 65535
 # Whatever a thing is, more of it than this overflows somewhere.
@@ -151,7 +170,8 @@ def _with_joined_paths(settings: Settings) -> Settings:
     root = Path(settings.data_dir)
     for name, key in PATHS:
         section = getattr(settings, name)
-        joined = dataclasses.replace(section, **{key: str(root / getattr(section, key))})
+        path = getattr(section, key)
+        joined = dataclasses.replace(section, **{key: str(root / path) if path else ""})
         settings = dataclasses.replace(settings, **{name: joined})
     return settings
 
@@ -214,6 +234,8 @@ def _expected_text(section: str, key: str, value: object) -> str | None:
     choices = _CHOICES.get((section, key))
     if choices is not None:
         return None if value in choices else "one of " + ", ".join(f'"{choice}"' for choice in choices)
+    if value == "" and (section, key) in _MAY_BE_EMPTY:
+        return None
     return None if isinstance(value, str) and value and "\0" not in value else "a text that is not empty"
 
 

@@ -26,6 +26,7 @@ from userapi.app import create_app
 from userapi.bridge import StoreBridge
 from userapi.keys import ensure_key_pair
 from userapi.settings import UserApiSettings
+from userapi.tls import Certificate
 
 _log = logging.getLogger("sparrow.userapi")
 _WATCH_INTERVAL_S = 0.5
@@ -52,11 +53,12 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._settings = settings
         self._store_settings = store_settings
         self._bridge: StoreBridge | None = None
+        self._certificate = Certificate(settings) if settings.tls_certificate_file else None
         super().__init__()
 
     def load_config(self) -> None:
         settings = self._settings
-        values = {
+        values: dict[str, Any] = {
             "bind": _address(settings),
             "backlog": settings.listen_backlog,
             "workers": settings.workers,
@@ -68,6 +70,11 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "when_ready": self._when_ready,
             "worker_exit": self._worker_exit,
         }
+        certificate = self._certificate
+        if certificate is not None:
+            values["certfile"] = settings.tls_certificate_file
+            values["keyfile"] = settings.tls_private_key_file
+            values["ssl_context"] = lambda config, default: certificate.context()
         for name, value in values.items():
             self.cfg.set(name, value)
 
@@ -78,7 +85,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return create_app(self._settings, self._bridge)
 
     def _when_ready(self, arbiter: Any) -> None:
-        _log.info("user API listens on http://%s", _address(self._settings))
+        _log.info("user API listens on %s", base_url(self._settings))
 
     def _worker_exit(self, arbiter: Any, worker: Any) -> None:
         if self._bridge is not None:
@@ -104,6 +111,11 @@ def _try_address(settings: UserApiSettings) -> None:
             f"the user API cannot listen on {_address(settings)} ({error.strerror}): "
             "change userapi.listen_host or userapi.listen_port, or stop what listens there"
         ) from error
+
+
+def base_url(settings: UserApiSettings) -> str:
+    """Where it is."""
+    return f"{'https' if settings.tls_certificate_file else 'http'}://{_address(settings)}"
 
 
 def _address(settings: UserApiSettings) -> str:

@@ -22,7 +22,14 @@ class UserApiSettings:
     """Requests in hand have this long to finish at a stop."""
     max_body_bytes: int = 16 * 1024
     connectors: tuple[str, ...] = ("127.0.0.1:7400",)
-    """host:port of the connectors, as clients reach them; every login's answer names them."""
+    """host:port of the connectors, or tls://host:port of those that speak TLS, as clients reach them; every login's
+    answer names them."""
+    tls_certificate_file: str = ""
+    """PEM of the certificate, with its chain; empty: plain HTTP. Read again when it changes, like the key."""
+    tls_private_key_file: str = ""
+    """PEM of the certificate's key, without a password."""
+    plain_http: bool = False
+    """Allows plain HTTP beyond this machine: everybody on the way can read passwords."""
 
     token_private_key_file: str = "var/token.key.pem"
     """PEM of the key that signs login tokens; made at the first start if it is missing."""

@@ -60,6 +60,7 @@ async def _chat(who: Account, to: str | None, plain: bool) -> None:
         who.user,
         password=who.password,
         api=who.api,
+        ca=who.ca,
         state=who.state,
         history=HISTORY_LINES,
         name="sparrow-chat",

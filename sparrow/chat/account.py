@@ -23,6 +23,7 @@ from sparrow.client import DEFAULT_API, UserApi
 from sparrow.client.credentials import DEVICE, TOKEN, keep_login
 from sparrow.client.http import Login
 from sparrow.client.journal import SqliteJournal
+from sparrow.client.tls import Trust
 
 _T = TypeVar("_T")
 
@@ -42,12 +43,17 @@ class Account:
     """None: ask."""
     register: bool
     """Make the account, without asking, if there is none."""
+    ca: Path | None = None
+    """Certificates to trust instead of the system's."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that say who chats."""
     parser.add_argument("user", metavar="USER", help="your name, such as alice")
     parser.add_argument("--api", default=DEFAULT_API, metavar="URL", help="the user API (default: %(default)s)")
+    parser.add_argument(
+        "--ca", type=Path, metavar="FILE", help="trust servers with certificates of this CA (default: the system's)"
+    )
     parser.add_argument("--register", action="store_true", help="make the account, without asking, if there is none")
     parser.add_argument(
         "--password-file",
@@ -66,9 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def account_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Account:
     """Who chats. Raises `ConfigError`, `InvalidIdError`."""
     user = check_user_id(options.user)
-    UserApi(options.api)  # is it a URL?
+    UserApi(options.api, trust=Trust(options.ca))  # is it a URL, and a CA?
     state = options.state or default_state(user, options.api, environ)
-    return Account(user, options.api, state, _given_password(options.password_file, environ), options.register)
+    password = _given_password(options.password_file, environ)
+    return Account(user, options.api, state, password, options.register, options.ca)
 
 
 def default_state(user: str, api: str, environ: Mapping[str, str]) -> Path:
@@ -133,7 +140,7 @@ class SignIn:
         self._account = account
         self._terminal = terminal
         self._sleep = sleep
-        self._api = UserApi(account.api)
+        self._api = UserApi(account.api, trust=Trust(account.ca))
 
     def run(self, *, again: bool = False) -> None:
         """Ask, register and log in as far as it is needed. `again`: the token that is there is no good.

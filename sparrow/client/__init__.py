@@ -33,6 +33,7 @@ from protocol.errors import (
     TokenRejectedError,
     UnavailableError,
     UnreachableError,
+    UntrustedError,
     WrongPasswordError,
 )
 from sparrow.client.client import DEFAULT_API, Client
@@ -93,6 +94,7 @@ __all__ = [
     "TokenRejectedError",
     "UnavailableError",
     "UnreachableError",
+    "UntrustedError",
     "UserApi",
     "WrongPasswordError",
     "register",

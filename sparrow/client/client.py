@@ -21,6 +21,7 @@ from sparrow.client.history import HistoryEntry
 from sparrow.client.http import UserApi
 from sparrow.client.journal import open_journal
 from sparrow.client.messages import TEXT, Message, Sending
+from sparrow.client.tls import Trust
 
 DEFAULT_API = "http://127.0.0.1:7480"
 FIELD_BYTES = 48
@@ -35,8 +36,9 @@ class Client:
 
     `password`   logs in over HTTP when there is no token, or the kept one has expired
     `register`   makes the account, with this password, if there is none
-    `token`      instead of a password; then `connectors` (["host:port", …]) are needed as well
+    `token`      instead of a password; then `connectors` (["host:port", "tls://host:port", …]) are needed as well
     `api`        base URL of the user API
+    `ca`         a PEM file: trust servers with certificates of this CA, instead of those that the system trusts
     `history`    keep so many lines of conversation in the state file, for `history()`
     `label`      what people see of a new device
     `name`       name and version of the program, for the server's log
@@ -44,7 +46,7 @@ class Client:
     `background` do not wait for the login when entering: connect whenever the server can be reached
 
     Entering raises `ConfigError` (arguments, state file), `WrongPasswordError`, `UnreachableError`,
-    `UnavailableError`, `SessionEndedError`. When the session ends for good later on (`ReplacedError`,
+    `UntrustedError`, `UnavailableError`, `SessionEndedError`. When the session ends for good later on (`ReplacedError`,
     `DeviceRemovedError`, `TokenRejectedError`, `StateError`), everything that waits raises that.
     """
 
@@ -56,6 +58,7 @@ class Client:
         token: str | None = None,
         register: bool = False,
         api: str = DEFAULT_API,
+        ca: str | os.PathLike[str] | None = None,
         connectors: Sequence[str] = (),
         device: str | None = None,
         state: str | os.PathLike[str] | None = None,
@@ -74,7 +77,8 @@ class Client:
         self._password = password
         self._token = token
         self._register = register
-        self._api = UserApi(api)
+        self._trust = Trust(ca)
+        self._api = UserApi(api, trust=self._trust)
         self._connectors = tuple(connectors)
         self._device = device
         self._state = state
@@ -115,7 +119,9 @@ class Client:
                 label=self._label,
                 register=self._register,
             )
-            self._engine = Engine(self.user, journal, credentials, self._options, self._name, self._on_event)
+            self._engine = Engine(
+                self.user, journal, credentials, self._options, self._name, self._on_event, self._trust
+            )
         except BaseException:
             journal.close()
             raise

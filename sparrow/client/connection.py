@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
-from protocol.errors import ConfigError, ReplacedError, SparrowError, UnavailableError
+from protocol.errors import ConfigError, ReplacedError, SparrowError, UnavailableError, UntrustedError
 from protocol.sparrow_pb2 import Goodbye
 from sparrow.client.credentials import Credentials, device_removed
+from sparrow.client.tls import Trust, untrusted
+
+TLS_SCHEME = "tls://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +97,22 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
 
-def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of `host:port` or `[host]:port`. Raises `ConfigError`."""
-    host, _, port = address.rpartition(":")
+class Address(NamedTuple):
+    """Where a connector is."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+def parse_address(address: str) -> Address:
+    """Of `host:port`, `[host]:port`, and both behind `tls://`. Raises `ConfigError`."""
+    plain = address.removeprefix(TLS_SCHEME)
+    host, _, port = plain.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-        raise ConfigError(f"connector address {address!r}: give host:port, such as 127.0.0.1:7400")
-    return host, int(port)
+    if not host or "/" in host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+        raise ConfigError(f"connector address {address!r}: give host:port, such as 127.0.0.1:7400, or tls://host:port")
+    return Address(host, int(port), plain != address)
 
 
 class Dialer:
@@ -108,10 +121,12 @@ class Dialer:
     RENEW_AFTER = 5
     """So many failures in a row, and the user API is asked whether the connectors have moved."""
 
-    def __init__(self, owner: Owner, credentials: Credentials, timing: Timing) -> None:
+    def __init__(self, owner: Owner, credentials: Credentials, timing: Timing, trust: Trust) -> None:
         self._owner = owner
         self._credentials = credentials
         self._timing = timing
+        self._trust = trust
+        self._been_in = False
         self._turn = random.randrange(1 << 16)
         self._failures = 0
 
@@ -131,25 +146,40 @@ class Dialer:
             token, addresses = await self._credentials.get()
         except UnavailableError as error:
             return str(error), self._back_off()
+        except UntrustedError as error:
+            return self._distrust(error)
         self._turn += 1
         address = addresses[self._turn % len(addresses)]
-        host, port = parse_address(address)
+        host, port, tls = parse_address(address)
         loop = asyncio.get_running_loop()
         began = loop.time()
         connection = Connection(self._owner)
         try:
             async with asyncio.timeout(self._timing.connect_timeout_s):
-                await loop.create_connection(lambda: connection, host, port)
+                context = self._trust.for_connectors if tls else None
+                await loop.create_connection(lambda: connection, host, port, ssl=context)
+        except ssl.SSLError as error:
+            distrust = untrusted(address, error)
+            if distrust is not None:
+                return self._distrust(distrust)
+            return f"{address} does not speak TLS as we do ({error.reason})", self._back_off()
         except (OSError, TimeoutError):
             return f"cannot reach {address}", self._back_off()
         if not connection.closed.done():
             self._owner.connected(connection, token)
         await asyncio.wait([connection.closed])
         if connection.logged_in:
+            self._been_in = True
             self._credentials.accepted()
         if connection.logged_in and loop.time() - began > self._timing.good_session_s:
             self._failures = 0
         return self._after(connection)
+
+    def _distrust(self, error: UntrustedError) -> tuple[str, float]:
+        """At first it is a mistake that somebody must mend; later it may be the network that one is in for a while."""
+        if not self._been_in:
+            raise error
+        return str(error), self._back_off()
 
     def _after(self, connection: Connection) -> tuple[str, float] | None:
         goodbye = connection.goodbye

@@ -22,6 +22,7 @@ from sparrow.client.flow import Gate, Inbox, fresh
 from sparrow.client.journal import ClientJournal
 from sparrow.client.messages import Message, Sending
 from sparrow.client.telling import Telling
+from sparrow.client.tls import Trust
 
 log = logging.getLogger("sparrow.client")
 
@@ -58,6 +59,7 @@ class Engine:
         options: Options,
         name: str,
         on_event: Callable[[events.Event], object] | None,
+        trust: Trust | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._user = user
@@ -66,6 +68,7 @@ class Engine:
         self._options = options
         self._name = name
         self._on_event = on_event
+        self._trust = trust or Trust()
         if journal.history is not None:
             journal.history.user = user
         self.core = ClientCore(journal, lambda: secrets.randbits(64) or 1)
@@ -96,7 +99,7 @@ class Engine:
 
     async def _run(self) -> None:
         try:
-            await Dialer(self, self.credentials, self._options.timing).run()
+            await Dialer(self, self.credentials, self._options.timing, self._trust).run()
         except SparrowError as error:
             self.end(error)
         except Exception as error:

@@ -6,6 +6,7 @@ Owns HTTP and the mapping of its answers to our errors. Keeps nothing.
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from protocol.errors import (
     UnreachableError,
     WrongPasswordError,
 )
+from sparrow.client.tls import Trust, untrusted
 
 if TYPE_CHECKING:
     import httpx  # slow to import, and only needed to log in
@@ -48,13 +50,13 @@ class Login:
     user: str
     device: str
     connectors: tuple[str, ...]
-    """host:port."""
+    """host:port, or tls://host:port."""
 
 
 class UserApi:
     """The user API at a base URL, such as `http://127.0.0.1:7480`."""
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, trust: Trust | None = None) -> None:
         """Raises `ConfigError` for what is no URL of a server."""
         try:
             parts = urlsplit(url)
@@ -67,19 +69,21 @@ class UserApi:
         self._host = parts.hostname
         self._secure = parts.scheme == "https"
         self._timeout_s = timeout_s
+        self._trust = trust or Trust()
 
     async def register(self, user: str, password: str) -> None:
         """Make an account.
 
         Raises `AlreadyExistsError` if the name is taken, `InvalidIdError`, `MisuseError` (a password that is too
-        short), `UnreachableError`, `UnavailableError`, `ApiError`.
+        short), `UnreachableError`, `UntrustedError`, `UnavailableError`, `ApiError`.
         """
         await self._post("/v1/accounts", {"user": user, "password": password})
 
     async def login(self, user: str, password: str, device: str = "", label: str = "") -> Login:
         """Get a token, for a known device or (without one) for a new one.
 
-        Raises `WrongPasswordError`, `DeviceRemovedError`, `UnreachableError`, `UnavailableError`, `ApiError`.
+        Raises `WrongPasswordError`, `DeviceRemovedError`, `UnreachableError`, `UntrustedError`, `UnavailableError`,
+        `ApiError`.
         """
         body = {"user": user, "password": password}
         if device:
@@ -98,12 +102,17 @@ class UserApi:
         try:
             # A proxy that is set for the world is not meant for this machine; without TLS no certificates are read.
             async with httpx.AsyncClient(
-                timeout=self._timeout_s, verify=self._secure, trust_env=not _is_loopback(self._host)
+                timeout=self._timeout_s,
+                verify=self._trust.for_web if self._secure else False,
+                trust_env=not _is_loopback(self._host),
             ) as client:
                 response = await client.post(self.url + path, json=body)
         except httpx.TimeoutException:
             raise UnreachableError(f"{self.url} does not answer") from None
         except httpx.TransportError as error:
+            distrust = untrusted(self.url, error)
+            if distrust is not None:
+                raise distrust from error
             raise UnreachableError(f"cannot reach {self.url}: {_reason(error)}") from error
         except httpx.InvalidURL as error:
             raise ConfigError(f"api {self.url!r}: {error}") from error
@@ -144,6 +153,8 @@ def _reason(error: Exception) -> str:
     return "nothing answers there" if "attempts failed" in text or "refused" in text else text or "it hung up"
 
 
-async def register(user: str, password: str, *, api: str = "http://127.0.0.1:7480") -> None:
+async def register(
+    user: str, password: str, *, api: str = "http://127.0.0.1:7480", ca: str | os.PathLike[str] | None = None
+) -> None:
     """Make an account at the user API. Raises what `UserApi.register` raises."""
-    await UserApi(api).register(user, password)
+    await UserApi(api, trust=Trust(ca)).register(user, password)

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scenarios = parser.add_subparsers(dest="scenario", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--spawn", choices=("one", "cluster"), default="one", help="start servers of this shape")
+    common.add_argument("--curve", action="store_true", help="with CURVE between connectors and broker")
     common.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     common.add_argument("--body-bytes", type=int, default=100)
     command = scenarios.add_parser("pairs", parents=[common], help="pairs of senders and receivers")
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run a scenario; exit status 1 if a message was lost, repeated or out of order."""
     chosen = Options(**{key: value for key, value in vars(options).items() if key in Options.__dataclass_fields__})
-    with Spawned(options.spawn) as servers:
+    with Spawned(options.spawn, curve=options.curve) as servers:
         report = uvloop.run(_run(options.scenario, chosen, servers))
     print(json.dumps(report.values, indent=2))
     if options.json:

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from protocol.errors import ServiceError
+from sparrow.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_connector_key
 from store import StoreSettings, open_store
 from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
@@ -35,7 +36,7 @@ def _free_port() -> int:
 class Spawned:
     """A node (`one`), or a broker and two connectors (`cluster`). A context manager."""
 
-    def __init__(self, shape: str) -> None:
+    def __init__(self, shape: str, *, curve: bool = False) -> None:
         self._shape = shape
         self._folder = Path(tempfile.mkdtemp(prefix="sparrow-load-"))
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -43,6 +44,7 @@ class Spawned:
         private, public = self._folder / "token.key.pem", self._folder / "token.pub.pem"
         ensure_key_pair(private, public)
         self.minter = TokenMinter(private, lifetime_s=86400.0)
+        self._curve = _curve(self._folder) if curve else {}
         self._ports = [_free_port() for _ in range(1 if shape == "one" else 2)]
         self.connectors: list[tuple[str, int]] = [("127.0.0.1", port) for port in self._ports]
 
@@ -74,17 +76,21 @@ class Spawned:
 
     def _spawn(self, command: str, port: int, broker: str) -> None:
         name = f"{command}-{port}"
-        environment = os.environ | {
-            "SPARROW_CONNECTOR__NAME": name,
-            "SPARROW_CONNECTOR__LISTEN_PORT": str(port),
-            "SPARROW_CONNECTOR__BROKERS": broker,
-            "SPARROW_CONNECTOR__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
-            "SPARROW_BROKER__LISTEN": broker,
-            "SPARROW_STORE__PATH": self._store.path,
-            "SPARROW_USERAPI__LISTEN_PORT": str(_free_port()),
-            "SPARROW_USERAPI__TOKEN_PRIVATE_KEY_FILE": str(self._folder / "token.key.pem"),
-            "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
-        }
+        environment = (
+            os.environ
+            | self._curve
+            | {
+                "SPARROW_CONNECTOR__NAME": name,
+                "SPARROW_CONNECTOR__LISTEN_PORT": str(port),
+                "SPARROW_CONNECTOR__BROKERS": broker,
+                "SPARROW_CONNECTOR__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
+                "SPARROW_BROKER__LISTEN": broker,
+                "SPARROW_STORE__PATH": self._store.path,
+                "SPARROW_USERAPI__LISTEN_PORT": str(_free_port()),
+                "SPARROW_USERAPI__TOKEN_PRIVATE_KEY_FILE": str(self._folder / "token.key.pem"),
+                "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
+            }
+        )
         with (self._folder / f"{name}.log").open("wb") as log:
             self._processes.append(
                 subprocess.Popen(
@@ -127,6 +133,18 @@ class Spawned:
                 process.wait(timeout=15)
             process.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _curve(folder: Path) -> dict[str, str]:
+    """Keys for everybody; the connectors share one, which costs nothing else."""
+    make_broker_keys(folder)
+    (folder / ALLOWED).write_text(make_connector_key("load", folder))
+    return {
+        "SPARROW_BROKER__CURVE_KEY_FILE": str(folder / BROKER_KEY),
+        "SPARROW_BROKER__ALLOWED_KEYS_FILE": str(folder / ALLOWED),
+        "SPARROW_CONNECTOR__CURVE_KEY_FILE": str(folder / "load.key"),
+        "SPARROW_CONNECTOR__BROKER_PUBLIC_KEY_FILE": str(folder / BROKER_PUBLIC),
+    }
 
 
 def _children(pid: int) -> list[int]:

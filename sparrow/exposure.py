@@ -1,0 +1,152 @@
+"""What others on the network could read or do: links, clients and HTTP that leave this machine unprotected.
+
+Owns the rules on CURVE, TLS and their files. Beyond this machine everything is protected, or the settings say that
+it need not be.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
+
+from connector.settings import ConnectorSettings
+from protocol.curve import read_allowed, read_public, read_secret
+from protocol.errors import ConfigError
+from userapi.settings import UserApiSettings
+
+if TYPE_CHECKING:
+    from sparrow.settings import Settings
+
+Found: TypeAlias = tuple[str, str, bool]
+"""Key, text, and whether it is serious."""
+
+
+def exposure(settings: Settings) -> Iterator[Found]:
+    """What is wrong with protection."""
+    yield from _broker(settings)
+    yield from _connector_links(settings)
+    yield from _clients(settings)
+    yield from _web(settings)
+
+
+def _broker(settings: Settings) -> Iterator[Found]:
+    broker = settings.broker
+    if bool(broker.curve_key_file) != bool(broker.allowed_keys_file):
+        empty = "allowed_keys_file" if broker.curve_key_file else "curve_key_file"
+        yield f"broker.{empty}", "is empty: CURVE needs the key and the list of allowed keys, or neither", True
+    elif broker.curve_key_file:
+        try:
+            read_secret(broker.curve_key_file)
+        except ConfigError as error:
+            yield "broker.curve_key_file", str(error), True
+        try:
+            read_allowed(broker.allowed_keys_file)
+        except ConfigError as error:
+            yield "broker.allowed_keys_file", str(error), True
+    elif _leaves(broker.listen) and not broker.plain_links:
+        text = (
+            f"{broker.listen} can be reached from other machines, and without CURVE by anybody: make keys with "
+            "`sparrow keys broker` and set broker.curve_key_file and allowed_keys_file, or say broker.plain_links = true"
+        )
+        yield "broker.listen", text, True
+
+
+def _connector_links(settings: Settings) -> Iterator[Found]:
+    connector = settings.connector
+    if bool(connector.curve_key_file) != bool(connector.broker_public_key_file):
+        empty = "broker_public_key_file" if connector.curve_key_file else "curve_key_file"
+        text = "is empty: CURVE needs the connector's key and the brokers' public key, or neither"
+        yield f"connector.{empty}", text, True
+    elif connector.curve_key_file:
+        try:
+            read_secret(connector.curve_key_file)
+        except ConfigError as error:
+            yield "connector.curve_key_file", str(error), True
+        try:
+            read_public(connector.broker_public_key_file)
+        except ConfigError as error:
+            yield "connector.broker_public_key_file", str(error), True
+    elif not connector.plain_links:
+        for endpoint in filter(_leaves, connector.brokers):
+            text = (
+                f"the link to {endpoint} leaves this machine without CURVE: make a key with `sparrow keys connector` "
+                "and set connector.curve_key_file and broker_public_key_file, or say connector.plain_links = true"
+            )
+            yield "connector.brokers", text, True
+
+
+def _clients(settings: Settings) -> Iterator[Found]:
+    connector = settings.connector
+    yield from _certificate("connector", connector)
+    if not connector.tls_certificate_file:
+        if not _is_here(connector.listen_host) and not connector.plain_tcp:
+            text = (
+                f"{connector.listen_host} can be reached from other machines, and without TLS others can read tokens "
+                "and messages: set connector.tls_certificate_file and tls_private_key_file, or say "
+                "connector.plain_tcp = true"
+            )
+            yield "connector.listen_host", text, True
+        if connector.plain_listen_port:
+            text = "is of use only beside TLS: connector.listen_port is without TLS already"
+            yield "connector.plain_listen_port", text, True
+    elif connector.plain_listen_port == connector.listen_port != 0:
+        yield "connector.plain_listen_port", "is connector.listen_port too: choose another", True
+    own = f":{connector.listen_port}"
+    for address in settings.userapi.connectors:
+        if address.endswith(own) and address.startswith("tls://") != bool(connector.tls_certificate_file):
+            text = f'"{address}" tells clients ' + (
+                "of TLS, which the connector on this machine does not speak: set connector.tls_certificate_file"
+                if address.startswith("tls://")
+                else f'nothing of TLS, which the connector on this machine speaks: write "tls://{address}"'
+            )
+            yield "userapi.connectors", text, False
+
+
+def _web(settings: Settings) -> Iterator[Found]:
+    userapi = settings.userapi
+    yield from _certificate("userapi", userapi)
+    if not userapi.tls_certificate_file and not _is_here(userapi.listen_host) and not userapi.plain_http:
+        text = (
+            f"{userapi.listen_host} can be reached from other machines, and without TLS others can read passwords: "
+            "set userapi.tls_certificate_file and tls_private_key_file, or say userapi.plain_http = true"
+        )
+        yield "userapi.listen_host", text, True
+
+
+def _certificate(room: str, section: ConnectorSettings | UserApiSettings) -> Iterator[Found]:
+    """Whether certificate and key are there, readable, and the key is nobody else's; the rest is found out at start."""
+    certificate, key = section.tls_certificate_file, section.tls_private_key_file
+    if bool(certificate) != bool(key):
+        empty = "tls_private_key_file" if certificate else "tls_certificate_file"
+        yield f"{room}.{empty}", "is empty: TLS needs a certificate and its key, or neither", True
+        return
+    for name, path in (("tls_certificate_file", certificate), ("tls_private_key_file", key)):
+        if not path:
+            continue
+        try:
+            Path(path).read_bytes()
+            # A group may: certificates are often shared by the services of a machine that way.
+            if name == "tls_private_key_file" and Path(path).stat().st_mode & 0o007:
+                yield f"{room}.{name}", f"{path} can be read by others: chmod o= {path}", True
+        except OSError as error:
+            yield f"{room}.{name}", f"cannot read {path} ({error.strerror})", True
+
+
+def _leaves(endpoint: str) -> bool:
+    """Whether a link to this endpoint, or the ones that it takes, may leave the machine."""
+    if not endpoint.startswith("tcp://"):
+        return False
+    try:
+        return not _is_here(urlsplit(endpoint).hostname or "")
+    except ValueError:
+        return True
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
