@@ -39,6 +39,7 @@ class Gate:
         self._socket.bind(ENDPOINT)
         self._fd = self._socket.fileno()
         self._loop.add_reader(self._fd, self._drain)
+        self._loop.call_soon(self._drain)
 
     def reload(self) -> None:
         """Read the list again; one that cannot be read is logged, and the old one kept."""

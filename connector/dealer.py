@@ -70,6 +70,7 @@ class Dealer:
         self._monitor = socket.get_monitor_socket(_FAILURES)
         self._monitor_fd = self._monitor.fileno()
         self._loop.add_reader(self._monitor_fd, self._watch)
+        self._loop.call_soon(self._watch)
         socket.connect(self._endpoint)
         self._fd = socket.fileno()
         self._loop.add_reader(self._fd, self._drain)

@@ -49,7 +49,8 @@ def _broker(settings: Settings) -> Iterator[Found]:
     elif _leaves(broker.listen) and not broker.plain_links:
         text = (
             f"{broker.listen} can be reached from other machines, and without CURVE by anybody: make keys with "
-            "`sparrow keys broker` and set broker.curve_key_file and allowed_keys_file, or say broker.plain_links = true"
+            "`sparrow keys broker` and set "
+            "broker.curve_key_file and allowed_keys_file, or say broker.plain_links = true"
         )
         yield "broker.listen", text, True
 

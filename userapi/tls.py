@@ -6,8 +6,8 @@ Owns the TLS context, and taking a new certificate when the files have changed.
 from __future__ import annotations
 
 import logging
-import os
 import ssl
+from pathlib import Path
 
 from protocol.errors import ConfigError
 from userapi.settings import UserApiSettings
@@ -60,7 +60,7 @@ class Certificate:
         state: list[object] = []
         for path in (self._settings.tls_certificate_file, self._settings.tls_private_key_file):
             try:
-                found = os.stat(path)
+                found = Path(path).stat()
             except OSError:
                 state.append(None)
             else:
