@@ -47,12 +47,14 @@ class Node:
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.port, self.api_port = free_port(), free_port()
-        self.api = f"http://127.0.0.1:{self.api_port}"
+        self.tls = "connector__tls_certificate_file" in settings
+        scheme = "https" if "userapi__tls_certificate_file" in settings else "http"
+        self.api = f"{scheme}://127.0.0.1:{self.api_port}"
         self.environment = os.environ | {
             "SPARROW_DATA_DIR": str(folder),
             "SPARROW_CONNECTOR__LISTEN_PORT": str(self.port),
             "SPARROW_USERAPI__LISTEN_PORT": str(self.api_port),
-            "SPARROW_USERAPI__CONNECTORS": f"127.0.0.1:{self.port}",
+            "SPARROW_USERAPI__CONNECTORS": f"{'tls://' if self.tls else ''}127.0.0.1:{self.port}",
             "SPARROW_USERAPI__ARGON2_MEMORY_KIB": "64",
             "SPARROW_USERAPI__ARGON2_TIME_COST": "1",
             "SPARROW_USERAPI__FURTHER_DEVICE_DELAY_S": "2.1",
@@ -75,7 +77,8 @@ class Node:
             assert self.process.poll() is None, self.log
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                if httpx.get(f"{self.api}/healthz", trust_env=False).status_code == 200:
+                # A test of certificates is none of waiting for the server.
+                if httpx.get(f"{self.api}/healthz", trust_env=False, verify=False).status_code == 200:
                     return self
             except (OSError, httpx.TransportError):
                 time.sleep(0.05)
@@ -99,6 +102,11 @@ class Node:
             time.sleep(0.05)
         raise TimeoutError("the user API has survived its parent")
 
+    def reload(self) -> None:
+        """SIGHUP."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
         assert self.process is not None
@@ -107,7 +115,7 @@ class Node:
 
     def register(self, *users: str) -> None:
         """Make accounts."""
-        with httpx.Client(base_url=self.api, trust_env=False) as client:
+        with httpx.Client(base_url=self.api, trust_env=False, verify=False) as client:
             for user in users:
                 answer = client.post("/v1/accounts", json={"user": user, "password": PASSWORD})
                 assert answer.status_code == 201, answer.text
