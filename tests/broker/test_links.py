@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,10 +96,10 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[str], int]]:
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[str], int]:
     """How many lines of the log hold a text."""
     caplog.set_level(logging.INFO)
-    yield lambda text: sum(text in record.getMessage() for record in caplog.records)
+    return lambda text: sum(text in record.getMessage() for record in caplog.records)
 
 
 async def test_both_ways(place: Place) -> None:

@@ -1,0 +1,132 @@
+"""What leaves this machine unprotected is refused, unless the settings say that it may."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparrow.keys import make_broker_keys, make_connector_key
+from sparrow.settings import check, load
+from tests.certificates import Authority
+from userapi.keys import ensure_key_pair
+
+KEYS = {"BROKER__CURVE_KEY_FILE": "broker.key", "BROKER__ALLOWED_KEYS_FILE": "allowed.keys"}
+KEYS |= {"CONNECTOR__CURVE_KEY_FILE": "one.key", "CONNECTOR__BROKER_PUBLIC_KEY_FILE": "broker.pub"}
+TLS = {"CONNECTOR__TLS_CERTIFICATE_FILE": "server.crt.pem", "CONNECTOR__TLS_PRIVATE_KEY_FILE": "server.key.pem"}
+HTTPS = {"USERAPI__TLS_CERTIFICATE_FILE": "server.crt.pem", "USERAPI__TLS_PRIVATE_KEY_FILE": "server.key.pem"}
+TOLD = {"USERAPI__CONNECTORS": "tls://127.0.0.1:7400"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With all keys and certificates."""
+    made = tmp_path_factory.mktemp("keys")
+    make_broker_keys(made)
+    make_connector_key("one", made)
+    Authority(made).issue()
+    return made
+
+
+def found(folder: Path, changes: dict[str, str]) -> list[tuple[str, bool]]:
+    environ = {f"SPARROW_{name}": value for name, value in changes.items()} | {"SPARROW_DATA_DIR": str(folder)}
+    return [(finding.key, finding.serious) for finding in check(load(None, environ))]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"BROKER__LISTEN": "tcp://[::1]:7410", "CONNECTOR__BROKERS": "tcp://localhost:7410, ipc:///tmp/x"},
+        {"BROKER__LISTEN": "tcp://*:7410", "BROKER__PLAIN_LINKS": "true"},
+        {"CONNECTOR__BROKERS": "tcp://b:7410", "CONNECTOR__PLAIN_LINKS": "true"},
+        {"CONNECTOR__LISTEN_HOST": "0.0.0.0", "CONNECTOR__PLAIN_TCP": "true"},
+        {"USERAPI__LISTEN_HOST": "0.0.0.0", "USERAPI__PLAIN_HTTP": "true"},
+        {**KEYS, "BROKER__LISTEN": "tcp://*:7410", "CONNECTOR__BROKERS": "tcp://b:7410"},
+        {**TLS, **TOLD, "CONNECTOR__LISTEN_HOST": "0.0.0.0", "CONNECTOR__PLAIN_LISTEN_PORT": "7401"},
+        {**HTTPS, "USERAPI__LISTEN_HOST": "0.0.0.0"},
+    ],
+)
+def test_what_is_fine(folder: Path, changes: dict[str, str]) -> None:
+    assert found(folder, changes) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"BROKER__LISTEN": "tcp://*:7410"}, "broker.listen"),
+        ({"BROKER__LISTEN": "tcp://192.0.2.1:7410"}, "broker.listen"),
+        ({"BROKER__LISTEN": "tcp://[2001:db8::1]:7410"}, "broker.listen"),
+        ({"CONNECTOR__BROKERS": "tcp://127.0.0.1:7410, tcp://b:7410"}, "connector.brokers"),
+        ({"CONNECTOR__LISTEN_HOST": "0.0.0.0"}, "connector.listen_host"),
+        ({"CONNECTOR__LISTEN_HOST": "::"}, "connector.listen_host"),
+        ({"USERAPI__LISTEN_HOST": "0.0.0.0"}, "userapi.listen_host"),
+        ({"BROKER__CURVE_KEY_FILE": "broker.key"}, "broker.allowed_keys_file"),
+        ({"BROKER__ALLOWED_KEYS_FILE": "allowed.keys"}, "broker.curve_key_file"),
+        ({"CONNECTOR__CURVE_KEY_FILE": "one.key"}, "connector.broker_public_key_file"),
+        ({"CONNECTOR__BROKER_PUBLIC_KEY_FILE": "broker.pub"}, "connector.curve_key_file"),
+        ({**KEYS, "BROKER__CURVE_KEY_FILE": "none"}, "broker.curve_key_file"),
+        ({**KEYS, "BROKER__ALLOWED_KEYS_FILE": "broker.key"}, "broker.allowed_keys_file"),
+        ({**KEYS, "CONNECTOR__CURVE_KEY_FILE": "broker.pub"}, "connector.curve_key_file"),
+        ({**KEYS, "CONNECTOR__BROKER_PUBLIC_KEY_FILE": "none"}, "connector.broker_public_key_file"),
+        ({"CONNECTOR__TLS_CERTIFICATE_FILE": "server.crt.pem", **TOLD}, "connector.tls_private_key_file"),
+        ({"USERAPI__TLS_PRIVATE_KEY_FILE": "server.key.pem"}, "userapi.tls_certificate_file"),
+        ({**TLS, **TOLD, "CONNECTOR__TLS_CERTIFICATE_FILE": "none"}, "connector.tls_certificate_file"),
+        ({"CONNECTOR__PLAIN_LISTEN_PORT": "7401"}, "connector.plain_listen_port"),
+        ({**TLS, **TOLD, "CONNECTOR__PLAIN_LISTEN_PORT": "7400"}, "connector.plain_listen_port"),
+    ],
+)
+def test_what_is_not(folder: Path, changes: dict[str, str], key: str) -> None:
+    assert found(folder, changes) == [(key, True)]
+
+
+@pytest.mark.parametrize("changes", [TLS, TOLD])
+def test_what_clients_are_told(folder: Path, changes: dict[str, str]) -> None:
+    assert found(folder, changes) == [("userapi.connectors", False)]
+
+
+def test_secrets_that_others_can_read(folder: Path, tmp_path: Path) -> None:
+    for name in ("one.key", "server.key.pem"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+        (tmp_path / name).chmod(0o644)
+    assert found(folder, {**KEYS, "CONNECTOR__CURVE_KEY_FILE": str(tmp_path / "one.key")}) == [
+        ("connector.curve_key_file", True)
+    ]
+    assert found(folder, {**TLS, **TOLD, "CONNECTOR__TLS_PRIVATE_KEY_FILE": str(tmp_path / "server.key.pem")}) == [
+        ("connector.tls_private_key_file", True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "says"),
+    [
+        ("broker", {"BROKER__LISTEN": "tcp://*:7410"}, "say broker.plain_links = true"),
+        ("connector", {"CONNECTOR__BROKERS": "tcp://b:1"}, "say connector.plain_links = true"),
+        ("connector", {"CONNECTOR__LISTEN_HOST": "0.0.0.0"}, "say connector.plain_tcp = true"),
+        ("serve", {"USERAPI__LISTEN_HOST": "0.0.0.0"}, "say userapi.plain_http = true"),
+        ("connector", {**TLS, "CONNECTOR__TLS_CERTIFICATE_FILE": "broker.pub"}, "not a PEM certificate"),
+        ("userapi", {**HTTPS, "USERAPI__TLS_CERTIFICATE_FILE": "broker.pub"}, "not a PEM certificate"),
+    ],
+)
+def test_a_server_does_not_start(
+    folder: Path, tmp_path: Path, command: str, changes: dict[str, str], says: str
+) -> None:
+    environment = {f"SPARROW_{name}": value for name, value in changes.items()} | {
+        "SPARROW_DATA_DIR": str(folder),
+        "SPARROW_STORE__PATH": str(tmp_path / "x.db"),
+        "SPARROW_CONNECTOR__TOKEN_PUBLIC_KEY_FILE": str(tmp_path / "token.pub.pem"),
+        "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(tmp_path / "token.pub.pem"),
+        "SPARROW_USERAPI__TOKEN_PRIVATE_KEY_FILE": str(tmp_path / "token.key.pem"),
+    }
+    ensure_key_pair(tmp_path / "token.key.pem", tmp_path / "token.pub.pem")
+    answer = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "sparrow.cli", command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert answer.returncode == 2, answer
+    assert says in answer.stderr
+    assert answer.stderr.splitlines()[-1].startswith("sparrow: ")
+    assert "Traceback" not in answer.stderr
