@@ -73,7 +73,8 @@ class Gate:
 
     def _refuse(self, key: bytes, address: str) -> None:
         now = self._loop.time()
-        if now - self._strangers.get(key, now - LOG_AGAIN_S) < LOG_AGAIN_S:
+        at = self._strangers.get(key)
+        if at is not None and now - at < LOG_AGAIN_S:
             return
         if len(self._strangers) >= MAX_STRANGERS:
             self._strangers.clear()

@@ -132,7 +132,7 @@ class TlsListener:
         self._complain = complain
         self._loop = asyncio.get_running_loop()
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._resting: set[asyncio.TimerHandle] = set()
+        self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
         self.sockets: list[socket.socket] = []
 
     async def start(self, host: str, port: int) -> None:
@@ -150,7 +150,7 @@ class TlsListener:
 
     def close(self) -> None:
         """Accept no more. Handshakes that go on are their connections' business."""
-        for timer in self._resting:
+        for timer in self._resting.values():
             timer.cancel()
         for listener in self.sockets:
             self._loop.remove_reader(listener)
@@ -165,7 +165,7 @@ class TlsListener:
             except OSError as error:  # no descriptors or memory left
                 log.error("cannot accept connections (%s); trying again in %g s", error.strerror, ACCEPT_AGAIN_S)
                 self._loop.remove_reader(listener)
-                self._resting.add(self._loop.call_later(ACCEPT_AGAIN_S, self._accept_again, listener))
+                self._resting[listener] = self._loop.call_later(ACCEPT_AGAIN_S, self._accept_again, listener)
                 return
             connection.setblocking(False)
             client = self._make()
@@ -175,7 +175,7 @@ class TlsListener:
             client.accepted(_Pending(task.cancel))
 
     def _accept_again(self, listener: socket.socket) -> None:
-        self._resting.clear()
+        del self._resting[listener]
         self._loop.add_reader(listener, self._accept, listener)
 
     async def _handshake(self, connection: socket.socket, client: AnyUpgraded) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from broker import zap
 from broker.router import Router
 from broker.settings import BrokerSettings
 from connector import dealer
@@ -170,6 +171,16 @@ async def test_a_stranger_is_refused_until_it_is_allowed(place: Place, said: Cal
     router.reload()
     await until(lambda: one.send(b"hello"))
     await until(lambda: place.heard)
+
+
+async def test_a_stranger_that_goes_on_knocking(
+    place: Place, said: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zap, "LOG_AGAIN_S", 0.5)
+    keys = place.keys("stranger", allowed=False)
+    place.open()
+    place.dial(7, keys)
+    await until(lambda: said("refused a link") >= 3)
 
 
 async def test_a_removed_key(place: Place, said: Callable[[str], int]) -> None:

@@ -526,7 +526,18 @@ def test_addresses() -> None:
     assert parse_address("[::1]:7400") == ("::1", 7400, False)
     assert parse_address("tls://chat.example.net:7400") == ("chat.example.net", 7400, True)
     assert parse_address("tls://[::1]:7400") == ("::1", 7400, True)
-    for wrong in ("", "7400", ":7400", "host:", "host:0", "host:99999", "host:x", "tls://host", "tls://:1", "ssl://host:1"):
+    for wrong in (
+        "",
+        "7400",
+        ":7400",
+        "host:",
+        "host:0",
+        "host:99999",
+        "host:x",
+        "tls://host",
+        "tls://:1",
+        "ssl://host:1",
+    ):
         with pytest.raises(ConfigError, match="host:port"):
             parse_address(wrong)
 
