@@ -6,10 +6,14 @@ holds a `Message` can be put together from the encoded message without encoding 
 
 from __future__ import annotations
 
+import struct
+
 from protocol.errors import FrameError, FrameTooLargeError
 
 MESSAGE_TAG = 0x12
 """`Frame.message`: field 2, length-delimited."""
+ACK_TAG = 0x1A
+"""`Frame.ack`: field 3, length-delimited."""
 RECEIPT_TAG = 0x42
 """`Frame.receipt`: field 8, length-delimited."""
 
@@ -81,6 +85,36 @@ def sole_receipt(payload: bytes) -> bytes | None:
     """The same for an encoded receipt."""
     prefix = _sole_prefix(RECEIPT_TAG, len(payload))
     return payload[len(prefix) :] if payload.startswith(prefix) else None
+
+
+_ACK_UP_TO = 0x08
+_STREAM = struct.Struct("<BQ")
+_STAMPS = struct.Struct("<BBQ")
+_IDS = [bytes((0x12, n)) for n in range(11)]
+_SENT = (b"\x20\x01", b"\x20\x01\x28\x01")
+"""`Receipt.sent`, without and with `Receipt.delivered`."""
+
+
+def sole_ack(payload: bytes) -> int | None:
+    """`up_to` of a payload that is nothing but an `Ack`; None for any other, an oddly encoded or a very large one."""
+    size = len(payload)
+    if not 4 <= size <= 8 or payload[0] != ACK_TAG or payload[1] != size - 2 or payload[2] != _ACK_UP_TO:
+        return None
+    up_to = shift = 0
+    for at in range(3, size - 1):
+        byte = payload[at]
+        if byte < 0x80:
+            return None
+        up_to |= (byte & 0x7F) << shift
+        shift += 7
+    last = payload[-1]
+    return up_to | last << shift if last < 0x80 else None
+
+
+def sent_receipt(stream: int, number: int, stamp: int, delivered: bool) -> bytes:
+    """An encoded `Receipt` that tells SENT of one message."""
+    ids = varint(number)
+    return b"".join((_STREAM.pack(0x09, stream), _IDS[len(ids)], ids, _STAMPS.pack(0x1A, 8, stamp), _SENT[delivered]))
 
 
 class FrameReader:

@@ -12,9 +12,8 @@ from typing import Final, TypeAlias
 from google.protobuf.message import DecodeError
 
 from protocol.errors import FrameTooLargeError
-from protocol.framing import FrameReader, delimit, message_frame, receipt_frame, sole_message
+from protocol.framing import FrameReader, delimit, message_frame, receipt_frame, sent_receipt, sole_ack, sole_message
 from protocol.sparrow_pb2 import (
-    Ack,
     Failed,
     Frame,
     Goodbye,
@@ -31,6 +30,8 @@ from protocol.sparrow_pb2 import (
 
 Incoming: TypeAlias = tuple[int, int, str, int, bytes]
 """A message from the client: stream, id, dest_id, kind, and all of it as it came. No other event is a tuple."""
+Acked: TypeAlias = int
+"""The client has kept every counted frame up to this one. No other event is a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Breach:
     text: str
 
 
-Event: TypeAlias = Incoming | Login | Ack | Sync | Ping | Logout | Breach
+Event: TypeAlias = Incoming | Acked | Login | Sync | Ping | Logout | Breach
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ class ServerSession:
         self._windows = windows
         self._reader = FrameReader(windows.max_frame_bytes)
         self._out: list[bytes] = []
-        self._sent: dict[tuple[int, bool], tuple[list[int], list[int]]] | None = None
-        """(stream, delivered) → ids and stamps."""
+        self._sent: list[tuple[int, bool, int, int]] = []
+        """Stream, delivered, id and stamp of each message to tell SENT of."""
         self._last: bytes | None = None
         """From Goodbye on: all that may still be sent."""
         self.state = WAITING
@@ -98,7 +99,11 @@ class ServerSession:
             return events
         for payload in self._reader.receive(data):
             raw = sole_message(payload)
-            event = self._other(payload) if raw is None else self._message(raw)
+            if raw is not None:
+                event = self._message(raw)
+            else:
+                up_to = sole_ack(payload)
+                event = self._other(payload) if up_to is None else self._ack(up_to)
             events.append(event)
             if self.state == CLOSED:
                 return events
@@ -125,7 +130,7 @@ class ServerSession:
         if kind == "message":
             return self._checked(frame.message, frame.message.SerializeToString())
         if kind == "ack":
-            return self._ack(frame.ack)
+            return self._ack(frame.ack.up_to)
         if kind == "sync" and not frame.sync.n:
             return self._breach(Goodbye.MALFORMED, "sync needs n >= 1")
         if kind == "login":
@@ -164,11 +169,13 @@ class ServerSession:
             return self._breach(Goodbye.WINDOW_EXCEEDED, "too many unsettled messages on the connection")
         return stream, number, message.dest_id, message.kind, raw
 
-    def _ack(self, ack: Ack) -> Event:
-        if not self.acked <= ack.up_to <= self.counted:
-            return self._breach(Goodbye.MALFORMED, f"ack of {ack.up_to}; acked {self.acked}, sent {self.counted}")
-        self.acked = ack.up_to
-        return ack
+    def _ack(self, up_to: int) -> Event:
+        if self.state != ACTIVE:
+            return self._unexpected("ack")
+        if not self.acked <= up_to <= self.counted:
+            return self._breach(Goodbye.MALFORMED, f"ack of {up_to}; acked {self.acked}, sent {self.counted}")
+        self.acked = up_to
+        return up_to
 
     # Out.
 
@@ -191,14 +198,7 @@ class ServerSession:
     def sent(self, stream: int, number: int, stamp: int, delivered: bool) -> None:
         """Tell SENT; those of one stream and turn travel in one receipt."""
         self.unsettled.discard((stream, number))
-        if self._sent is None:
-            self._sent = {}
-        gathered = self._sent.get((stream, delivered))
-        if gathered is None:
-            self._sent[stream, delivered] = [number], [stamp]
-        else:
-            gathered[0].append(number)
-            gathered[1].append(stamp)
+        self._sent.append((stream, delivered, number, stamp))
 
     def failed(self, stream: int, number: int, code: Failed.Code, text: str, retry_after_ms: int = 0) -> None:
         """Tell Failed; without `retry_after_ms` it settles the message."""
@@ -229,10 +229,12 @@ class ServerSession:
             data, self._last = self._last, b""
             return data
         if self._sent:
-            for (stream, delivered), (ids, stamps) in self._sent.items():
-                receipt = Receipt(stream=stream, ids=ids, stamps=stamps, sent=True, delivered=delivered)
-                self._out.append(receipt_frame(receipt.SerializeToString()))
-            self._sent = None
+            sent, self._sent = self._sent, []
+            if len(sent) == 1:
+                stream, delivered, number, stamp = sent[0]
+                self._out.append(receipt_frame(sent_receipt(stream, number, stamp, delivered)))
+            else:
+                self._out.extend(_receipts(sent))
         data = b"".join(self._out)
         self._out.clear()
         return data
@@ -241,3 +243,17 @@ class ServerSession:
     def unacked(self) -> int:
         """Counted frames beyond the client's last ack."""
         return self.counted - self.acked
+
+
+def _receipts(sent: list[tuple[int, bool, int, int]]) -> list[bytes]:
+    """Frames that tell SENT of these, one for each stream and kind."""
+    gathered: dict[tuple[int, bool], tuple[list[int], list[int]]] = {}
+    for stream, delivered, number, stamp in sent:
+        ids, stamps = gathered.setdefault((stream, delivered), ([], []))
+        ids.append(number)
+        stamps.append(stamp)
+    frames = []
+    for (stream, delivered), (ids, stamps) in gathered.items():
+        receipt = Receipt(stream=stream, ids=ids, stamps=stamps, sent=True, delivered=delivered)
+        frames.append(receipt_frame(receipt.SerializeToString()))
+    return frames

@@ -98,6 +98,7 @@ class BrokerCore:
 
     def tick(self) -> None:
         """What is due by now."""
+        self.devices.tick()
         self.nudges.tick()
 
     def flush(self) -> None:

@@ -35,6 +35,8 @@ class Devices:
         self._store = store
         self._entries: dict[str, Entry] = {}
         self._wanted: dict[str, None] = {}
+        self._aging: dict[str, None] = {}
+        """To be read again at the next tick: many in one read, since each read has a price of its own."""
         self._reading: set[str] = set()
         self.on_read: Callable[[list[str], bool], None] = lambda users, ok: None
         """Told which users' reads have ended, and whether they succeeded."""
@@ -46,15 +48,24 @@ class Devices:
             age = self._outbox.now - entry.read_at
             limit = self._settings.device_cache_s
             if age < limit:
-                if age > limit / 2:
-                    self._want(user)
+                if age > limit / 2 and user not in self._reading:
+                    self._aging[user] = None
                 return entry
-        self._want(user)
-        return None
-
-    def _want(self, user: str) -> None:
         if user not in self._reading:
             self._wanted[user] = None
+        return None
+
+    def renew_at(self, *entries: Entry) -> float:
+        """Until when what follows from these may be used before `get` is asked for them again."""
+        read_at = min(entry.read_at for entry in entries)
+        limit = self._settings.device_cache_s
+        # In the later half a newer list is on its way.
+        return max(read_at + limit / 2, min(read_at + limit, self._outbox.now + limit / 8))
+
+    def tick(self) -> None:
+        """Read the lists again that are in the later half of their time and in use."""
+        self._wanted.update(self._aging)
+        self._aging.clear()
 
     def flush(self) -> None:
         """Read what this turn asked for, at once."""

@@ -33,7 +33,7 @@ from store.interface import COMMON
 class Plan(NamedTuple):
     """Who gets copies of what one device writes to one user."""
 
-    until: float
+    renew_at: float
     user: str
     devices: DeviceList
     author: str
@@ -67,7 +67,7 @@ class Routing:
             self._plan(connector, rec)
 
     def _plan(self, connector: int, rec: Record) -> None:
-        """Find out who gets copies; remember it for as long as no list of devices is in its later half."""
+        """Find out who gets copies, and remember it."""
         to = rec[4].decode()
         dest = self._devices.get(to)
         if dest is None:
@@ -84,8 +84,7 @@ class Routing:
         devices: DeviceList = ()
         if to != author:
             devices = dest.devices or ((COMMON, address(to, COMMON)),)
-        until = min(dest.read_at, own.read_at) + self._settings.device_cache_s / 2
-        plan = Plan(until, to, devices, author, others)
+        plan = Plan(self._devices.renew_at(dest, own), to, devices, author, others)
         if len(self._plans) >= self._settings.max_cached_users:
             self._plans.clear()
         self._plans[rec[4], rec[5]] = plan
@@ -105,6 +104,9 @@ class Routing:
         if not count:
             return self._answer(connector, rec[7], 0, SAFE)
         flags = rec[1] & (RECEIPT | QUIET)
+        if count == 1 and devices:  # nearly always; the rest of this says the same for any number
+            device, key = devices[0]
+            return self._copy(connector, rec, flags, 0, 1, user, device, key, self._presence.where(user).get(device))
         index = 0
         if others:
             flags |= OTHERS

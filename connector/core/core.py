@@ -18,7 +18,7 @@ from connector.settings import ConnectorSettings
 from protocol import records
 from protocol.errors import RecordError
 from protocol.server import Breach, Event, ServerSession, Windows
-from protocol.sparrow_pb2 import Ack, Goodbye, Login, Logout, Ping, Sync
+from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
 
 RECEIPT_ATTEMPTS = 1 << 63
 """Attempt numbers from here on belong to receipts."""
@@ -81,7 +81,7 @@ class ConnectorCore:
     def _event(self, session: Session, event: Event) -> None:
         if isinstance(event, tuple):
             self.attempts.submit(session, event)
-        elif isinstance(event, Ack):
+        elif isinstance(event, int):
             self.delivery.acked(session)
             self.catchup.acked(session)
         else:

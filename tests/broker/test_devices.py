@@ -115,9 +115,35 @@ def test_a_list_in_its_later_half_is_read_again_while_it_is_used() -> None:
     cache.outbox.now += 0.1
     assert cache.get("bob") == ("b1",)
     cache.devices.flush()
+    assert not cache.asked  # it can wait for others in the same state
+    cache.devices.tick()
+    cache.devices.flush()
     assert cache.asked == [["bob"]]
+    assert cache.get("bob") == ("b1",)
+    cache.devices.tick()
+    cache.devices.flush()
+    assert cache.asked == [["bob"]]  # it is on its way
     cache.read(bob=("b1", "b2"))
     assert cache.get("bob") == ("b1", "b2")
+
+
+def test_what_follows_from_a_list_is_renewed_before_t() -> None:
+    cache = Cache()
+    cache.get("bob")
+    cache.devices.flush()
+    cache.read(bob=("b1",))
+    cache.outbox.now += 0.5
+    cache.get("ann")
+    cache.devices.flush()
+    cache.read(ann=("a1",))
+    bob, ann = cache.devices.get("bob"), cache.devices.get("ann")
+    assert bob is not None
+    assert ann is not None
+    assert cache.devices.renew_at(bob, ann) == bob.read_at + T / 2
+    cache.outbox.now = bob.read_at + T / 2 + 0.1  # a newer list is being read: look soon
+    assert bob.read_at + T / 2 < cache.devices.renew_at(bob, ann) < bob.read_at + T / 2 + 0.5
+    cache.outbox.now = bob.read_at + T - 0.01
+    assert cache.devices.renew_at(bob, ann) == bob.read_at + T
 
 
 def test_a_read_that_fails_leaves_what_was_there_and_may_be_repeated() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocol.framing import FrameReader
 from protocol.server import ACTIVE, CLOSED, LOGGING_IN, WAITING, Breach, Event, Incoming, ServerSession, Windows
-from protocol.sparrow_pb2 import Ack, Frame, Goodbye, LoggedIn, Login, Logout, Message, Ping, Sync
+from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Login, Logout, Message, Ping, Sync
 from tests.fuzz import runner, seeds
 
 WINDOWS = Windows(max_frame_bytes=400, max_unsettled_per_stream=16, max_unsettled_per_connection=20)
@@ -63,7 +63,7 @@ class _Server:
             elif isinstance(event, tuple):
                 self._message(event)
             else:
-                assert isinstance(event, Ack | Login | Logout | Ping | Sync)
+                assert isinstance(event, int | Login | Logout | Ping | Sync)
         assert len(self._session.unsettled) <= WINDOWS.max_unsettled_per_connection + 1, "holds too much"
         if events and isinstance(events[-1], Breach | Logout):
             assert self._session.state == CLOSED

@@ -17,11 +17,13 @@ from protocol.framing import (
     delimit,
     message_frame,
     receipt_frame,
+    sent_receipt,
+    sole_ack,
     sole_message,
     sole_receipt,
     varint,
 )
-from protocol.sparrow_pb2 import Frame, Message, Receipt
+from protocol.sparrow_pb2 import Ack, Frame, Message, Receipt
 from tests.protocol.reference import HEADER, by_the_rules
 from tests.protocol.strategies import U64, client_frames, delimited, pieces
 
@@ -131,6 +133,30 @@ def test_sole_message_undoes_wrapping(body: bytes) -> None:
     assert sole_message(bytes((MESSAGE_TAG,)) + varint(len(body)) + body) == body
     assert sole_receipt(bytes((RECEIPT_TAG,)) + varint(len(body)) + body) == body
     assert sole_receipt(bytes((MESSAGE_TAG,)) + varint(len(body)) + body) is None
+
+
+@given(st.integers(1, 2**35 - 1) | st.integers(1, 300))
+def test_an_ack_is_read_by_hand(up_to: int) -> None:
+    assert sole_ack(Frame(ack=Ack(up_to=up_to)).SerializeToString()) == up_to
+
+
+@given(st.binary(max_size=10) | st.binary(max_size=8).map(lambda b: bytes((0x1A, len(b) + 1, 0x08)) + b))
+@example(Frame(ack=Ack(up_to=0)).SerializeToString())
+@example(Frame(ack=Ack(up_to=2**35)).SerializeToString())
+@example(b"\x1a\x02\x08\x80")
+@example(b"\x1a\x03\x08\x01\x01")
+def test_an_ack_read_by_hand_is_what_protobuf_reads(payload: bytes) -> None:
+    up_to = sole_ack(payload)
+    if up_to is not None:
+        assert Frame.FromString(payload) == Frame(ack=Ack(up_to=up_to))
+
+
+@given(U64.filter(bool), U64.filter(bool), U64, st.booleans())
+def test_sent_of_one_message_is_encoded_as_protobuf_would(
+    stream: int, number: int, stamp: int, delivered: bool
+) -> None:
+    receipt = Receipt(stream=stream, ids=[number], stamps=[stamp], sent=True, delivered=delivered)
+    assert sent_receipt(stream, number, stamp, delivered) == receipt.SerializeToString()
 
 
 @given(st.binary(max_size=40) | st.binary(max_size=8).map(lambda b: b"\x12" + b))

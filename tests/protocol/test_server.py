@@ -126,7 +126,7 @@ def test_each_kind_of_frame_in_each_state(state: str, kind: str) -> None:
         if kind == "message":
             assert taken(event) == (expected, expected.SerializeToString())
         else:
-            assert event == expected
+            assert event == (expected.up_to if kind == "ack" else expected)
         assert session.state == TAKEN[state][kind]
     else:
         assert isinstance(event, Breach)
@@ -363,7 +363,7 @@ def with_counted() -> ServerSession:
     session.synced(1)
     session.pong(1)
     (event,) = session.receive_data(delimited(Frame(ack=Ack(up_to=2))))
-    assert event == Ack(up_to=2)
+    assert event == 2
     return session
 
 
@@ -375,7 +375,7 @@ def test_what_is_counted() -> None:
 @pytest.mark.parametrize("up_to", [2, 3, 5])
 def test_an_ack_of_what_was_sent(up_to: int) -> None:
     session = with_counted()
-    assert session.receive_data(delimited(Frame(ack=Ack(up_to=up_to)))) == [Ack(up_to=up_to)]
+    assert session.receive_data(delimited(Frame(ack=Ack(up_to=up_to)))) == [up_to]
     assert session.unacked == 5 - up_to
 
 
