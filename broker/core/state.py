@@ -73,8 +73,8 @@ class Ports(Protocol):
     def send(self, connector: int, batch: bytes) -> bool:
         """Hand a batch to a connector's link; False if the link did not take it."""
 
-    def members(self) -> Collection[int]:
-        """Incarnations of all brokers that are alive, this one among them."""
+    def members(self) -> Mapping[int, str]:
+        """All brokers that are alive, incarnation → endpoint; this one among them, unless it is about to leave."""
 
     def log(self, text: str) -> None:
         """A state change worth a line."""
