@@ -115,9 +115,7 @@ class Together:
         self.presence = EtcdPresence(
             self._etcd, self._mirror, prefix, settings.lease_s, etcd.call_timeout_s, event, displaced
         )
-        self._members = Members(
-            self._etcd, self._mirror, prefix, settings.lease_s, incarnation, settings.endpoint
-        )
+        self._members = Members(self._etcd, self._mirror, prefix, settings.lease_s, incarnation, settings.endpoint)
         self._following: asyncio.Task[None] | None = None
 
     def members(self) -> Mapping[int, str]:

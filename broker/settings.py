@@ -14,7 +14,7 @@ class BrokerSettings:
     listen: str = "tcp://127.0.0.1:7410"
     """ZeroMQ endpoint of the ROUTER socket that connectors reach."""
     advertise: str = ""
-    """The same endpoint as connectors reach it from elsewhere, which brokers tell them of one another; empty: `listen`."""
+    """The same socket as connectors elsewhere reach it, for brokers to tell of one another; empty: `listen`."""
     presence: str = "memory"
     """memory: this is the only broker. etcd: there may be several, which share presence (section [etcd])."""
 

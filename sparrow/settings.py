@@ -3,9 +3,9 @@
 Owns reading and the rules for one value alone; rules between values are `sparrow.checks`' business. The rooms own
 their own settings classes.
 
-A section of the file is a room (`[connector]`, `[broker]`, `[store]`, `[userapi]`), `[etcd]` or `[log]`. The environment comes
-second and wins: `SPARROW_CONNECTOR__LISTEN_PORT=7401`, lists separated by commas. Relative paths are relative to
-`data_dir`, and that to the working directory.
+A section of the file is a room (`[connector]`, `[broker]`, `[store]`, `[userapi]`), `[etcd]` or `[log]`. The
+environment comes second and wins: `SPARROW_CONNECTOR__LISTEN_PORT=7401`, lists separated by commas. Relative paths
+are relative to `data_dir`, and that to the working directory.
 """
 
 from __future__ import annotations

@@ -76,7 +76,12 @@ class EtcdPresence:
         name = address(user, device)
 
         def answered(found: Registered | None, revision: int) -> None:
-            if found is not None and not found.taken and found.previous is not None and revision > self._mirror.revision:
+            if (
+                found is not None
+                and not found.taken
+                and found.previous is not None
+                and revision > self._mirror.revision
+            ):
                 self._told[name] = found.previous
             done(found)
 

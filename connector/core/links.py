@@ -18,7 +18,18 @@ from protocol.records import HEARTBEAT, OUTCOMES, Record, batches, record, unpac
 class Link:
     """One broker, by its endpoint."""
 
-    __slots__ = ("endpoint", "heard", "identity", "incarnation", "learnt", "leaving", "members", "out", "outcomes", "up")
+    __slots__ = (
+        "endpoint",
+        "heard",
+        "identity",
+        "incarnation",
+        "learnt",
+        "leaving",
+        "members",
+        "out",
+        "outcomes",
+        "up",
+    )
 
     def __init__(self, endpoint: str, learnt: bool = False) -> None:
         self.endpoint = endpoint
@@ -137,8 +148,9 @@ class Links:
                 self._ports.log(f"broker left: {link.endpoint}")
 
     def _is_twin(self, link: Link, incarnation: int) -> bool:
-        """Two links to one broker would take each other's place there: leave the later one, until the other is lost."""
-        if not any(other.up and other.incarnation == incarnation and other is not link for other in self._links.values()):
+        """Two links to one broker would take each other's place there: the later one goes, until the other is lost."""
+        others = (other for other in self._links.values() if other is not link and other.up)
+        if all(other.incarnation != incarnation for other in others):
             return False
         if link.up:
             self._down(link)

@@ -224,7 +224,7 @@ class Bench:
         if members is None:
             members = {incarnation: broker}
         elif not isinstance(members, Mapping):
-            members = {member: broker for member in members}
+            members = dict.fromkeys(members, broker)
         body = records.pack_members(members.items())
         self.receives(
             records.record(records.HEARTBEAT, origin=incarnation, attempt=lease, session=asked, body=body),
