@@ -144,7 +144,7 @@ def _etcd(settings: Settings) -> Iterator[Finding]:
         yield Finding("etcd.cert_file", "goes with etcd.key_file: set both, or neither")
     if bool(etcd.user) != bool(etcd.password_file):
         yield Finding("etcd.user", "goes with etcd.password_file: set both, or neither")
-    if etcd.user and not secure:
+    if etcd.user and etcd.password_file and not secure:
         yield Finding("etcd.user", "its password crosses the network in the clear: use https endpoints", serious=False)
     if not etcd.prefix.endswith("/"):
         yield Finding("etcd.prefix", 'must end in "/", so that no other keys begin with it')

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,11 +54,8 @@ class Member:
             "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
             "--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url,
             "--initial-cluster", cluster, "--listen-metrics-urls", self._metrics,
-            "--heartbeat-interval", "100", "--election-timeout", "1000", "--unsafe-no-fsync",
-            *self._arguments,
+            "--heartbeat-interval", "100", "--election-timeout", "1000", *self._arguments,
         ]  # fmt: skip
-        if not _knows("--unsafe-no-fsync"):
-            command.remove("--unsafe-no-fsync")
         with (self._folder / f"{self.name}.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
 
@@ -180,14 +176,3 @@ class EtcdCluster:
         while not all(member.is_healthy() for member in self.members if member.running):
             assert time.monotonic() < deadline, (self._folder / f"{self.members[0].name}.log").read_text()[-3000:]
             time.sleep(0.05)
-
-
-def _knows(option: str) -> bool:
-    global _help
-    if not _help:
-        done = subprocess.run(["etcd", "--help"], capture_output=True, text=True, check=False)
-        _help = done.stdout + done.stderr
-    return option in _help
-
-
-_help = ""
