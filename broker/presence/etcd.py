@@ -22,6 +22,8 @@ from protocol.ids import address, split_address
 
 PLACES = b"place/"
 MARK = b"mark"
+GATHER_S = 0.002
+"""How long barriers gather behind the one before: reading the mark costs far more than one more that waits for it."""
 _NOBODY: Mapping[str, Place] = {}
 
 
@@ -76,13 +78,9 @@ class EtcdPresence:
         name = address(user, device)
 
         def answered(found: Registered | None, revision: int) -> None:
-            if (
-                found is not None
-                and not found.taken
-                and found.previous is not None
-                and revision > self._mirror.revision
-            ):
-                self._told[name] = found.previous
+            replaced = None if found is None or found.taken else found.previous
+            if replaced is not None and revision > self._mirror.revision:
+                self._told[name] = replaced
             done(found)
 
         self._swaps.swap(Swap(self._places + name, encode_place(place), place, lease, again, answered))
@@ -122,6 +120,7 @@ class EtcdPresence:
                 self._event(lambda barriers=barriers: _tell(barriers, True))  # type: ignore[misc]
             else:
                 self._passing.append((revision, self._loop.time() + self._barrier_timeout_s, barriers))
+            await asyncio.sleep(GATHER_S)
 
     def _moved(self) -> None:
         if not self._passing:

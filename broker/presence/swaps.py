@@ -21,6 +21,8 @@ MAX_OPS = 120
 """In one transaction. etcd's limit is 128, nested ones and the mark counted."""
 MAX_IN_FLIGHT = 2
 """Transactions of swaps at a time: what comes meanwhile gathers into the next."""
+GATHER_S = 0.002
+"""How long those of a moment gather: a transaction costs each broker far more than one more login in it."""
 REMOVAL_PAUSE_S = 0.5
 MAX_REMOVALS = 100_000
 
@@ -134,9 +136,12 @@ class Swaps:
             if not item.again or place == item.place:
                 item.previous, item.expected = place, revision
             self._swaps.append(item)
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._pump)
+            self._loop.call_later(GATHER_S, self._pump)
 
     def _end(self, item: Swap | Removal) -> None:
         chain = self._chains[item.key]
@@ -175,7 +180,7 @@ class Swaps:
             self._event(lambda: self._swapped(batch, response))
         finally:
             self._swapping -= 1
-            self._pump()
+            self._schedule()
 
     async def _one_lease_at_a_time(self, batch: list[Swap]) -> None:
         """One of their leases has run out, and with it the whole transaction was refused."""
