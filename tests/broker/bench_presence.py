@@ -10,6 +10,7 @@ import asyncio
 import gc
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import uvloop
@@ -27,7 +28,7 @@ class _Load:
         self.done = 0
         self.failed = 0
         self.asked: dict[str, float] = {}
-        self.took: list[float] = []
+        self.took: dict[str, float] = {}
 
     def login(self, number: int) -> None:
         """One, without waiting for it."""
@@ -41,7 +42,7 @@ class _Load:
     def _answered(self, user: str, found: Registered | None) -> None:
         self.done += 1
         self.failed += found is None
-        self.took.append(time.perf_counter() - self.asked[user])
+        self.took[user] = time.perf_counter() - self.asked[user]
 
     async def all(self, count: int) -> None:
         """Return when so many are answered."""
@@ -69,13 +70,14 @@ async def burst(node: Presences, etcd: EtcdCluster, count: int) -> None:
 async def paced(node: Presences, other: Presences, per_second: int, seconds: float) -> None:
     """At a rate; how long from asking until a second broker's map shows it."""
     load = _Load(node)
-    delays: list[float] = []
+    delays: dict[str, float] = {}
     mirror = other.cluster._mirror  # type: ignore[attr-defined]
     put = other.presence.put  # type: ignore[attr-defined]
 
     def seen(name: bytes, kv: object) -> None:
         put(name, kv)
-        delays.append(time.perf_counter() - load.asked[name.decode().partition("/")[0]])
+        user = name.decode().partition("/")[0]
+        delays[user] = time.perf_counter() - load.asked[user]
 
     other.presence.put = seen  # type: ignore[attr-defined]
     base, count = 1_000_000, int(per_second * seconds)
@@ -90,13 +92,14 @@ async def paced(node: Presences, other: Presences, per_second: int, seconds: flo
         await asyncio.sleep(0.01)
     share = (time.process_time() - cpu) / (time.perf_counter() - began)
     print(
-        f"paced: {per_second:,} logins/s, {load.failed} failed; asked until answered {_spread(load.took)}; "
-        f"asked until in another broker's map {_spread(delays)}; "
+        f"paced: {per_second:,} logins/s, {load.failed} failed; asked until answered {_spread(load.took.values())}; "
+        f"asked until in another broker's map {_spread(delays.values())}; "
+        f"from answer to map {_spread(delays[user] - took for user, took in load.took.items())}; "
         f"both brokers {share * 100:.0f} % of a core; {mirror.reads} reads"
     )
 
 
-def _spread(seconds: list[float]) -> str:
+def _spread(seconds: Iterable[float]) -> str:
     ordered = sorted(seconds)
     return f"p50 {ordered[len(ordered) // 2] * 1e3:.1f} ms, p99 {ordered[int(len(ordered) * 0.99)] * 1e3:.1f} ms"
 
