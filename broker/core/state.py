@@ -43,7 +43,7 @@ class Presence(Protocol):
         """Forget the place, if it is still this one."""
 
     def barrier(self, done: Callable[[bool], None]) -> None:
-        """Call `done(True)` when the local map holds every change made before this call."""
+        """Call `done(True)` when the local map holds every place taken before this call; False: nobody can say."""
 
     def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
         """Keep a connector's lease; `done` gets it, or a new one if it had run out (`lease` 0: none yet)."""

@@ -181,6 +181,9 @@ async def test_etcd_stops_and_starts_and_all_goes_on(tmp_path: Path, caplog: pyt
             assert not await node.barrier()
             assert node.seen() == {"b1": Place(A, 1)}
             node.presence.offline("bob", "b1", Place(A, 1))
+            node.presence.offline("bob", "b3", Place(A, 3))
+            assert await node.online("b3", Place(A, 4)) is None  # behind a removal that cannot be told
+            await asyncio.sleep(2)
             etcd.start()
             await etcd.healthy()
             await node.sees({})  # what could not be told has been told
@@ -387,3 +390,24 @@ async def test_presence_has_a_length(etcd_settings: EtcdSettings) -> None:
         await node.where()
         assert isinstance(node.presence, EtcdPresence)
         assert len(node.presence) == 1
+
+
+async def test_a_swap_whose_answer_was_lost_still_tells_whom_it_replaced(
+    etcd_settings: EtcdSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with presence(etcd_settings, A) as node:
+        await node.online("b1", Place(A, 1))
+        await node.where()
+        real, lost = Etcd._try, []
+
+        async def losing(self: Etcd, call, request, timeout_s):  # type: ignore[no-untyped-def]
+            response = await real(self, call, request, timeout_s)
+            if isinstance(request, api.TxnRequest) and not lost:
+                lost.append(response)
+                raise UnavailableError("the answer is lost")
+            return response
+
+        monkeypatch.setattr(Etcd, "_try", losing)
+        assert await node.online("b1", Place(A, 2)) == Registered(Place(A, 1))
+        assert lost
+        assert await node.where() == {"b1": Place(A, 2)}
