@@ -14,10 +14,11 @@ from typing import TypeVar
 
 import zmq
 
+from broker.cluster import make_cluster
 from broker.core import BrokerCore
-from broker.presence import MemoryPresence
+from broker.core.state import Place
 from broker.router import Router
-from broker.settings import BrokerSettings
+from broker.settings import BrokerSettings, EtcdSettings
 from protocol.errors import RecordError, SparrowError
 from store.interface import NewRow, Page, PageQuery, Removal, SessionStart, Store
 
@@ -92,37 +93,50 @@ class StoreCalls:
 class BrokerServer:
     """A broker in a running event loop. `start`, then `stop`. It is the core's `Ports`."""
 
-    def __init__(self, settings: BrokerSettings, store: Store, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        store: Store,
+        context: zmq.Context[zmq.Socket[bytes]],
+        etcd: EtcdSettings | None = None,
+    ) -> None:
         self._settings = settings
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._calls = StoreCalls(store, self._event)
-        self._presence = MemoryPresence(settings.lease_s, secrets.randbits(62) + 1)
-        self.core = BrokerCore(self, self._presence, self._calls, settings, secrets.randbits(64) | 1)
+        incarnation = secrets.randbits(64) | 1
+        self._cluster = make_cluster(settings, etcd or EtcdSettings(), incarnation, self._event, self._displaced)
+        self.core = BrokerCore(self, self._cluster.presence, self._calls, settings, incarnation)
         self._router: Router | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._flush_due = False
         self._idle = asyncio.Event()
 
     async def start(self) -> None:
-        """Listen. Raises `ConfigError` if the address cannot be used."""
+        """Know presence, then listen. Raises `ConfigError` if etcd or the address cannot be used."""
         self._clock()
+        await self._cluster.start()
         self._router = Router(self._context, self._settings, self._batch)
         self._tick()
+        self._cluster.announce()
         log.info("%s listens on %s", self._settings.name, self._settings.listen)
 
     async def stop(self) -> None:
-        """Finish what is being stored, and close."""
+        """Let connectors turn to other brokers, finish what is being stored, and close."""
+        if self._router is not None:
+            await self._cluster.withdraw()
         self._idle.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.stop_timeout_s):
-                await self._idle.wait()
+        if self._ticker is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.stop_timeout_s):
+                    await self._idle.wait()
         if self._ticker is not None:
             self._ticker.cancel()
         await self._calls.settle()
         self._flush()
         if self._router is not None:
             self._router.close()
+        await self._cluster.stop()
         log.info("%s has stopped", self._settings.name)
 
     def reload(self) -> None:
@@ -137,6 +151,9 @@ class BrokerServer:
         call()
         self._schedule_flush()
 
+    def _displaced(self, user: str, device: str, old: Place) -> None:
+        self.core.displaced(user, device, old)
+
     def _batch(self, connector: int, data: bytes) -> None:
         self._clock()
         try:
@@ -148,7 +165,7 @@ class BrokerServer:
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(TICK_S, self._tick)
         self._clock()
-        self._presence.tick(self._loop.time())
+        self._cluster.tick(self._loop.time())
         self.core.tick()
         if self.core.idle:
             self._idle.set()
@@ -172,9 +189,9 @@ class BrokerServer:
         """See `Ports`."""
         return self._router is not None and self._router.send(connector, batch)
 
-    def members(self) -> Collection[int]:
-        """See `Ports`: alone until brokers share membership."""
-        return (self.core.incarnation,)
+    def members(self) -> Mapping[int, str]:
+        """See `Ports`."""
+        return self._cluster.members()
 
     def log(self, text: str) -> None:
         """See `Ports`."""

@@ -19,6 +19,10 @@ class BrokerSettings:
     """The public keys of those who may link, a name and a key a line; read again at SIGHUP."""
     plain_links: bool = False
     """Allows links beyond this machine without CURVE: everybody who reaches the port can read and write everything."""
+    advertise: str = ""
+    """The same socket as connectors elsewhere reach it, for brokers to tell of one another; empty: `listen`."""
+    presence: str = "memory"
+    """memory: this is the only broker. etcd: there may be several, which share presence (section [etcd])."""
 
     device_cache_s: float = 2.0
     """T of docs/design.md: a list of devices is used no longer than this after it was read. The user API
@@ -45,3 +49,31 @@ class BrokerSettings:
     """ZeroMQ high-water mark of a link, in batches."""
     max_batch_bytes: int = 64 * 1024 * 1024
     """Longest batch accepted from a link (ZeroMQ MAXMSGSIZE)."""
+
+    @property
+    def endpoint(self) -> str:
+        """What this broker calls itself towards connectors."""
+        return self.advertise or self.listen
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdSettings:
+    """How brokers reach etcd (3.4 or newer); used with broker.presence = "etcd"."""
+
+    endpoints: tuple[str, ...] = ("http://127.0.0.1:2379",)
+    """The members' client URLs, all http or all https."""
+    ca_file: str = ""
+    """PEM of the authorities that may vouch for the members; empty: the usual ones."""
+    cert_file: str = ""
+    """PEM of our certificate, if the members ask for one; with key_file."""
+    key_file: str = ""
+    user: str = ""
+    """Empty: etcd asks for no user. Otherwise one that may read and write all keys under `prefix`."""
+    password_file: str = ""
+    """The file that holds the user's password, in one line."""
+    prefix: str = "sparrow/"
+    """What all keys begin with. Brokers of one installation share it."""
+    try_timeout_s: float = 1.0
+    """A member that has not answered by then is left for the next."""
+    call_timeout_s: float = 3.0
+    """All tries of a call; beyond it logins get "try again", and so do messages that would have to be stored."""

@@ -68,10 +68,16 @@ class Dealer:
             socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(encode(self._keys.secret).encode()))
             socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.broker)
         self._monitor = socket.get_monitor_socket(_FAILURES)
+        try:
+            socket.connect(self._endpoint)
+        except zmq.ZMQError:
+            socket.disable_monitor()
+            self._monitor.close()
+            socket.close()
+            raise
         self._monitor_fd = self._monitor.fileno()
         self._loop.add_reader(self._monitor_fd, self._watch)
         self._loop.call_soon(self._watch)
-        socket.connect(self._endpoint)
         self._fd = socket.fileno()
         self._loop.add_reader(self._fd, self._drain)
         self._look_again()

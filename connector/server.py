@@ -119,9 +119,7 @@ class ConnectorServer:
         _raise_file_limit()
         self._clock()
         for endpoint in self._settings.brokers:
-            self._dealers[endpoint] = Dealer(
-                self._context, self._settings, endpoint, self.core.incarnation, self._batch, self._keys
-            )
+            self.connect(endpoint)
         self._tick()
         settings = self._settings
         await self._listen(settings.listen_port, self._certificate)
@@ -275,7 +273,23 @@ class ConnectorServer:
 
     def send(self, broker: str, batch: bytes) -> bool:
         """See `Ports`."""
-        return self._dealers[broker].send(batch)
+        dealer = self._dealers.get(broker)
+        return dealer is not None and dealer.send(batch)
+
+    def connect(self, broker: str) -> None:
+        """See `Ports`; an address that cannot be used is logged, and never up."""
+        try:
+            self._dealers[broker] = Dealer(
+                self._context, self._settings, broker, self.core.incarnation, self._batch, self._keys
+            )
+        except zmq.ZMQError as error:
+            log.error("cannot connect to the broker at %s (%s); is its broker.advertise right?", broker, error)
+
+    def disconnect(self, broker: str) -> None:
+        """See `Ports`."""
+        dealer = self._dealers.pop(broker, None)
+        if dealer is not None:
+            self._loop.call_soon(dealer.close)  # it may be the one that is being read
 
     def verify(self, token: str, now_s: float) -> Identity:
         """See `Ports`."""

@@ -14,7 +14,7 @@ class ConnectorSettings:
     listen_host: str = "127.0.0.1"
     listen_port: int = 7400
     brokers: tuple[str, ...] = ("tcp://127.0.0.1:7410",)
-    """ZeroMQ endpoints of the brokers."""
+    """ZeroMQ endpoints of brokers to start with: they tell of the others. One is enough, two are safer."""
     curve_key_file: str = ""
     """This connector's own secret CURVE key (`sparrow keys connector`); empty: no CURVE."""
     broker_public_key_file: str = ""

@@ -57,6 +57,14 @@ class UnavailableError(ServiceError):
     """Store, presence or broker is away; the same call may succeed later."""
 
 
+class OverQuotaError(UnavailableError):
+    """etcd has no room left and takes no more writes until somebody makes room."""
+
+
+class LeaseLostError(ServiceError):
+    """The lease has run out, and what hung on it is gone."""
+
+
 class StoreError(ServiceError):
     """The store could not do what was asked; nothing of it may be taken as done."""
 

@@ -183,16 +183,31 @@ def unpack_keys(body: bytes) -> list[bytes]:
     return keys
 
 
-def pack_members(incarnations: Iterable[int]) -> bytes:
-    """Body of a broker's HEARTBEAT: the incarnations of all brokers it knows to be alive."""
-    return b"".join(incarnation.to_bytes(8, "little") for incarnation in incarnations)
+_MEMBER = struct.Struct("<QH")
 
 
-def unpack_members(body: bytes) -> frozenset[int]:
-    """Incarnations in a broker's HEARTBEAT. Raises `RecordError`."""
-    if len(body) % 8:
-        raise RecordError("a list of brokers is cut off")
-    return frozenset(int.from_bytes(body[at : at + 8], "little") for at in range(0, len(body), 8))
+def pack_members(members: Iterable[tuple[int, str]]) -> bytes:
+    """Body of a broker's HEARTBEAT: (incarnation, endpoint) of all brokers it knows to be alive."""
+    encoded = ((incarnation, endpoint.encode()) for incarnation, endpoint in members)
+    return b"".join(_MEMBER.pack(incarnation, len(endpoint)) + endpoint for incarnation, endpoint in encoded)
+
+
+def unpack_members(body: bytes) -> list[tuple[int, str]]:
+    """(incarnation, endpoint) of each broker in a HEARTBEAT. Raises `RecordError`."""
+    members, offset = [], 0
+    while offset < len(body):
+        start = offset + _MEMBER.size
+        if start > len(body):
+            raise RecordError("a list of brokers is cut off")
+        incarnation, length = _MEMBER.unpack_from(body, offset)
+        offset = start + length
+        if offset > len(body):
+            raise RecordError("a list of brokers is cut off")
+        try:
+            members.append((incarnation, body[start:offset].decode()))
+        except UnicodeDecodeError as error:
+            raise RecordError("a broker's endpoint is no text") from error
+    return members
 
 
 def unpack_outcomes(body: bytes) -> Iterator[tuple[int, int, int, int]]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sparrow.settings import Settings
 
 _ENDPOINT = re.compile(r"tcp://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}|(ipc|inproc)://\S+")
+_NOWHERE = re.compile(r"tcp://(0\.0\.0\.0|\*|\[::\]):\d+")
+_URL = re.compile(r"(https?)://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+)(:\d{1,5})?/?")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}")
 
 
@@ -40,6 +42,7 @@ def check(settings: Settings) -> list[Finding]:
         *_limits(settings),
         *_times(settings),
         *_addresses(settings),
+        *_etcd(settings),
         *_places(settings),
         *_keys(settings),
         *(Finding(*found) for found in exposure(settings)),
@@ -120,6 +123,44 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
     )
     if broker.listen in listens:
         yield Finding("broker.listen", "is the address of the connector or the user API: choose another port")
+
+
+def _etcd(settings: Settings) -> Iterator[Finding]:
+    broker, etcd = settings.broker, settings.etcd
+    if broker.advertise and not _ENDPOINT.fullmatch(broker.advertise):
+        yield Finding("broker.advertise", f'"{broker.advertise}" is no endpoint: write tcp://host:port')
+    if broker.presence != "etcd":
+        return
+    if _NOWHERE.fullmatch(broker.endpoint):
+        text = f"{broker.endpoint} cannot be reached from elsewhere: set broker.advertise to the address of this broker"
+        yield Finding("broker.advertise", text)
+    for endpoint in etcd.endpoints:
+        if not _URL.fullmatch(endpoint):
+            yield Finding("etcd.endpoints", f'"{endpoint}" is no URL: write http://host:2379 or https://host:2379')
+    if len({endpoint.partition(":")[0] for endpoint in etcd.endpoints}) > 1:
+        yield Finding("etcd.endpoints", "some are http and some are https: all must be the same")
+    secure = etcd.endpoints[0].startswith("https:")
+    if not secure and (etcd.ca_file or etcd.cert_file):
+        yield Finding("etcd.endpoints", "are http, so that etcd.ca_file and cert_file would not be used: write https")
+    if bool(etcd.cert_file) != bool(etcd.key_file):
+        yield Finding("etcd.cert_file", "goes with etcd.key_file: set both, or neither")
+    if bool(etcd.user) != bool(etcd.password_file):
+        yield Finding("etcd.user", "goes with etcd.password_file: set both, or neither")
+    if etcd.user and etcd.password_file and not secure:
+        yield Finding("etcd.user", "its password crosses the network in the clear: use https endpoints", serious=False)
+    if not etcd.prefix.endswith("/"):
+        yield Finding("etcd.prefix", 'must end in "/", so that no other keys begin with it')
+    yield from _at_least(settings, "etcd.call_timeout_s", "etcd.try_timeout_s")
+    if broker.lease_s <= 3 * etcd.try_timeout_s:
+        text = "must be above three times etcd.try_timeout_s, or leases run out while etcd elects a leader"
+        yield Finding("broker.lease_s", text, serious=False)
+    if etcd.call_timeout_s >= settings.connector.request_timeout_s:
+        text = "must be below connector.request_timeout_s, or connectors give up before brokers answer"
+        yield Finding("etcd.call_timeout_s", text)
+    for name in ("ca_file", "cert_file", "key_file", "password_file"):
+        path = getattr(etcd, name)
+        if path and not os.access(path, os.R_OK):
+            yield Finding(f"etcd.{name}", f"{path} cannot be read: is it there, and may the server's user read it?")
 
 
 def _places(settings: Settings) -> Iterator[Finding]:

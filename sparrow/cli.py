@@ -87,7 +87,7 @@ def _connector(options: argparse.Namespace) -> int:
 
 
 def _broker(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "broker", "store", "log")
+    settings = _server_settings(options, "broker", "etcd", "store", "log")
     from sparrow.node import run_broker
 
     return run_broker(settings)

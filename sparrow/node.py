@@ -52,7 +52,7 @@ def run_serve(settings: Settings) -> int:
     """Run a whole node: broker and connector here, joined in memory, and the user API as a child."""
     settings = dataclasses.replace(
         settings,
-        broker=dataclasses.replace(settings.broker, listen=INPROC),
+        broker=dataclasses.replace(settings.broker, listen=INPROC, advertise="", presence="memory"),
         connector=dataclasses.replace(settings.connector, brokers=(INPROC,)),
     )
     return uvloop.run(_until_signal(lambda stack: _start_node(stack, settings)))
@@ -66,9 +66,9 @@ async def _until_signal(start: Callable[[AsyncExitStack], Awaitable[None]]) -> i
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
-        await start(stack)
-        gc.freeze()
-        await stopping.wait()
+        if await _unless(stopping, start(stack)):
+            gc.freeze()
+            await stopping.wait()
         log.info("stopping")
     return 0
 
@@ -81,6 +81,20 @@ def _at_hangup(reload: Callable[[], None]) -> None:
         reload()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
+
+
+async def _unless(stopping: asyncio.Event, start: Awaitable[None]) -> bool:
+    """Start, which may take as long as etcd is away; false if we were told to stop meanwhile."""
+    starting, stopped = asyncio.ensure_future(start), asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+        return starting.done()
+    finally:
+        starting.cancel()
+        stopped.cancel()
+        await asyncio.gather(starting, stopped, return_exceptions=True)
 
 
 def _context(stack: AsyncExitStack) -> zmq.Context[zmq.Socket[bytes]]:
@@ -98,7 +112,7 @@ async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
 
 async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     store = await stack.enter_async_context(open_store(settings.store))
-    broker = BrokerServer(settings.broker, store, _context(stack))
+    broker = BrokerServer(settings.broker, store, _context(stack), settings.etcd)
     stack.push_async_callback(broker.stop)
     await broker.start()
     _at_hangup(broker.reload)

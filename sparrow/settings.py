@@ -3,9 +3,9 @@
 Owns reading and the rules for one value alone; rules between values are `sparrow.checks`' business. The rooms own
 their own settings classes.
 
-A section of the file is a room (`[connector]`, `[broker]`, `[store]`, `[userapi]`, `[log]`). The environment comes
-second and wins: `SPARROW_CONNECTOR__LISTEN_PORT=7401`, lists separated by commas. Relative paths are relative to
-`data_dir`, and that to the working directory.
+A section of the file is a room (`[connector]`, `[broker]`, `[store]`, `[userapi]`), `[etcd]` or `[log]`. The
+environment comes second and wins: `SPARROW_CONNECTOR__LISTEN_PORT=7401`, lists separated by commas. Relative paths
+are relative to `data_dir`, and that to the working directory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from broker.settings import BrokerSettings
+from broker.settings import BrokerSettings, EtcdSettings
 from connector.settings import ConnectorSettings
 from protocol.errors import ConfigError
 from sparrow.checks import Finding, check
@@ -38,17 +38,38 @@ PATHS = (
     ("connector", "tls_certificate_file"),
     ("connector", "tls_private_key_file"),
     ("connector", "token_public_key_file"),
+    ("etcd", "ca_file"),
+    ("etcd", "cert_file"),
+    ("etcd", "key_file"),
+    ("etcd", "password_file"),
     ("store", "path"),
     ("userapi", "tls_certificate_file"),
     ("userapi", "tls_private_key_file"),
     ("userapi", "token_private_key_file"),
     ("userapi", "token_public_key_file"),
 )
-"""What is relative to `data_dir`."""
+"""What is relative to `data_dir`; what is empty stays empty."""
 
 _CHOICES = {
+    ("broker", "presence"): ("memory", "etcd"),
     ("log", "level"): ("debug", "info", "warning", "error"),
     ("store", "engine"): ("sqlite",),
+}
+_MAY_BE_EMPTY = {
+    ("broker", "advertise"),
+    ("broker", "allowed_keys_file"),
+    ("broker", "curve_key_file"),
+    ("connector", "broker_public_key_file"),
+    ("connector", "curve_key_file"),
+    ("connector", "tls_certificate_file"),
+    ("connector", "tls_private_key_file"),
+    ("etcd", "ca_file"),
+    ("etcd", "cert_file"),
+    ("etcd", "key_file"),
+    ("etcd", "password_file"),
+    ("etcd", "user"),
+    ("userapi", "tls_certificate_file"),
+    ("userapi", "tls_private_key_file"),
 }
 _MAY_BE_ZERO = {
     ("connector", "listen_port"),
@@ -57,16 +78,6 @@ _MAY_BE_ZERO = {
     ("connector", "store_after_s"),
     ("store", "purge_interval_s"),
     ("userapi", "further_device_delay_s"),
-}
-_MAY_BE_EMPTY = {
-    ("broker", "allowed_keys_file"),
-    ("broker", "curve_key_file"),
-    ("connector", "broker_public_key_file"),
-    ("connector", "curve_key_file"),
-    ("connector", "tls_certificate_file"),
-    ("connector", "tls_private_key_file"),
-    ("userapi", "tls_certificate_file"),
-    ("userapi", "tls_private_key_file"),
 }
 _LARGEST_PORT = 65535
 # Whatever a thing is, more of it than this overflows somewhere.
@@ -89,6 +100,7 @@ class Settings:
     """The folder that relative paths below are in; itself relative to the working directory."""
     connector: ConnectorSettings = field(default_factory=ConnectorSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
+    etcd: EtcdSettings = field(default_factory=EtcdSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     userapi: UserApiSettings = field(default_factory=UserApiSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -170,9 +182,9 @@ def _with_joined_paths(settings: Settings) -> Settings:
     root = Path(settings.data_dir)
     for name, key in PATHS:
         section = getattr(settings, name)
-        path = getattr(section, key)
-        joined = dataclasses.replace(section, **{key: str(root / path) if path else ""})
-        settings = dataclasses.replace(settings, **{name: joined})
+        if getattr(section, key):
+            joined = dataclasses.replace(section, **{key: str(root / getattr(section, key))})
+            settings = dataclasses.replace(settings, **{name: joined})
     return settings
 
 
@@ -234,8 +246,8 @@ def _expected_text(section: str, key: str, value: object) -> str | None:
     choices = _CHOICES.get((section, key))
     if choices is not None:
         return None if value in choices else "one of " + ", ".join(f'"{choice}"' for choice in choices)
-    if value == "" and (section, key) in _MAY_BE_EMPTY:
-        return None
+    if (section, key) in _MAY_BE_EMPTY:
+        return None if isinstance(value, str) and "\0" not in value else "a text"
     return None if isinstance(value, str) and value and "\0" not in value else "a text that is not empty"
 
 

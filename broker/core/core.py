@@ -82,7 +82,7 @@ class BrokerCore:
         self._presence.keep_alive(connector, asked, lambda lease: self._kept(connector, asked, lease))
 
     def _kept(self, connector: int, asked: int, lease: int | None) -> None:
-        body = records.pack_members(self._ports.members())
+        body = records.pack_members(self._ports.members().items())
         encoded = record(
             records.HEARTBEAT,
             origin=self.incarnation,

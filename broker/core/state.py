@@ -43,7 +43,7 @@ class Presence(Protocol):
         """Forget the place, if it is still this one."""
 
     def barrier(self, done: Callable[[bool], None]) -> None:
-        """Call `done(True)` when the local map holds every change made before this call."""
+        """Call `done(True)` when the local map holds every place taken before this call; False: nobody can say."""
 
     def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
         """Keep a connector's lease; `done` gets it, or a new one if it had run out (`lease` 0: none yet)."""
@@ -73,8 +73,8 @@ class Ports(Protocol):
     def send(self, connector: int, batch: bytes) -> bool:
         """Hand a batch to a connector's link; False if the link did not take it."""
 
-    def members(self) -> Collection[int]:
-        """Incarnations of all brokers that are alive, this one among them."""
+    def members(self) -> Mapping[int, str]:
+        """All brokers that are alive, incarnation → endpoint; this one among them, unless it is about to leave."""
 
     def log(self, text: str) -> None:
         """A state change worth a line."""

@@ -125,6 +125,8 @@ class ConnectorCore:
     def batch(self, endpoint: str, data: bytes) -> None:
         """A batch from a broker. Raises `RecordError`; then nothing of it was used."""
         link = self.links.link(endpoint)
+        if link is None:
+            return
         for rec in records.parse(data):
             kind = rec[0]
             if kind == records.COPY:

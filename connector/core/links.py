@@ -1,11 +1,12 @@
 """Links to brokers: which live, which serves which user, and what waits to be sent to each.
 
-Owns membership as this connector sees it and the lease it holds. Knows nothing of sessions.
+Owns membership as this connector sees it, and with it which links there are, and the lease that it holds. Knows
+nothing of sessions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
 from connector.core.state import Ports, Turn
@@ -17,14 +18,32 @@ from protocol.records import HEARTBEAT, OUTCOMES, Record, batches, record, unpac
 class Link:
     """One broker, by its endpoint."""
 
-    __slots__ = ("endpoint", "heard", "incarnation", "members", "out", "outcomes", "up")
+    __slots__ = (
+        "endpoint",
+        "heard",
+        "identity",
+        "incarnation",
+        "learnt",
+        "leaving",
+        "members",
+        "out",
+        "outcomes",
+        "up",
+    )
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, learnt: bool = False) -> None:
         self.endpoint = endpoint
+        """Where we reach it."""
+        self.identity = endpoint
+        """What it calls itself: the same for all connectors, however they reach it."""
+        self.learnt = learnt
+        """From a heartbeat, not from the settings."""
         self.incarnation = 0
-        self.members: frozenset[int] = frozenset()
+        self.members: Mapping[int, str] = {}
         self.heard = 0.0
         self.up = False
+        self.leaving = False
+        """It answers still, and will not for long."""
         self.out: list[bytes] = []
         self.outcomes: dict[int, list[bytes]] = {}
         """Origin → OUTCOME entries that wait for the end of the turn."""
@@ -40,6 +59,8 @@ class Links:
         self._settings = settings
         self._turn = turn
         self._links = {endpoint: Link(endpoint) for endpoint in settings.brokers}
+        self._twins: set[str] = set()
+        """Configured endpoints that lead to a broker which another link reaches."""
         self._routes: dict[str, tuple[Link, bytes] | None] = {}
         self._next_beat = 0.0
         self.incarnation = incarnation
@@ -53,7 +74,7 @@ class Links:
     def for_user(self, user: str) -> tuple[Link, bytes] | None:
         """The broker for a user and the user id in bytes; None if no broker is up.
 
-        Raises `InvalidIdError`. Rendezvous hashing over the brokers that are up.
+        Raises `InvalidIdError`. Rendezvous hashing over the brokers that are up and stay.
         """
         try:
             return self._routes[user]
@@ -63,9 +84,10 @@ class Links:
         up = [link for link in self._links.values() if link.up]
         if not up:
             return None
+        staying = [link for link in up if not link.leaving] or up
         if len(self._routes) >= self.MAX_CACHED_USERS:
             self._routes.clear()
-        best = max(up, key=lambda link: blake2b(name, key=link.endpoint.encode()[-64:], digest_size=8).digest())
+        best = max(staying, key=lambda link: blake2b(name, key=link.identity.encode()[-64:], digest_size=8).digest())
         self._routes[user] = best, name
         return best, name
 
@@ -81,27 +103,79 @@ class Links:
         return self.lease != 0 and any(link.up for link in self._links.values())
 
     def heartbeat(self, link: Link, rec: Record) -> None:
-        """A broker answered."""
-        incarnation, lease, asked, members = rec[6], rec[7], rec[8], unpack_members(rec[9])
+        """A broker answered. Raises `RecordError`."""
+        incarnation, lease, asked, members = rec[6], rec[7], rec[8], dict(unpack_members(rec[9]))
+        if self._is_twin(link, incarnation):
+            return
         link.heard = self._turn.now
         if link.up and link.incarnation != incarnation:
             self._down(link)
-        if not link.up:
+        came = not link.up
+        if came:
             link.up, link.incarnation = True, incarnation
             self._routes.clear()
             self._ports.log(f"broker up: {link.endpoint}")
-        gone = link.members - members
-        link.members = members
-        if gone:
-            self.on_lost(None)
+        if came or members != link.members:
+            self._new_members(link, members)
         if asked == self.lease and lease != self.lease:
             self.lease = lease
             self.on_lease()
 
+    # Members.
+
+    def _new_members(self, link: Link, members: Mapping[int, str]) -> None:
+        gone = link.members.keys() - members.keys()
+        link.members = members
+        link.identity = members.get(link.incarnation, link.identity)
+        link.leaving = link.incarnation not in members
+        self._routes.clear()
+        reached = {other.incarnation for other in self._links.values() if other.up}
+        for incarnation, endpoint in members.items():
+            if incarnation not in reached and endpoint not in self._links and endpoint not in self._twins:
+                self._links[endpoint] = Link(endpoint, learnt=True)
+                self._ports.connect(endpoint)
+                self._ports.log(f"broker joined: {endpoint}")
+        self._forget_learnt()
+        if gone:
+            self.on_lost(None)
+
+    def _forget_learnt(self) -> None:
+        """Leave brokers that were learnt of and are named by none that is up."""
+        named = {endpoint for link in self._links.values() if link.up for endpoint in link.members.values()}
+        for link in list(self._links.values()):
+            if link.learnt and not link.up and link.endpoint not in named:
+                self._disconnect(link)
+                self._ports.log(f"broker left: {link.endpoint}")
+
+    def _is_twin(self, link: Link, incarnation: int) -> bool:
+        """Two links to one broker would take each other's place there: the later one goes, until the other is lost."""
+        others = (other for other in self._links.values() if other is not link and other.up)
+        if all(other.incarnation != incarnation for other in others):
+            return False
+        if link.up:
+            self._down(link)
+        self._disconnect(link)
+        if not link.learnt:
+            self._twins.add(link.endpoint)
+        self._ports.log(f"broker reached twice: {link.endpoint} is not needed")
+        return True
+
+    def _disconnect(self, link: Link) -> None:
+        del self._links[link.endpoint]
+        self._ports.disconnect(link.endpoint)
+
+    def _connect_twins(self) -> None:
+        twins, self._twins = self._twins, set()
+        for endpoint in sorted(twins):
+            self._links[endpoint] = Link(endpoint)
+            self._ports.connect(endpoint)
+
+    # Time.
+
     def tick(self) -> None:
         """Send heartbeats; notice silence."""
         now = self._turn.now
-        for link in self._links.values():
+        for link in list(self._links.values()):
             if link.up and now - link.heard > self._settings.link_timeout_s:
                 self._down(link)
         if now >= self._next_beat:
@@ -111,14 +185,17 @@ class Links:
                 link.out.append(beat)
 
     def _down(self, link: Link) -> None:
-        link.up = False
+        link.up = link.leaving = False
         self._routes.clear()
         self._ports.log(f"broker lost: {link.endpoint}")
+        self._connect_twins()
+        if any(other.up for other in self._links.values()):  # otherwise nobody can say who is gone
+            self._forget_learnt()
         self.on_lost(link)
 
-    def link(self, endpoint: str) -> Link:
-        """The link to an endpoint."""
-        return self._links[endpoint]
+    def link(self, endpoint: str) -> Link | None:
+        """The link to an endpoint; None if we have left it."""
+        return self._links.get(endpoint)
 
     def flush(self) -> list[bytes]:
         """Send what waits; returns the batches that a link did not take."""

@@ -36,6 +36,12 @@ class Ports(Protocol):
     def send(self, broker: str, batch: bytes) -> bool:
         """Hand a batch to a broker's link; False if the link did not take it."""
 
+    def connect(self, broker: str) -> None:
+        """Open a link to a broker that was learnt of; `settings.brokers` have theirs from the start."""
+
+    def disconnect(self, broker: str) -> None:
+        """Close a link behind what was sent."""
+
     def verify(self, token: str, now_s: float) -> Identity:
         """Check a login token at this Unix time. Raises `TokenError`."""
 

@@ -47,7 +47,7 @@ class RecordingPorts:
     batches: list[int] = field(default_factory=list)
     gone: set[int] = field(default_factory=set)
     """Connectors that cannot be sent to."""
-    brokers: list[int] = field(default_factory=lambda: [INCARNATION])
+    brokers: dict[int, str] = field(default_factory=lambda: {INCARNATION: "tcp://here:1"})
 
     def send(self, connector: int, batch: bytes) -> bool:
         if connector in self.gone:
@@ -56,7 +56,7 @@ class RecordingPorts:
         self.sent += [Sent(connector, *rec) for rec in records.parse(batch)]
         return True
 
-    def members(self) -> Collection[int]:
+    def members(self) -> Mapping[int, str]:
         return self.brokers
 
     def log(self, text: str) -> None:

@@ -18,7 +18,7 @@ USERS = {"alice": ["a1"], "bob": ["b1"]}
 @pytest.mark.parametrize(("kept", "told"), [(50, 50), (51, 51), (None, 50)], ids=["kept", "a new one", "away"])
 def test_a_heartbeat_keeps_the_lease_and_is_answered(kept: int | None, told: int) -> None:
     bench = Bench()
-    bench.ports.brokers = [INCARNATION, 901]
+    bench.ports.brokers = {INCARNATION: "tcp://here:1", 901: "tcp://there:2"}
     bench.receives(record(HEARTBEAT, origin=B, attempt=50), connector=B)
     ((connector, lease, done),) = bench.presence.kept
     assert (connector, lease) == (B, 50)
@@ -27,7 +27,7 @@ def test_a_heartbeat_keeps_the_lease_and_is_answered(kept: int | None, told: int
     bench.core.flush()
     rec = bench.only(HEARTBEAT)
     assert (rec.connector, rec.origin, rec.attempt, rec.session) == (B, INCARNATION, told, 50)
-    assert rec.body == pack_members([INCARNATION, 901])
+    assert rec.body == pack_members([(INCARNATION, "tcp://here:1"), (901, "tcp://there:2")])
 
 
 # Passing on.

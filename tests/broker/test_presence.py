@@ -1,142 +1,124 @@
-"""Presence in memory: a swap of places under leases, and what is left when a lease or a connector is gone."""
+"""What every presence must do, in memory and in etcd: swap places under leases, and forget them with the lease."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
 from broker.core.state import Place, Registered
-from broker.presence import MemoryPresence
-from tests.broker.bench import A, B
-
-LEASE_S = 5.0
+from tests.broker.presences import LEASE_S, A, B, Presences, presence, until
 
 
-class Node:
-    """A presence, and connectors that keep their leases."""
-
-    def __init__(self) -> None:
-        self.presence = MemoryPresence(LEASE_S, first_lease=50)
-        self.now = 100.0
-        self.presence.tick(self.now)
-        self.leases: dict[int, int] = {}
-        for connector in (A, B):
-            self.beat(connector, 0)
-
-    def beat(self, connector: int, lease: int | None = None) -> int:
-        """A heartbeat; returns the lease that holds."""
-        found: list[int | None] = []
-        asked = self.leases[connector] if lease is None else lease
-        self.presence.keep_alive(connector, asked, found.append)
-        (kept,) = found
-        assert kept is not None
-        self.leases[connector] = kept
-        return kept
-
-    def passes(self, seconds: float, *beating: int) -> None:
-        for _ in range(round(seconds / 0.5)):
-            self.now += 0.5
-            self.presence.tick(self.now)
-            for connector in beating:
-                self.beat(connector)
-
-    def online(
-        self, device: str, place: Place, again: bool = False, lease: int | None = None, user: str = "bob"
-    ) -> Registered | None:
-        found: list[Registered | None] = []
-        held = self.leases[place.connector] if lease is None else lease
-        self.presence.online(user, device, place, held, again, found.append)
-        (answer,) = found
-        return answer
-
-    def where(self, user: str = "bob") -> dict[str, Place]:
-        return dict(self.presence.where(user))
+@pytest.fixture(params=["memory", "etcd"])
+async def node(request: pytest.FixtureRequest) -> AsyncIterator[Presences]:
+    """Connectors A and B beat."""
+    settings = request.getfixturevalue("etcd_settings") if request.param == "etcd" else None
+    async with presence(settings, A, B) as found:
+        yield found
 
 
-def test_places_of_a_users_devices() -> None:
-    node = Node()
-    assert node.where() == {}
-    assert node.online("b1", Place(A, 1)) == Registered(None)
-    assert node.online("b2", Place(B, 2)) == Registered(None)
-    assert node.where() == {"b1": Place(A, 1), "b2": Place(B, 2)}
-    assert node.where("alice") == {}
-    assert len(node.presence) == 2
+async def test_places_of_a_users_devices(node: Presences) -> None:
+    assert await node.where() == {}
+    assert await node.online("b1", Place(A, 1)) == Registered(None)
+    assert await node.online("b2", Place(B, 2)) == Registered(None)
+    assert await node.where() == {"b1": Place(A, 1), "b2": Place(B, 2)}
+    assert await node.where("alice") == {}
+    assert len(node.presence) == 2  # type: ignore[arg-type]
 
 
-def test_the_second_session_of_a_device_learns_of_the_first() -> None:
-    node = Node()
-    node.online("b1", Place(A, 1))
-    assert node.online("b1", Place(B, 2)) == Registered(Place(A, 1))
-    assert node.where() == {"b1": Place(B, 2)}
-    assert len(node.presence) == 1
+async def test_the_second_session_of_a_device_learns_of_the_first(node: Presences) -> None:
+    await node.online("b1", Place(A, 1))
+    assert await node.online("b1", Place(B, 2)) == Registered(Place(A, 1))
+    assert await node.where() == {"b1": Place(B, 2)}
+    assert len(node.presence) == 1  # type: ignore[arg-type]
 
 
-def test_offline_only_if_it_is_still_this_session() -> None:
-    node = Node()
-    node.online("b1", Place(A, 1))
-    node.online("b1", Place(B, 2))
+async def test_sessions_of_one_moment_take_their_turns(node: Presences) -> None:
+    answers = await asyncio.gather(*(node.online("b1", Place(A, n)) for n in range(1, 300)))
+    assert answers == [Registered(Place(A, n - 1) if n > 1 else None) for n in range(1, 300)]
+    assert await node.where() == {"b1": Place(A, 299)}
+
+
+async def test_many_devices_of_one_moment(node: Presences) -> None:
+    names = [f"d{n}" for n in range(1000)]
+    answers = await asyncio.gather(*(node.online(name, Place(A, n)) for n, name in enumerate(names, 1)))
+    assert answers == [Registered(None)] * 1000
+    assert await node.where() == {name: Place(A, n) for n, name in enumerate(names, 1)}
+
+
+async def test_offline_only_if_it_is_still_this_session(node: Presences) -> None:
+    await node.online("b1", Place(A, 1))
+    await node.online("b1", Place(B, 2))
     node.presence.offline("bob", "b1", Place(A, 1))
-    assert node.where() == {"b1": Place(B, 2)}
-    node.presence.offline("bob", "b1", Place(B, 2))
-    assert node.where() == {}
-    node.presence.offline("bob", "b1", Place(B, 2))
     node.presence.offline("nobody", "b1", Place(B, 2))
-    assert len(node.presence) == 0
+    assert await node.online("b2", Place(A, 9)) == Registered(None)
+    assert await node.where() == {"b1": Place(B, 2), "b2": Place(A, 9)}
+    node.presence.offline("bob", "b1", Place(B, 2))
+    await node.sees({"b2": Place(A, 9)})
+    node.presence.offline("bob", "b1", Place(B, 2))
+    node.presence.offline("bob", "b2", Place(A, 9))
+    await node.sees({})
+    assert len(node.presence) == 0  # type: ignore[arg-type]
 
 
-def test_one_device_that_leaves_leaves_the_others() -> None:
-    node = Node()
-    node.online("b1", Place(A, 1))
-    node.online("b2", Place(A, 2))
+async def test_offline_right_behind_online(node: Presences) -> None:
+    answer = asyncio.ensure_future(node.online("b1", Place(A, 1)))
+    await asyncio.sleep(0)
     node.presence.offline("bob", "b1", Place(A, 1))
-    assert node.where() == {"b2": Place(A, 2)}
+    assert await answer == Registered(None)
+    assert await node.online("b1", Place(A, 2)) == Registered(None)
+    assert await node.where() == {"b1": Place(A, 2)}
 
 
-def test_again_only_where_nobody_else_is() -> None:
-    node = Node()
-    assert node.online("b1", Place(A, 1), again=True) == Registered(None)
-    assert node.online("b1", Place(A, 1), again=True) == Registered(Place(A, 1))
-    node.online("b1", Place(B, 2))
-    assert node.online("b1", Place(A, 1), again=True) == Registered(Place(B, 2), taken=True)
-    assert node.where() == {"b1": Place(B, 2)}
+async def test_again_only_where_nobody_else_is(node: Presences) -> None:
+    assert await node.online("b1", Place(A, 1), again=True) == Registered(None)
+    await node.where()
+    found = await node.online("b1", Place(A, 1), again=True)
+    assert found is not None
+    assert not found.taken
+    await node.online("b1", Place(B, 2))
+    assert await node.online("b1", Place(A, 1), again=True) == Registered(Place(B, 2), taken=True)
+    assert await node.where() == {"b1": Place(B, 2)}
 
 
-def test_nobody_comes_under_a_lease_that_does_not_hold() -> None:
-    node = Node()
-    assert node.online("b1", Place(A, 1), lease=4242) is None
-    assert node.online("b1", Place(77, 1), lease=50) is None
-    assert node.where() == {}
+async def test_nobody_comes_under_a_lease_that_does_not_hold(node: Presences) -> None:
+    assert await node.online("b1", Place(A, 1), lease=4242) is None
+    assert await node.where() == {}
 
 
-def test_a_lease_that_is_kept_holds_and_one_that_is_not_takes_its_places_along() -> None:
-    node = Node()
-    node.online("b1", Place(A, 1))
-    node.online("b2", Place(B, 2))
-    node.passes(20.0, A)
-    assert node.where() == {"b1": Place(A, 1)}
-    assert len(node.presence) == 1
-    assert node.online("b2", Place(B, 2)) is None
-    lease = node.leases[B]
-    assert node.beat(B) != lease
-    assert node.online("b2", Place(B, 2), again=True) == Registered(None)
+async def test_a_wrong_lease_does_not_harm_the_others_of_the_moment(node: Presences) -> None:
+    answers = await asyncio.gather(
+        node.online("b1", Place(A, 1), lease=4242), node.online("b2", Place(A, 2)), node.online("b3", Place(B, 3))
+    )
+    assert answers == [None, Registered(None), Registered(None)]
+    assert await node.where() == {"b2": Place(A, 2), "b3": Place(B, 3)}
 
 
-def test_a_place_that_moved_does_not_go_with_the_connector_it_left() -> None:
-    node = Node()
-    node.online("b1", Place(A, 1))
-    node.online("b1", Place(B, 2))
-    node.passes(6.0, B)
-    assert node.where() == {"b1": Place(B, 2)}
+async def test_a_lease_that_is_kept_holds_and_one_that_is_not_takes_its_places_along(node: Presences) -> None:
+    await node.online("b1", Place(A, 1))
+    await node.online("b2", Place(B, 2))
+    old = node.leases[B]
+    node.falls_silent(B)
+    await node.sees({"b1": Place(A, 1)})
+    assert await node.online("b2", Place(B, 2)) is None
+    await node.beats(B)
+    await until(lambda: node.leases[B] != old, "a new lease")
+    assert await node.online("b2", Place(B, 2), again=True) == Registered(None)
+    await asyncio.sleep(1.5 * LEASE_S)
+    assert await node.where() == {"b1": Place(A, 1), "b2": Place(B, 2)}
 
 
-def test_a_connector_that_asks_with_another_lease_is_new() -> None:
-    node = Node()
-    node.online("b1", Place(A, 1))
-    old = node.leases[A]
-    new = node.beat(A, 0)
-    assert new not in (old, 0)
-    assert node.where() == {}
-    assert node.online("b1", Place(A, 1), lease=old) is None
+async def test_a_place_that_moved_does_not_go_with_the_connector_it_left(node: Presences) -> None:
+    await node.online("b1", Place(A, 1))
+    await node.online("b2", Place(A, 2))
+    await node.online("b1", Place(B, 3))
+    node.falls_silent(A)
+    await node.sees({"b1": Place(B, 3)})
 
 
-def test_the_map_is_always_newer_than_anything_before() -> None:
-    passed: list[bool] = []
-    Node().presence.barrier(passed.append)
-    assert passed == [True]
+async def test_the_map_is_newer_than_anything_before_a_barrier(node: Presences) -> None:
+    for number in range(1, 100):
+        await node.online("b1", Place(A, number))
+        assert await node.where() == {"b1": Place(A, number)}

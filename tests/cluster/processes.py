@@ -112,6 +112,11 @@ class Process:
         self._process.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(self._process.wait, GUARD_S)
 
+    async def ended(self) -> int:
+        """Its exit status, when it has ended by itself."""
+        assert self._process is not None
+        return await asyncio.to_thread(self._process.wait, GUARD_S)
+
     def pause(self) -> None:
         """SIGSTOP."""
         assert self._process is not None
@@ -187,8 +192,13 @@ class Deployment:
         )
 
     def broker(self) -> Process:
-        """`sparrow broker`."""
+        """`sparrow broker`, the one that connectors are told of."""
         return self._sparrow("broker", self._broker_port)
+
+    def further_broker(self, **environment: str) -> Process:
+        """`sparrow broker`, of which they learn."""
+        port = free_port()
+        return self._sparrow("broker", port, SPARROW_BROKER__LISTEN=f"tcp://127.0.0.1:{port}", **environment)
 
     def connector(self) -> Process:
         """`sparrow connector`."""

@@ -5,7 +5,7 @@ Owns the clock of a test. Decides nothing; the core is the real one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,9 @@ class Sent:
 
 @dataclass
 class RecordingPorts:
-    """`connector.core.state.Ports`. `refusing` brokers take no batch."""
+    """`connector.core.state.Ports`. `refusing` brokers take no batch; `links` were opened (+) and closed (-)."""
+
+    links: list[str] = field(default_factory=list)
 
     sent: list[Sent] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
@@ -88,6 +90,12 @@ class RecordingPorts:
         self.batches.append(broker)
         self.sent += [Sent(broker, *record) for record in records.parse(batch)]
         return True
+
+    def connect(self, broker: str) -> None:
+        self.links.append(f"+{broker}")
+
+    def disconnect(self, broker: str) -> None:
+        self.links.append(f"-{broker}")
 
     def verify(self, token: str, now_s: float) -> Identity:
         """Tokens are `user/device`."""
@@ -207,13 +215,17 @@ class Bench:
         incarnation: int | None = None,
         lease: int = LEASE,
         asked: int | None = None,
-        members: Iterable[int] | None = None,
+        members: Iterable[int] | Mapping[int, str] | None = None,
     ) -> None:
         """A broker answers."""
         if incarnation is None:
             incarnation = 900 + int(broker[-1])
         asked = self.core.links.lease if asked is None else asked
-        body = records.pack_members([incarnation] if members is None else members)
+        if members is None:
+            members = {incarnation: broker}
+        elif not isinstance(members, Mapping):
+            members = dict.fromkeys(members, broker)
+        body = records.pack_members(members.items())
         self.receives(
             records.record(records.HEARTBEAT, origin=incarnation, attempt=lease, session=asked, body=body),
             broker=broker,

@@ -255,3 +255,118 @@ def test_an_outcome_that_no_link_can_take_is_left_to_the_author_who_repeats() ->
     bench.heartbeat()
     bob.acks(2)
     assert [attempt for attempt, *_ in unpack_outcomes(bench.only(OUTCOMES).body)] == [102]
+
+
+# Brokers that are learnt of.
+
+B3 = "tcp://broker-3:1"
+
+
+def test_a_broker_that_another_tells_of_is_connected_to_and_serves_its_share() -> None:
+    bench = Bench(brokers=(B1,))
+    bench.heartbeat(members={901: B1, 902: B2})
+    assert bench.ports.links == [f"+{B2}"]
+    assert set(served_by(bench).values()) == {B1}
+    bench.heartbeat(B2, members={901: B1, 902: B2})
+    assert served_by(bench) == served_by(Bench(up=(B1, B2)))
+    assert bench.ports.links == [f"+{B2}"]
+
+
+def test_a_learnt_broker_is_left_when_it_is_down_and_nobody_names_it() -> None:
+    bench = Bench(brokers=(B1,))
+    both = {901: B1, 902: B2}
+    bench.heartbeat(members=both)
+    bench.heartbeat(B2, members=both)
+    bench.heartbeat(members={901: B1})
+    assert f"-{B2}" not in bench.ports.links  # it answers still
+    bench.now += bench.settings.link_timeout_s
+    bench.heartbeat(members={901: B1})
+    bench.passes(0.2, keep_up=False)
+    assert bench.ports.links == [f"+{B2}", f"-{B2}"]
+    bench.receives(records.record(HEARTBEAT, origin=902, attempt=LEASE, session=LEASE), broker=B2)  # a late one
+    assert set(served_by(bench).values()) == {B1}
+
+
+def test_a_learnt_broker_that_is_down_and_named_is_kept() -> None:
+    bench = Bench(brokers=(B1,))
+    both = {901: B1, 902: B2}
+    bench.heartbeat(members=both)
+    bench.heartbeat(B2, members=both)
+    bench.now += bench.settings.link_timeout_s
+    bench.heartbeat(members=both)
+    bench.passes(0.2, keep_up=False)
+    assert bench.ports.links == [f"+{B2}"]
+
+
+def test_with_no_broker_up_the_learnt_ones_are_kept() -> None:
+    bench = Bench(brokers=(B1,))
+    bench.heartbeat(members={901: B1, 902: B2})
+    bench.passes(5.0, keep_up=False)
+    assert bench.ports.links == [f"+{B2}"]
+    bench.heartbeat(B2)
+    assert ready(bench)
+
+
+def test_configured_brokers_are_never_left() -> None:
+    bench = Bench(up=(B1, B2))
+    bench.heartbeat(members={901: B1})
+    bench.now += bench.settings.link_timeout_s
+    bench.heartbeat(members={901: B1})
+    bench.passes(0.2, keep_up=False)
+    assert bench.ports.links == []
+
+
+def test_a_broker_under_another_name_is_not_connected_to_twice() -> None:
+    bench = Bench(brokers=(B1,))
+    bench.heartbeat(members={901: "tcp://its-other-name:1"})
+    assert bench.ports.links == []
+
+
+def test_hashing_is_over_what_brokers_call_themselves() -> None:
+    bench = Bench(up=(B1, B2))
+    names = {901: B2, 902: B3}
+    bench.heartbeat(members=names)
+    bench.heartbeat(B2, members=names)
+    other = Bench(brokers=(B2, B3), up=(B2, B3))
+    renamed = {B1: B2, B2: B3}
+    assert {user: renamed[broker] for user, broker in served_by(bench).items()} == served_by(other)
+
+
+def test_two_configured_names_of_one_broker_are_one_link_until_it_is_lost() -> None:
+    bench = Bench(up=(B1,), brokers=(B1, B2))
+    bench.heartbeat(B2, incarnation=901)
+    assert bench.ports.links == [f"-{B2}"]
+    assert set(served_by(bench).values()) == {B1}
+    bench.heartbeat(members={901: B2, 903: B3})
+    assert bench.ports.links == [f"-{B2}", f"+{B3}"]  # the twin is not learnt anew
+    bench.passes(5.0, keep_up=False)
+    assert bench.ports.links == [f"-{B2}", f"+{B3}", f"+{B2}"]
+    bench.heartbeat(B2, incarnation=901)
+    assert set(served_by(bench).values()) == {B2}
+
+
+def test_a_link_that_finds_itself_at_anothers_broker_is_lost() -> None:
+    bench = Bench(up=(B1, B2))
+    alice = bench.live("alice/a1")
+    dest = next(user for user, broker in served_by(bench).items() if broker == B2)
+    alice.writes(1, dest)
+    bench.heartbeat(B2, incarnation=901)
+    assert failures(alice.took("failed")) == [(1, Failed.UNAVAILABLE, False)]
+    assert f"-{B2}" in bench.ports.links
+
+
+def test_a_learnt_twin_is_simply_left() -> None:
+    bench = Bench(brokers=(B1,))
+    bench.heartbeat(members={901: B1, 902: B2})
+    bench.heartbeat(B2, incarnation=901)
+    assert bench.ports.links == [f"+{B2}", f"-{B2}"]
+    bench.passes(5.0, keep_up=False)
+    assert bench.ports.links == [f"+{B2}", f"-{B2}"]
+
+
+def test_a_broker_that_leaves_gets_no_new_users_but_is_heard() -> None:
+    bench = Bench(up=(B1, B2))
+    bench.heartbeat(B2, members={901: B1})
+    assert set(served_by(bench).values()) == {B1}
+    bench.heartbeat(B1, members={902: B2})  # both: better than nobody
+    assert set(served_by(bench).values()) == {B1, B2}

@@ -56,7 +56,10 @@ class Cluster:
         for link in self.links:
             link.broker.links.append(link)
             link.connector.links[link.broker.name] = link
-        self._members: dict[int, float | None] = {}
+        for connector in self.connectors:
+            names = [broker.name for broker in self.brokers]
+            connector.configured = tuple(random.sample(names, random.randint(1, len(names))))
+        self._members: dict[int, tuple[str, float | None]] = {}
         self.clients: list[SimClient] = []
         self.checker = Checker(self)
         self.faults = Faults(self)
@@ -91,15 +94,15 @@ class Cluster:
     # Membership: a broker that died is missing from the list when its lease has run out.
 
     def configure(self, broker: SimBroker) -> None:
-        self._members[broker.core.incarnation] = None
+        self._members[broker.core.incarnation] = (broker.name, None)
         self.faults.configure(broker)
 
     def broker_died(self, broker: SimBroker) -> None:
-        self._members[broker.core.incarnation] = self.world.now + 3.0
+        self._members[broker.core.incarnation] = (broker.name, self.world.now + 3.0)
 
-    def members(self, _: SimBroker) -> list[int]:
+    def members(self, _: SimBroker) -> dict[int, str]:
         now = self.world.now
-        return [member for member, until in self._members.items() if until is None or until > now]
+        return {member: name for member, (name, until) in self._members.items() if until is None or until > now}
 
     # The story.
 

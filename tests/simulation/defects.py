@@ -252,6 +252,12 @@ def _same_streams_after_all(self: Any) -> list[Any]:
     return []
 
 
+def _silent_after_compaction(self: Any) -> None:
+    """The watch goes on from now, and what it missed stays missed."""
+    self._broken = False
+    self._moved(self._etcd.revision)
+
+
 def _no_op(self: Any, *args: Any) -> None:
     return None
 
@@ -305,6 +311,12 @@ DEFECTS = (
     ),
     Defect("a device list older than T used", 100, ((Devices, "get", _cache_for_ever),)),
     Defect("a lost lease ignored", 200, ((Logins, "lease_changed", _no_op),)),
+    Defect(
+        "a watch that goes on after a compaction without reading again",
+        400,
+        ((SimPresence, "_reload", _silent_after_compaction),),
+        ("compact history",),
+    ),
     Defect("Synced without a pass", 100, ((Catchup, "sync", _synced_at_once),)),
     Defect("an own copy's ack taken for DELIVERED", 100, ((Delivery, "_report", _own_copy_is_delivered),)),
     Defect("live with the inbox unread", 40, ((Catchup, "begin", _live_with_inbox_unread),)),

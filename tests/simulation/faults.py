@@ -58,6 +58,8 @@ class Faults:
             self._store_away,
             self._etcd_away,
             self._back_up_client,
+            self._compact_history,
+            self._lose_lease,
         ]
         chosen = random.sample(kinds, random.randint(0, len(kinds)))
         for kind in kinds:
@@ -133,6 +135,18 @@ class Faults:
 
     def _etcd_away(self) -> None:
         self._away(self._cluster.etcd)
+
+    def _compact_history(self) -> None:
+        """A broker's watch breaks, and cannot go on where it was."""
+        if not self._cluster.memory_presence:
+            random = self._cluster.world.random
+            random.choice(self._cluster.brokers).presence.lose_place(random.choice((0.01, 1.0, 5.0)))
+
+    def _lose_lease(self) -> None:
+        """etcd forgets a connector that is well."""
+        leases = self._cluster.etcd.leases
+        if leases and not self._cluster.memory_presence:
+            self._cluster.etcd.revoke(self._cluster.world.random.choice(leases))
 
     def _away(self, service: object) -> None:
         service.away = True  # type: ignore[attr-defined]

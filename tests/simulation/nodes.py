@@ -6,6 +6,7 @@ Owns the shells that the simulation puts around them. What a client keeps is in 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,7 @@ class SimBroker(Process):
     def send(self, connector: int, batch: bytes) -> bool:
         return any(link.down(connector, batch) for link in self.links)
 
-    def members(self) -> list[int]:
+    def members(self) -> Mapping[int, str]:
         return self.cluster.members(self)
 
     def log(self, text: str) -> None:
@@ -95,12 +96,16 @@ class SimConnector(Process):
         super().__init__(world, name, wall_skew_s)
         self.cluster = cluster
         self.links: dict[str, Link] = {}
+        self.configured: tuple[str, ...] = ()
+        """Brokers that its settings name; of the others it learns."""
+        self._open: set[str] = set()
         self._sessions: dict[Connection, Session] = {}
 
     def begin(self) -> None:
+        self._open = set(self.configured)
         settings = ConnectorSettings(
             name=self.name,
-            brokers=tuple(self.links),
+            brokers=self.configured,
             max_unacked=self.cluster.max_unacked,
             store_after_s=self.cluster.store_after_s,
             link_timeout_s=1.0,
@@ -154,7 +159,14 @@ class SimConnector(Process):
         self.lost(handle)
 
     def send(self, broker: str, batch: bytes) -> bool:
-        return self.links[broker].up(batch)
+        return broker in self._open and self.links[broker].up(batch)
+
+    def connect(self, broker: str) -> None:
+        self._open.add(broker)
+
+    def disconnect(self, broker: str) -> None:
+        self._open.discard(broker)
+        self.links[broker].reset()
 
     def verify(self, token: str, now_s: float) -> Identity:
         user, _, device = token.partition("/")

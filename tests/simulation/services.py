@@ -210,9 +210,18 @@ class Etcd:
             self.renew(lease)  # while there is no leader, leases do not run out
             return
         if until <= self._world.now:
-            del self._leases[lease]
-            for key in [key for key, (_, held) in self.keys.items() if held == lease]:
-                self.delete(key)
+            self.revoke(lease)
+
+    def revoke(self, lease: int) -> None:
+        """The lease is gone, and what hangs on it."""
+        del self._leases[lease]
+        for key in [key for key, (_, held) in self.keys.items() if held == lease]:
+            self.delete(key)
+
+    @property
+    def leases(self) -> list[int]:
+        """All that hold."""
+        return list(self._leases)
 
     def put(self, key: tuple[str, str], place: Place, lease: int) -> None:
         self.keys[key] = (place, lease)
@@ -239,6 +248,9 @@ class SimPresence:
         self._displaced = displaced
         self._map: dict[str, dict[str, Place]] = {}
         self._last = 0.0
+        self._watch = 0
+        """Number of the watch that feeds the map."""
+        self._broken = False
         self._barriers: list[tuple[int, Callable[[bool], None]]] = []
         self.revision = etcd.revision
         self.watch_delay_s = 0.02
@@ -254,10 +266,43 @@ class SimPresence:
 
     def history(self, revision: int, key: tuple[str, str], place: Place | None) -> None:
         """etcd has changed; this broker learns of it later, in order."""
+        if self._broken:
+            return
+        watch = self._watch
         self._last = max(self._last, self._world.now + self._world.delay(0.0005, self.watch_delay_s))
-        self._world.at(self._last, lambda: self._broker.event(lambda: self._learn(revision, key, place), self._life))
+        self._world.at(
+            self._last, lambda: self._broker.event(lambda: self._learn(watch, revision, key, place), self._life)
+        )
 
-    def _learn(self, revision: int, key: tuple[str, str], place: Place | None) -> None:
+    def lose_place(self, seconds: float) -> None:
+        """The watch breaks, and when it comes back, what it missed has been compacted: all is read again."""
+        if self._broken:
+            return
+        self._broken = True
+        self._watch += 1
+        self._world.after(seconds, lambda: self._broker.event(self._reload, self._life))
+
+    def _reload(self) -> None:
+        """Act on the differences."""
+        if self._etcd.away:
+            self._world.after(0.5, lambda: self._broker.event(self._reload, self._life))
+            return
+        self._broken = False
+        now = {key: place for key, (place, _) in self._etcd.keys.items()}
+        before = [(user, device) for user, devices in self._map.items() for device in devices]
+        for key in before:
+            if key not in now:
+                self._put(key, None)
+        for key, place in now.items():
+            self._put(key, place)
+        self._moved(self._etcd.revision)
+
+    def _learn(self, watch: int, revision: int, key: tuple[str, str], place: Place | None) -> None:
+        if watch == self._watch:
+            self._put(key, place)
+            self._moved(revision)
+
+    def _put(self, key: tuple[str, str], place: Place | None) -> None:
         user, device = key
         devices = self._map.setdefault(user, {})
         old = devices.pop(device, None)
@@ -265,6 +310,8 @@ class SimPresence:
             devices[device] = place
             if old is not None and old != place:
                 self._displaced(user, device, old)
+
+    def _moved(self, revision: int) -> None:
         self.revision = revision
         waiting, self._barriers = self._barriers, []
         for wanted, done in waiting:

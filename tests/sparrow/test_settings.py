@@ -155,6 +155,23 @@ def test_the_default_file_describes_settings() -> None:
     assert "# An unacked copy goes to the inbox after this time; 0 stores first.\n#store_after_s = 0.5\n" in render()
 
 
+ETCD = {"BROKER__PRESENCE": "etcd"}
+
+
+def test_what_may_be_empty_may_be_set_to_be_empty_and_is_joined_to_nothing() -> None:
+    settings = load(None, {"SPARROW_ETCD__USER": "", "SPARROW_ETCD__CA_FILE": "", "SPARROW_DATA_DIR": "/there"})
+    assert (settings.etcd.user, settings.etcd.ca_file) == ("", "")
+    assert load(None, {"SPARROW_ETCD__CA_FILE": "ca.pem", "SPARROW_DATA_DIR": "/there"}).etcd.ca_file == "/there/ca.pem"
+    with pytest.raises(ConfigError, match='"memory", "etcd"'):
+        load(None, {"SPARROW_BROKER__PRESENCE": ""})
+
+
+def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
+    environ = {"BROKER__PRESENCE": "etcd", "BROKER__LISTEN": "tcp://0.0.0.0:7410", "DATA_DIR": str(tmp_path)}
+    environ |= {"BROKER__ADVERTISE": "tcp://10.0.0.1:7410", "ETCD__ENDPOINTS": "https://a:2379,https://b:2379"}
+    assert check(load(None, {f"SPARROW_{name}": value for name, value in environ.items()})) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
@@ -173,6 +190,20 @@ def test_the_default_file_describes_settings() -> None:
         ({"USERAPI__CONNECTORS": "example.net"}, "userapi.connectors"),
         ({"USERAPI__LISTEN_PORT": "7400"}, "userapi.listen_port"),
         ({"CONNECTOR__TOKEN_PUBLIC_KEY_FILE": "other.pem"}, "connector.token_public_key_file"),
+        ({"BROKER__ADVERTISE": "here:7410"}, "broker.advertise"),
+        (ETCD | {"BROKER__LISTEN": "tcp://0.0.0.0:7410"}, "broker.advertise"),
+        (ETCD | {"BROKER__LISTEN": "tcp://*:7410"}, "broker.advertise"),
+        (ETCD | {"ETCD__ENDPOINTS": "127.0.0.1:2379"}, "etcd.endpoints"),
+        (ETCD | {"ETCD__ENDPOINTS": "http://one:2379,https://two:2379"}, "etcd.endpoints"),
+        (ETCD | {"ETCD__CERT_FILE": __file__, "ETCD__KEY_FILE": __file__}, "etcd.endpoints"),
+        (ETCD | {"ETCD__ENDPOINTS": "https://one", "ETCD__KEY_FILE": __file__}, "etcd.cert_file"),
+        (ETCD | {"ETCD__USER": "sparrow", "ETCD__ENDPOINTS": "https://one"}, "etcd.user"),
+        (ETCD | {"ETCD__USER": "sparrow", "ETCD__PASSWORD_FILE": __file__}, "etcd.user"),
+        (ETCD | {"ETCD__CA_FILE": "nowhere.pem", "ETCD__ENDPOINTS": "https://one"}, "etcd.ca_file"),
+        (ETCD | {"ETCD__PREFIX": "sparrow"}, "etcd.prefix"),
+        (ETCD | {"ETCD__TRY_TIMEOUT_S": "4", "BROKER__LEASE_S": "20"}, "etcd.call_timeout_s"),
+        (ETCD | {"ETCD__CALL_TIMEOUT_S": "5"}, "etcd.call_timeout_s"),
+        (ETCD | {"BROKER__LEASE_S": "2"}, "broker.lease_s"),
     ],
 )
 def test_findings_between_settings(tmp_path: Path, changes: dict[str, str], key: str) -> None:

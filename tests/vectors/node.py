@@ -175,8 +175,8 @@ class Node:
         self._to_connector.append(batch)
         return True
 
-    def members(self) -> Collection[int]:
-        return [self._broker.incarnation]
+    def members(self) -> Mapping[int, str]:
+        return {self._broker.incarnation: BROKER}
 
     def log(self, text: str) -> None:
         pass
@@ -203,6 +203,12 @@ class _ConnectorPorts:
     def send(self, broker: str, batch: bytes) -> bool:
         self._node.to_broker(batch)
         return True
+
+    def connect(self, broker: str) -> None:
+        raise NotImplementedError
+
+    def disconnect(self, broker: str) -> None:
+        raise NotImplementedError
 
     def verify(self, token: str, now_s: float) -> Identity:
         """Tokens of vectors are `token-of-USER-DEVICE`."""

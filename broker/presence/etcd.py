@@ -1,0 +1,200 @@
+"""Presence in etcd, for several brokers: a key for each device, under its connector's lease, and a map that follows.
+
+Owns the map and the barriers. Every transaction that takes places also writes one key, the *mark*; a barrier reads the
+mark and waits until the map has come as far. So it costs etcd one read and no write, and needs nothing to happen.
+
+Keys, under the prefix: `place/<user>/<device>` = connector and session; `mark`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from broker.core.state import Place, Registered
+from broker.etcd import Etcd, Mirror
+from broker.etcd import api_pb2 as api
+from broker.etcd.client import RANGE
+from broker.presence.leases import Leases
+from broker.presence.swaps import Removal, Swap, Swaps, decode_place, encode_place
+from protocol.errors import SparrowError
+from protocol.ids import address, split_address
+
+PLACES = b"place/"
+MARK = b"mark"
+GATHER_S = 0.002
+"""How long barriers gather behind the one before: reading the mark costs far more than one more that waits for it."""
+_NOBODY: Mapping[str, Place] = {}
+
+
+class EtcdPresence:
+    """`broker.core.state.Presence`. `event` wraps what happens by itself; `mirror` feeds the map."""
+
+    def __init__(
+        self,
+        etcd: Etcd,
+        mirror: Mirror,
+        prefix: bytes,
+        lease_s: float,
+        barrier_timeout_s: float,
+        event: Callable[[Callable[[], None]], None],
+        displaced: Callable[[str, str, Place], None],
+    ) -> None:
+        self._etcd = etcd
+        self._mirror = mirror
+        self._places = prefix + PLACES
+        self._mark = prefix + MARK
+        self._barrier_timeout_s = barrier_timeout_s
+        self._event = event
+        self._displaced = displaced
+        self._loop = asyncio.get_running_loop()
+        self._users: dict[str, dict[str, Place]] = {}
+        self._revisions: dict[bytes, int] = {}
+        """Name (`user/device`) → `mod_revision` of its key."""
+        self._told: dict[bytes, Place] = {}
+        """Who was told here that somebody took the place, before the map has learnt of it."""
+        self._barriers: list[Callable[[bool], None]] = []
+        self._passing: list[tuple[int, float, list[Callable[[bool], None]]]] = []
+        """(revision to come to, when to give up, whom to tell)."""
+        self._reader: asyncio.Task[None] | None = None
+        self._leases = Leases(etcd, lease_s)
+        self._swaps = Swaps(etcd, self._mark, event, self._known, self._leases.lost)
+        mirror.add(PLACES, self)
+        mirror.on_moved = self._moved
+
+    # The port.
+
+    def where(self, user: str) -> Mapping[str, Place]:
+        """Device → place, from the map."""
+        return self._users.get(user, _NOBODY)
+
+    def online(
+        self, user: str, device: str, place: Place, lease: int, again: bool, done: Callable[[Registered | None], None]
+    ) -> None:
+        """Swap the place of a device in etcd."""
+        if not lease or not self._mirror.revision:
+            done(None)
+            return
+        name = address(user, device)
+
+        def answered(found: Registered | None, revision: int) -> None:
+            replaced = None if found is None or found.taken else found.previous
+            if replaced is not None and revision > self._mirror.revision:
+                self._told[name] = replaced
+            done(found)
+
+        self._swaps.swap(Swap(self._places + name, encode_place(place), place, lease, again, answered))
+
+    def offline(self, user: str, device: str, place: Place) -> None:
+        """Forget the place in etcd, if it is still this one; repeated while etcd is away."""
+        self._swaps.remove(Removal(self._places + address(user, device), encode_place(place)))
+
+    def barrier(self, done: Callable[[bool], None]) -> None:
+        """One read of the mark for all barriers of a moment."""
+        if not self._mirror.revision:
+            done(False)
+            return
+        self._barriers.append(done)
+        if self._reader is None or self._reader.done():
+            self._reader = self._loop.create_task(self._read_mark())
+
+    def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
+        """Answered at once; etcd is asked in the background."""
+        self._leases.keep_alive(connector, lease, done)
+
+    # Barriers.
+
+    async def _read_mark(self) -> None:
+        while self._barriers:
+            barriers, self._barriers = self._barriers, []
+            try:
+                response = await self._etcd.call(RANGE, api.RangeRequest(key=self._mark))
+            except SparrowError:
+                self._event(lambda barriers=barriers: _tell(barriers, False))  # type: ignore[misc]
+                continue
+            revision = response.kvs[0].mod_revision if response.kvs else 0
+            if response.header.revision < self._mirror.revision:
+                self._mirror.restart()  # etcd has lost its data: the map is of no use
+                self._event(lambda barriers=barriers: _tell(barriers, False))  # type: ignore[misc]
+            elif revision <= self._mirror.revision:
+                self._event(lambda barriers=barriers: _tell(barriers, True))  # type: ignore[misc]
+            else:
+                self._passing.append((revision, self._loop.time() + self._barrier_timeout_s, barriers))
+            await asyncio.sleep(GATHER_S)
+
+    def _moved(self) -> None:
+        if not self._passing:
+            return
+        passing, self._passing = self._passing, []
+        for entry in passing:
+            if entry[0] <= self._mirror.revision:
+                _tell(entry[2], True)
+            else:
+                self._passing.append(entry)
+
+    def tick(self, now: float) -> None:
+        """Give up barriers that wait too long: the watch has fallen silent."""
+        self._leases.tick(now)
+        late = [entry for entry in self._passing if entry[1] <= now]
+        if late:
+            self._passing = [entry for entry in self._passing if entry[1] > now]
+            self._mirror.restart()
+            for entry in late:
+                _tell(entry[2], False)
+
+    # The map.
+
+    def _known(self, key: bytes) -> tuple[Place | None, int]:
+        name = key[len(self._places) :]
+        user, device = split_address(name)
+        return self._users.get(user, _NOBODY).get(device), self._revisions.get(name, 0)
+
+    def load(self, found: dict[bytes, api.KeyValue]) -> None:
+        """Everything was read again: act on the differences."""
+        for name in [name for name in self._revisions if name not in found]:
+            self.delete(name)
+        for name, kv in found.items():
+            if self._revisions.get(name) != kv.mod_revision:
+                self.put(name, kv)
+        self._told.clear()
+
+    def put(self, name: bytes, kv: api.KeyValue) -> None:
+        """A device has a place."""
+        place = decode_place(kv.value)
+        if place is None:
+            self.delete(name)
+            return
+        user, device = split_address(name)
+        devices = self._users.get(user)
+        if devices is None:
+            devices = self._users[user] = {}
+        old = devices.get(device)
+        devices[device] = place
+        self._revisions[name] = kv.mod_revision
+        told = self._told.pop(name, None) if self._told else None
+        if old is not None and old not in (place, told):
+            self._displaced(user, device, old)
+
+    def delete(self, name: bytes) -> None:
+        """A device has none."""
+        self._revisions.pop(name, None)
+        user, device = split_address(name)
+        devices = self._users.get(user)
+        if devices is not None and devices.pop(device, None) is not None and not devices:
+            del self._users[user]
+
+    def __len__(self) -> int:
+        return len(self._revisions)
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        await self._swaps.close()
+        await self._leases.close()
+
+
+def _tell(barriers: list[Callable[[bool], None]], passed: bool) -> None:
+    for done in barriers:
+        done(passed)
