@@ -126,7 +126,14 @@ class Terminal:
         self.said = ""
         environment = {**environment, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONWARNINGS": "error"}
         self.child = pexpect.spawn(
-            command[0], list(command[1:]), env=environment, dimensions=(ROWS, COLUMNS), encoding="utf-8", timeout=30
+            command[0],
+            list(command[1:]),
+            env=environment,
+            dimensions=(ROWS, COLUMNS),
+            encoding="utf-8",
+            timeout=30,
+            # A shell that runs the tests in the background has them ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.child.delaybeforesend = None
 

@@ -260,6 +260,7 @@ def test_two_devices_of_one_person(stage: Stage) -> None:
     laptop.shows("Make a new account")
     laptop.type("n")
     laptop.shows("there is no account alice, or the password is wrong")
+    laptop.until(lambda screen: sum("Password of alice:" in line for line in screen.lines) == 2)
     laptop.type(PASSWORD)
     laptop.shows("connected")
     alice.type("@bob from my phone")

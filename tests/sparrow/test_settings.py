@@ -168,7 +168,8 @@ def test_what_may_be_empty_may_be_set_to_be_empty_and_is_joined_to_nothing() -> 
 
 def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
     environ = {"BROKER__PRESENCE": "etcd", "BROKER__LISTEN": "tcp://0.0.0.0:7410", "DATA_DIR": str(tmp_path)}
-    environ |= {"BROKER__ADVERTISE": "tcp://10.0.0.1:7410", "ETCD__ENDPOINTS": "https://a:2379,https://b:2379"}
+    environ |= {"BROKER__ADVERTISE": "tcp://10.0.0.1:7410", "BROKER__PLAIN_LINKS": "true"}
+    environ |= {"ETCD__ENDPOINTS": "https://a:2379,https://b:2379"}
     assert check(load(None, {f"SPARROW_{name}": value for name, value in environ.items()})) == []
 
 
@@ -191,8 +192,8 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
         ({"USERAPI__LISTEN_PORT": "7400"}, "userapi.listen_port"),
         ({"CONNECTOR__TOKEN_PUBLIC_KEY_FILE": "other.pem"}, "connector.token_public_key_file"),
         ({"BROKER__ADVERTISE": "here:7410"}, "broker.advertise"),
-        (ETCD | {"BROKER__LISTEN": "tcp://0.0.0.0:7410"}, "broker.advertise"),
-        (ETCD | {"BROKER__LISTEN": "tcp://*:7410"}, "broker.advertise"),
+        (ETCD | {"BROKER__LISTEN": "tcp://0.0.0.0:7410", "BROKER__PLAIN_LINKS": "true"}, "broker.advertise"),
+        (ETCD | {"BROKER__LISTEN": "tcp://*:7410", "BROKER__PLAIN_LINKS": "true"}, "broker.advertise"),
         (ETCD | {"ETCD__ENDPOINTS": "127.0.0.1:2379"}, "etcd.endpoints"),
         (ETCD | {"ETCD__ENDPOINTS": "http://one:2379,https://two:2379"}, "etcd.endpoints"),
         (ETCD | {"ETCD__CERT_FILE": __file__, "ETCD__KEY_FILE": __file__}, "etcd.endpoints"),
