@@ -33,6 +33,10 @@ PREFIX = "SPARROW_"
 PATHS = (
     ("connector", "token_public_key_file"),
     ("store", "path"),
+    ("store", "cassandra_credentials_file"),
+    ("store", "cassandra_tls_ca_file"),
+    ("store", "cassandra_tls_cert_file"),
+    ("store", "cassandra_tls_key_file"),
     ("userapi", "token_private_key_file"),
     ("userapi", "token_public_key_file"),
 )
@@ -40,7 +44,14 @@ PATHS = (
 
 _CHOICES = {
     ("log", "level"): ("debug", "info", "warning", "error"),
-    ("store", "engine"): ("sqlite",),
+    ("store", "engine"): ("sqlite", "cassandra"),
+}
+_MAY_BE_EMPTY = {
+    ("store", "cassandra_local_dc"),
+    ("store", "cassandra_credentials_file"),
+    ("store", "cassandra_tls_ca_file"),
+    ("store", "cassandra_tls_cert_file"),
+    ("store", "cassandra_tls_key_file"),
 }
 _MAY_BE_ZERO = {
     ("connector", "listen_port"),
@@ -151,8 +162,9 @@ def _with_joined_paths(settings: Settings) -> Settings:
     root = Path(settings.data_dir)
     for name, key in PATHS:
         section = getattr(settings, name)
-        joined = dataclasses.replace(section, **{key: str(root / getattr(section, key))})
-        settings = dataclasses.replace(settings, **{name: joined})
+        if value := getattr(section, key):
+            joined = dataclasses.replace(section, **{key: str(root / value)})
+            settings = dataclasses.replace(settings, **{name: joined})
     return settings
 
 
@@ -214,6 +226,8 @@ def _expected_text(section: str, key: str, value: object) -> str | None:
     choices = _CHOICES.get((section, key))
     if choices is not None:
         return None if value in choices else "one of " + ", ".join(f'"{choice}"' for choice in choices)
+    if (section, key) in _MAY_BE_EMPTY and value == "":
+        return None
     return None if isinstance(value, str) and value and "\0" not in value else "a text that is not empty"
 
 

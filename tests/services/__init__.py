@@ -1,0 +1,1 @@
+"""Real services for tests: started once, shared by all who need them, gone when nobody does."""
