@@ -1,26 +1,35 @@
-"""Accounts and devices.
+"""Accounts, devices, and the chain of each device's sessions.
 
-Owns their statements. All writes here are conditional (Paxos): one of many gets a name, and an id that was removed
-never comes back. They are rare.
+Owns their statements. All writes to a user's partition are conditional (Paxos): one of many gets a name, and a session
+is followed by exactly one other, however many brokers are asked at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from protocol.errors import AlreadyExistsError, NotFoundError
 from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
-from store.interface import Account, Device
+from store.interface import Account, Device, SessionStart
 
 _ACCOUNT = "SELECT password_hash, created_us FROM users WHERE user = ? LIMIT 1"
 _NEW_ACCOUNT = "INSERT INTO users (user, password_hash, created_us) VALUES (?, ?, ?) IF NOT EXISTS"
 _DEVICES = "SELECT user, device, label, added_us, removed_us FROM users WHERE user IN ?"
-_NEW_DEVICE = "INSERT INTO users (user, device, label, added_us) VALUES (?, ?, ?, ?) IF NOT EXISTS"
+_NEW_DEVICE = (
+    "INSERT INTO users (user, device, label, added_us, session, previous_session) VALUES (?, ?, ?, ?, 0, 0) "
+    "IF NOT EXISTS"
+)
 _MARK_REMOVED = "UPDATE users SET removed_us = ? WHERE user = ? AND device = ? IF EXISTS"
-_REMOVED = "SELECT removed_us FROM users WHERE user = ? AND device = ?"
+_SESSION = "SELECT session, previous_session, removed_us FROM users WHERE user = ? AND device = ?"
+_NEXT_SESSION = (
+    "UPDATE users SET session = ?, previous_session = ? WHERE user = ? AND device = ? "
+    "IF session = ? AND previous_session = ? AND removed_us = null"
+)
 
 _USERS_AT_ONCE = 10
+_U64 = 1 << 64
+_I63 = 1 << 63
 
 
 class Accounts:
@@ -34,7 +43,8 @@ class Accounts:
         self._devices = connection.prepare(_DEVICES)
         self._new_device = connection.prepare(_NEW_DEVICE)
         self._mark_removed = connection.prepare(_MARK_REMOVED)
-        self._removed = connection.prepare(_REMOVED)
+        self._session = connection.prepare(_SESSION)
+        self._next_session = connection.prepare(_NEXT_SESSION)
 
     def _now_us(self) -> int:
         return int(self._clock() * 1_000_000)
@@ -98,11 +108,61 @@ class Accounts:
 
     async def mark_removed(self, user: str, device: str) -> None:
         """Mark the device removed, if it is not yet. Raises `NotFoundError` if there never was one."""
-        (rows,) = await self._requests.run([self._removed.bind((_key(user), device))])
+        (rows,) = await self._requests.run([self._session.bind((_key(user), device))])
         if not rows:
             raise NotFoundError(f'"{user}" has no device "{device}"')
-        if rows[0][0] is None:
+        if rows[0][2] is None:
             await self._requests.conditional(self._mark_removed.bind((self._now_us(), user, device)))
+
+    # Sessions.
+
+    async def begin_sessions(self, starts: Sequence[SessionStart]) -> list[int | None]:
+        """Name each device's newest session; returns the one before, None without such a device."""
+        answers: list[int | None] = [None] * len(starts)
+        rest = list(enumerate(starts))
+        while rest:
+            # Of several of one device, one after the other, in their order.
+            now: dict[tuple[str, str], tuple[int, SessionStart]] = {}
+            later = []
+            for at, start in rest:
+                if now.setdefault((start.user, start.device), (at, start))[0] != at:
+                    later.append((at, start))
+            for at, previous in await self._begin(list(now.values())):
+                answers[at] = previous
+            rest = later
+        return answers
+
+    async def _begin(self, starts: list[tuple[int, SessionStart]]) -> list[tuple[int, int | None]]:
+        """All of different devices. A read tells what probably stands there, the condition makes sure."""
+        reads = [self._session.bind((_key(start.user), start.device)) for _, start in starts]
+        answers: list[tuple[int, int | None]] = []
+        open_ones: list[tuple[int, SessionStart, int, int]] = []
+        for (at, start), rows in zip(starts, await self._requests.run(reads), strict=True):
+            if rows and rows[0][2] is None:
+                open_ones.append((at, start, *rows[0][:2]))
+            else:
+                answers.append((at, None))
+        while open_ones:
+            answers += [(at, old % _U64) for at, start, new, old in open_ones if new == _signed(start.session)]
+            open_ones = [one for one in open_ones if one[2] != _signed(one[1].session)]
+            swaps = [
+                self._next_session.bind((_signed(start.session), new, start.user, start.device, new, old))
+                for _, start, new, old in open_ones
+            ]
+            taken = []
+            for (at, start, new, _), answer in zip(open_ones, await self._requests.conditionals(swaps), strict=True):
+                if answer["[applied]"]:
+                    answers.append((at, new % _U64))
+                elif answer.get("session") is None or answer["removed_us"] is not None:
+                    answers.append((at, None))
+                else:
+                    taken.append((at, start, answer["session"], answer["previous_session"]))
+            open_ones = taken
+        return answers
+
+
+def _signed(session: int) -> int:
+    return session - _U64 if session >= _I63 else session
 
 
 def _key(user: str) -> str:

@@ -20,7 +20,6 @@ from store.cassandra.connecting import Connection, connect
 from store.cassandra.inbox import Inbox
 from store.cassandra.requests import Requests
 from store.cassandra.schema import enter_keyspace
-from store.cassandra.sessions import Sessions
 from store.interface import Account, Device, NewRow, Page, PageQuery, Removal, SessionStart, Store
 from store.settings import StoreSettings
 
@@ -33,7 +32,6 @@ _SAY_INTERVAL_S = 10.0
 class _Open:
     connection: Connection
     accounts: Accounts
-    sessions: Sessions
     inbox: Inbox
 
 
@@ -81,8 +79,7 @@ class CassandraStore(Store):
     def _prepare(self, connection: Connection, requests: Requests) -> _Open:
         enter_keyspace(connection, self._settings)
         accounts = Accounts(connection, requests, self._clock)
-        sessions = Sessions(connection, requests, self._clock)
-        return _Open(connection, accounts, sessions, Inbox(self._settings, connection, requests, self._clock))
+        return _Open(connection, accounts, Inbox(self._settings, connection, requests, self._clock))
 
     async def __aexit__(self, *exc: object) -> None:
         if self._open is not None:
@@ -141,12 +138,9 @@ class CassandraStore(Store):
             return await accounts.devices(users)
 
     async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | None]:
-        parts = self._parts()
+        accounts = self._parts().accounts
         with self._weighing(len(starts)):
-            there = await parts.accounts.devices({start.user for start in starts})
-            known = [start.device in (there[start.user] or ()) for start in starts]
-            found = iter(await parts.sessions.begin([start for start, ok in zip(starts, known, strict=True) if ok]))
-            return [next(found) if ok else None for ok in known]
+            return await accounts.begin_sessions(starts)
 
     # Inbox.
 

@@ -15,10 +15,9 @@ from store.cassandra.addresses import parse_replication, where
 from store.cassandra.connecting import Connection, connect
 from store.settings import StoreSettings
 
-# Rows that are removed one by one soon after they were written. A removal is forgotten after three hours, as long as
-# Cassandra keeps hints for a node that is down. A row that comes back, because a node missed the removal for longer, is
-# an inbox row shown once more, which devices recognize, or a session that makes the next login draw new streams.
-_SHORT_LIVED = "gc_grace_seconds = 10800 AND compaction = {'class': 'LeveledCompactionStrategy'}"
+# Its rows are removed one by one soon after they were written. A removal that is forgotten after three hours (as long
+# as Cassandra keeps hints for a node that is down) can at worst show a row once more, which devices recognize.
+_INBOX_OPTIONS = "gc_grace_seconds = 10800 AND compaction = {'class': 'LeveledCompactionStrategy'}"
 
 STEPS: tuple[tuple[str, ...], ...] = (
     (
@@ -31,6 +30,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
             label text,
             added_us bigint,
             removed_us bigint,
+            session bigint,
+            previous_session bigint,
             PRIMARY KEY (user, device)
         )""",
         f"""CREATE TABLE IF NOT EXISTS inbox (
@@ -40,15 +41,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
             kind tinyint,
             body blob,
             PRIMARY KEY ((user, device), position)
-        ) WITH {_SHORT_LIVED}""",
-        f"""CREATE TABLE IF NOT EXISTS sessions (
-            user text,
-            device text,
-            session bigint,
-            at_us bigint,
-            previous_session bigint,
-            PRIMARY KEY (user, device, session)
-        ) WITH {_SHORT_LIVED}""",
+        ) WITH {_INBOX_OPTIONS}""",
     ),
 )
 """Statements of each version, oldest first; each may be repeated."""

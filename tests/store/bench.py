@@ -21,6 +21,9 @@ from store.interface import NewRow, PageQuery, Removal, SessionStart
 from tests.services.cassandra import ROOT, Node
 
 USERS = 100
+"""Whom messages are for."""
+PEOPLE = 5000
+"""Who logs in."""
 BODY = b"x" * 100
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -68,10 +71,10 @@ async def pull(store: Store, remove: bool = True) -> int:
     return sum(await asyncio.gather(*(one(f"u{number}") for number in range(USERS))))
 
 
-async def log_in(store: Store, logins: int, session: int) -> None:
-    """Session starts, 100 at once, as the turns of a busy broker make them."""
-    for first in range(0, logins, USERS):
-        starts = [SessionStart(f"u{number}", "phone", session + first) for number in range(USERS)]
+async def log_in(store: Store, session: int, at_once: int) -> None:
+    """Session starts of all users, so many at once, as the turns of a busy broker make them."""
+    for first in range(0, PEOPLE, at_once):
+        starts = [SessionStart(f"u{number}", "phone", session) for number in range(first, first + at_once)]
         await store.begin_sessions(starts)
 
 
@@ -91,19 +94,19 @@ async def measure(name: str, runs: int, count: int, pid: int, work: Callable[[],
     )
 
 
-async def bench(settings: StoreSettings, pid: int, runs: int) -> None:
+async def bench(settings: StoreSettings, pid: int, runs: int, warm_ups: int) -> None:
     session = 1
     async with open_store(settings) as store:
-        for number in range(USERS):
-            await store.create_account(f"u{number}", "hash")
-            await store.add_device(f"u{number}", "phone", "")
+        print("making accounts", flush=True)
+        for first in range(0, PEOPLE, 50):
+            users = [f"u{number}" for number in range(first, first + 50)]
+            await asyncio.gather(*(store.create_account(user, "hash") for user in users))
+            await asyncio.gather(*(store.add_device(user, "phone", "") for user in users))
         print("warming up", flush=True)
-        for _ in range(15):
+        for _ in range(warm_ups):
             await store_many(store, 20_000, 2000, 4)
             await store_many(store, 2_000, 1, 64)
             await pull(store)
-            await log_in(store, 300, session)
-            session += 1_000_000
 
         async def store_and_clear(per_append: int, in_flight: int) -> None:
             await store_many(store, 10_000, per_append, in_flight)
@@ -119,28 +122,33 @@ async def bench(settings: StoreSettings, pid: int, runs: int) -> None:
             await measure("pull", 1, 10_000, pid, lambda: pull(store, remove=False))
             await measure("pull and remove", 1, 10_000, pid, lambda: pull(store))
 
-        async def log_in_anew() -> None:
-            nonlocal session
-            session += 1_000_000
-            await log_in(store, 5_000, session)
+        for at_once in (10, 100):
 
-        await measure("begin sessions", runs, 5_000, pid, log_in_anew)
+            async def log_in_anew(at_once: int = at_once) -> None:
+                nonlocal session
+                session += 1
+                await log_in(store, session, at_once)
+
+            await log_in_anew()
+            await measure(f"begin sessions, {at_once} at once", runs, PEOPLE, pid, log_in_anew)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--warm-ups", type=int, default=15, help="of 22,000 messages each")
+    parser.add_argument("--yaml", action="append", default=[], metavar="LINE", help="for cassandra.yaml")
     options = parser.parse_args()
     (ROOT / "var").mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / "var"))
-    node = Node(folder)
+    node = Node(folder, yaml=options.yaml)
     try:
         node.start()
         settings = dataclasses.replace(
             StoreSettings(engine="cassandra", cassandra_contact_points=(node.point,)), cassandra_request_timeout_s=20.0
         )
         apply(settings)
-        asyncio.run(bench(settings, node.pid, options.runs))
+        asyncio.run(bench(settings, node.pid, options.runs, options.warm_ups))
     finally:
         node.crash()
         shutil.rmtree(folder, ignore_errors=True)
