@@ -89,7 +89,7 @@ class Node:
         return self._process.pid
 
     def start(self, wait: bool = True) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers (which a node that wants TLS does not do here)."""
         self.folder.mkdir(parents=True, exist_ok=True)
         line = [ROOT / "scripts" / "run-cassandra", self.folder, self.address, "--seeds", ",".join(self._seeds)]
         line += ["--port", str(self.port), "--storage-port", str(self._storage_port)]
