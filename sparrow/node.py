@@ -65,11 +65,24 @@ async def _until_signal(start: Callable[[AsyncExitStack], Awaitable[None]]) -> i
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
-        await start(stack)
-        gc.freeze()
-        await stopping.wait()
+        if await _started(start(stack), stopping):
+            gc.freeze()
+            await stopping.wait()
         log.info("stopping")
     return 0
+
+
+async def _started(start: Awaitable[None], stopping: asyncio.Event) -> bool:
+    """Wait for `start`, unless a signal comes first: it may be waiting for a database that is away."""
+    starting, stop = asyncio.ensure_future(start), asyncio.create_task(stopping.wait())
+    await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if starting.done():
+        starting.result()
+        return True
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    return False
 
 
 def _context(stack: AsyncExitStack) -> zmq.Context[zmq.Socket[bytes]]:

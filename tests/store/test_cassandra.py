@@ -397,6 +397,28 @@ async def test_a_start_that_is_given_up(settings: StoreSettings) -> None:
         await asyncio.wait_for(store.__aenter__(), 0.2)
 
 
+def test_a_server_that_waits_for_cassandra_can_be_stopped(tmp_path: Path) -> None:
+    environment = {
+        "SPARROW_STORE__ENGINE": "cassandra",
+        "SPARROW_STORE__CASSANDRA_CONTACT_POINTS": f"127.0.0.1:{free_port()}",
+        "SPARROW_BROKER__LISTEN": f"tcp://127.0.0.1:{free_port()}",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sparrow.cli", "broker"],
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        assert "trying again" in process.stderr.readline()
+        process.terminate()
+        said = process.stderr.read()
+    assert process.returncode == 0
+    assert "Traceback" not in said
+
+
 async def test_the_schema_is_not_there_or_of_another_version(settings: StoreSettings) -> None:
     other = with_(settings, cassandra_keyspace=settings.cassandra_keyspace + "_other")
     with pytest.raises(ConfigError, match="sparrow schema apply"):
