@@ -26,6 +26,8 @@ _NOWHERE = re.compile(r"tcp://(0\.0\.0\.0|\*|\[::\]):\d+")
 _URL = re.compile(r"(https?)://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+)(:\d{1,5})?/?")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}")
 
+_CASSANDRA_BATCH_BYTES = 32 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -46,6 +48,7 @@ def check(settings: Settings) -> list[Finding]:
         *_places(settings),
         *_keys(settings),
         *(Finding(*found) for found in exposure(settings)),
+        *_cassandra(settings),
     ]
 
 
@@ -198,3 +201,34 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         yield Finding("connector.token_public_key_file", f"{public}: {error}")
     except OSError as error:
         yield Finding("connector.token_public_key_file", f"{error.filename}: {error.strerror}")
+
+
+def _cassandra(settings: Settings) -> Iterator[Finding]:
+    store = settings.store
+    if store.engine != "cassandra":
+        return
+    from store.cassandra.addresses import parse_contact_points, parse_replication, read_credentials
+
+    readers = {
+        "cassandra_contact_points": parse_contact_points,
+        "cassandra_replication": parse_replication,
+        "cassandra_credentials_file": read_credentials,
+    }
+    for name, read in readers.items():
+        try:
+            read(store)
+        except ConfigError as error:
+            yield Finding(f"store.{name}", str(error))
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", store.cassandra_keyspace):
+        yield Finding("store.cassandra_keyspace", "must be a lower-case letter and up to 47 of a-z, 0-9 and _")
+    if bool(store.cassandra_tls_cert_file) != bool(store.cassandra_tls_key_file):
+        yield Finding("store.cassandra_tls_cert_file", "needs store.cassandra_tls_key_file, and the other way round")
+    if store.cassandra_tls_cert_file and not store.cassandra_tls_ca_file:
+        yield Finding("store.cassandra_tls_ca_file", "must be set too: without it there is no TLS")
+    if store.cassandra_trail_s < 2 * settings.broker.row_max_age_s + 300:
+        text = "must be at least twice broker.row_max_age_s and 300 s, or a row of a broker with a slow clock is missed"
+        yield Finding("store.cassandra_trail_s", text)
+    if store.cassandra_batch_bytes > _CASSANDRA_BATCH_BYTES:
+        text = f"is above {_CASSANDRA_BATCH_BYTES}: Cassandra would refuse such batches"
+        yield Finding("store.cassandra_batch_bytes", text)
+    yield from _at_least(settings, "store.call_timeout_s", "store.cassandra_request_timeout_s")

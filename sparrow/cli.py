@@ -111,6 +111,22 @@ def _check(options: argparse.Namespace) -> int:
     return 1 if any(finding.serious for finding in findings) else 0
 
 
+def _add_schema(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("apply",), help="make the tables, or bring them to this version")
+    _add_config(parser)
+
+
+def _schema(options: argparse.Namespace) -> int:
+    settings = _server_settings(options, "store", "log")
+    if settings.store.engine != "cassandra":
+        print(f'nothing to do: store.engine is "{settings.store.engine}", which makes its tables by itself')
+        return 0
+    from store.cassandra import apply
+
+    apply(settings.store)
+    return 0
+
+
 def _add_chat(parser: argparse.ArgumentParser) -> None:
     from sparrow.chat import add_arguments
 
@@ -152,6 +168,7 @@ COMMANDS = {
     "connector": _Command("run a connector, which holds clients' connections", _add_config, _connector),
     "broker": _Command("run a broker, which routes and stores", _add_config, _broker),
     "userapi": _Command("run the user API: accounts and logins over HTTP", _add_config, _userapi),
+    "schema": _Command("make the tables in Cassandra, or bring them to this version", _add_schema, _schema),
     "chat": _Command("chat in this terminal", _add_chat, _chat),
     "check": _Command("look for mistakes in the settings", _add_config, _check),
     "keys": _Command("make the keys that servers know one another by", _add_keys, _keys),

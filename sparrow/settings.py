@@ -42,6 +42,10 @@ PATHS = (
     ("etcd", "cert_file"),
     ("etcd", "key_file"),
     ("etcd", "password_file"),
+    ("store", "cassandra_credentials_file"),
+    ("store", "cassandra_tls_ca_file"),
+    ("store", "cassandra_tls_cert_file"),
+    ("store", "cassandra_tls_key_file"),
     ("store", "path"),
     ("userapi", "tls_certificate_file"),
     ("userapi", "tls_private_key_file"),
@@ -53,7 +57,7 @@ PATHS = (
 _CHOICES = {
     ("broker", "presence"): ("memory", "etcd"),
     ("log", "level"): ("debug", "info", "warning", "error"),
-    ("store", "engine"): ("sqlite",),
+    ("store", "engine"): ("sqlite", "cassandra"),
 }
 _MAY_BE_EMPTY = {
     ("broker", "advertise"),
@@ -68,6 +72,11 @@ _MAY_BE_EMPTY = {
     ("etcd", "key_file"),
     ("etcd", "password_file"),
     ("etcd", "user"),
+    ("store", "cassandra_credentials_file"),
+    ("store", "cassandra_local_dc"),
+    ("store", "cassandra_tls_ca_file"),
+    ("store", "cassandra_tls_cert_file"),
+    ("store", "cassandra_tls_key_file"),
     ("userapi", "tls_certificate_file"),
     ("userapi", "tls_private_key_file"),
 }

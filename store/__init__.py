@@ -1,4 +1,4 @@
-"""What is kept: accounts, devices, inbox; one interface, one engine so far (SQLite).
+"""What is kept: accounts, devices, inbox; one interface, two engines (SQLite, Cassandra).
 
 Owns the choice of the engine. May import `protocol`.
 """
@@ -16,7 +16,11 @@ def open_store(settings: StoreSettings) -> Store:
         from store.sqlite import SqliteStore
 
         return SqliteStore(settings)
-    raise ConfigError(f'store.engine is "{settings.engine}", but the only engine is "sqlite"')
+    if settings.engine == "cassandra":
+        from store.cassandra import CassandraStore
+
+        return CassandraStore(settings)
+    raise ConfigError(f'store.engine is "{settings.engine}", but the engines are "sqlite" and "cassandra"')
 
 
 __all__ = ["Store", "StoreSettings", "open_store"]

@@ -172,4 +172,4 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def purge(self) -> int:
-        """Drop rows past their time to live; returns how many."""
+        """Drop rows past their time to live; returns how many, 0 where the database does it by itself."""

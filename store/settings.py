@@ -10,7 +10,7 @@ class StoreSettings:
     """Where things are kept, and how much may wait to be kept."""
 
     engine: str = "sqlite"
-    """Which engine; "sqlite" is the only one so far."""
+    """Which engine: "sqlite", for one machine, or "cassandra", for a cluster."""
     path: str = "var/sparrow.db"
     """The SQLite database; two companions, `-wal` and `-shm`, stand beside it while it is in use."""
 
@@ -35,3 +35,35 @@ class StoreSettings:
     """The write-ahead log is copied into the database when it has grown by this many pages of 4 KiB."""
     cache_kib: int = 64 * 1024
     """Memory for database pages, in KiB, of each of the two connections."""
+
+    cassandra_contact_points: tuple[str, ...] = ("127.0.0.1:9042",)
+    """Nodes to begin with, host or host:port; they tell of the others. All settings that begin with `cassandra_` are
+    for the engine "cassandra" only."""
+    cassandra_keyspace: str = "sparrow"
+    """Where the tables are; `sparrow schema apply` makes them."""
+    cassandra_replication: str = "SimpleStrategy:1"
+    """How `sparrow schema apply` makes the keyspace: "SimpleStrategy:3", or "NetworkTopologyStrategy:dc1=3" with the
+    replicas of each data centre."""
+    cassandra_local_dc: str = ""
+    """The data centre that all servers work with (LOCAL_QUORUM); empty: QUORUM over all replicas."""
+    cassandra_credentials_file: str = ""
+    """The user's name in its first line and the password in its second, mode 0600; empty: Cassandra asks for none."""
+    cassandra_tls_ca_file: str = ""
+    """Certificates (PEM) that sign those of the nodes; empty: no TLS."""
+    cassandra_tls_cert_file: str = ""
+    """Our own certificate (PEM), where the nodes ask for one."""
+    cassandra_tls_key_file: str = ""
+    """The key of our own certificate (PEM)."""
+    cassandra_start_timeout_s: float = 60.0
+    """How long to go on trying at the start while no node answers."""
+    cassandra_request_timeout_s: float = 5.0
+    """How long to wait for the answer to one statement, repeats at other nodes included."""
+    cassandra_max_requests: int = 256
+    """Statements on their way at once; further ones wait."""
+    cassandra_batch_rows: int = 20
+    """Rows in one statement."""
+    cassandra_batch_bytes: int = 4096
+    """Bodies in one statement, unless it is a single row. Beyond 5 KiB Cassandra warns, beyond 50 KiB it refuses."""
+    cassandra_trail_s: float = 600.0
+    """A fresh pass over an inbox goes back this far behind the begin of the one before. It bounds how far brokers'
+    clocks may be apart and how late an append may become durable."""

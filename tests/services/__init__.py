@@ -1,1 +1,1 @@
-"""Real services for tests, each started where it is needed and gone with the test."""
+"""Real services for tests, started where they are needed and gone when nobody needs them."""

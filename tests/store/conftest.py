@@ -1,11 +1,16 @@
 """The engines under test. Each must pass every test of `test_contract`."""
 
+import atexit
+import hashlib
+import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from store import Store, StoreSettings, open_store
+from tests.services.cassandra import shared
 
 OpenEngine = Callable[..., Store]
 
@@ -15,7 +20,50 @@ def _open_sqlite(folder: Path, **changes: object) -> Store:
     return open_store(StoreSettings(engine="sqlite", **values))  # type: ignore[arg-type]
 
 
-ENGINES: dict[str, OpenEngine] = {"sqlite": _open_sqlite}
+class SharedCassandra:
+    """One keyspace of this process on the node that all tests share."""
+
+    def __init__(self) -> None:
+        from store.cassandra import apply
+        from store.cassandra.connecting import connect
+
+        point, self._use = shared()
+        name = hashlib.sha256(f"{os.getpid()} {self._use.fileno()}".encode()).hexdigest()[:10]
+        self.settings = StoreSettings(
+            engine="cassandra",
+            chunk_rows=7,
+            cassandra_contact_points=(point,),
+            cassandra_keyspace=f"test_{name}",
+            # The shared node has two cores with everybody else on them.
+            cassandra_request_timeout_s=25.0,
+        )
+        with connect(self.settings) as connection:
+            connection.execute(f"DROP KEYSPACE IF EXISTS {self.settings.cassandra_keyspace}")
+        apply(self.settings, lambda _: None)
+        self.connection = connect(self.settings)
+        atexit.register(self.connection.close)
+        self._folder: Path | None = None
+
+    def begin(self, folder: Path) -> None:
+        """Empty the tables, once for each folder."""
+        if folder != self._folder:
+            self._folder = folder
+            for table in ("users", "inbox"):
+                self.connection.execute(f"TRUNCATE {self.settings.cassandra_keyspace}.{table}")
+
+
+shared_cassandra = cache(SharedCassandra)
+
+
+def _open_cassandra(folder: Path, **changes: object) -> Store:
+    import dataclasses
+
+    cassandra = shared_cassandra()
+    cassandra.begin(folder)
+    return open_store(dataclasses.replace(cassandra.settings, **changes))  # type: ignore[arg-type]
+
+
+ENGINES: dict[str, OpenEngine] = {"sqlite": _open_sqlite, "cassandra": _open_cassandra}
 
 
 @pytest.fixture(params=list(ENGINES))

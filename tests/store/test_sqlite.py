@@ -164,6 +164,16 @@ async def test_expired_rows_go_by_themselves(settings: StoreSettings) -> None:
         assert await bodies(store, "alice", "d") == [b"y"]
 
 
+async def test_a_purge_says_how_many(settings: StoreSettings) -> None:
+    now = 1_000_000.0
+    async with SqliteStore(settings, clock=lambda: now) as store:
+        await store.append([row("alice", "d", b"x")] * 30)
+        now += 31 * 86400
+        await store.append([row("alice", "d", b"y")])
+        assert await store.purge() == 30
+        assert await store.purge() == 0
+
+
 async def test_a_full_disk_is_an_error_with_a_cure(settings: StoreSettings) -> None:
     def fill_up(connection: sqlite3.Connection) -> None:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()

@@ -1,0 +1,170 @@
+"""Accounts, devices, and the chain of each device's sessions.
+
+Owns their statements. All writes to a user's partition are conditional (Paxos): one of many gets a name, and a session
+is followed by exactly one other, however many brokers are asked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from protocol.errors import AlreadyExistsError, NotFoundError
+from store.cassandra.connecting import Connection
+from store.cassandra.requests import Requests
+from store.interface import Account, Device, SessionStart
+
+_ACCOUNT = "SELECT password_hash, created_us FROM users WHERE user = ? LIMIT 1"
+_NEW_ACCOUNT = "INSERT INTO users (user, password_hash, created_us) VALUES (?, ?, ?) IF NOT EXISTS"
+_DEVICES = "SELECT user, device, label, added_us, removed_us FROM users WHERE user IN ?"
+_NEW_DEVICE = (
+    "INSERT INTO users (user, device, label, added_us, session, previous_session) VALUES (?, ?, ?, ?, 0, 0) "
+    "IF NOT EXISTS"
+)
+_MARK_REMOVED = "UPDATE users SET removed_us = ? WHERE user = ? AND device = ? IF EXISTS"
+_SESSION = "SELECT session, previous_session, removed_us FROM users WHERE user = ? AND device = ?"
+_NEXT_SESSION = (
+    "UPDATE users SET session = ?, previous_session = ? WHERE user = ? AND device = ? "
+    "IF session = ? AND previous_session = ? AND removed_us = null"
+)
+
+_USERS_AT_ONCE = 10
+_U64 = 1 << 64
+_I63 = 1 << 63
+
+
+class Accounts:
+    """The operations on the table `users`."""
+
+    def __init__(self, connection: Connection, requests: Requests, clock: Callable[[], float]) -> None:
+        self._requests = requests
+        self._clock = clock
+        self._account = connection.prepare(_ACCOUNT)
+        self._new_account = connection.prepare(_NEW_ACCOUNT)
+        self._devices = connection.prepare(_DEVICES)
+        self._new_device = connection.prepare(_NEW_DEVICE)
+        self._mark_removed = connection.prepare(_MARK_REMOVED)
+        self._session = connection.prepare(_SESSION)
+        self._next_session = connection.prepare(_NEXT_SESSION)
+
+    def _now_us(self) -> int:
+        return int(self._clock() * 1_000_000)
+
+    async def create_account(self, user: str, password_hash: str) -> Account:
+        """Raises `AlreadyExistsError`."""
+        now_us = self._now_us()
+        answer = await self._requests.conditional(self._new_account.bind((user, password_hash, now_us)))
+        if answer["[applied]"]:
+            return Account(user, password_hash, now_us // 1000)
+        # A salted hash is never the same twice by chance: this is the same call, repeated.
+        if answer["password_hash"] == password_hash:
+            return Account(user, password_hash, answer["created_us"] // 1000)
+        raise AlreadyExistsError(f'the user id "{user}" is taken: choose another')
+
+    async def account(self, user: str) -> Account | None:
+        """The account, or None."""
+        ((*rows,),) = await self._requests.run([self._account.bind((_key(user),))])
+        return Account(user, rows[0][0], rows[0][1] // 1000) if rows else None
+
+    async def add_device(self, user: str, device: str, label: str) -> Device:
+        """Raises `NotFoundError`, `AlreadyExistsError`."""
+        if await self.account(user) is None:
+            raise NotFoundError(f'there is no user "{user}"')
+        now_us = self._now_us()
+        answer = await self._requests.conditional(self._new_device.bind((user, device, label, now_us)))
+        if answer["[applied]"]:
+            return Device(device, label, now_us // 1000)
+        if answer["removed_us"] is not None:
+            raise AlreadyExistsError(f'the device "{device}" was removed: mint a new id')
+        return Device(device, answer["label"], answer["added_us"] // 1000)
+
+    async def list_devices(self, user: str) -> list[Device]:
+        """Oldest first, without removed ones."""
+        found = await self._read([user])
+        return [Device(device, label, added_us // 1000) for added_us, device, label in found[user] or []]
+
+    async def devices(self, users: Collection[str]) -> dict[str, tuple[str, ...] | None]:
+        """Oldest first, without removed ones; None for a user that does not exist."""
+        found = await self._read(list(users))
+        return {
+            user: None if devices is None else tuple([device for _, device, _ in devices])
+            for user, devices in found.items()
+        }
+
+    async def _read(self, users: list[str]) -> dict[str, list[tuple[int, str, str]] | None]:
+        keys = [_key(user) for user in users]
+        chunks = [keys[start : start + _USERS_AT_ONCE] for start in range(0, len(keys), _USERS_AT_ONCE)]
+        answers = await self._requests.run([self._devices.bind((chunk,)) for chunk in chunks])
+        found: dict[str, list[tuple[int, str, str]] | None] = dict.fromkeys(users)
+        for rows in answers:
+            for user, device, label, added_us, removed_us in rows:
+                devices = found[user] or []
+                found[user] = devices
+                if device is not None and removed_us is None:
+                    devices.append((added_us, device, label))
+        for listed in found.values():
+            if listed:
+                listed.sort()
+        return found
+
+    async def mark_removed(self, user: str, device: str) -> None:
+        """Mark the device removed, if it is not yet. Raises `NotFoundError` if there never was one."""
+        (rows,) = await self._requests.run([self._session.bind((_key(user), device))])
+        if not rows:
+            raise NotFoundError(f'"{user}" has no device "{device}"')
+        if rows[0][2] is None:
+            await self._requests.conditional(self._mark_removed.bind((self._now_us(), user, device)))
+
+    # Sessions.
+
+    async def begin_sessions(self, starts: Sequence[SessionStart]) -> list[int | None]:
+        """Name each device's newest session; returns the one before, None without such a device."""
+        answers: list[int | None] = [None] * len(starts)
+        rest = list(enumerate(starts))
+        while rest:
+            # Of several of one device, one after the other, in their order.
+            now: dict[tuple[str, str], tuple[int, SessionStart]] = {}
+            later = []
+            for at, start in rest:
+                if now.setdefault((start.user, start.device), (at, start))[0] != at:
+                    later.append((at, start))
+            for at, previous in await self._begin(list(now.values())):
+                answers[at] = previous
+            rest = later
+        return answers
+
+    async def _begin(self, starts: list[tuple[int, SessionStart]]) -> list[tuple[int, int | None]]:
+        """All of different devices. A read tells what probably stands there, the condition makes sure."""
+        reads = [self._session.bind((_key(start.user), start.device)) for _, start in starts]
+        answers: list[tuple[int, int | None]] = []
+        open_ones: list[tuple[int, SessionStart, int, int]] = []
+        for (at, start), rows in zip(starts, await self._requests.run(reads), strict=True):
+            if rows and rows[0][2] is None:
+                open_ones.append((at, start, *rows[0][:2]))
+            else:
+                answers.append((at, None))
+        while open_ones:
+            answers += [(at, old % _U64) for at, start, new, old in open_ones if new == _signed(start.session)]
+            open_ones = [one for one in open_ones if one[2] != _signed(one[1].session)]
+            swaps = [
+                self._next_session.bind((_signed(start.session), new, start.user, start.device, new, old))
+                for _, start, new, old in open_ones
+            ]
+            taken = []
+            for (at, start, new, _), answer in zip(open_ones, await self._requests.conditionals(swaps), strict=True):
+                if answer["[applied]"]:
+                    answers.append((at, new % _U64))
+                elif answer.get("session") is None or answer["removed_us"] is not None:
+                    answers.append((at, None))
+                else:
+                    taken.append((at, start, answer["session"], answer["previous_session"]))
+            open_ones = taken
+        return answers
+
+
+def _signed(session: int) -> int:
+    return session - _U64 if session >= _I63 else session
+
+
+def _key(user: str) -> str:
+    """Cassandra refuses an empty key; a user id is never a space."""
+    return user or " "

@@ -1,0 +1,182 @@
+"""`Store` over a Cassandra cluster.
+
+Owns the start, the bound on what waits, and the clock. Nothing here blocks the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from protocol.errors import StoreError
+from store.cassandra.accounts import Accounts
+from store.cassandra.addresses import where
+from store.cassandra.connecting import Connection, connect
+from store.cassandra.inbox import Inbox
+from store.cassandra.requests import Requests
+from store.cassandra.schema import enter_keyspace
+from store.interface import Account, Device, NewRow, Page, PageQuery, Removal, SessionStart, Store
+from store.settings import StoreSettings
+
+_log = logging.getLogger("sparrow.store")
+_RETRY_S = 1.0
+_SAY_INTERVAL_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    connection: Connection
+    accounts: Accounts
+    inbox: Inbox
+
+
+class CassandraStore(Store):
+    """The engine for clusters. `clock` gives Unix time in seconds. Any number of processes may share a keyspace."""
+
+    def __init__(self, settings: StoreSettings, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._open: _Open | None = None
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+
+    async def __aenter__(self) -> CassandraStore:
+        """Tries again for a while when no node answers.
+
+        Raises `ConfigError` for a refused login and a schema that is not this version's, `StoreError` in the end.
+        """
+        connection = await self._connect()
+        try:
+            requests = Requests(self._settings, connection)
+            self._open = await asyncio.to_thread(self._prepare, connection, requests)
+        except BaseException:
+            await asyncio.to_thread(connection.close)
+            raise
+        _log.info("store %s is open", where(self._settings))
+        return self
+
+    async def _connect(self) -> Connection:
+        began = said = time.monotonic()
+        said -= _SAY_INTERVAL_S
+        while True:
+            try:
+                return await _in_thread(connect, self._settings)
+            except StoreError as error:
+                now = time.monotonic()
+                left = began + self._settings.cassandra_start_timeout_s - now
+                if left <= 0:
+                    raise
+                if now - said >= _SAY_INTERVAL_S:
+                    said = now
+                    _log.warning("%s; trying again, for %.0f s more", error, left)
+                await asyncio.sleep(min(_RETRY_S, left))
+
+    def _prepare(self, connection: Connection, requests: Requests) -> _Open:
+        enter_keyspace(connection, self._settings)
+        accounts = Accounts(connection, requests, self._clock)
+        return _Open(connection, accounts, Inbox(self._settings, connection, requests, self._clock))
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._open is not None:
+            connection, self._open = self._open.connection, None
+            await asyncio.to_thread(connection.close)
+            _log.info("store %s is closed", where(self._settings))
+
+    def _parts(self) -> _Open:
+        if self._open is None:
+            raise StoreError(f"store {where(self._settings)} is not open")
+        return self._open
+
+    @contextmanager
+    def _weighing(self, rows: int, size: int = 0) -> Iterator[None]:
+        """Room for so many rows and bytes. Raises `StoreError` where there is none."""
+        settings = self._settings
+        if self._waiting_rows and (
+            self._waiting_rows + rows > settings.max_waiting_rows
+            or self._waiting_bytes + size > settings.max_waiting_bytes
+        ):
+            raise StoreError(
+                f"store {where(settings)} is behind: {self._waiting_rows} rows wait already; try again later "
+                "(limits: store.max_waiting_rows, store.max_waiting_bytes)"
+            )
+        self._waiting_rows += rows
+        self._waiting_bytes += size
+        try:
+            yield
+        finally:
+            self._waiting_rows -= rows
+            self._waiting_bytes -= size
+
+    # Accounts and devices.
+
+    async def create_account(self, user: str, password_hash: str) -> Account:
+        return await self._parts().accounts.create_account(user, password_hash)
+
+    async def account(self, user: str) -> Account | None:
+        return await self._parts().accounts.account(user)
+
+    async def add_device(self, user: str, device: str, label: str) -> Device:
+        return await self._parts().accounts.add_device(user, device, label)
+
+    async def list_devices(self, user: str) -> list[Device]:
+        return await self._parts().accounts.list_devices(user)
+
+    async def remove_device(self, user: str, device: str) -> None:
+        parts = self._parts()
+        await parts.accounts.mark_removed(user, device)
+        while await parts.inbox.move_to_common(user, device, self._settings.chunk_rows):
+            pass
+
+    async def devices(self, users: Collection[str]) -> Mapping[str, tuple[str, ...] | None]:
+        accounts = self._parts().accounts
+        with self._weighing(len(users)):
+            return await accounts.devices(users)
+
+    async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | None]:
+        accounts = self._parts().accounts
+        with self._weighing(len(starts)):
+            return await accounts.begin_sessions(starts)
+
+    # Inbox.
+
+    async def append(self, rows: Sequence[NewRow]) -> None:
+        inbox = self._parts().inbox
+        with self._weighing(len(rows), sum([len(row.body) for row in rows])):
+            await inbox.append(rows)
+
+    async def page(self, queries: Sequence[PageQuery]) -> Sequence[Page]:
+        inbox = self._parts().inbox
+        with self._weighing(len(queries)):
+            return await inbox.page(queries)
+
+    async def remove(self, removals: Sequence[Removal]) -> None:
+        inbox = self._parts().inbox
+        with self._weighing(sum([len(removal.keys) for removal in removals])):
+            await inbox.remove(removals)
+
+    async def purge(self) -> int:
+        """Nothing to do, and 0: Cassandra drops what has expired by itself."""
+        self._parts()
+        return 0
+
+
+async def _in_thread(make: Callable[[StoreSettings], Connection], settings: StoreSettings) -> Connection:
+    """`make(settings)` in a thread; closed there if nobody waits for it any more."""
+    given_up = threading.Event()
+
+    def work() -> Connection:
+        connection = make(settings)
+        if given_up.is_set():
+            connection.close()
+        return connection
+
+    try:
+        return await asyncio.to_thread(work)
+    except asyncio.CancelledError:
+        given_up.set()
+        raise

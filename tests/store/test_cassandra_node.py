@@ -1,0 +1,198 @@
+"""The Cassandra engine and a node of its own: passwords, TLS, a node that is killed, frozen, and comes back."""
+
+import asyncio
+import dataclasses
+import datetime
+import logging
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from protocol.errors import ConfigError, StoreError
+from store import StoreSettings
+from store.cassandra import CassandraStore, apply
+from store.interface import PageQuery
+from tests.services.cassandra import Node
+from tests.store.helpers import bodies, make_user, row
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = folder / "node.pem", folder / "node.key"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate_file, key_file
+
+
+def yaml(certificate: Path, key: Path) -> list[str]:
+    indented = ["\n".join("          " + line for line in path.read_text().splitlines()) for path in (certificate, key)]
+    return [
+        "authenticator: {class_name: PasswordAuthenticator}",
+        "authorizer: {class_name: CassandraAuthorizer}",
+        "client_encryption_options:\n"
+        "  enabled: true\n"
+        "  optional: false\n"
+        "  ssl_context_factory:\n"
+        "    class_name: org.apache.cassandra.security.PEMBasedSslContextFactory\n"
+        "    parameters:\n"
+        "      private_key: |\n" + indented[1] + "\n" + indented[0],
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("node")
+
+
+@pytest.fixture(scope="module")
+def node(folder: Path) -> Iterator[Node]:
+    node = Node(folder / "node", yaml=yaml(*make_certificate(folder)))
+    try:
+        node.start(wait=False)
+        yield node
+    finally:
+        node.crash()
+
+
+@pytest.fixture(scope="module")
+def settings(folder: Path, node: Node) -> StoreSettings:
+    """While the node is still starting: whoever waits long enough gets in."""
+    credentials = folder / "credentials"
+    credentials.touch(mode=0o600)
+    credentials.write_text("cassandra\ncassandra\n")
+    settings = StoreSettings(
+        engine="cassandra",
+        cassandra_contact_points=(node.point,),
+        cassandra_credentials_file=str(credentials),
+        cassandra_tls_ca_file=str(folder / "node.pem"),
+        cassandra_start_timeout_s=240.0,
+    )
+
+    async def wait() -> None:
+        # The keyspace is not there yet, which only a node that answers can tell.
+        with pytest.raises(ConfigError, match="sparrow schema apply"):
+            await CassandraStore(settings).__aenter__()
+
+    asyncio.run(wait())
+    apply(settings, lambda _: None)
+    return settings
+
+
+async def test_passwords(settings: StoreSettings, folder: Path) -> None:
+    wrong = folder / "wrong"
+    wrong.touch(mode=0o600)
+    wrong.write_text("cassandra\nwrong\n")
+    refused = dataclasses.replace(settings, cassandra_credentials_file=str(wrong))
+    with pytest.raises(ConfigError, match=r"refuses our login: .*cassandra_credentials_file"):
+        await CassandraStore(refused).__aenter__()
+    with pytest.raises(ConfigError, match="not set"):
+        await CassandraStore(dataclasses.replace(settings, cassandra_credentials_file="")).__aenter__()
+
+
+async def test_tls(settings: StoreSettings, folder: Path) -> None:
+    other = folder / "other"
+    other.mkdir()
+    certificate, _ = make_certificate(other)
+    for ca, error in ((str(certificate), StoreError), ("", StoreError), ("nowhere", ConfigError)):
+        changed = dataclasses.replace(settings, cassandra_tls_ca_file=ca, cassandra_start_timeout_s=0.1)
+        with pytest.raises(error, match=settings.cassandra_contact_points[0]):
+            await CassandraStore(changed).__aenter__()
+
+
+async def test_a_user_without_permission(settings: StoreSettings, folder: Path) -> None:
+    from store.cassandra.connecting import connect
+
+    with connect(settings) as connection:
+        connection.execute("CREATE ROLE IF NOT EXISTS reader WITH PASSWORD = 'secret' AND LOGIN = true")
+        connection.execute(f"GRANT SELECT ON KEYSPACE {settings.cassandra_keyspace} TO reader")
+    credentials = folder / "reader"
+    credentials.touch(mode=0o600)
+    credentials.write_text("reader\nsecret\n")
+    async with CassandraStore(dataclasses.replace(settings, cassandra_credentials_file=str(credentials))) as store:
+        with pytest.raises(StoreError, match="grant it MODIFY"):
+            await store.append([row("alice", "d", b"x")])
+
+
+async def test_a_node_that_is_killed_and_comes_back(
+    settings: StoreSettings, node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with CassandraStore(dataclasses.replace(settings, cassandra_request_timeout_s=10.0)) as store:
+        await make_user(store, "bob", "d")
+        kept: list[bytes] = []
+
+        async def write() -> None:
+            while True:
+                body = b"%d" % len(kept)
+                await store.append([row("bob", "d", body)])
+                kept.append(body)
+
+        writing = asyncio.create_task(write())
+        while len(kept) < 200:
+            await asyncio.sleep(0.01)
+        node.crash()
+        with pytest.raises(StoreError, match=node.point):
+            await writing
+        for call in (
+            store.append([row("bob", "d", b"lost")]),
+            store.page([PageQuery("bob", "d", b"", True, 10)]),
+            store.account("bob"),
+            store.devices(["bob"]),
+        ):
+            with pytest.raises(StoreError, match=rf"{node.point}: .*is it running"):
+                await call
+        assert "node answers" in caplog.text
+        await asyncio.to_thread(node.start, wait=False)
+        async with asyncio.timeout(240):
+            while True:
+                try:
+                    await store.append([row("bob", "d", b"after")])
+                    break
+                except StoreError:
+                    await asyncio.sleep(0.1)
+        assert "works again" in caplog.text
+        found = await bodies(store, "bob", "d", limit=100)
+        # All that was kept, in order; the one that was on its way may be there as well.
+        assert found[: len(kept)] == kept
+        assert found[-1] == b"after"
+
+
+async def test_a_node_that_is_frozen(settings: StoreSettings, node: Node) -> None:
+    async with CassandraStore(dataclasses.replace(settings, cassandra_request_timeout_s=1.0)) as store:
+        await make_user(store, "carol", "d")
+        node.signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreError, match=rf"{node.point}: no answer within 1 s"):
+                await store.append([row("carol", "d", b"late")])
+        finally:
+            node.signal(signal.SIGCONT)
+        async with asyncio.timeout(240):
+            while True:
+                try:
+                    await store.append([row("carol", "d", b"after")])
+                    break
+                except StoreError:
+                    await asyncio.sleep(0.1)
+        assert set(await bodies(store, "carol", "d")) <= {b"late", b"after"}
