@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import logging
-import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from broker.presence.swaps import decode_place, encode_place
 from broker.settings import EtcdSettings
 from protocol.errors import ConfigError, LeaseLostError, UnavailableError
 from tests.broker.presences import A, B, Presences, presence, until
+from tests.certificates import Authority
 from tests.services.etcd import EtcdCluster
 
 QUICK = {"try_timeout_s": 0.5, "call_timeout_s": 1.5}
@@ -339,25 +339,9 @@ async def test_users_and_passwords(tmp_path: Path) -> None:
             assert await node.where() == {"b1": Place(A, 2)}
 
 
-def make_certificates(folder: Path) -> None:
-    """An authority, and a certificate of its for 127.0.0.1."""
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2")
-    openssl("req", *new, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=sparrow")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    openssl(
-        "x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-        "-out", "cert.pem", "-days", "2", "-extfile", "names",
-    )  # fmt: skip
-
-
 async def test_tls_both_ways(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    make_certificates(tmp_path)
-    ca, cert, key = (str(tmp_path / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    authority = Authority(tmp_path)
+    ca, (cert, key) = str(authority.file), map(str, authority.issue("etcd"))
     arguments = ["--cert-file", cert, "--key-file", key, "--trusted-ca-file", ca, "--client-cert-auth"]
     with EtcdCluster(tmp_path / "etcd", arguments=arguments, scheme="https") as etcd:
         await etcd.healthy()

@@ -2,48 +2,20 @@
 
 import asyncio
 import dataclasses
-import datetime
 import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from protocol.errors import ConfigError, StoreError
 from store import StoreSettings
 from store.cassandra import CassandraStore, apply
 from store.interface import PageQuery
+from tests.certificates import Authority
 from tests.services.cassandra import Node
 from tests.store.helpers import bodies, make_user, row
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / "node.pem", folder / "node.key"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate_file, key_file
 
 
 def yaml(certificate: Path, key: Path) -> list[str]:
@@ -68,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def node(folder: Path) -> Iterator[Node]:
-    node = Node(folder / "node", yaml=yaml(*make_certificate(folder)))
+    node = Node(folder / "node", yaml=yaml(*Authority(folder).issue("node")))
     try:
         node.start(wait=False)
         yield node
@@ -86,7 +58,7 @@ def settings(folder: Path, node: Node) -> StoreSettings:
         engine="cassandra",
         cassandra_contact_points=(node.point,),
         cassandra_credentials_file=str(credentials),
-        cassandra_tls_ca_file=str(folder / "node.pem"),
+        cassandra_tls_ca_file=str(folder / "ca.pem"),
         cassandra_start_timeout_s=240.0,
     )
 
@@ -114,8 +86,7 @@ async def test_passwords(settings: StoreSettings, folder: Path) -> None:
 async def test_tls(settings: StoreSettings, folder: Path) -> None:
     other = folder / "other"
     other.mkdir()
-    certificate, _ = make_certificate(other)
-    for ca, error in ((str(certificate), StoreError), ("", StoreError), ("nowhere", ConfigError)):
+    for ca, error in ((str(Authority(other).file), StoreError), ("", StoreError), ("nowhere", ConfigError)):
         changed = dataclasses.replace(settings, cassandra_tls_ca_file=ca, cassandra_start_timeout_s=0.1)
         with pytest.raises(error, match=settings.cassandra_contact_points[0]):
             await CassandraStore(changed).__aenter__()
