@@ -50,6 +50,8 @@ def run_broker(settings: Settings) -> int:
 
 def run_serve(settings: Settings) -> int:
     """Run a whole node: broker and connector here, joined in memory, and the user API as a child."""
+    if settings.broker.presence != "memory":
+        log.warning("a node keeps presence in memory: broker.presence and [etcd] are for `sparrow broker`")
     settings = dataclasses.replace(
         settings,
         broker=dataclasses.replace(settings.broker, listen=INPROC, advertise="", presence="memory"),

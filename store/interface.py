@@ -153,7 +153,8 @@ class Store(abc.ABC):
     async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | None]:
         """Durably name each device's newest session; returns the one before (0: none; None: no such device).
 
-        Naming the newest session once more is a repeat and gets the same answer.
+        Naming the newest session once more is a repeat and gets the same answer. Naming the one before it is a repeat
+        that comes late: it changes nothing and gets 0.
         """
 
     # Inbox.

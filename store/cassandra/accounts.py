@@ -117,7 +117,10 @@ class Accounts:
     # Sessions.
 
     async def begin_sessions(self, starts: Sequence[SessionStart]) -> list[int | None]:
-        """Name each device's newest session; returns the one before, None without such a device."""
+        """Name each device's newest session; returns the one before, None without such a device.
+
+        A start that names the session before the newest is a repeat that comes late, and changes nothing.
+        """
         answers: list[int | None] = [None] * len(starts)
         rest = list(enumerate(starts))
         while rest:
@@ -144,7 +147,8 @@ class Accounts:
                 answers.append((at, None))
         while open_ones:
             answers += [(at, old % _U64) for at, start, new, old in open_ones if new == _signed(start.session)]
-            open_ones = [one for one in open_ones if one[2] != _signed(one[1].session)]
+            answers += [(at, 0) for at, start, _, old in open_ones if old == _signed(start.session)]
+            open_ones = [one for one in open_ones if _signed(one[1].session) not in one[2:]]
             swaps = [
                 self._next_session.bind((_signed(start.session), new, start.user, start.device, new, old))
                 for _, start, new, old in open_ones

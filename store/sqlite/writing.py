@@ -85,7 +85,8 @@ def move_to_common(connection: sqlite3.Connection, user: str, device: str, limit
 def begin_sessions(connection: sqlite3.Connection, starts: Sequence[SessionStart]) -> list[int | None]:
     """Name each device's newest session; returns the one before, None without such a device.
 
-    A start that names the newest session already is a repeat, and gets the same answer as the first time.
+    A start that names the newest session already is a repeat, and gets the same answer as the first time; one that
+    names the session before it comes late.
     """
     wanted = json.dumps(list({(start.user, start.device) for start in starts}))
     (found,) = connection.execute(
@@ -104,6 +105,9 @@ def begin_sessions(connection: sqlite3.Connection, starts: Sequence[SessionStart
             continue
         session, previous = entry
         signed = start.session - _U64 if start.session >= _I63 else start.session
+        if signed == previous:
+            answers.append(0)
+            continue
         if session != signed:
             now[start.user, start.device] = (signed, session)
             previous = session

@@ -212,7 +212,7 @@ def _device_not_checked(self: Any, copies: Any, began: float, ok: bool) -> None:
 def _cache_for_ever(self: Any, user: str) -> Any:
     entry = self._entries.get(user)
     if entry is None:
-        self._want(user)
+        self._wanted[user] = None
     return entry
 
 

@@ -25,7 +25,8 @@ class Database:
 
     users: dict[str, dict[str, bool]] = field(default_factory=dict)
     """user → device → whether it still exists."""
-    sessions: dict[tuple[str, str], int] = field(default_factory=dict)
+    sessions: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """The newest session of a device, and the one before."""
     queues: dict[tuple[str, str], dict[bytes, Row]] = field(default_factory=dict)
     names: dict[tuple[str, str], dict[tuple[str, str, int, int], int]] = field(default_factory=dict)
     """queue → message name → how many rows hold it: for the checker."""
@@ -116,16 +117,23 @@ class SimStore:
 
     def page(self, queries: Sequence[PageQuery], done: Callable[[Sequence[Page] | None], None]) -> None:
         pages: list[Page] = []
+        now_ms = self._broker.wall_ms
         self._call(
-            lambda: pages.extend(self._page(query) for query in queries), lambda: done(pages), lambda: done(None)
+            lambda: pages.extend(self._page(query, now_ms) for query in queries),
+            lambda: done(pages),
+            lambda: done(None),
         )
 
-    def _page(self, query: PageQuery) -> Page:
-        """A cursor is where the pass is, and the newest position ever seen."""
-        at, newest = query.after[:16], query.after[16:]
-        if query.fresh and newest:
-            lower = int.from_bytes(newest[:8], "big") - int(TRAIL_S * 1000)
-            at = make_key(max(0, lower), 0)
+    def _page(self, query: PageQuery, now_ms: int) -> Page:
+        """A cursor is where the pass is, when it began, and whether it is over, as in `store.cassandra.keys`."""
+        at, began_ms, ended = query.after[:16], int.from_bytes(query.after[16:24], "big"), query.after[24:] == b"1"
+        if not query.after:
+            at, began_ms = make_key(0, 0), now_ms
+        elif query.fresh:
+            trail = make_key(max(0, began_ms - int(TRAIL_S * 1000)), 0)
+            at, began_ms = trail if ended else min(trail, at), now_ms
+        elif ended:
+            return Page((), query.after, True)
         found: dict[bytes, Row] = {}
         for device in (query.device, COMMON):
             for key, row in self._database.queues.get((query.user, device), {}).items():
@@ -136,7 +144,8 @@ class SimStore:
         rows = tuple(Row(name, row.kind, row.body) for name, row in taken)
         if taken:
             at = taken[-1][0][1:]
-        return Page(rows, at.ljust(16, b"\0") + max(newest, at), len(ordered) <= query.limit)
+        end = len(ordered) <= query.limit
+        return Page(rows, at + began_ms.to_bytes(8, "big") + b"%d" % end, end)
 
     def remove(self, removals: Sequence[Removal]) -> None:
         def work() -> None:
@@ -168,8 +177,13 @@ class SimStore:
             for start in starts:
                 key = (start.user, start.device)
                 if self._database.users.get(start.user, {}).get(start.device):
-                    previous.append(self._database.sessions.get(key, 0))
-                    self._database.sessions[key] = start.session
+                    newest, before = self._database.sessions.get(key, (0, 0))
+                    if start.session == before:
+                        before = 0
+                    elif start.session != newest:
+                        before = newest
+                        self._database.sessions[key] = (start.session, before)
+                    previous.append(before)
                 else:
                     previous.append(None)
 

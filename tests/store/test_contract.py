@@ -95,6 +95,9 @@ async def test_sessions_form_a_chain(open_engine: OpenEngine) -> None:
         assert list(await store.begin_sessions(starts)) == [high, None, None, 0, 1 << 63]
     async with open_engine() as store:
         assert list(await store.begin_sessions([SessionStart("alice", "d", 9)])) == [8]
+        late, again, after = (SessionStart("alice", "d", session) for session in (8, 9, 10))
+        assert list(await store.begin_sessions([late])) == [0]
+        assert list(await store.begin_sessions([again, late, after, again])) == [8, 0, 9, 0]
 
 
 async def test_a_repeated_session_start_gets_the_same_answer(open_engine: OpenEngine) -> None:

@@ -86,6 +86,9 @@ class Model:
                 expected.append(None)
                 continue
             newest, previous = self.sessions.get((user, device), (0, 0))
+            if session == previous:
+                expected.append(0)
+                continue
             if newest != session:
                 newest, previous = session, newest
             self.sessions[user, device] = (newest, previous)
