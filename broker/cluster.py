@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from broker.core.state import Place, Presence
@@ -19,6 +19,8 @@ from protocol.errors import UnavailableError
 log = logging.getLogger("sparrow.broker")
 
 Event = Callable[[Callable[[], None]], None]
+Displaced = Callable[[str, str, Place], None]
+Changed = Callable[[Collection[str] | None], None]
 LOAD_PAUSE_S = 1.0
 LEAVING_S = 0.75
 """A few heartbeats of connectors, so that they have heard when a broker that leaves stops listening."""
@@ -55,19 +57,20 @@ def make_cluster(
     etcd: EtcdSettings,
     incarnation: int,
     event: Event,
-    displaced: Callable[[str, str, Place], None],
+    displaced: Displaced,
+    changed: Changed,
 ) -> Cluster:
     """The one that the settings choose. Raises `ConfigError`."""
     if settings.presence == "memory":
-        return Alone(settings, incarnation)
-    return Together(settings, etcd, incarnation, event, displaced)
+        return Alone(settings, incarnation, changed)
+    return Together(settings, etcd, incarnation, event, displaced, changed)
 
 
 class Alone:
     """The only broker, with presence in its memory."""
 
-    def __init__(self, settings: BrokerSettings, incarnation: int) -> None:
-        self.presence = MemoryPresence(settings.lease_s, secrets.randbits(62) + 1)
+    def __init__(self, settings: BrokerSettings, incarnation: int, changed: Changed) -> None:
+        self.presence = MemoryPresence(settings.lease_s, secrets.randbits(62) + 1, changed)
         self._members = {incarnation: settings.endpoint}
 
     def members(self) -> Mapping[int, str]:
@@ -100,7 +103,8 @@ class Together:
         etcd: EtcdSettings,
         incarnation: int,
         event: Event,
-        displaced: Callable[[str, str, Place], None],
+        displaced: Displaced,
+        changed: Changed,
     ) -> None:
         # Here, so that a node without etcd does not load gRPC.
         from broker.etcd import Etcd, Mirror
@@ -113,7 +117,7 @@ class Together:
         self._etcd = Etcd(etcd)
         self._mirror = Mirror(self._etcd, prefix, event)
         self.presence = EtcdPresence(
-            self._etcd, self._mirror, prefix, settings.lease_s, etcd.call_timeout_s, event, displaced
+            self._etcd, self._mirror, prefix, settings.lease_s, etcd.call_timeout_s, event, displaced, changed
         )
         self._members = Members(self._etcd, self._mirror, prefix, settings.lease_s, incarnation, settings.endpoint)
         self._following: asyncio.Task[None] | None = None

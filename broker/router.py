@@ -1,4 +1,4 @@
-"""The broker's ZeroMQ socket: one ROUTER for all connectors, driven by hand from its file descriptor.
+"""The broker's ZeroMQ socket: one ROUTER for all connectors and the user API, driven by hand from its file descriptor.
 
 Owns the socket. Whole batches in, whole batches out; knows nothing of records.
 ZeroMQ's descriptor is edge-triggered (zmq_getsockopt, ZMQ_FD): after every drain and every send, look again.
@@ -7,7 +7,7 @@ ZeroMQ's descriptor is edge-triggered (zmq_getsockopt, ZMQ_FD): after every drai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import zmq
 
@@ -15,21 +15,25 @@ from broker.settings import BrokerSettings
 from broker.zap import DOMAIN, Gate
 from protocol.curve import read_secret
 from protocol.errors import ConfigError
+from protocol.records import CONNECTOR, USER_API
 
 MAX_DRAIN = 256
 """Batches taken in one go."""
 
 
 class Router:
-    """The socket that connectors reach."""
+    """The socket that connectors and the user API reach; beside `broker.listen` also at `endpoints`."""
 
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         settings: BrokerSettings,
         on_batch: Callable[[int, bytes], None],
+        on_ask: Callable[[bytes, bytes], None],
+        endpoints: Sequence[str] = (),
     ) -> None:
         self._on_batch = on_batch
+        self._on_ask = on_ask
         self._loop = asyncio.get_running_loop()
         # inproc knows no CURVE, and needs none.
         curve = settings.curve_key_file and not settings.listen.startswith("inproc:")
@@ -50,13 +54,14 @@ class Router:
             socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
             # Without a gate, refuse: ZeroMQ would let everybody in.
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        try:
-            socket.bind(settings.listen)
-        except zmq.ZMQError as error:
-            socket.close()
-            if self._gate is not None:
-                self._gate.close()
-            raise ConfigError(f"cannot listen on {settings.listen} ({error}); set broker.listen") from error
+        for endpoint in (settings.listen, *endpoints):
+            try:
+                socket.bind(endpoint)
+            except zmq.ZMQError as error:
+                socket.close()
+                if self._gate is not None:
+                    self._gate.close()
+                raise ConfigError(f"cannot listen on {endpoint} ({error}); set broker.listen") from error
         self._fd = socket.fileno()
         self._loop.add_reader(self._fd, self._drain)
         self._looking = False
@@ -64,8 +69,15 @@ class Router:
 
     def send(self, connector: int, batch: bytes) -> bool:
         """False if the connector is not there, or takes no more."""
+        return self._send(CONNECTOR + connector.to_bytes(8, "big"), batch)
+
+    def answer(self, asker: bytes, batch: bytes) -> bool:
+        """The same for a process of the user API, by the routing id that `on_ask` gave."""
+        return self._send(asker, batch)
+
+    def _send(self, peer: bytes, batch: bytes) -> bool:
         try:
-            self._socket.send_multipart((b"c" + connector.to_bytes(8, "big"), batch), zmq.NOBLOCK)
+            self._socket.send_multipart((peer, batch), zmq.NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -89,8 +101,12 @@ class Router:
         try:
             for _ in range(MAX_DRAIN):
                 parts = socket.recv_multipart(zmq.NOBLOCK)
-                if len(parts) == 2 and len(parts[0]) == 9 and parts[0][:1] == b"c":
+                if len(parts) != 2 or len(parts[0]) != 9:
+                    continue
+                if parts[0][:1] == CONNECTOR:
                     self._on_batch(int.from_bytes(parts[0][1:], "big"), parts[1])
+                elif parts[0][:1] == USER_API:
+                    self._on_ask(parts[0], parts[1])
         except zmq.Again:
             return
         self._look_again()

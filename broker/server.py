@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
@@ -19,7 +20,9 @@ from broker.core import BrokerCore
 from broker.core.state import Place
 from broker.router import Router
 from broker.settings import BrokerSettings, EtcdSettings
+from protocol import records
 from protocol.errors import RecordError, SparrowError
+from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal, SessionStart, Store
 
 log = logging.getLogger("sparrow.broker")
@@ -78,6 +81,18 @@ class StoreCalls:
         """See `StorePort`."""
         self._call(self._store.devices(users), done)
 
+    def verdicts(
+        self,
+        pairs: Collection[tuple[str, str]],
+        done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
+    ) -> None:
+        """See `StorePort`."""
+        self._call(self._store.verdicts(pairs), done)
+
+    def saw(self, users: Collection[str]) -> None:
+        """See `StorePort`."""
+        self._call(self._store.saw(dict.fromkeys(users, int(time.time() * 1000))), lambda _: None)
+
     def begin_sessions(
         self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
     ) -> None:
@@ -99,13 +114,17 @@ class BrokerServer:
         store: Store,
         context: zmq.Context[zmq.Socket[bytes]],
         etcd: EtcdSettings | None = None,
+        endpoints: Sequence[str] = (),
     ) -> None:
+        self._endpoints = endpoints
         self._settings = settings
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._calls = StoreCalls(store, self._event)
         incarnation = secrets.randbits(64) | 1
-        self._cluster = make_cluster(settings, etcd or EtcdSettings(), incarnation, self._event, self._displaced)
+        self._cluster = make_cluster(
+            settings, etcd or EtcdSettings(), incarnation, self._event, self._displaced, self._changed
+        )
         self.core = BrokerCore(self, self._cluster.presence, self._calls, settings, incarnation)
         self._router: Router | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -116,7 +135,7 @@ class BrokerServer:
         """Know presence, then listen. Raises `ConfigError` if etcd or the address cannot be used."""
         self._clock()
         await self._cluster.start()
-        self._router = Router(self._context, self._settings, self._batch)
+        self._router = Router(self._context, self._settings, self._batch, self._ask, self._endpoints)
         self._tick()
         self._cluster.announce()
         log.info("%s listens on %s", self._settings.name, self._settings.listen)
@@ -154,6 +173,9 @@ class BrokerServer:
     def _displaced(self, user: str, device: str, old: Place) -> None:
         self.core.displaced(user, device, old)
 
+    def _changed(self, users: Collection[str] | None) -> None:
+        self.core.changed(users)
+
     def _batch(self, connector: int, data: bytes) -> None:
         self._clock()
         try:
@@ -161,6 +183,19 @@ class BrokerServer:
         except RecordError as error:
             log.error("a connector: %s", error)
         self._schedule_flush()
+
+    def _ask(self, asker: bytes, data: bytes) -> None:
+        self._clock()
+        try:
+            self.core.ask(data, lambda encoded: self._answer(asker, encoded))
+        except RecordError as error:
+            log.error("the user API: %s", error)
+        self._schedule_flush()
+
+    def _answer(self, asker: bytes, encoded: bytes) -> None:
+        # One that is gone by now asks another broker.
+        if self._router is not None:
+            self._router.answer(asker, records.batch([encoded]))
 
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(TICK_S, self._tick)

@@ -24,9 +24,19 @@ class BrokerSettings:
     presence: str = "memory"
     """memory: this is the only broker. etcd: there may be several, which share presence (section [etcd])."""
 
-    device_cache_s: float = 2.0
-    """T of docs/design.md: a list of devices is used no longer than this after it was read. The user API
-    keeps a further device's token back for the same time."""
+    cache_s: float = 2.0
+    """T of docs/design.md: what a broker remembers of devices and contacts is used no longer than this after it was
+    read, or after presence was last known to be up to date. A further device's token is kept back for as long."""
+    cache_refresh_s: float = 60.0
+    """What is remembered and in use is read again after this long even if nobody said that it has changed."""
+    who_may_write: str = "anyone"
+    """anyone, or friends: whose messages a user gets. Blocks hold in any case."""
+    blocks_are_silent: bool = False
+    """true: who is blocked is told SENT, and nothing is sent: the one lie. false: `Failed{BLOCKED}`."""
+    recent_login_s: float = 10.0
+    """A login is looked at again if its device changes within this time: longer than presence may lag."""
+    seen_interval_s: float = 5.0
+    """How often it is kept when users were online last."""
     max_cached_users: int = 200_000
     max_waiting_routes: int = 50_000
     """Messages waiting for a list of devices; beyond it `Failed{UNAVAILABLE, retry_after}`."""

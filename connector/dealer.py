@@ -15,6 +15,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from connector.settings import ConnectorSettings
 from protocol.curve import LinkKeys, encode
+from protocol.records import CONNECTOR
 
 log = logging.getLogger("sparrow.connector")
 
@@ -54,7 +55,7 @@ class Dealer:
     def _open(self) -> None:
         settings = self._settings
         self._socket = socket = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.ROUTING_ID, b"c" + self._incarnation.to_bytes(8, "big"))
+        socket.setsockopt(zmq.ROUTING_ID, CONNECTOR + self._incarnation.to_bytes(8, "big"))
         socket.setsockopt(zmq.LINGER, 500)
         socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.SNDHWM, settings.link_hwm_batches)

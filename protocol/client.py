@@ -17,6 +17,7 @@ from protocol.sparrow_pb2 import (
     Failed,
     Frame,
     Goodbye,
+    Hint,
     LoggedIn,
     Login,
     Logout,
@@ -28,7 +29,7 @@ from protocol.sparrow_pb2 import (
     Synced,
 )
 
-Event: TypeAlias = LoggedIn | Message | Receipt | Failed | Synced | Pong | Goodbye
+Event: TypeAlias = LoggedIn | Message | Receipt | Failed | Synced | Pong | Hint | Goodbye
 
 NEW: Final = 0
 LOGGING_IN: Final = 1
@@ -38,7 +39,7 @@ CLOSED: Final = 3
 ALLOWED: Final[dict[int, frozenset[str]]] = {
     NEW: frozenset({"goodbye"}),
     LOGGING_IN: frozenset({"logged_in", "pong", "goodbye"}),
-    ACTIVE: frozenset({"message", "receipt", "failed", "synced", "pong", "goodbye"}),
+    ACTIVE: frozenset({"message", "receipt", "failed", "synced", "pong", "hint", "goodbye"}),
     CLOSED: frozenset(),
 }
 """Which frames a server may send in which state. `login` moves to LOGGING_IN, LoggedIn to ACTIVE, Goodbye to CLOSED."""

@@ -16,6 +16,8 @@ ACK_TAG = 0x1A
 """`Frame.ack`: field 3, length-delimited."""
 RECEIPT_TAG = 0x42
 """`Frame.receipt`: field 8, length-delimited."""
+HINT_TAG = 0x6A
+"""`Frame.hint`: field 13, length-delimited."""
 
 
 _SMALL = [bytes((n,)) for n in range(0x80)]
@@ -60,6 +62,11 @@ def receipt_frame(receipt: bytes) -> bytes:
     length = len(receipt)
     prefix = _RECEIPT_PREFIX[length] if length < 128 else _wrap_prefix(RECEIPT_TAG, length)
     return prefix + receipt
+
+
+def hint_frame(hint: bytes) -> bytes:
+    """The delimited `Frame` around an encoded `Hint`."""
+    return _wrap_prefix(HINT_TAG, len(hint)) + hint
 
 
 def _sole_prefix(tag: int, size: int) -> bytes:

@@ -72,6 +72,8 @@ class Outbox:
 
     FIRST_RESEND_S = 3.0
     LAST_RESEND_S = 30.0
+    LAST_RETRY_S = 5.0
+    """Longest wait after a `Failed` that asks for less."""
 
     def __init__(self) -> None:
         self.streams: dict[int, OutboundStream] = {}
@@ -195,11 +197,16 @@ class Outbox:
             self._ready[number] = None
         return outgoing
 
-    def retry(self, number: int, message_id: int, at: float) -> Outgoing | None:
-        """Failed for now: send it again at `at`, not before. None if it was settled, or not sent on this connection."""
+    def retry(self, number: int, message_id: int, now: float, after_s: float) -> Outgoing | None:
+        """Failed for now: send it again after this time, or longer if it failed before.
+
+        None if it was settled, or not sent on this connection.
+        """
         if (number, message_id) not in self._on_wire:
             return None
         outgoing = self.streams[number].messages[message_id]
-        outgoing.due = at
-        heapq.heappush(self._timers, (at, number, message_id))
+        # What is away stays away for seconds, and then all who were refused would come every second.
+        longer_s = min(after_s * 2 ** max(0, outgoing.tries - 1), self.LAST_RETRY_S)
+        outgoing.due = now + max(after_s, longer_s)
+        heapq.heappush(self._timers, (outgoing.due, number, message_id))
         return outgoing

@@ -15,6 +15,10 @@ from protocol.errors import RecordError
 VERSION: Final = b"\x01"
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
+CONNECTOR: Final = b"c"
+USER_API: Final = b"u"
+"""First byte of a peer's ZeroMQ routing id; eight of its own follow."""
+
 HEADER: Final = struct.Struct("<BBHHBBQQQI")
 """kind, flags, index, count, len(to), len(by), origin, attempt, session, len(body)."""
 HEADER_BYTES: Final = HEADER.size
@@ -36,7 +40,12 @@ NUDGE: Final = 13  # down: to, session, attempt = number of the nudge
 NUDGED: Final = 14  # up: the same, confirmed
 EVICT: Final = 15  # down: to, session = old; origin and attempt = connector and session that replaced it, or 0
 EVICTED: Final = 16  # up and down: origin and attempt of the EVICT
-LAST_KIND: Final = 16
+CLOSE: Final = 17  # down: to, session, flags = Goodbye code. From the user API: to = address or user, flags, attempt
+HINT: Final = 18  # down: to, session, body = an encoded Hint. From the user API: to = user, attempt, body
+CHANGED: Final = 19  # from the user API: attempt = request, body = users
+WHERE: Final = 20  # from the user API: attempt = request, body = users
+ANSWER: Final = 21  # to the user API: attempt = request, flags FAILED, body
+LAST_KIND: Final = 21
 
 # Flags of ROUTE, COPY, STORE.
 RECEIPT: Final = 1  # the body is a Receipt, for the devices of `to` but `by`
@@ -62,6 +71,9 @@ DELIVERED: Final = 1
 SAFE: Final = 2
 UNAVAILABLE: Final = 3
 NO_SUCH_USER: Final = 4
+BLOCKED: Final = 5  # by the receiver
+BLOCKS: Final = 6  # the author has blocked the receiver
+NOT_FRIEND: Final = 7
 OTHERS_BIT: Final = 0x80
 
 Record = tuple[int, int, int, int, bytes, bytes, int, int, int, bytes]
@@ -167,17 +179,17 @@ def unpack_rows(body: bytes) -> Iterator[tuple[bytes, int, bytes]]:
 
 
 def pack_keys(keys: Iterable[bytes]) -> bytes:
-    """Body of REMOVE."""
+    """Body of REMOVE, and of all that lists users; none is longer than 255 bytes."""
     return b"".join(bytes((len(key),)) + key for key in keys)
 
 
 def unpack_keys(body: bytes) -> list[bytes]:
-    """Row keys of REMOVE. Raises `RecordError`."""
+    """What `pack_keys` has packed. Raises `RecordError`."""
     keys, offset = [], 0
     while offset < len(body):
         end = offset + 1 + body[offset]
         if end > len(body):
-            raise RecordError("a row key is cut off")
+            raise RecordError("a row key or a name is cut off")
         keys.append(body[offset + 1 : end])
         offset = end
     return keys

@@ -12,7 +12,16 @@ from typing import Final, TypeAlias
 from google.protobuf.message import DecodeError
 
 from protocol.errors import FrameTooLargeError
-from protocol.framing import FrameReader, delimit, message_frame, receipt_frame, sent_receipt, sole_ack, sole_message
+from protocol.framing import (
+    FrameReader,
+    delimit,
+    hint_frame,
+    message_frame,
+    receipt_frame,
+    sent_receipt,
+    sole_ack,
+    sole_message,
+)
 from protocol.sparrow_pb2 import (
     Failed,
     Frame,
@@ -210,6 +219,10 @@ class ServerSession:
     def synced(self, n: int) -> None:
         """Answer a Sync."""
         self._out.append(delimit(Frame(synced=Synced(n=n)).SerializeToString()))
+
+    def hint(self, encoded: bytes) -> None:
+        """Send an encoded `Hint`; not counted."""
+        self._out.append(hint_frame(encoded))
 
     def pong(self, n: int) -> None:
         """Answer a Ping."""

@@ -19,7 +19,7 @@ FILE: Kind
 READ: Kind
 
 class Frame(_message.Message):
-    __slots__ = ("login", "message", "ack", "sync", "ping", "logout", "logged_in", "receipt", "failed", "synced", "pong", "goodbye")
+    __slots__ = ("login", "message", "ack", "sync", "ping", "logout", "logged_in", "receipt", "failed", "synced", "pong", "goodbye", "hint")
     LOGIN_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class Frame(_message.Message):
     SYNCED_FIELD_NUMBER: _ClassVar[int]
     PONG_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
     login: Login
     message: Message
     ack: Ack
@@ -44,7 +45,8 @@ class Frame(_message.Message):
     synced: Synced
     pong: Pong
     goodbye: Goodbye
-    def __init__(self, login: _Optional[_Union[Login, _Mapping]] = ..., message: _Optional[_Union[Message, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., sync: _Optional[_Union[Sync, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., logout: _Optional[_Union[Logout, _Mapping]] = ..., logged_in: _Optional[_Union[LoggedIn, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., synced: _Optional[_Union[Synced, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    hint: Hint
+    def __init__(self, login: _Optional[_Union[Login, _Mapping]] = ..., message: _Optional[_Union[Message, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., sync: _Optional[_Union[Sync, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., logout: _Optional[_Union[Logout, _Mapping]] = ..., logged_in: _Optional[_Union[LoggedIn, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., synced: _Optional[_Union[Synced, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., hint: _Optional[_Union[Hint, _Mapping]] = ...) -> None: ...
 
 class Login(_message.Message):
     __slots__ = ("token", "client")
@@ -114,6 +116,20 @@ class About(_message.Message):
     ids: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, from_device: _Optional[str] = ..., stream: _Optional[int] = ..., ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class FileBody(_message.Message):
+    __slots__ = ("file", "name", "media_type", "size", "sha256")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    def __init__(self, file: _Optional[str] = ..., name: _Optional[str] = ..., media_type: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+
 class Ack(_message.Message):
     __slots__ = ("up_to",)
     UP_TO_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +179,30 @@ class Receipt(_message.Message):
     delivered: bool
     from_device: str
     def __init__(self, stream: _Optional[int] = ..., ids: _Optional[_Iterable[int]] = ..., stamps: _Optional[_Iterable[int]] = ..., sent: _Optional[bool] = ..., delivered: _Optional[bool] = ..., from_device: _Optional[str] = ...) -> None: ...
+
+class Hint(_message.Message):
+    __slots__ = ("kind", "user_id")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNSPECIFIED: _ClassVar[Hint.Kind]
+        FRIEND_ASKED: _ClassVar[Hint.Kind]
+        FRIEND_ACCEPTED: _ClassVar[Hint.Kind]
+        FRIEND_REFUSED: _ClassVar[Hint.Kind]
+        FRIEND_REMOVED: _ClassVar[Hint.Kind]
+        DEVICES_CHANGED: _ClassVar[Hint.Kind]
+        PROFILE_CHANGED: _ClassVar[Hint.Kind]
+    UNSPECIFIED: Hint.Kind
+    FRIEND_ASKED: Hint.Kind
+    FRIEND_ACCEPTED: Hint.Kind
+    FRIEND_REFUSED: Hint.Kind
+    FRIEND_REMOVED: Hint.Kind
+    DEVICES_CHANGED: Hint.Kind
+    PROFILE_CHANGED: Hint.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    kind: Hint.Kind
+    user_id: str
+    def __init__(self, kind: _Optional[_Union[Hint.Kind, str]] = ..., user_id: _Optional[str] = ...) -> None: ...
 
 class Failed(_message.Message):
     __slots__ = ("stream", "id", "code", "text", "retry_after_ms")

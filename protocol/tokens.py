@@ -29,6 +29,8 @@ class Identity:
     device: str
     expires: float
     """Unix time in seconds."""
+    login: str = ""
+    """Which login of the device it comes from; of interest to the user API alone."""
 
 
 class TokenVerifier:
@@ -59,7 +61,10 @@ class TokenVerifier:
                 options={"require": ["exp", "sub", "dev"], "verify_exp": False, "verify_iat": False},
             )
             identity = Identity(
-                check_user_id(str(claims["sub"])), check_device_id(str(claims["dev"])), float(claims["exp"])
+                check_user_id(str(claims["sub"])),
+                check_device_id(str(claims["dev"])),
+                float(claims["exp"]),
+                str(claims.get("sid", "")),
             )
         except (jwt.PyJWTError, InvalidIdError, TypeError, ValueError, RecursionError) as error:
             raise TokenError("the token is not valid; log in over HTTP again") from error

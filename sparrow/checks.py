@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,7 @@ def check(settings: Settings) -> list[Finding]:
         *_keys(settings),
         *(Finding(*found) for found in exposure(settings)),
         *_cassandra(settings),
+        *_identity(settings),
     ]
 
 
@@ -82,7 +83,7 @@ def _limits(settings: Settings) -> Iterator[Finding]:
 
 def _times(settings: Settings) -> Iterator[Finding]:
     connector, broker, store, userapi = settings.connector, settings.broker, settings.store, settings.userapi
-    yield from _at_least(settings, "userapi.further_device_delay_s", "broker.device_cache_s")
+    yield from _at_least(settings, "userapi.further_device_delay_s", "broker.cache_s")
     for key, timeout in (("connector.link_timeout_s", connector.link_timeout_s), ("broker.lease_s", broker.lease_s)):
         if timeout <= 2 * connector.link_heartbeat_s:
             yield Finding(
@@ -118,6 +119,9 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
     for address in userapi.connectors:
         if not _HOST_PORT.fullmatch(address.removeprefix("tls://")):
             yield Finding("userapi.connectors", f'"{address}" is no address: write host:port or tls://host:port')
+    for origin in userapi.cors_origins:
+        if origin != "*" and (not _URL.fullmatch(origin) or origin.endswith("/")):
+            yield Finding("userapi.cors_origins", f'"{origin}" is no origin: write https://host, and :port if not 443')
     if connector.listen_port == userapi.listen_port and connector.listen_host == userapi.listen_host:
         yield Finding("userapi.listen_port", "is the connector's too: choose another")
     listens = (
@@ -232,3 +236,42 @@ def _cassandra(settings: Settings) -> Iterator[Finding]:
         text = f"is above {_CASSANDRA_BATCH_BYTES}: Cassandra would refuse such batches"
         yield Finding("store.cassandra_batch_bytes", text)
     yield from _at_least(settings, "store.call_timeout_s", "store.cassandra_request_timeout_s")
+
+
+def _identity(settings: Settings) -> Iterator[Finding]:
+    from userapi.addresses import parse_networks
+    from userapi.admin import read_admin_token
+    from userapi.identity import open_identity
+    from userapi.identity.breaches import check_list
+
+    userapi = settings.userapi
+
+    def look_at_identity() -> None:
+        identity = open_identity(userapi)
+        if identity is not None:
+            identity.close()
+
+    def look_at_list() -> None:
+        if userapi.password_breached_file:
+            check_list(userapi.password_breached_file)
+
+    looks: dict[str, Callable[[], object]] = {
+        "identity": look_at_identity,
+        "trusted_proxies": lambda: parse_networks("userapi.trusted_proxies", userapi.trusted_proxies),
+        "unlimited_addresses": lambda: parse_networks("userapi.unlimited_addresses", userapi.unlimited_addresses),
+        "password_breached_file": look_at_list,
+        "admin_token_file": lambda: read_admin_token(userapi),
+    }
+    for name, look in looks.items():
+        try:
+            look()
+        except ConfigError as error:
+            yield Finding(f"userapi.{name}", str(error))
+    if userapi.identity != "own" and userapi.identity_max_at_once >= userapi.threads:
+        yield Finding("userapi.identity_max_at_once", "must be below userapi.threads, or logins can stop everything")
+    plain = userapi.identity == "hook" and userapi.hook_url.startswith("http:")
+    if plain or (userapi.identity == "ldap" and userapi.ldap_url.startswith("ldap:") and not userapi.ldap_start_tls):
+        key = "hook_url" if plain else "ldap_start_tls"
+        text = "passwords go there in the clear: use TLS unless it is on this machine"
+        yield Finding(f"userapi.{key}", text, serious=False)
+    yield from _at_least(settings, "userapi.password_max_length", "userapi.password_min_length")

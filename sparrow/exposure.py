@@ -7,7 +7,7 @@ it need not be.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
@@ -27,7 +27,8 @@ Found: TypeAlias = tuple[str, str, bool]
 def exposure(settings: Settings) -> Iterator[Found]:
     """What is wrong with protection."""
     yield from _broker(settings)
-    yield from _connector_links(settings)
+    yield from _links("connector", settings.connector)
+    yield from _links("userapi", settings.userapi)
     yield from _clients(settings)
     yield from _web(settings)
 
@@ -38,14 +39,8 @@ def _broker(settings: Settings) -> Iterator[Found]:
         empty = "allowed_keys_file" if broker.curve_key_file else "curve_key_file"
         yield f"broker.{empty}", "is empty: CURVE needs the key and the list of allowed keys, or neither", True
     elif broker.curve_key_file:
-        try:
-            read_secret(broker.curve_key_file)
-        except ConfigError as error:
-            yield "broker.curve_key_file", str(error), True
-        try:
-            read_allowed(broker.allowed_keys_file)
-        except ConfigError as error:
-            yield "broker.allowed_keys_file", str(error), True
+        yield from _read("broker.curve_key_file", read_secret, broker.curve_key_file)
+        yield from _read("broker.allowed_keys_file", read_allowed, broker.allowed_keys_file)
     elif _leaves(broker.listen) and not broker.plain_links:
         text = (
             f"{broker.listen} can be reached from other machines, and without CURVE by anybody: make keys with "
@@ -55,28 +50,30 @@ def _broker(settings: Settings) -> Iterator[Found]:
         yield "broker.listen", text, True
 
 
-def _connector_links(settings: Settings) -> Iterator[Found]:
-    connector = settings.connector
-    if bool(connector.curve_key_file) != bool(connector.broker_public_key_file):
-        empty = "broker_public_key_file" if connector.curve_key_file else "curve_key_file"
-        text = "is empty: CURVE needs the connector's key and the brokers' public key, or neither"
-        yield f"connector.{empty}", text, True
-    elif connector.curve_key_file:
-        try:
-            read_secret(connector.curve_key_file)
-        except ConfigError as error:
-            yield "connector.curve_key_file", str(error), True
-        try:
-            read_public(connector.broker_public_key_file)
-        except ConfigError as error:
-            yield "connector.broker_public_key_file", str(error), True
-    elif not connector.plain_links:
-        for endpoint in filter(_leaves, connector.brokers):
+def _read(key: str, read: Callable[[str], object], path: str) -> Iterator[Found]:
+    """What keeps a file of keys from being used."""
+    try:
+        read(path)
+    except ConfigError as error:
+        yield key, str(error), True
+
+
+def _links(room: str, section: ConnectorSettings | UserApiSettings) -> Iterator[Found]:
+    """Those to brokers."""
+    if bool(section.curve_key_file) != bool(section.broker_public_key_file):
+        empty = "broker_public_key_file" if section.curve_key_file else "curve_key_file"
+        text = f"is empty: CURVE needs the {room}'s key and the brokers' public key, or neither"
+        yield f"{room}.{empty}", text, True
+    elif section.curve_key_file:
+        yield from _read(f"{room}.curve_key_file", read_secret, section.curve_key_file)
+        yield from _read(f"{room}.broker_public_key_file", read_public, section.broker_public_key_file)
+    elif not section.plain_links:
+        for endpoint in filter(_leaves, section.brokers):
             text = (
-                f"the link to {endpoint} leaves this machine without CURVE: make a key with `sparrow keys connector` "
-                "and set connector.curve_key_file and broker_public_key_file, or say connector.plain_links = true"
+                f"the link to {endpoint} leaves this machine without CURVE: make a key with `sparrow keys {room}` "
+                f"and set {room}.curve_key_file and broker_public_key_file, or say {room}.plain_links = true"
             )
-            yield "connector.brokers", text, True
+            yield f"{room}.brokers", text, True
 
 
 def _clients(settings: Settings) -> Iterator[Found]:

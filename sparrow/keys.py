@@ -18,7 +18,7 @@ BROKER_KEY, BROKER_PUBLIC, ALLOWED = "broker.key", "broker.pub", "allowed.keys"
 TOKEN_KEY, TOKEN_PUBLIC = "token.key.pem", "token.pub.pem"
 
 _ALLOWED_TEXT = """\
-# Who may link to the brokers: a name and a public key a line, as `sparrow keys connector` prints them.
+# Who may link to the brokers: a name and a public key a line, as `sparrow keys` prints them.
 # Send the brokers SIGHUP after a change.
 """
 
@@ -28,9 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     kind = kinds.add_parser("broker", help=f"the brokers' key pair, one for all of them, and an empty {ALLOWED}")
     kind.add_argument("folder", type=Path, metavar="DIR")
-    kind = kinds.add_parser("connector", help=f"a connector's key; prints its line for the brokers' {ALLOWED}")
-    kind.add_argument("name", metavar="NAME", help="what brokers call it in their logs")
-    kind.add_argument("folder", type=Path, metavar="DIR")
+    for who, whose in (("connector", "a connector's"), ("userapi", "the user API's")):
+        kind = kinds.add_parser(who, help=f"{whose} key; prints its line for the brokers' {ALLOWED}")
+        kind.add_argument("name", metavar="NAME", help="what brokers call it in their logs")
+        kind.add_argument("folder", type=Path, metavar="DIR")
     kind = kinds.add_parser("token", help="the key pair that signs login tokens")
     kind.add_argument("folder", type=Path, metavar="DIR")
 
@@ -42,11 +43,11 @@ def run(options: argparse.Namespace) -> int:
         make_broker_keys(folder)
         _say(
             f"{folder / BROKER_KEY} is secret: for all brokers, with {ALLOWED}, and for nobody else.",
-            f"{folder / BROKER_PUBLIC} goes to every connector.",
+            f"{folder / BROKER_PUBLIC} goes to every connector, and to the user API.",
         )
-    elif options.kind == "connector":
-        printed = make_connector_key(options.name, folder)
-        _say(f"{folder / options.name}.key is secret, and stays with this connector. For the brokers' {ALLOWED}:")
+    elif options.kind in ("connector", "userapi"):
+        printed = make_link_key(options.name, folder)
+        _say(f"{folder / options.name}.key is secret, and stays with this {options.kind}. For the brokers' {ALLOWED}:")
         print(printed, end="", flush=True)
     else:
         make_token_keys(folder)
@@ -67,12 +68,12 @@ def make_broker_keys(folder: Path) -> None:
         _make(folder / ALLOWED, _ALLOWED_TEXT, 0o644)
 
 
-def make_connector_key(name: str, folder: Path) -> str:
+def make_link_key(name: str, folder: Path) -> str:
     """`NAME.key`; returns the line for the brokers' list. Raises `ConfigError`."""
     public, secret = _pair()
     printed = line(name, public)
     if name in (SECRET, "broker") or "/" in name or name.startswith("."):
-        raise ConfigError(f"{name!r} is no name for a connector: choose one such as connector-1")
+        raise ConfigError(f"{name!r} is no name for a key: choose one such as connector-1")
     _make(folder / f"{name}.key", line(SECRET, secret), 0o600)
     return printed
 

@@ -12,8 +12,11 @@ import logging
 import multiprocessing
 import os
 import signal
+import stat
+import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from hashlib import blake2b
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -22,7 +25,7 @@ import zmq
 
 from broker.server import BrokerServer
 from connector.server import ConnectorServer
-from protocol.errors import ServiceError, SparrowError
+from protocol.errors import ConfigError, ServiceError, SparrowError
 from sparrow.logs import set_up
 from sparrow.settings import Settings
 from store import open_store
@@ -54,10 +57,33 @@ def run_serve(settings: Settings) -> int:
         log.warning("a node keeps presence in memory: broker.presence and [etcd] are for `sparrow broker`")
     settings = dataclasses.replace(
         settings,
-        broker=dataclasses.replace(settings.broker, listen=INPROC, advertise="", presence="memory"),
+        broker=dataclasses.replace(settings.broker, listen=INPROC, advertise="", presence="memory", curve_key_file=""),
         connector=dataclasses.replace(settings.connector, brokers=(INPROC,)),
+        userapi=dataclasses.replace(
+            settings.userapi,
+            brokers=(_private_endpoint(settings),),
+            curve_key_file="",
+            broker_public_key_file="",
+        ),
     )
     return uvloop.run(_until_signal(lambda stack: _start_node(stack, settings)))
+
+
+def _private_endpoint(settings: Settings) -> str:
+    """Where the user API of a node reaches its broker: a socket in a folder that is ours alone. Raises `ConfigError`.
+
+    Not beside the data, since a Unix socket's path has 107 bytes at most.
+    """
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"sparrow-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {folder} ({error.strerror}); set XDG_RUNTIME_DIR") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise ConfigError(f"{folder} is not a folder for our eyes only: remove it, or set XDG_RUNTIME_DIR")
+    store = blake2b(str(Path(settings.store.path).resolve()).encode(), digest_size=8).hexdigest()
+    return f"ipc://{folder}/{store}"
 
 
 async def _until_signal(start: Callable[[AsyncExitStack], Awaitable[None]]) -> int:
@@ -125,7 +151,7 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     ensure_key_pair(Path(api.token_private_key_file), Path(api.token_public_key_file))
     store = await stack.enter_async_context(open_store(settings.store))
     context = _context(stack)
-    broker = BrokerServer(settings.broker, store, context)
+    broker = BrokerServer(settings.broker, store, context, endpoints=api.brokers)
     stack.push_async_callback(broker.stop)
     await broker.start()
     connector = ConnectorServer(settings.connector, context)

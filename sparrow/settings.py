@@ -47,6 +47,14 @@ PATHS = (
     ("store", "cassandra_tls_cert_file"),
     ("store", "cassandra_tls_key_file"),
     ("store", "path"),
+    ("userapi", "admin_token_file"),
+    ("userapi", "broker_public_key_file"),
+    ("userapi", "curve_key_file"),
+    ("userapi", "hook_ca_file"),
+    ("userapi", "hook_secret_file"),
+    ("userapi", "ldap_bind_password_file"),
+    ("userapi", "ldap_ca_file"),
+    ("userapi", "password_breached_file"),
     ("userapi", "tls_certificate_file"),
     ("userapi", "tls_private_key_file"),
     ("userapi", "token_private_key_file"),
@@ -56,29 +64,9 @@ PATHS = (
 
 _CHOICES = {
     ("broker", "presence"): ("memory", "etcd"),
+    ("broker", "who_may_write"): ("anyone", "friends"),
     ("log", "level"): ("debug", "info", "warning", "error"),
     ("store", "engine"): ("sqlite", "cassandra"),
-}
-_MAY_BE_EMPTY = {
-    ("broker", "advertise"),
-    ("broker", "allowed_keys_file"),
-    ("broker", "curve_key_file"),
-    ("connector", "broker_public_key_file"),
-    ("connector", "curve_key_file"),
-    ("connector", "tls_certificate_file"),
-    ("connector", "tls_private_key_file"),
-    ("etcd", "ca_file"),
-    ("etcd", "cert_file"),
-    ("etcd", "key_file"),
-    ("etcd", "password_file"),
-    ("etcd", "user"),
-    ("store", "cassandra_credentials_file"),
-    ("store", "cassandra_local_dc"),
-    ("store", "cassandra_tls_ca_file"),
-    ("store", "cassandra_tls_cert_file"),
-    ("store", "cassandra_tls_key_file"),
-    ("userapi", "tls_certificate_file"),
-    ("userapi", "tls_private_key_file"),
 }
 _MAY_BE_ZERO = {
     ("connector", "listen_port"),
@@ -87,7 +75,15 @@ _MAY_BE_ZERO = {
     ("connector", "store_after_s"),
     ("store", "purge_interval_s"),
     ("userapi", "further_device_delay_s"),
+    ("userapi", "refresh_grace_s"),
+    ("userapi", "max_failed_logins_per_hour_of_account"),
+    ("userapi", "max_failed_logins_per_hour_of_account_and_address"),
+    ("userapi", "max_logins_per_minute_of_address"),
+    ("userapi", "max_registrations_per_hour_of_address"),
+    ("userapi", "max_requests_per_second_of_account"),
+    ("userapi", "max_requests_per_second_of_address"),
 }
+_MAY_BE_EMPTY = {("userapi", "trusted_proxies"), ("userapi", "unlimited_addresses")}
 _LARGEST_PORT = 65535
 # Whatever a thing is, more of it than this overflows somewhere.
 _LARGEST = 2**53
@@ -225,10 +221,12 @@ def _typed(source: str, section: str, key: str, hint: object, value: object) -> 
     elif hint is str:
         expected = _expected_text(section, key, value)
     elif hint == tuple[str, ...]:
-        if isinstance(value, list) and value and all(isinstance(entry, str) and entry for entry in value):
-            value = tuple(value)
+        may_be_empty = _may_be_empty(section, key)
+        fits = isinstance(value, list) and (value or may_be_empty)
+        if fits and all(isinstance(entry, str) and entry for entry in value):  # type: ignore[attr-defined]
+            value = tuple(value)  # type: ignore[arg-type]
         else:
-            expected = "a list of texts, at least one"
+            expected = "a list of texts" + ("" if may_be_empty else ", at least one")
     else:
         raise TypeError(f"a setting of type {hint} cannot be read yet")
     if expected is not None:
@@ -255,9 +253,18 @@ def _expected_text(section: str, key: str, value: object) -> str | None:
     choices = _CHOICES.get((section, key))
     if choices is not None:
         return None if value in choices else "one of " + ", ".join(f'"{choice}"' for choice in choices)
-    if (section, key) in _MAY_BE_EMPTY:
+    if _may_be_empty(section, key):
         return None if isinstance(value, str) and "\0" not in value else "a text"
     return None if isinstance(value, str) and value and "\0" not in value else "a text that is not empty"
+
+
+def _may_be_empty(section: str, key: str) -> bool:
+    """What is empty unless it is set may be set to be empty."""
+    kind = sections().get(section)
+    return kind is not None and any(
+        field.name == key and (field.default in ("", ()) or (section, key) in _MAY_BE_EMPTY)
+        for field in dataclasses.fields(kind)
+    )
 
 
 def _nearest(name: str, known: Mapping[str, object] | list[str], before: str = "") -> str:

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+
+from store.contacts import Change, Relation, Verdict
+from store.logins import Login, Refresh
 
 COMMON = ""
 """The device name of a user's common queue (docs/design.md, "Inbox")."""
@@ -31,6 +34,30 @@ class Account:
 
     user: str
     password_hash: str
+    """Empty where another system keeps the password."""
+    created_ms: int  # Unix time
+    disabled: bool = False
+    """Nobody may log in to it, and none of its devices begins a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much there is; None for what an engine cannot tell without reading everything."""
+
+    accounts: int | None = None
+    devices: int | None = None
+    inbox_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a user says of themselves."""
+
+    user: str
+    display_name: str
+    """Empty: none."""
+    hides_presence: bool
+    """Friends see neither whether the user is online nor when they were."""
     created_ms: int  # Unix time
 
 
@@ -41,6 +68,10 @@ class Device:
     device: str
     label: str
     created_ms: int  # Unix time
+    first: bool = field(default=False, compare=False)
+    """Told by `add_device` alone: the user never had any other device, removed ones included."""
+    logged_in: bool = field(default=False, compare=False)
+    """Told by `list_devices` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +131,27 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """An uploaded file, or one on its way. Its content is a row of pieces, each kept once and for good."""
+
+    file: str
+    """Its id, drawn by the caller, never used before."""
+    owner: str
+    name: str
+    media_type: str
+    size: int
+    """Bytes when it is complete."""
+    created_ms: int
+    expires_ms: int
+    """Unix time; nothing of it is shown after that."""
+    readers: frozenset[str] = frozenset()
+    """Who may read it beside its owner."""
+    sha256: str = ""
+    """Hexadecimal; until it is complete, what its owner says that it will be, if anything."""
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SessionStart:
     """A device begins a session."""
 
@@ -125,7 +177,46 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def account(self, user: str) -> Account | None:
-        """The account, or None."""
+        """The account, or None; also for one that was deleted."""
+
+    @abc.abstractmethod
+    async def change_password(self, user: str, old_hash: str, new_hash: str) -> None:
+        """Put `new_hash` in the place of `old_hash`; of two changes at once one wins. May be repeated.
+
+        Raises `NotFoundError` without such an account, `AlreadyExistsError` if another hash stands there.
+        """
+
+    @abc.abstractmethod
+    async def profiles(self, users: Collection[str]) -> Mapping[str, Profile]:
+        """The profile of each user that exists."""
+
+    @abc.abstractmethod
+    async def change_profile(
+        self, user: str, display_name: str | None = None, hides_presence: bool | None = None
+    ) -> Profile:
+        """Change what is not None; returns what stands then. Raises `NotFoundError` without such an account."""
+
+    @abc.abstractmethod
+    async def search(self, prefix: str, after: str, limit: int) -> Sequence[Profile]:
+        """Up to `limit` users whose ids begin with `prefix` (two characters or more), by id, from behind `after` on.
+
+        Fewer than `limit` only at the end.
+        """
+
+    @abc.abstractmethod
+    async def delete_account(self, user: str) -> None:
+        """The account ends, then its devices and all that waits for them go; nobody ever gets the name again.
+
+        May be repeated until it returns. Raises `NotFoundError` if there never was such an account.
+        """
+
+    @abc.abstractmethod
+    async def set_disabled(self, user: str, disabled: bool) -> None:
+        """Disable or enable an account; once more is no error. Raises `NotFoundError` without such an account."""
+
+    @abc.abstractmethod
+    async def counts(self) -> Counts:
+        """How much there is; removed devices are not counted, expired rows may be."""
 
     @abc.abstractmethod
     async def add_device(self, user: str, device: str, label: str) -> Device:
@@ -137,6 +228,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def list_devices(self, user: str) -> list[Device]:
         """The user's devices, oldest first; removed ones are not among them."""
+
+    @abc.abstractmethod
+    async def rename_device(self, user: str, device: str, label: str) -> None:
+        """Change the label. Raises `NotFoundError` unless the device stands."""
 
     @abc.abstractmethod
     async def remove_device(self, user: str, device: str) -> None:
@@ -151,11 +246,98 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | None]:
-        """Durably name each device's newest session; returns the one before (0: none; None: no such device).
+        """Durably name each device's newest session; returns the one before (0: none; None: no such device,
+        or the account is disabled).
 
         Naming the newest session once more is a repeat and gets the same answer. Naming the one before it is a repeat
         that comes late: it changes nothing and gets 0.
         """
+
+    # Logins: `store.logins`.
+
+    @abc.abstractmethod
+    async def begin_login(self, user: str, device: str, login: str) -> None:
+        """Log the device in; an earlier login of it ends. Raises `NotFoundError` unless the device stands."""
+
+    @abc.abstractmethod
+    async def login(self, user: str, device: str) -> Login | None:
+        """The device's login, as it stands now; None if there is no such user or device (any more)."""
+
+    @abc.abstractmethod
+    async def refresh_login(
+        self, user: str, device: str, login: str, generation: int, grace_ms: int, lifetime_ms: int
+    ) -> Refresh:
+        """A refresh token of this login and generation is presented; of many at once one is `DONE`."""
+
+    @abc.abstractmethod
+    async def end_login(self, user: str, device: str) -> None:
+        """Log the device out, if it is there and logged in."""
+
+    # Contacts. What each may do, and what comes of it: `store.contacts`.
+
+    @abc.abstractmethod
+    async def change_contact(self, user: str, other: str, what: Change) -> tuple[Relation, Relation]:
+        """`user` does something about `other`; returns how they stood before and stand now. May be repeated.
+
+        Of two changes at once, one happens after the other. Raises as `store.contacts.change`.
+        """
+
+    @abc.abstractmethod
+    async def contact(self, user: str, other: str) -> Relation:
+        """How the two stand, as `user` sees it."""
+
+    @abc.abstractmethod
+    async def contacts(self, user: str, after: str, limit: int) -> Sequence[tuple[str, Relation]]:
+        """Up to `limit` of those whom `user` stands in some relation to, by id, from behind `after` on.
+
+        Fewer than `limit` only at the end. Who has blocked `user`, and is nothing else, is not among them.
+        """
+
+    @abc.abstractmethod
+    async def verdicts(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Verdict]:
+        """Of each (author, receiver), as they stand now, whether one may write to the other."""
+
+    @abc.abstractmethod
+    async def saw(self, seen: Mapping[str, int]) -> None:
+        """User → when they were online last, Unix time in milliseconds. The latest that was ever told holds."""
+
+    @abc.abstractmethod
+    async def last_seen(self, users: Collection[str]) -> Mapping[str, int]:
+        """When each was online last; users that never were are absent."""
+
+    # Files.
+
+    @abc.abstractmethod
+    async def create_file(self, file: File) -> None:
+        """Begin a file. May be repeated with the very same."""
+
+    @abc.abstractmethod
+    async def file(self, file: str) -> File | None:
+        """The file; None if there is none (any more)."""
+
+    @abc.abstractmethod
+    async def file_length(self, file: str) -> int:
+        """How many bytes of it are there, from its begin on without gaps."""
+
+    @abc.abstractmethod
+    async def append_file(self, file: File, offset: int, data: bytes) -> bool:
+        """Keep one piece, which begins where the file ends now; False if another piece stands there already."""
+
+    @abc.abstractmethod
+    async def read_file(self, file: str, offset: int) -> bytes:
+        """What one piece holds from `offset` on; b"" at the end."""
+
+    @abc.abstractmethod
+    async def finish_file(self, file: str, sha256: str) -> None:
+        """It is complete, and this is its checksum."""
+
+    @abc.abstractmethod
+    async def add_reader(self, file: str, user: str) -> None:
+        """Let one more user read it. Raises `NotFoundError` without such a file."""
+
+    @abc.abstractmethod
+    async def remove_file(self, file: str) -> None:
+        """Forget it; one that is gone already does not matter."""
 
     # Inbox.
 

@@ -60,10 +60,11 @@ class StoreSettings:
     """How long to wait for the answer to one statement, repeats at other nodes included."""
     cassandra_max_requests: int = 256
     """Statements on their way at once; further ones wait."""
-    cassandra_batch_rows: int = 20
+    cassandra_batch_rows: int = 25
     """Rows in one statement."""
     cassandra_batch_bytes: int = 4096
-    """Bodies in one statement, unless it is a single row. Beyond 5 KiB Cassandra warns, beyond 50 KiB it refuses."""
+    """Bytes of rows in one statement, unless it is a single row: bodies, and 64 bytes for each. Beyond 5 KiB Cassandra
+    warns, beyond 50 KiB it refuses."""
     cassandra_trail_s: float = 600.0
     """A fresh pass over an inbox goes back this far behind the begin of the one before. It bounds how far brokers'
     clocks may be apart and how late an append may become durable."""

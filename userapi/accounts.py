@@ -1,37 +1,135 @@
-"""Accounts: `POST /v1/accounts`.
+"""Accounts: registration, a new password, and the end.
 
-Owns registration.
+Owns `/v1/accounts`, `/v1/me/password` and `/v1/me/deletion`.
 """
 
 from __future__ import annotations
 
-from flask import Blueprint
+from typing import Any
 
-from protocol.errors import AlreadyExistsError, InvalidIdError
+from protocol.errors import AlreadyExistsError, InvalidIdError, NotFoundError
 from protocol.ids import check_user_id
-from userapi.bodies import Text, read_strings
+from userapi import audit
+from userapi.callers import DEVICE, SIGNED, caller, check_login
+from userapi.fields import Answer, Strict, Text, user_id
+from userapi.frame import Area, endpoint
+from userapi.identity import NEW_PASSWORD, check_new_password
+from userapi.logins import end_other_logins
 from userapi.problems import ProblemError
 from userapi.service import service
 
-blueprint = Blueprint("accounts", __name__)
+area = Area("accounts", "Accounts: their beginning, their password, their end")
 
 
-@blueprint.post("/v1/accounts")
-def register() -> tuple[dict[str, object], int]:
-    """Register a user: {user, password} → 201 {user}."""
-    fields = read_strings({"user": Text(), "password": Text()})
+class Registration(Strict):
+    """Of `POST /v1/accounts`."""
+
+    user = Text("1 to 64 of a-z, 0-9, dot, underscore and hyphen; it never changes.", example="alice")
+    password = Text("At least `userapi.password_min_length` characters.", example="correct horse")
+
+
+class Registered(Answer):
+    """Of `POST /v1/accounts`."""
+
+    user = user_id()
+
+
+class NewPassword(Strict):
+    """Of `PUT /v1/me/password`."""
+
+    old_password = Text("The one that holds now.", example="correct horse")
+    new_password = Text("At least `userapi.password_min_length` characters.", example="battery staple")
+
+
+class Farewell(Strict):
+    """Of `POST /v1/me/deletion`."""
+
+    password = Text("To be sure that it is you.", example="correct horse")
+
+
+@endpoint(
+    area,
+    "POST",
+    "/v1/accounts",
+    body=Registration,
+    answer=Registered,
+    status=201,
+    also={200: "It was registered before, with this password: a repeat."},
+    problems=("invalid_user_id", *NEW_PASSWORD, "user_taken"),
+)
+def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
+    """Register a user.
+
+    A repeat with the same password gets 200, so a client whose answer was lost may ask again.
+    """
     parts = service()
-    shortest = parts.settings.password_min_length
+    store = parts.bridge.store
+    parts.limits.check_registration()
     try:
-        user = check_user_id(fields["user"])
+        user = check_user_id(body["user"])
     except InvalidIdError as error:
-        raise ProblemError(400, "invalid_user_id", str(error), field="user") from None
-    if len(fields["password"]) < shortest:
-        detail = f"the password is too short: use at least {shortest} characters"
-        raise ProblemError(400, "password_too_short", detail, field="password")
-    kept = parts.passwords.hash(fields["password"])
+        raise ProblemError("invalid_user_id", str(error), field="user") from None
+    check_new_password(parts, body["password"], "password")
+    kept = parts.passwords.hash(body["password"])
     try:
-        parts.bridge.call(parts.bridge.store.create_account, user, kept)
+        parts.bridge.call(store.create_account, user, kept)
     except AlreadyExistsError as error:
-        raise ProblemError(409, "user_taken", str(error), field="user") from None
+        there = parts.bridge.call(store.account, user)
+        if parts.passwords.matches(body["password"], None if there is None else there.password_hash):
+            return {"user": user}, 200
+        raise ProblemError("user_taken", str(error), field="user") from None
+    audit.note("account_created", user, by=user)
     return {"user": user}, 201
+
+
+@endpoint(
+    area,
+    "PUT",
+    "/v1/me/password",
+    body=NewPassword,
+    status=204,
+    guard=DEVICE,
+    problems=("password_too_short", "wrong_password", "changed_meanwhile"),
+)
+def change_password(body: dict[str, Any]) -> tuple[str, int]:
+    """Change one's own password.
+
+    The user's other devices are logged out; this one stays. May be repeated with the same fields.
+    """
+    parts = service()
+    store = parts.bridge.store
+    old, new = body["old_password"], body["new_password"]
+    check_new_password(parts, new, "new_password")
+    account = parts.bridge.call(store.account, caller().user)
+    if account is None:
+        raise ProblemError("logged_out")
+    if parts.passwords.matches(old, account.password_hash):
+        try:
+            parts.bridge.call(store.change_password, account.user, account.password_hash, parts.passwords.hash(new))
+        except (AlreadyExistsError, NotFoundError) as error:
+            raise ProblemError("changed_meanwhile", str(error)) from None
+    elif not parts.passwords.matches(new, account.password_hash):  # else it is a repeat, and may have to go on
+        raise ProblemError("wrong_password", "the old password is wrong", field="old_password")
+    end_other_logins(parts, account.user, caller().device)
+    return "", 204
+
+
+@endpoint(area, "POST", "/v1/me/deletion", body=Farewell, status=204, guard=SIGNED, problems=("wrong_password",))
+def delete_account(body: dict[str, Any]) -> tuple[str, int]:
+    """Delete one's own account, at once and for good.
+
+    What goes: the password and the profile, all devices and their tokens, contacts, and every message that waits for
+    the user. Their sessions are closed. What others have received from the user stays with them, files until their
+    time is over; what was being written to the user at this moment expires in the inbox. Nobody ever gets the id again.
+    """
+    parts = service()
+    user = caller().user
+    account = parts.bridge.call(parts.bridge.store.account, user)
+    if account is not None:  # else it is a repeat, which the token allows, and may have to go on
+        check_login()
+        if not parts.passwords.matches(body["password"], account.password_hash):
+            raise ProblemError("wrong_password", "the password is wrong", field="password")
+    parts.bridge.call(parts.bridge.store.delete_account, user)
+    parts.fabric.changed([user])
+    parts.fabric.close(user, removed=True)
+    return "", 204

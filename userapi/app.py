@@ -5,36 +5,73 @@ Owns what is registered where. Opens nothing and starts nothing.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask
 
-from userapi import accounts, health, logins, problems
+from userapi import accounts, admin, contacts, devices, document, files, health, limits, logins, problems, profiles, web
 from userapi.bridge import StoreBridge
+from userapi.fabric import Fabric
+from userapi.identity import Identity
 from userapi.passwords import Passwords
 from userapi.service import EXTENSION, Service
 from userapi.settings import UserApiSettings
 from userapi.tokens import TokenMinter
 
-BLUEPRINTS = (health.blueprint, accounts.blueprint, logins.blueprint)
-"""One for each area."""
+_VERSION = "1.0"
+"""Of the API, not of Sparrow."""
+AREAS = (
+    accounts.area,
+    logins.area,
+    profiles.area,
+    devices.area,
+    contacts.area,
+    files.area,
+    admin.area,
+    health.area,
+)
+"""In the order in which the document has them."""
 
 
 def create_app(
     settings: UserApiSettings,
     bridge: StoreBridge,
+    fabric: Fabric,
     *,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
+    identity: Identity | None = None,
 ) -> Flask:
-    """An application over an open bridge. Raises `ConfigError` if the private key is not there."""
+    """An application over an open bridge; `identity` checks passwords, without it we do.
+
+    Raises `ConfigError` if the private key is not there.
+    """
     app = Flask("userapi", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    minter = TokenMinter(Path(settings.token_private_key_file), settings.token_lifetime_s)
-    app.extensions[EXTENSION] = Service(settings, bridge, Passwords(settings), minter, clock, sleep)
+    minter = TokenMinter(Path(settings.token_private_key_file), settings.access_token_lifetime_s)
+    counted = limits.Limits(settings)
+    app.extensions[EXTENSION] = Service(
+        settings,
+        bridge,
+        fabric,
+        Passwords(settings),
+        minter,
+        minter.verifier(),
+        clock,
+        sleep,
+        limits=counted,
+        identity=identity,
+        admin_token=admin.read_admin_token(settings),
+        identity_turn=threading.BoundedSemaphore(settings.identity_max_at_once),
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    web.install(app, settings)
+    limits.install(app, counted)
+    api = document.install(app, _VERSION)
     problems.install(app)
-    for blueprint in BLUEPRINTS:
-        app.register_blueprint(blueprint)
+    for area in AREAS:
+        api.register_blueprint(area)
     return app

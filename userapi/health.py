@@ -5,16 +5,22 @@ Owns the answer. 200 means that requests are served and the store answers.
 
 from __future__ import annotations
 
-from flask import Blueprint
-
+from userapi.fields import Answer, Text
+from userapi.frame import Area, endpoint
 from userapi.service import service
 
-blueprint = Blueprint("health", __name__)
+area = Area("health", "For load balancers and monitors")
 
 
-@blueprint.get("/healthz")
+class Health(Answer):
+    """Of `GET /healthz`."""
+
+    status = Text("ok", one_of=("ok",))
+
+
+@endpoint(area, "GET", "/healthz", answer=Health)
 def healthz() -> dict[str, object]:
-    """{status: "ok"}, or 503."""
+    """Whether requests are served and the store answers."""
     bridge = service().bridge
     bridge.call(bridge.store.account, "")
     return {"status": "ok"}

@@ -1,74 +1,258 @@
-"""Logins: `POST /v1/login`.
+"""Logins: `/v1/login`, `/v1/token`, and their ends.
 
 Owns the minting of devices and tokens.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import logging
 import secrets
 import string
+from typing import Any
 
-from flask import Blueprint
+from flask import request
+from marshmallow import fields
 
-from protocol.errors import NotFoundError
-from store.interface import Account
-from userapi.bodies import Text, read_strings
+from protocol.errors import AlreadyExistsError, NotFoundError, ServiceError
+from store.logins import Refresh
+from userapi import audit
+from userapi.callers import DEVICE, SIGNED, caller, check_login
+from userapi.fields import LABEL, Answer, Number, Strict, Text, user_id
+from userapi.frame import DEVICE_IN_PATH, Area, endpoint
+from userapi.identity import PASSWORD, authenticate
 from userapi.problems import ProblemError
 from userapi.service import Service, service
+from userapi.tokens import RefreshClaims
 
-blueprint = Blueprint("logins", __name__)
+area = Area("logins", "Logging in and out, and tokens")
 
 _ALPHABET = string.ascii_lowercase + string.digits
 _DEVICE_LENGTH = 16
+_KEY_MIN, _KEY_MAX = 16, 200
+
+_log = logging.getLogger("sparrow.userapi")
 
 
-@blueprint.post("/v1/login")
-def log_in() -> dict[str, object]:
-    """Log in: {user, password, device?, label?} → {token, user, device, expires_ms, connectors}."""
-    fields = read_strings(
-        {
-            "user": Text(),
-            "password": Text(),
-            "device": Text(required=False),
-            "label": Text(required=False, max_length=100),
-        }
+class Credentials(Strict):
+    """Of `POST /v1/login`."""
+
+    user = Text("Who.", example="alice")
+    password = Text("Their password.", example="correct horse")
+    device = Text("The device's id, from its first login; without it, the login makes a new device.", required=False)
+    label = Text("What people call the new device.", required=False, example="phone", **LABEL)
+
+
+class RefreshToken(Strict):
+    """Of `POST /v1/token`."""
+
+    refresh_token = Text("The newest one.")
+
+
+class Tokens(Answer):
+    """What a device works with."""
+
+    access_token = Text("For the chat connection, and for this API (`Authorization: Bearer`).", max_length=4096)
+    token_type = Text("Always Bearer.", one_of=("Bearer",))
+    expires_in = Number("Seconds for which the access token is good.")
+    refresh_token = Text("For `POST /v1/token`, once: keep the one that it answers in its place.", max_length=4096)
+    refresh_expires_in = Number("Seconds after which the device has to log in with the password again.")
+    user = user_id()
+    device = Text("The device's id: keep it.")
+    connectors = fields.List(
+        fields.String(), required=True, metadata={"description": "Where to chat: host:port or tls://host:port."}
     )
+
+
+@endpoint(
+    area,
+    "POST",
+    "/v1/login",
+    body=Credentials,
+    answer=Tokens,
+    headers={"Idempotency-Key": f"{_KEY_MIN} to {_KEY_MAX} random characters that name this login of a new device."},
+    problems=(*PASSWORD, "no_such_device", "device_removed", "too_many_devices"),
+)
+def log_in(body: dict[str, Any]) -> dict[str, object]:
+    """Log in, with a new device or a known one.
+
+    A client that repeats the login of a new device, for want of an answer, sends the same `Idempotency-Key`: then it
+    gets the same device. The answer for a user's second and later device takes about two seconds: until every broker
+    knows of it.
+    """
     parts = service()
-    account = parts.bridge.call(parts.bridge.store.account, fields["user"])
-    kept = None if account is None else account.password_hash
-    if not parts.passwords.matches(fields["password"], kept) or account is None:
-        raise ProblemError(401, "wrong_credentials", "there is no such user, or the password is wrong")
-    device = fields.get("device")
+    key = _idempotency_key()
+    user = authenticate(parts, body["user"], body["password"]).user
+    device = body.get("device")
     if device is None:
-        device = _add_device(parts, account, fields.get("label", ""))
-    else:
-        _check_device(parts, account, device)
-    token, expires = parts.minter.mint(account.user, device, parts.clock())
+        device = _add_device(parts, user, _device_id(user, key), body.get("label", ""))
+    login = _random_id()
+    try:
+        parts.bridge.call(parts.bridge.store.begin_login, user, device, login)
+    except NotFoundError:
+        detail = 'this user has no such device (any more): log in without "device" to get a new one'
+        raise ProblemError("no_such_device", detail, field="device") from None
+    audit.note("logged_in", user, by=user, device=device)
+    return _tokens(parts, RefreshClaims(user, device, login, 1))
+
+
+@endpoint(
+    area,
+    "POST",
+    "/v1/token",
+    body=RefreshToken,
+    answer=Tokens,
+    problems=("invalid_refresh_token", "refresh_token_reused"),
+)
+def refresh(body: dict[str, Any]) -> dict[str, object]:
+    """Get new tokens for a refresh token.
+
+    Each refresh token is good once. A client that has not got the answer may repeat it for a few minutes, and gets the
+    same refresh token. Whoever uses an old one otherwise shows that two have it: then the login ends for both.
+    """
+    parts = service()
+    settings = parts.settings
+    refused = ProblemError("invalid_refresh_token", "the login has ended: log in with the password")
+    claims = parts.minter.read_refresh_token(body["refresh_token"])
+    if claims is None:
+        raise refused
+    outcome = parts.bridge.call(
+        parts.bridge.store.refresh_login,
+        claims.user,
+        claims.device,
+        claims.login,
+        claims.generation,
+        int(settings.refresh_grace_s * 1000),
+        int(settings.refresh_token_lifetime_s * 1000),
+    )
+    if outcome is Refresh.REUSED:
+        _log.warning("an old refresh token of %s/%s was used: the login is ended", claims.user, claims.device)
+        with contextlib.suppress(ServiceError):
+            parts.fabric.close(claims.user, claims.device)
+        raise ProblemError("refresh_token_reused")
+    if outcome is Refresh.UNKNOWN:
+        raise refused
+    return _tokens(parts, RefreshClaims(claims.user, claims.device, claims.login, claims.generation + 1))
+
+
+@endpoint(area, "DELETE", "/v1/me/login", status=204, guard=SIGNED)
+def log_out() -> tuple[str, int]:
+    """Log this device out.
+
+    Its session is closed and its tokens end; the device and what waits for it stay. Connectors, however, take the
+    access token until it expires: a device that was stolen should be removed.
+    """
+    parts = service()
+    kept = parts.bridge.call(parts.bridge.store.login, caller().user, caller().device)
+    if kept is not None and kept.id:
+        check_login()
+    end_login(parts, caller().user, caller().device)
+    return "", 204
+
+
+@endpoint(
+    area,
+    "DELETE",
+    "/v1/me/devices/<device>/login",
+    status=204,
+    parts=(DEVICE_IN_PATH,),
+    guard=DEVICE,
+    problems=("no_such_device",),
+)
+def log_device_out(device: str) -> tuple[str, int]:
+    """Log one of one's own devices out."""
+    parts = service()
+    if all(one.device != device for one in parts.bridge.call(parts.bridge.store.list_devices, caller().user)):
+        raise ProblemError("no_such_device")
+    end_login(parts, caller().user, device)
+    return "", 204
+
+
+@endpoint(area, "DELETE", "/v1/me/logins", status=204, guard=SIGNED)
+def log_all_out() -> tuple[str, int]:
+    """Log all of one's own devices out, this one included, and last."""
+    parts = service()
+    kept = parts.bridge.call(parts.bridge.store.login, caller().user, caller().device)
+    if kept is not None and kept.id:
+        check_login()
+        end_other_logins(parts, caller().user, caller().device)
+    end_login(parts, caller().user, caller().device)
+    return "", 204
+
+
+def end_login(parts: Service, user: str, device: str) -> None:
+    """End a device's login and its session. Raises `ServiceError`; may be repeated."""
+    parts.bridge.call(parts.bridge.store.end_login, user, device)
+    parts.fabric.close(user, device)
+
+
+def end_other_logins(parts: Service, user: str, device: str) -> None:
+    """End those of all devices but this one. Raises `ServiceError`; may be repeated."""
+    for other in parts.bridge.call(parts.bridge.store.list_devices, user):
+        if other.device != device:
+            end_login(parts, user, other.device)
+
+
+def _tokens(parts: Service, claims: RefreshClaims) -> dict[str, object]:
+    now = parts.clock()
+    access, expires = parts.minter.mint(claims.user, claims.device, now, claims.login)
     return {
-        "token": token,
-        "user": account.user,
-        "device": device,
-        "expires_ms": expires * 1000,
+        "access_token": access,
+        "token_type": "Bearer",
+        "expires_in": expires - int(now),
+        "refresh_token": parts.minter.refresh_token(claims),
+        "refresh_expires_in": int(parts.settings.refresh_token_lifetime_s),
+        "user": claims.user,
+        "device": claims.device,
         "connectors": list(parts.settings.connectors),
     }
 
 
-def _add_device(parts: Service, account: Account, label: str) -> str:
-    device = "".join(secrets.choice(_ALPHABET) for _ in range(_DEVICE_LENGTH))
+def _random_id() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_DEVICE_LENGTH))
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY_MIN <= len(key) <= _KEY_MAX:
+        detail = f"Idempotency-Key: send {_KEY_MIN} to {_KEY_MAX} random characters"
+        raise ProblemError("invalid_value", detail, field="Idempotency-Key")
+    return key
+
+
+def _device_id(user: str, key: str | None) -> str:
+    """Random; with a key, the same for the same key."""
+    if key is None:
+        return _random_id()
+    digest = hashlib.sha256(f"{user} {key}".encode()).digest()
+    return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:_DEVICE_LENGTH])
+
+
+def _add_device(parts: Service, user: str, device: str, label: str) -> str:
     store = parts.bridge.store
+    known = {one.device for one in parts.bridge.call(store.list_devices, user)}
+    if device not in known and len(known) >= parts.settings.max_devices:
+        detail = f"the user has {len(known)} devices already: remove one first"
+        raise ProblemError("too_many_devices", detail)
     try:
-        parts.bridge.call(store.add_device, account.user, device, label)
+        made = parts.bridge.call(store.add_device, user, device, label)
     except NotFoundError:
-        raise ProblemError(401, "wrong_credentials", "there is no such user, or the password is wrong") from None
-    # Asked after adding: of two first logins at once, at least the later one sees the other.
-    if len(parts.bridge.call(store.list_devices, account.user)) > 1:
-        # Brokers may route by a list of devices without this one for as long. Nobody can use it before its token.
-        parts.sleep(parts.settings.further_device_delay_s)
+        raise ProblemError("wrong_credentials", "there is no such user, or the password is wrong") from None
+    except AlreadyExistsError:
+        raise ProblemError("device_removed") from None
+    if made.first:
+        # What was written to nobody's device is in the common queue, and found there. This only makes it cheaper.
+        with contextlib.suppress(ServiceError):
+            parts.fabric.changed([user])
+        return device
+    # Brokers may route by a list of devices without this one for as long. Nobody can use it before its token.
+    try:
+        parts.fabric.changed([user])
+    except ServiceError:
+        # Nobody will have its token, so nothing should be kept for it; unless it stood before this repeat.
+        if device not in known:
+            parts.bridge.call(store.remove_device, user, device)
+        raise
+    parts.sleep(parts.settings.further_device_delay_s)
     return device
-
-
-def _check_device(parts: Service, account: Account, device: str) -> None:
-    known = parts.bridge.call(parts.bridge.store.list_devices, account.user)
-    if all(one.device != device for one in known):
-        detail = 'this user has no such device (any more): log in without "device" to get a new one'
-        raise ProblemError(404, "no_such_device", detail, field="device")

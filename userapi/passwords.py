@@ -31,18 +31,21 @@ class Passwords:
     def hash(self, password: str) -> str:
         """The salted hash to keep."""
         with self._turn:
-            return self._hasher.hash(_normal(password))
+            return self._hasher.hash(normal(password).encode())
 
     def matches(self, password: str, kept: str | None) -> bool:
-        """Whether `password` belongs to the hash `kept`; without one it takes as long and says no."""
+        """Whether `password` belongs to the hash `kept`; without one it takes as long and says no.
+
+        Where another system keeps the passwords, the hash is empty.
+        """
         with self._turn:
             try:
-                self._hasher.verify(self._nobodys if kept is None else kept, _normal(password))
+                self._hasher.verify(kept or self._nobodys, normal(password).encode())
             except (VerificationError, InvalidHashError):
                 return False
-        return kept is not None
+        return bool(kept)
 
 
-def _normal(password: str) -> bytes:
-    # Keyboards differ in how they compose an accented letter.
-    return unicodedata.normalize("NFKC", password).encode()
+def normal(password: str) -> str:
+    """The form that is hashed: keyboards differ in how they compose an accented letter."""
+    return unicodedata.normalize("NFKC", password)

@@ -20,16 +20,23 @@ from typing import Any, NoReturn
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from protocol.curve import read_link_keys
 from protocol.errors import ConfigError
 from store import StoreSettings, open_store
+from userapi.admin import read_admin_token
 from userapi.app import create_app
 from userapi.bridge import StoreBridge
+from userapi.brokers import Brokers
+from userapi.fabric import BrokerFabric
+from userapi.identity import Identity, open_identity
+from userapi.identity.breaches import check_list
 from userapi.keys import ensure_key_pair
 from userapi.settings import UserApiSettings
 from userapi.tls import Certificate
 
 _log = logging.getLogger("sparrow.userapi")
 _WATCH_INTERVAL_S = 0.5
+MAX_CACHE_KIB = 4096
 
 
 def run(settings: UserApiSettings, store_settings: StoreSettings, *, parent: int | None = None) -> NoReturn:
@@ -38,8 +45,11 @@ def run(settings: UserApiSettings, store_settings: StoreSettings, *, parent: int
     Raises `ConfigError` or `StoreError`, before anything is served, when it cannot start.
     """
     ensure_key_pair(Path(settings.token_private_key_file), Path(settings.token_public_key_file))
-    # The process that runs brokers drops expired rows.
-    store_settings = dataclasses.replace(store_settings, purge_interval_s=0.0)
+    # The process that runs brokers drops expired rows, and has the use of a large cache; files would only fill ours.
+    cache_kib = min(store_settings.cache_kib, MAX_CACHE_KIB)
+    store_settings = dataclasses.replace(store_settings, purge_interval_s=0.0, cache_kib=cache_kib)
+    read_link_keys(settings.curve_key_file, settings.broker_public_key_file)  # found out where there is one to tell
+    _try_identity(settings)
     asyncio.run(_try_store(store_settings))
     _try_address(settings)
     if parent is not None:
@@ -53,6 +63,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._settings = settings
         self._store_settings = store_settings
         self._bridge: StoreBridge | None = None
+        self._brokers: Brokers | None = None
+        self._identity: Identity | None = None
         self._certificate = Certificate(settings) if settings.tls_certificate_file else None
         super().__init__()
 
@@ -82,15 +94,32 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """In the worker, after the fork: threads and database connections do not survive one."""
         self._bridge = StoreBridge(open_store(self._store_settings), self._settings.request_timeout_s)
         self._bridge.open()
-        return create_app(self._settings, self._bridge)
+        self._brokers = Brokers(self._settings)
+        self._identity = open_identity(self._settings)
+        fabric = BrokerFabric(self._bridge, self._brokers)
+        return create_app(self._settings, self._bridge, fabric, identity=self._identity)
 
     def _when_ready(self, arbiter: Any) -> None:
         _log.info("user API listens on %s", base_url(self._settings))
 
     def _worker_exit(self, arbiter: Any, worker: Any) -> None:
         if self._bridge is not None:
+            if self._brokers is not None:
+                self._bridge.call(self._brokers.close)
             self._bridge.close()
-            self._bridge = None
+            self._bridge = self._brokers = None
+        if self._identity is not None:
+            self._identity.close()
+            self._identity = None
+
+
+def _try_identity(settings: UserApiSettings) -> None:
+    read_admin_token(settings)
+    identity = open_identity(settings)
+    if identity is not None:
+        identity.close()
+    if settings.password_breached_file:
+        check_list(settings.password_breached_file)
 
 
 async def _try_store(settings: StoreSettings) -> None:

@@ -5,15 +5,23 @@ Owns the bundle. Later areas (friends, devices, files) add their part to it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flask import current_app
 
+from protocol.tokens import TokenVerifier
 from userapi.bridge import StoreBridge
+from userapi.fabric import Fabric
 from userapi.passwords import Passwords
 from userapi.settings import UserApiSettings
 from userapi.tokens import TokenMinter
+
+if TYPE_CHECKING:
+    from userapi.identity.port import Identity
+    from userapi.limits import Limits
 
 EXTENSION = "sparrow"
 
@@ -24,10 +32,19 @@ class Service:
 
     settings: UserApiSettings
     bridge: StoreBridge
+    fabric: Fabric
     passwords: Passwords
     minter: TokenMinter
+    verifier: TokenVerifier
     clock: Callable[[], float]
     sleep: Callable[[float], None]
+    limits: Limits
+    identity: Identity | None
+    """The user system that keeps the passwords; None: we do."""
+    admin_token: str
+    """Empty: there is no administration."""
+    identity_turn: threading.BoundedSemaphore
+    """So many may ask it at once."""
 
 
 def service() -> Service:

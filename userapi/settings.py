@@ -21,9 +21,29 @@ class UserApiSettings:
     stop_timeout_s: float = 5.0
     """Requests in hand have this long to finish at a stop."""
     max_body_bytes: int = 16 * 1024
+    """Of a request that is not an upload."""
+    max_file_bytes: int = 100 * 1024 * 1024
+    file_piece_bytes: int = 256 * 1024
+    """An upload is stored in pieces of this size, and none of it is ever longer in memory."""
+    file_ttl_days: float = 30.0
+    """An upload is gone after this time."""
+    max_file_readers: int = 100
+    """Users that its owner lets read one file."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of web pages whose scripts may call the API, such as "https://chat.example.net"; empty: none."""
     connectors: tuple[str, ...] = ("127.0.0.1:7400",)
     """host:port of the connectors, or tls://host:port of those that speak TLS, as clients reach them; every login's
     answer names them."""
+    brokers: tuple[str, ...] = ("tcp://127.0.0.1:7410",)
+    """ZeroMQ endpoints of brokers; one is enough, two are safer. They tell one another of changes."""
+    curve_key_file: str = ""
+    """The user API's own secret CURVE key (`sparrow keys userapi`); empty: no CURVE."""
+    broker_public_key_file: str = ""
+    """The brokers' public CURVE key."""
+    plain_links: bool = False
+    """Allows links beyond this machine without CURVE."""
+    broker_timeout_s: float = 2.0
+    """A broker that has not answered by then is left for the next."""
     tls_certificate_file: str = ""
     """PEM of the certificate, with its chain; empty: plain HTTP. Read again when it changes, like the key."""
     tls_private_key_file: str = ""
@@ -35,16 +55,81 @@ class UserApiSettings:
     """PEM of the key that signs login tokens; made at the first start if it is missing."""
     token_public_key_file: str = "var/token.pub.pem"
     """PEM of its public half, which connectors verify tokens with; made together with it."""
-    token_lifetime_s: float = 30 * 86400.0
-    """A client logs in with its password again after this time."""
+    access_token_lifetime_s: float = 900.0
+    """An access token is good for so long; connectors take one of a device that was logged out as long."""
+    refresh_token_lifetime_s: float = 60 * 86400.0
+    """A device that has not refreshed its token for so long logs in with the password again."""
+    refresh_grace_s: float = 300.0
+    """A refresh whose answer was lost may be repeated for so long; beyond it, it is taken for theft."""
+    max_devices: int = 20
+    """Of a user; each gets a copy of every message."""
     further_device_delay_s: float = 2.0
     """The token of a user's second and later device is handed out this long after the device was added, so that
-    every broker knows of it by then; at least the brokers' `device_cache_s`."""
+    every broker knows of it by then; at least the brokers' `cache_s`."""
+
+    identity: str = "own"
+    """Whose passwords: "own", "ldap", "hook", or the name of an entry point in the group sparrow.identity."""
+    identity_file: str = ""
+    """What an entry point is given, such as the name of its own settings file."""
+    identity_timeout_s: float = 5.0
+    """Another user system that has not answered by then is away: the login gets 503."""
+    identity_max_at_once: int = 4
+    """So many logins wait for another user system in each process; more get 503. Below `threads`, so that there are
+    always some for those who are logged in."""
+    ldap_url: str = ""
+    """ldaps://host, or ldap://host; and :port if it is not 636 or 389."""
+    ldap_start_tls: bool = True
+    """Go over to TLS before anything else on ldap://; false: everybody on the way can read passwords."""
+    ldap_ca_file: str = ""
+    """PEM of the CAs that the directory's certificate may be of; empty: the system's."""
+    ldap_user_dn: str = ""
+    """Whom to bind as, with {user} for the user's id: uid={user},ou=people,dc=example,dc=net. Or else search:"""
+    ldap_search_base: str = ""
+    """Where the user's entry is sought, to bind as that: ou=people,dc=example,dc=net."""
+    ldap_search_filter: str = "(uid={user})"
+    """What it must match, with {user} for the user's id."""
+    ldap_bind_dn: str = ""
+    """Who searches; empty: nobody (anonymous)."""
+    ldap_bind_password_file: str = ""
+    """Their password, in the first line; mode 0600."""
+    hook_url: str = ""
+    """Where {"user", "password"} is sent as JSON by POST: 200 is yes, 401 and 403 are no, all else is an outage."""
+    hook_ca_file: str = ""
+    """PEM of the CAs that the hook's certificate may be of; empty: the system's."""
+    hook_secret_file: str = ""
+    """What the hook knows us by, in the first line, sent as `Authorization: Bearer`; mode 0600. Empty: nothing."""
+
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Addresses or networks of proxies in front, whose `X-Forwarded-For` is believed; nobody else's is."""
+    unlimited_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    """Addresses or networks for which the limits of an address below do not hold: this machine, tests."""
+    max_requests_per_second_of_address: int = 200
+    """Of whatever kind, in each process, like all that follow. An IPv6 network /64 counts as one address. 0: no limit,
+    here and below."""
+    max_requests_per_second_of_account: int = 50
+    """With an access token of the account."""
+    max_registrations_per_hour_of_address: int = 60
+    max_logins_per_minute_of_address: int = 60
+    """Tries of a password, right or wrong."""
+    max_failed_logins_per_hour_of_account: int = 300
+    """From all addresses together. Beyond it nobody can log in to the account with a password for a while; who is
+    logged in, is not hurt."""
+    max_failed_logins_per_hour_of_account_and_address: int = 20
+    """From one address; its owner's other addresses are not hurt."""
+
+    admin_token_file: str = ""
+    """The credential for /v1/admin, in the first line, at least 32 characters; mode 0600. Empty: there is no
+    administration over HTTP."""
 
     password_min_length: int = 8
     """Characters."""
+    password_max_length: int = 256
+    """Characters."""
+    password_breached_file: str = ""
+    """Passwords that nobody may choose: SHA-1 hashes in ascending order, a line each, as haveibeenpwned's download has
+    them. Empty: none."""
     argon2_time_cost: int = 2
-    """Passes over the memory; with the memory below, one check takes about 25 ms of CPU."""
+    """Passes over the memory; with the memory below, one check takes about 25 ms of CPU (50 at most is the aim)."""
     argon2_memory_kib: int = 19 * 1024
     """Memory of one check."""
     argon2_parallelism: int = 1

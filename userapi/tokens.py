@@ -1,35 +1,74 @@
-"""Login tokens, as they are made. What they hold is `protocol.tokens`' business, which verifies them.
+"""Tokens, as they are made. What an access token holds is `protocol.tokens`' business, which verifies it.
 
-Owns the use of the private key. Reads no clock.
+Owns the use of the private key. Reads no clock, keeps nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import jwt
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from itsdangerous import BadData, URLSafeSerializer
 
-from protocol.tokens import ALGORITHM, AUDIENCE, ISSUER
+from protocol.tokens import ALGORITHM, AUDIENCE, ISSUER, TokenVerifier
 from userapi.keys import load_private_key
 
 
+@dataclass(frozen=True, slots=True)
+class RefreshClaims:
+    """What a refresh token stands for (`store.logins`)."""
+
+    user: str
+    device: str
+    login: str
+    generation: int
+
+
 class TokenMinter:
-    """Signs tokens that name a user and a device."""
+    """Signs access tokens, which name a user, a device and its login; and makes refresh tokens."""
 
     def __init__(self, private_key_file: Path, lifetime_s: float) -> None:
-        """Raises `ConfigError` for a file that holds no key."""
+        """`lifetime_s` is that of access tokens. Raises `ConfigError` for a file that holds no key."""
         self._key = load_private_key(private_key_file)
         self._lifetime_s = lifetime_s
+        # Made of the private key: whoever has that can log in as anybody anyway, and with a new one all logins end.
+        secret = HKDF(hashes.SHA256(), 32, None, b"sparrow refresh tokens").derive(self._key.private_bytes_raw())
+        self._refreshing = URLSafeSerializer(
+            secret, salt="refresh", signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"}
+        )
 
-    def mint(self, user: str, device: str, now: float) -> tuple[str, int]:
-        """A token, and when it expires (Unix time in whole seconds). `now` is Unix time."""
+    def mint(self, user: str, device: str, now: float, login: str = "") -> tuple[str, int]:
+        """An access token, and when it expires (Unix time in whole seconds). `now` is Unix time."""
         expires = int(now + self._lifetime_s)
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": user,
             "dev": device,
+            "sid": login,
             "iat": int(now),
             "exp": expires,
         }
         return jwt.encode(claims, self._key, algorithm=ALGORITHM), expires
+
+    def verifier(self) -> TokenVerifier:
+        """Of these access tokens."""
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        return TokenVerifier(self._key.public_key().public_bytes(serialization.Encoding.PEM, form))
+
+    def refresh_token(self, claims: RefreshClaims) -> str:
+        """The same token each time: so a repeated refresh gets the successor that was lost, and none is kept."""
+        made: str = self._refreshing.dumps([claims.user, claims.device, claims.login, claims.generation])
+        return made
+
+    def read_refresh_token(self, token: str) -> RefreshClaims | None:
+        """What it stands for; None for what we have not made."""
+        try:
+            user, device, login, generation = self._refreshing.loads(token)
+        except (BadData, ValueError, TypeError):
+            return None
+        return RefreshClaims(user, device, login, generation)

@@ -5,10 +5,15 @@ Owns the order of things. Effects leave at `flush`, one batch a connector.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from broker.core.asks import Answer, Asks
+from broker.core.cached import Trust
 from broker.core.devices import Devices
 from broker.core.inbox import Inbox
 from broker.core.logins import Logins
 from broker.core.nudges import Nudges
+from broker.core.policy import Policy
 from broker.core.routing import Routing
 from broker.core.state import Outbox, Place, Ports, Presence, StorePort, Storing
 from broker.core.storing import Storage
@@ -29,11 +34,14 @@ class BrokerCore:
         self._presence = presence
         self._outbox = outbox = Outbox()
         self.incarnation = incarnation
-        self.devices = Devices(settings, outbox, store)
+        self.trust = Trust(settings, outbox, presence)
+        self.devices = Devices(settings, outbox, self.trust, store)
+        self.policy = Policy(settings, outbox, self.trust, store)
         self.nudges = Nudges(settings, outbox, presence)
         self.storage = Storage(settings, outbox, presence, store, self.nudges)
-        self.routing = Routing(settings, outbox, presence, self.devices, self.storage)
-        self.logins = Logins(outbox, presence, store)
+        self.routing = Routing(settings, outbox, presence, self.devices, self.policy, self.storage)
+        self.logins = Logins(settings, outbox, presence, store)
+        self.asks = Asks(outbox, presence)
         self.inbox = Inbox(settings, outbox, store)
 
     def time(self, now: float) -> None:
@@ -50,6 +58,11 @@ class BrokerCore:
                 self._outbox.push(rec[6], records.encode(rec))
             else:
                 self._rare_record(connector, rec)
+
+    def ask(self, data: bytes, answer: Answer) -> None:
+        """A batch from a process of the user API. Raises `RecordError`; then what came before in the batch was used."""
+        for rec in records.parse(data):
+            self.asks.ask(rec, answer)
 
     def _rare_record(self, connector: int, rec: Record) -> None:
         kind = rec[0]
@@ -96,9 +109,18 @@ class BrokerCore:
         """The presence map has learnt that `old` is no longer the device's place, and somebody else is."""
         self.logins.displaced(user, device, old)
 
+    def changed(self, users: Collection[str] | None) -> None:
+        """What the store keeps of these users is not what it was; None: of anybody."""
+        self.devices.forget(users)
+        self.policy.changed(users)
+        self.logins.changed(users)
+
     def tick(self) -> None:
         """What is due by now."""
+        self.trust.tick()
         self.devices.tick()
+        self.policy.tick()
+        self.logins.tick()
         self.nudges.tick()
 
     def flush(self) -> None:
@@ -106,6 +128,7 @@ class BrokerCore:
         self.logins.flush()
         self.inbox.flush()
         self.devices.flush()
+        self.policy.flush()
         self.storage.flush()
         self.nudges.flush()
         outbox = self._outbox

@@ -1,13 +1,15 @@
 """From one message to its copies: one for each device of the destination and each other device of the author.
 
-Owns what waits for a list of devices. Message bodies are never parsed.
+Owns what waits for a list of devices, or for a verdict on who may write to whom. Message bodies are never parsed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
-from broker.core.devices import DeviceList, Devices, Entry
+from broker.core.devices import DeviceList, Devices
+from broker.core.policy import Policy
 from broker.core.state import Outbox, Place, Presence, Storing
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
@@ -45,17 +47,26 @@ class Routing:
     """All routing of a broker."""
 
     def __init__(
-        self, settings: BrokerSettings, outbox: Outbox, presence: Presence, devices: Devices, storage: Storage
+        self,
+        settings: BrokerSettings,
+        outbox: Outbox,
+        presence: Presence,
+        devices: Devices,
+        policy: Policy,
+        storage: Storage,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._presence = presence
         self._devices = devices
+        self._policy = policy
         self._storage = storage
         self._plans: dict[tuple[bytes, bytes], Plan] = {}
-        self._waiting: dict[str, list[tuple[int, Record]]] = {}
+        self._waiting: dict[Hashable, list[tuple[int, Record]]] = {}
+        """What waits, by the key of what is being read."""
         self._waiting_count = 0
-        devices.on_read = self._read
+        devices.on_read = policy.on_read = self._read
+        devices.on_forgotten = policy.on_forgotten = self._plans.clear
         self.routed = 0
 
     def route(self, connector: int, rec: Record) -> None:
@@ -73,27 +84,35 @@ class Routing:
         if dest is None:
             return self._wait(to, connector, rec)
         if rec[1] & RECEIPT:
-            return self._route_receipt(connector, rec, to, dest)
+            return self._route_receipt(connector, rec, to, dest.value)
         author, author_device = split_address(rec[5])
         own = self._devices.get(author)
         if own is None:
             return self._wait(author, connector, rec)
-        if dest.devices is None:
+        if dest.value is None:
             return self._answer(connector, rec[7], 0, NO_SUCH_USER)
-        others = tuple(d for d in own.devices or () if d[0] != author_device)
+        others = tuple(d for d in own.value or () if d[0] != author_device)
         devices: DeviceList = ()
+        read_at = min(dest.read_at, own.read_at)
         if to != author:
-            devices = dest.devices or ((COMMON, address(to, COMMON)),)
-        plan = Plan(self._devices.renew_at(dest, own), to, devices, author, others)
+            verdict = self._policy.get((author, to))
+            if verdict is None:
+                return self._wait((author, to), connector, rec)
+            refused = self._policy.state(verdict.value)
+            if refused not in (0, SAFE):
+                return self._answer(connector, rec[7], 0, refused)
+            read_at = min(read_at, verdict.read_at)
+            devices = () if refused else dest.value or ((COMMON, address(to, COMMON)),)
+        plan = Plan(self._devices.renew_at(read_at), to, devices, author, others)
         if len(self._plans) >= self._settings.max_cached_users:
             self._plans.clear()
         self._plans[rec[4], rec[5]] = plan
         return self._copies(connector, rec, plan)
 
-    def _route_receipt(self, connector: int, rec: Record, to: str, dest: Entry) -> None:
-        if dest.devices is None:
+    def _route_receipt(self, connector: int, rec: Record, to: str, devices: DeviceList | None) -> None:
+        if devices is None:
             return self._answer(connector, rec[7], 0, NO_SUCH_USER)
-        wanted = tuple(d for d in dest.devices if d[1] != rec[5])
+        wanted = tuple(d for d in devices if d[1] != rec[5])
         return self._copies(connector, rec, Plan(0.0, to, wanted, "", ()))
 
     def _copies(self, connector: int, rec: Record, plan: Plan) -> None:
@@ -104,9 +123,6 @@ class Routing:
         if not count:
             return self._answer(connector, rec[7], 0, SAFE)
         flags = rec[1] & (RECEIPT | QUIET)
-        if count == 1 and devices:  # nearly always; the rest of this says the same for any number
-            device, key = devices[0]
-            return self._copy(connector, rec, flags, 0, 1, user, device, key, self._presence.where(user).get(device))
         index = 0
         if others:
             flags |= OTHERS
@@ -148,18 +164,18 @@ class Routing:
         body = OUTCOME.pack(attempt, 0, count, state)
         self._outbox.push(connector, record(OUTCOMES, origin=connector, body=body))
 
-    # Waiting for a list of devices.
+    # Waiting for a list of devices, or for a verdict.
 
-    def _wait(self, user: str, connector: int, rec: Record) -> None:
+    def _wait(self, key: Hashable, connector: int, rec: Record) -> None:
         if self._waiting_count >= self._settings.max_waiting_routes:
             return self._answer(connector, rec[7], 0, UNAVAILABLE)
         self._waiting_count += 1
-        self._waiting.setdefault(user, []).append((connector, rec))
+        self._waiting.setdefault(key, []).append((connector, rec))
         return None
 
-    def _read(self, users: list[str], ok: bool) -> None:
-        for user in users:
-            waiting = self._waiting.pop(user, ())
+    def _read(self, keys: Iterable[Hashable], ok: bool) -> None:
+        for key in keys:
+            waiting = self._waiting.pop(key, ())
             self._waiting_count -= len(waiting)
             for connector, rec in waiting:
                 if ok:
@@ -169,5 +185,5 @@ class Routing:
 
     @property
     def waiting(self) -> int:
-        """Messages that wait for a list of devices."""
+        """Messages that wait for something to be read."""
         return self._waiting_count

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from protocol.records import Record
+from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal, SessionStart
 
 
@@ -45,6 +46,9 @@ class Presence(Protocol):
     def barrier(self, done: Callable[[bool], None]) -> None:
         """Call `done(True)` when the local map holds every place taken before this call; False: nobody can say."""
 
+    def changed(self, users: Collection[str], done: Callable[[bool], None]) -> None:
+        """Tell all brokers that something kept of these users has changed; `done(True)` when none can miss it."""
+
     def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
         """Keep a connector's lease; `done` gets it, or a new one if it had run out (`lease` 0: none yet)."""
 
@@ -61,6 +65,15 @@ class StorePort(Protocol):
     def devices(
         self, users: Collection[str], done: Callable[[Mapping[str, tuple[str, ...] | None] | None], None]
     ) -> None: ...
+
+    def verdicts(
+        self,
+        pairs: Collection[tuple[str, str]],
+        done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
+    ) -> None: ...
+
+    def saw(self, users: Collection[str]) -> None:
+        """They are, or were a moment ago, online."""
 
     def begin_sessions(
         self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]

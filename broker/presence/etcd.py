@@ -3,18 +3,19 @@
 Owns the map and the barriers. Every transaction that takes places also writes one key, the *mark*; a barrier reads the
 mark and waits until the map has come as far. So it costs etcd one read and no write, and needs nothing to happen.
 
-Keys, under the prefix: `place/<user>/<device>` = connector and session; `mark`.
+Keys, under the prefix: `place/<user>/<device>` = connector and session; `mark`; and those of `broker.presence.changes`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from broker.core.state import Place, Registered
 from broker.etcd import Etcd, Mirror
 from broker.etcd import api_pb2 as api
 from broker.etcd.client import RANGE
+from broker.presence.changes import Changes
 from broker.presence.leases import Leases
 from broker.presence.swaps import Removal, Swap, Swaps, decode_place, encode_place
 from protocol.errors import SparrowError
@@ -39,6 +40,7 @@ class EtcdPresence:
         barrier_timeout_s: float,
         event: Callable[[Callable[[], None]], None],
         displaced: Callable[[str, str, Place], None],
+        on_changed: Callable[[Collection[str] | None], None],
     ) -> None:
         self._etcd = etcd
         self._mirror = mirror
@@ -59,6 +61,7 @@ class EtcdPresence:
         self._reader: asyncio.Task[None] | None = None
         self._leases = Leases(etcd, lease_s)
         self._swaps = Swaps(etcd, self._mark, event, self._known, self._leases.lost)
+        self._changes = Changes(etcd, mirror, prefix, self._mark, event, on_changed)
         mirror.add(PLACES, self)
         mirror.on_moved = self._moved
 
@@ -97,6 +100,10 @@ class EtcdPresence:
         self._barriers.append(done)
         if self._reader is None or self._reader.done():
             self._reader = self._loop.create_task(self._read_mark())
+
+    def changed(self, users: Collection[str], done: Callable[[bool], None]) -> None:
+        """Written in etcd, for every broker's watch."""
+        self._changes.tell(users, done)
 
     def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
         """Answered at once; etcd is asked in the background."""
@@ -191,6 +198,7 @@ class EtcdPresence:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
+        await self._changes.close()
         await self._swaps.close()
         await self._leases.close()
 

@@ -5,7 +5,7 @@ Owns the map and the leases. Gone when the broker is gone; its connectors then r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from broker.core.state import Place, Registered
 
@@ -15,8 +15,14 @@ _NOBODY: Mapping[str, Place] = {}
 class MemoryPresence:
     """`broker.core.state.Presence`, always up to date. Not thread-safe."""
 
-    def __init__(self, lease_s: float, first_lease: int) -> None:
+    def __init__(
+        self,
+        lease_s: float,
+        first_lease: int,
+        on_changed: Callable[[Collection[str] | None], None] = lambda users: None,
+    ) -> None:
         self._lease_s = lease_s
+        self._on_changed = on_changed
         self._users: dict[str, dict[str, Place]] = {}
         self._by_connector: dict[int, dict[tuple[str, str], Place]] = {}
         self._leases: dict[int, tuple[int, float]] = {}
@@ -58,6 +64,11 @@ class MemoryPresence:
 
     def barrier(self, done: Callable[[bool], None]) -> None:
         """There is one map, and this is it."""
+        done(True)
+
+    def changed(self, users: Collection[str], done: Callable[[bool], None]) -> None:
+        """There is one broker to tell."""
+        self._on_changed(users)
         done(True)
 
     def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:

@@ -15,10 +15,28 @@ from connector.core.state import ENDED, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
 from protocol.errors import InvalidIdError
 from protocol.ids import Stamper
-from protocol.records import DELIVERED, HEADER, NO_SUCH_USER, OTHERS_BIT, QUIET, ROUTE, SAFE
+from protocol.records import (
+    BLOCKED,
+    BLOCKS,
+    DELIVERED,
+    HEADER,
+    NO_SUCH_USER,
+    NOT_FRIEND,
+    OTHERS_BIT,
+    QUIET,
+    ROUTE,
+    SAFE,
+)
 from protocol.server import Incoming
 from protocol.sparrow_pb2 import READ, Failed
 
+REFUSALS: dict[int, tuple[Failed.Code, str]] = {
+    NO_SUCH_USER: (Failed.NO_SUCH_USER, "there is no such user"),
+    BLOCKED: (Failed.BLOCKED, "this user has blocked you"),
+    BLOCKS: (Failed.BLOCKED, "you have blocked this user: unblock them first"),
+    NOT_FRIEND: (Failed.NOT_FRIEND, "this user takes messages of friends only: ask to be one"),
+}
+"""What settles a message for good."""
 _STAMP = struct.Struct("<BQ")
 _STAMP_TAG = 0x49
 """`Message.stamp`: field 9, fixed64."""
@@ -138,8 +156,8 @@ class Attempts:
         session, stream, number, *_ = self._forget(counter)
         if session.phase == ENDED:
             return
-        if state == NO_SUCH_USER:
-            self._refuse(session, stream, number, Failed.NO_SUCH_USER, "there is no such user", 0)
+        if state in REFUSALS:
+            self._refuse(session, stream, number, *REFUSALS[state], 0)
         else:
             text = "the message could not be stored now"
             self._refuse(session, stream, number, Failed.UNAVAILABLE, text, self.RETRY_MS)

@@ -156,11 +156,21 @@ class ConnectorCore:
             self.logins.online(rec)
         elif kind == records.EVICT:
             self.logins.evict(link, rec)
+        elif kind == records.CLOSE:
+            self.logins.close(rec)
+        elif kind == records.HINT:
+            self._hint(rec)
         elif kind == records.EVICTED:
             if rec[6] == self.incarnation:
                 self.logins.evicted(rec)
         else:
             raise RecordError(f"a broker sent a record of kind {kind}, which only connectors send")
+
+    def _hint(self, rec: records.Record) -> None:
+        session = self.sessions.get(rec[8])
+        if session is not None and session.key == rec[4] and session.phase not in (GREETING, ENDED):
+            session.wire.hint(rec[9])
+            self.turn.mark(session)
 
     def _outcome(self, counter: int, index: int, count: int, state: int) -> None:
         if counter >= RECEIPT_ATTEMPTS:

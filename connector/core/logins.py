@@ -31,6 +31,8 @@ from protocol.records import (
 )
 from protocol.sparrow_pb2 import Goodbye, LoggedIn, Login
 
+REMOVED = "this device has been removed; log in anew"
+
 
 class Logins:
     """Registration of all sessions of a connector."""
@@ -107,7 +109,7 @@ class Logins:
             return
         self._asked.pop(session, None)
         if result == NO_DEVICE:
-            self.end(session, Goodbye.DEVICE_REMOVED, "this device has been removed; log in anew")
+            self.end(session, Goodbye.DEVICE_REMOVED, REMOVED)
         elif result in (OK, PREDECESSOR):
             self._welcome(session, previous, result == PREDECESSOR)
         else:
@@ -175,6 +177,15 @@ class Logins:
             self._evictions.setdefault(number, []).append((link, origin, attempt))
         else:
             link.out.append(record(EVICTED, origin=origin, attempt=attempt))
+
+    def close(self, rec: Record) -> None:
+        """The user API, or a broker, ends a session."""
+        session = self._sessions.get(rec[8])
+        if session is not None and session.key == rec[4]:
+            if rec[1] == Goodbye.DEVICE_REMOVED:
+                self.end(session, Goodbye.DEVICE_REMOVED, REMOVED)
+            else:
+                self.end(session, Goodbye.LOGGED_OUT, "this device was logged out; log in again over HTTP")
 
     def evicted(self, rec: Record) -> None:
         """The session that one of ours replaced is gone."""

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 from protocol.client import ACTIVE, ClientSession
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outbox, Outgoing
-from protocol.sparrow_pb2 import About, Failed, Goodbye, LoggedIn, Message, Pong, Receipt, Synced
+from protocol.sparrow_pb2 import About, Failed, Goodbye, Hint, LoggedIn, Message, Pong, Receipt, Synced
 
 StreamKey: TypeAlias = tuple[str, str, int]
 """from_id, from_device, stream."""
@@ -98,7 +98,7 @@ class Refused:
     final: bool
 
 
-Event: TypeAlias = LoggedIn | Shown[Message] | Settled | Delivered | Refused | Goodbye
+Event: TypeAlias = LoggedIn | Shown[Message] | Settled | Delivered | Refused | Hint | Goodbye
 
 
 class DeviceCore:
@@ -246,7 +246,7 @@ class DeviceCore:
 
     def _failed(self, failed: Failed) -> None:
         if failed.retry_after_ms:
-            outgoing = self._outbox.retry(failed.stream, failed.id, self._now + failed.retry_after_ms / 1000)
+            outgoing = self._outbox.retry(failed.stream, failed.id, self._now, failed.retry_after_ms / 1000)
         else:
             outgoing = self._settle(failed.stream, failed.id)
         if outgoing is not None:

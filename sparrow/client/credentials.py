@@ -19,7 +19,7 @@ from protocol.errors import (
 from sparrow.client.http import Login, UserApi
 from sparrow.client.journal import ClientJournal
 
-USER, DEVICE, TOKEN, CONNECTORS = "user", "device", "token", "connectors"
+USER, DEVICE, TOKEN, CONNECTORS, REFRESH = "user", "device", "token", "connectors", "refresh"
 
 
 class Credentials:
@@ -57,6 +57,8 @@ class Credentials:
         self.device = device or kept_device
         """Empty until it is known."""
         self._token = token or journal.value(TOKEN) or ""
+        # What was kept belongs to the token that was kept.
+        self._refresh = (journal.value(REFRESH) or "") if not token else ""
         self._connectors = tuple(connectors) or _addresses(journal.value(CONNECTORS))
         self._fixed_connectors = bool(connectors)
         if not password and not self._token:
@@ -66,8 +68,8 @@ class Credentials:
 
     @property
     def can_renew(self) -> bool:
-        """Whether there is a password to log in with."""
-        return bool(self._password)
+        """Whether there is a refresh token, or a password to log in with."""
+        return bool(self._refresh or self._password)
 
     async def get(self) -> tuple[str, Sequence[str]]:
         """A token and the connectors' addresses. Raises what `UserApi.login` raises."""
@@ -76,19 +78,35 @@ class Credentials:
         return self._token, self._connectors
 
     async def renew(self) -> None:
-        """Log in over HTTP. Raises what `UserApi.login` raises."""
-        assert self._password is not None
-        try:
-            login = await self._log_in(self._password)
-        except DeviceRemovedError as error:
-            raise device_removed(self.device) from error
+        """Get a token over HTTP. Raises what `UserApi.login` and `refresh` raise."""
+        login = await self._refreshed() or await self._with_password()
         if login.user != self.user:
             raise ConfigError(f"the user API calls {self.user!r} {login.user!r}: use that name")
         self._token, self._fresh, self.device = login.token, True, login.device
+        self._refresh = login.refresh_token
         if not self._fixed_connectors:
             self._connectors = login.connectors
         keep_login(self._journal, self.user, login)
         self.changed()
+
+    async def _refreshed(self) -> Login | None:
+        """With the refresh token; None without a good one, if there is a password."""
+        if not self._refresh:
+            return None
+        try:
+            return await self._api.refresh(self._refresh)
+        except TokenRejectedError:
+            self._refresh = ""
+            if not self._password:
+                raise
+            return None
+
+    async def _with_password(self) -> Login:
+        assert self._password is not None
+        try:
+            return await self._log_in(self._password)
+        except DeviceRemovedError as error:
+            raise device_removed(self.device) from error
 
     async def _log_in(self, password: str) -> Login:
         try:
@@ -111,7 +129,7 @@ class Credentials:
 
     def rejected(self, text: str) -> None:
         """A connector does not take the token. Raises `TokenRejectedError` if there is no other to be had."""
-        if self._fresh or not self._password:
+        if self._fresh or not self.can_renew:
             raise TokenRejectedError(
                 f"the server does not take the login token ({text}): "
                 + ("connector and user API do not belong together" if self._fresh else "log in with the password")
@@ -135,6 +153,7 @@ def keep_login(journal: ClientJournal, user: str, login: Login) -> None:
     journal.put_value(USER, user)
     journal.put_value(DEVICE, login.device)
     journal.put_value(TOKEN, login.token)
+    journal.put_value(REFRESH, login.refresh_token)
     journal.put_value(CONNECTORS, json.dumps(login.connectors))
 
 

@@ -19,6 +19,7 @@ from protocol.errors import (
     InvalidIdError,
     MisuseError,
     SparrowError,
+    TokenRejectedError,
     UnavailableError,
     UnreachableError,
     WrongPasswordError,
@@ -36,6 +37,8 @@ _BY_CODE: dict[str, type[SparrowError]] = {
     "user_taken": AlreadyExistsError,
     "no_such_device": DeviceRemovedError,
     "invalid_user_id": InvalidIdError,
+    "invalid_refresh_token": TokenRejectedError,
+    "refresh_token_reused": TokenRejectedError,
     "unavailable": UnavailableError,
 }
 _LATER = (408, 429, 500, 502, 503, 504)
@@ -51,6 +54,8 @@ class Login:
     device: str
     connectors: tuple[str, ...]
     """host:port, or tls://host:port."""
+    refresh_token: str = ""
+    """For the next token, once."""
 
 
 class UserApi:
@@ -90,10 +95,27 @@ class UserApi:
             body["device"] = device
         elif label:
             body["label"] = label
-        match await self._post("/v1/login", body):
-            case {"token": str(token), "user": str(name), "device": str(made), "connectors": [_, *_] as connectors}:
+        return self._login(await self._post("/v1/login", body))
+
+    async def refresh(self, refresh_token: str) -> Login:
+        """Get a new token without the password; the refresh token is replaced by the one that comes with it.
+
+        Raises `TokenRejectedError` when only the password helps, `UnreachableError`, `UntrustedError`,
+        `UnavailableError`, `ApiError`.
+        """
+        return self._login(await self._post("/v1/token", {"refresh_token": refresh_token}))
+
+    def _login(self, answer: dict[str, Any]) -> Login:
+        match answer:
+            case {
+                "access_token": str(token),
+                "refresh_token": str(refresh_token),
+                "user": str(name),
+                "device": str(made),
+                "connectors": [_, *_] as connectors,
+            }:
                 if all(isinstance(address, str) for address in connectors):
-                    return Login(token, name, made, tuple(connectors))
+                    return Login(token, name, made, tuple(connectors), refresh_token)
         raise self._strange()
 
     async def _post(self, path: str, body: dict[str, str]) -> dict[str, Any]:

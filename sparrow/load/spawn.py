@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from protocol.errors import ServiceError
-from sparrow.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_connector_key
+from sparrow.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_link_key
 from store import StoreSettings, open_store
 from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
@@ -138,7 +138,7 @@ class Spawned:
 def _curve(folder: Path) -> dict[str, str]:
     """Keys for everybody; the connectors share one, which costs nothing else."""
     make_broker_keys(folder)
-    (folder / ALLOWED).write_text(make_connector_key("load", folder))
+    (folder / ALLOWED).write_text(make_link_key("load", folder))
     return {
         "SPARROW_BROKER__CURVE_KEY_FILE": str(folder / BROKER_KEY),
         "SPARROW_BROKER__ALLOWED_KEYS_FILE": str(folder / ALLOWED),

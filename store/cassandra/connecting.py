@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from cassandra import ConsistencyLevel, InvalidRequest
@@ -46,6 +47,8 @@ class Connection:
         self._settings = settings
         self._cluster = cluster
         self.session = session
+        self._keyspace = ""
+        self._copies = 0
 
     def __enter__(self) -> Connection:
         return self
@@ -75,6 +78,22 @@ class Connection:
         prepared.is_idempotent = True
         prepared.fetch_size = None
         return prepared
+
+    def enter(self, keyspace: str) -> None:
+        """Use this keyspace. Raises as `execute` does."""
+        self.execute(f"USE {keyspace}")
+        replication = self.replication(keyspace) or {}
+        self._keyspace = keyspace
+        self._copies = sum(int(value) for name, value in replication.items() if name != "class")
+
+    def replicas(self, key: Sequence[str]) -> Hashable:
+        """Which nodes keep a partition of our keyspace, as far as they differ. `key` is its partition key."""
+        metadata = self._cluster.metadata
+        if len(metadata.all_hosts()) <= self._copies:
+            return None  # all nodes keep everything
+        parts = [part.encode() for part in key]
+        packed = b"".join([len(part).to_bytes(2, "big") + part + b"\0" for part in parts]) if parts[1:] else parts[0]
+        return frozenset(metadata.get_replicas(self._keyspace, packed))
 
     def replication(self, keyspace: str) -> dict[str, Any] | None:
         """The replication of a keyspace; None without such a keyspace."""

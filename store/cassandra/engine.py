@@ -17,10 +17,28 @@ from protocol.errors import StoreError
 from store.cassandra.accounts import Accounts
 from store.cassandra.addresses import where
 from store.cassandra.connecting import Connection, connect
+from store.cassandra.contacts import Contacts
+from store.cassandra.files import Files
 from store.cassandra.inbox import Inbox
+from store.cassandra.logins import Logins
+from store.cassandra.profiles import Profiles
 from store.cassandra.requests import Requests
 from store.cassandra.schema import enter_keyspace
-from store.interface import Account, Device, NewRow, Page, PageQuery, Removal, SessionStart, Store
+from store.contacts import Change, Relation, Verdict
+from store.interface import (
+    Account,
+    Counts,
+    Device,
+    File,
+    NewRow,
+    Page,
+    PageQuery,
+    Profile,
+    Removal,
+    SessionStart,
+    Store,
+)
+from store.logins import Login, Refresh
 from store.settings import StoreSettings
 
 _log = logging.getLogger("sparrow.store")
@@ -32,6 +50,10 @@ _SAY_INTERVAL_S = 10.0
 class _Open:
     connection: Connection
     accounts: Accounts
+    contacts: Contacts
+    files: Files
+    profiles: Profiles
+    logins: Logins
     inbox: Inbox
 
 
@@ -79,7 +101,12 @@ class CassandraStore(Store):
     def _prepare(self, connection: Connection, requests: Requests) -> _Open:
         enter_keyspace(connection, self._settings)
         accounts = Accounts(connection, requests, self._clock)
-        return _Open(connection, accounts, Inbox(self._settings, connection, requests, self._clock))
+        profiles = Profiles(connection, requests, self._clock)
+        logins = Logins(connection, requests, self._clock)
+        contacts = Contacts(connection, requests, self._clock)
+        files = Files(connection, requests, self._clock)
+        inbox = Inbox(self._settings, connection, requests, self._clock)
+        return _Open(connection, accounts, contacts, files, profiles, logins, inbox)
 
     async def __aexit__(self, *exc: object) -> None:
         if self._open is not None:
@@ -120,11 +147,43 @@ class CassandraStore(Store):
     async def account(self, user: str) -> Account | None:
         return await self._parts().accounts.account(user)
 
+    async def change_password(self, user: str, old_hash: str, new_hash: str) -> None:
+        await self._parts().profiles.change_password(user, old_hash, new_hash)
+
+    async def profiles(self, users: Collection[str]) -> Mapping[str, Profile]:
+        profiles = self._parts().profiles
+        with self._weighing(len(users)):
+            return await profiles.profiles(users)
+
+    async def change_profile(
+        self, user: str, display_name: str | None = None, hides_presence: bool | None = None
+    ) -> Profile:
+        return await self._parts().profiles.change_profile(user, display_name, hides_presence)
+
+    async def search(self, prefix: str, after: str, limit: int) -> Sequence[Profile]:
+        return await self._parts().profiles.search(prefix, after, limit)
+
+    async def delete_account(self, user: str) -> None:
+        parts = self._parts()
+        await parts.profiles.delete(user)
+        await parts.contacts.forget(user)
+
+    async def set_disabled(self, user: str, disabled: bool) -> None:
+        await self._parts().accounts.set_disabled(user, disabled)
+
+    async def counts(self) -> Counts:
+        """Nothing: Cassandra would have to read every partition."""
+        self._parts()
+        return Counts()
+
     async def add_device(self, user: str, device: str, label: str) -> Device:
         return await self._parts().accounts.add_device(user, device, label)
 
     async def list_devices(self, user: str) -> list[Device]:
         return await self._parts().accounts.list_devices(user)
+
+    async def rename_device(self, user: str, device: str, label: str) -> None:
+        await self._parts().logins.rename_device(user, device, label)
 
     async def remove_device(self, user: str, device: str) -> None:
         parts = self._parts()
@@ -141,6 +200,74 @@ class CassandraStore(Store):
         accounts = self._parts().accounts
         with self._weighing(len(starts)):
             return await accounts.begin_sessions(starts)
+
+    async def begin_login(self, user: str, device: str, login: str) -> None:
+        await self._parts().logins.begin(user, device, login)
+
+    async def login(self, user: str, device: str) -> Login | None:
+        return await self._parts().logins.one(user, device)
+
+    async def refresh_login(
+        self, user: str, device: str, login: str, generation: int, grace_ms: int, lifetime_ms: int
+    ) -> Refresh:
+        return await self._parts().logins.refresh(user, device, login, generation, grace_ms, lifetime_ms)
+
+    async def end_login(self, user: str, device: str) -> None:
+        await self._parts().logins.end(user, device)
+
+    # Contacts.
+
+    async def change_contact(self, user: str, other: str, what: Change) -> tuple[Relation, Relation]:
+        return await self._parts().contacts.change(user, other, what)
+
+    async def contact(self, user: str, other: str) -> Relation:
+        return await self._parts().contacts.one(user, other)
+
+    async def contacts(self, user: str, after: str, limit: int) -> Sequence[tuple[str, Relation]]:
+        return await self._parts().contacts.some(user, after, limit)
+
+    async def verdicts(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Verdict]:
+        contacts = self._parts().contacts
+        with self._weighing(len(pairs)):
+            return await contacts.verdicts(pairs)
+
+    async def saw(self, seen: Mapping[str, int]) -> None:
+        contacts = self._parts().contacts
+        with self._weighing(len(seen)):
+            await contacts.saw(seen)
+
+    async def last_seen(self, users: Collection[str]) -> Mapping[str, int]:
+        contacts = self._parts().contacts
+        with self._weighing(len(users)):
+            return await contacts.last_seen(users)
+
+    # Files.
+
+    async def create_file(self, file: File) -> None:
+        await self._parts().files.create(file)
+
+    async def file(self, file: str) -> File | None:
+        return await self._parts().files.one(file)
+
+    async def file_length(self, file: str) -> int:
+        return await self._parts().files.length(file)
+
+    async def append_file(self, file: File, offset: int, data: bytes) -> bool:
+        files = self._parts().files
+        with self._weighing(1, len(data)):
+            return await files.append(file, offset, data)
+
+    async def read_file(self, file: str, offset: int) -> bytes:
+        return await self._parts().files.read(file, offset)
+
+    async def finish_file(self, file: str, sha256: str) -> None:
+        await self._parts().files.finish(file, sha256)
+
+    async def add_reader(self, file: str, user: str) -> None:
+        await self._parts().files.add_reader(file, user)
+
+    async def remove_file(self, file: str) -> None:
+        await self._parts().files.remove(file)
 
     # Inbox.
 

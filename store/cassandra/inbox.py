@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from store.cassandra.batches import Bound, Queue, batches
+from store.cassandra.batches import Queue, Write, batches
 from store.cassandra.connecting import Connection
 from store.cassandra.failures import store_error, too_much_to_read
 from store.cassandra.keys import (
@@ -42,6 +42,8 @@ _SWEEP = "DELETE FROM inbox USING TIMESTAMP ? WHERE user = ? AND device IN ? AND
 
 _DAY_S = 86_400
 _REMOVE_KEYS = 100
+_REMOVED_BYTES = 32
+"""What Cassandra counts for a removed row."""
 
 
 class Inbox:
@@ -57,6 +59,7 @@ class Inbox:
         self._slices = Slices(settings, clock)
         self._ttl_s = max(1, round(settings.inbox_ttl_days * _DAY_S))
         self._trail_us = round(settings.cassandra_trail_s * 1_000_000)
+        self._replicas = connection.replicas
         self._insert = connection.prepare(_INSERT)
         self._page = connection.prepare(_PAGE)
         self._to_move = connection.prepare(_TO_MOVE)
@@ -65,19 +68,19 @@ class Inbox:
 
     async def append(self, rows: Sequence[NewRow]) -> None:
         """Insert all rows, under positions in this order."""
-        bound = [self._bind(row.user, row.device, row.kind, row.body, self._ttl_s) for row in rows]
-        await self._write(bound)
+        await self._write([self._row(row.user, row.device, row.kind, row.body, self._ttl_s) for row in rows])
 
-    def _bind(self, user: str, device: str, kind: int, body: bytes, ttl_s: int) -> Bound:
+    def _row(self, user: str, device: str, kind: int, body: bytes, ttl_s: int) -> Write:
         position = self._positions.draw()
         # The write's timestamp is the row's own time: `keys` says why.
-        values = (user, device, position, kind, body, time_us(position), ttl_s)
-        return (user, device), len(body), values
+        insert = self._insert.bind((user, device, position, kind, body, time_us(position), ttl_s))
+        return Write((user, device), len(body), insert)
 
-    async def _write(self, bound: Sequence[Bound]) -> None:
+    async def _write(self, writes: Sequence[Write]) -> None:
         settings = self._settings
-        statements = batches(self._insert, bound, settings.cassandra_batch_rows, settings.cassandra_batch_bytes)
-        await self._requests.run(list(statements))
+        await self._requests.run(
+            list(batches(writes, settings.cassandra_batch_rows, settings.cassandra_batch_bytes, self._replicas))
+        )
 
     async def remove(self, removals: Sequence[Removal]) -> None:
         """Delete exactly these rows."""
@@ -86,17 +89,18 @@ class Inbox:
             for key in removal.keys:
                 if (named := queue_of(key, removal.device)) is not None:
                     queues.setdefault((removal.user, named[0]), []).append(named[1])
-        await self._requests.run(list(self._removing(queues)))
+        await self._write(self._removing(queues))
 
-    def _removing(self, queues: dict[Queue, list[bytes]]) -> list[Any]:
-        statements = []
+    def _removing(self, queues: dict[Queue, list[bytes]]) -> list[Write]:
+        writes = []
         for (user, device), positions in queues.items():
             for start in range(0, len(positions), _REMOVE_KEYS):
                 chunk = positions[start : start + _REMOVE_KEYS]
                 # Later than the inserts, so that it wins over them whenever they happen.
                 after = min(max(map(time_us, chunk)) + 1, 2**63 - 1)
-                statements.append(self._remove.bind((after, user, device, chunk)))
-        return statements
+                remove = self._remove.bind((after, user, device, chunk))
+                writes.append(Write((user, device), len(chunk) * _REMOVED_BYTES, remove))
+        return writes
 
     # Reading.
 
@@ -172,10 +176,10 @@ class Inbox:
         else:
             found = Found(answer, FIRST, reached_end=len(answer) < limit)
         await self._write(
-            [self._bind(user, COMMON, kind, body, ttl or self._ttl_s) for _, _, kind, body, ttl in found.rows]
+            [self._row(user, COMMON, kind, body, ttl or self._ttl_s) for _, _, kind, body, ttl in found.rows]
         )
         positions = [position for _, position, *_ in found.rows]
-        await self._requests.run(self._removing({(user, device): positions} if positions else {}))
+        await self._write(self._removing({(user, device): positions} if positions else {}))
         return not found.reached_end
 
 

@@ -60,6 +60,11 @@ def position_at(time_us: int) -> bytes:
     return _POSITION.pack(max(0, time_us), 0)
 
 
+def bucket_of(user: str) -> str:
+    """The partition of `names` that a user, or a prefix of two characters or more, is in."""
+    return user[:2]
+
+
 def key_of(device: str, position: bytes) -> bytes:
     """The key of a row in this device's, or the common, queue."""
     return (_COMMON if device == COMMON else _OWN) + position

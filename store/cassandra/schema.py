@@ -13,13 +13,22 @@ from cassandra import InvalidRequest
 from protocol.errors import ConfigError
 from store.cassandra.addresses import parse_replication, where
 from store.cassandra.connecting import Connection, connect
+from store.cassandra.keys import bucket_of
 from store.settings import StoreSettings
 
 # Its rows are removed one by one soon after they were written. A removal that is forgotten after three hours (as long
 # as Cassandra keeps hints for a node that is down) can at worst show a row once more, which devices recognize.
 _INBOX_OPTIONS = "gc_grace_seconds = 10800 AND compaction = {'class': 'LeveledCompactionStrategy'}"
 
-STEPS: tuple[tuple[str, ...], ...] = (
+
+def _list_names(connection: Connection) -> None:
+    """Put the users of before into `names`."""
+    insert = connection.prepare("INSERT INTO names (bucket, user) VALUES (?, ?)")
+    for row in connection.execute("SELECT DISTINCT user FROM users"):
+        connection.execute(insert.bind((bucket_of(row[0]), row[0])))
+
+
+STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
     (
         # A user's account in the partition's static columns, and a row for each device that ever was.
         """CREATE TABLE IF NOT EXISTS users (
@@ -43,8 +52,56 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY ((user, device), position)
         ) WITH {_INBOX_OPTIONS}""",
     ),
+    (
+        # How two users stand, by both; and for each user those with whom there is, or was, something.
+        """CREATE TABLE IF NOT EXISTS pairs (
+            low text,
+            high text,
+            bits int,
+            since_us bigint,
+            PRIMARY KEY ((low, high))
+        )""",
+        "CREATE TABLE IF NOT EXISTS contacts (user text, other text, PRIMARY KEY (user, other))",
+        "CREATE TABLE IF NOT EXISTS seen (user text PRIMARY KEY, seen_ms bigint)",
+    ),
+    (
+        """CREATE TABLE IF NOT EXISTS files (
+            file text PRIMARY KEY,
+            owner text,
+            name text,
+            media_type text,
+            size bigint,
+            created_ms bigint,
+            expires_ms bigint,
+            readers set<text>,
+            sha256 text,
+            complete boolean
+        )""",
+        # A partition for each piece, so that a large file is spread over the nodes; its pieces' places in one more.
+        """CREATE TABLE IF NOT EXISTS pieces (
+            file text,
+            position bigint,
+            length int,
+            piece text,
+            PRIMARY KEY (file, position)
+        ) WITH CLUSTERING ORDER BY (position DESC)""",
+        "CREATE TABLE IF NOT EXISTS piece_data (piece text PRIMARY KEY, data blob)",
+    ),
+    (
+        "ALTER TABLE users ADD IF NOT EXISTS display_name text STATIC",
+        "ALTER TABLE users ADD IF NOT EXISTS hides_presence boolean STATIC",
+        "ALTER TABLE users ADD IF NOT EXISTS deleted_us bigint STATIC",
+        "ALTER TABLE users ADD IF NOT EXISTS login text",
+        "ALTER TABLE users ADD IF NOT EXISTS generation int",
+        "ALTER TABLE users ADD IF NOT EXISTS refreshed_us bigint",
+        # For the search by prefix: partitions by the first two characters.
+        "CREATE TABLE IF NOT EXISTS names (bucket text, user text, PRIMARY KEY (bucket, user))",
+        _list_names,
+    ),
+    # True, or nothing.
+    ("ALTER TABLE users ADD IF NOT EXISTS disabled boolean STATIC",),
 )
-"""Statements of each version, oldest first; each may be repeated."""
+"""Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)
 
 _APPLY = "run: sparrow schema apply"
@@ -62,10 +119,13 @@ def apply(settings: StoreSettings, say: Callable[[str], None] = print) -> None:
         found = _version(connection)
         _refuse_newer(settings, found)
         for number, step in enumerate(STEPS[found:], found + 1):
-            for statement in step:
-                connection.execute(statement)
+            for change in step:
+                if callable(change):
+                    change(connection)
+                else:
+                    connection.execute(change)
             connection.execute("INSERT INTO schema_version (id, version) VALUES (0, %s)", (number,))
-            say(f"keyspace {settings.cassandra_keyspace}: schema {number} is there")
+            say(f"keyspace {settings.cassandra_keyspace}: schema {number} was made")
         if found == VERSION:
             say(f"keyspace {settings.cassandra_keyspace}: schema {VERSION} was there already, nothing to do")
 
@@ -73,7 +133,7 @@ def apply(settings: StoreSettings, say: Callable[[str], None] = print) -> None:
 def enter_keyspace(connection: Connection, settings: StoreSettings) -> None:
     """Use our keyspace. Raises `ConfigError` if it, or its tables, are not those of this version."""
     try:
-        connection.execute(f"USE {settings.cassandra_keyspace}")
+        connection.enter(settings.cassandra_keyspace)
         found = _version(connection)
     except InvalidRequest:
         keyspace = f'the keyspace "{settings.cassandra_keyspace}"'
@@ -91,7 +151,7 @@ def _make_keyspace(connection: Connection, settings: StoreSettings, say: Callabl
     there: dict[str, Any] | None = connection.replication(keyspace)
     if there is None:
         connection.execute(f"CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {wanted}")
-        say(f"keyspace {keyspace} is there, with replication {settings.cassandra_replication}")
+        say(f"keyspace {keyspace} was made, with replication {settings.cassandra_replication}")
     elif {name: str(value).rpartition(".")[2] for name, value in there.items()} != {
         name: str(value) for name, value in wanted.items()
     }:

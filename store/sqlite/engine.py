@@ -14,14 +14,30 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from protocol.errors import StoreError
-from store.interface import Account, Device, NewRow, Page, PageQuery, Removal, SessionStart, Store
+from store.contacts import Change, Relation, Verdict
+from store.interface import (
+    Account,
+    Counts,
+    Device,
+    File,
+    NewRow,
+    Page,
+    PageQuery,
+    Profile,
+    Removal,
+    SessionStart,
+    Store,
+)
+from store.logins import Login, Refresh
 from store.settings import StoreSettings
-from store.sqlite import reading, writing
+from store.sqlite import accounts, contacts, files, reading, writing
 from store.sqlite.schema import begin_immediate, open_reader, open_writer
 from store.sqlite.worker import Worker
 
 _log = logging.getLogger("sparrow.store")
 _DAY_MS = 86_400_000
+PIECES_AT_ONCE = 16
+"""Of a file that is removed: so that its megabytes do not hold up everybody's messages."""
 _SWITCH_INTERVAL_S = 0.0005
 
 
@@ -79,12 +95,46 @@ class SqliteStore(Store):
     async def account(self, user: str) -> Account | None:
         return await self._reader.call(partial(reading.account, user=user))
 
+    async def change_password(self, user: str, old_hash: str, new_hash: str) -> None:
+        work = partial(accounts.change_password, user=user, old_hash=old_hash, new_hash=new_hash)
+        await self._writer.call(work)
+
+    async def profiles(self, users: Collection[str]) -> Mapping[str, Profile]:
+        if not users:
+            return {}
+        return await self._reader.call(partial(accounts.profiles, users=users), rows=len(users))
+
+    async def change_profile(
+        self, user: str, display_name: str | None = None, hides_presence: bool | None = None
+    ) -> Profile:
+        work = partial(accounts.change_profile, user=user, display_name=display_name, hides_presence=hides_presence)
+        return await self._writer.call(work)
+
+    async def search(self, prefix: str, after: str, limit: int) -> Sequence[Profile]:
+        return await self._reader.call(partial(accounts.search, prefix=prefix, after=after, limit=limit))
+
+    async def delete_account(self, user: str) -> None:
+        limit = self._settings.chunk_rows
+        await self._writer.call(partial(accounts.mark_deleted, user=user, now_ms=self._now_ms()))
+        await self._writer.call(partial(contacts.forget, user=user))
+        while await self._writer.call(partial(accounts.drop_inbox, user=user, limit=limit), rows=limit) == limit:
+            pass
+
+    async def set_disabled(self, user: str, disabled: bool) -> None:
+        await self._writer.call(partial(writing.set_disabled, user=user, disabled=disabled))
+
+    async def counts(self) -> Counts:
+        return await self._reader.call(reading.counts)
+
     async def add_device(self, user: str, device: str, label: str) -> Device:
         new = Device(device, label, self._now_ms())
         return await self._writer.call(partial(writing.add_device, user=user, device=new))
 
     async def list_devices(self, user: str) -> list[Device]:
         return await self._reader.call(partial(reading.list_devices, user=user))
+
+    async def rename_device(self, user: str, device: str, label: str) -> None:
+        await self._writer.call(partial(accounts.rename_device, user=user, device=device, label=label))
 
     async def remove_device(self, user: str, device: str) -> None:
         now = self._now_ms()
@@ -103,6 +153,72 @@ class SqliteStore(Store):
         if not starts:
             return []
         return await self._writer.call(partial(writing.begin_sessions, starts=starts), rows=len(starts))
+
+    async def begin_login(self, user: str, device: str, login: str) -> None:
+        now = self._now_ms()
+        await self._writer.call(partial(accounts.begin_login, user=user, device=device, login=login, now_ms=now))
+
+    async def login(self, user: str, device: str) -> Login | None:
+        return await self._reader.call(partial(accounts.login, user=user, device=device))
+
+    async def refresh_login(
+        self, user: str, device: str, login: str, generation: int, grace_ms: int, lifetime_ms: int
+    ) -> Refresh:
+        presented = (login, generation, self._now_ms(), grace_ms, lifetime_ms)
+        return await self._writer.call(partial(accounts.refresh_login, user=user, device=device, presented=presented))
+
+    async def end_login(self, user: str, device: str) -> None:
+        await self._writer.call(partial(accounts.end_login, user=user, device=device))
+
+    async def change_contact(self, user: str, other: str, what: Change) -> tuple[Relation, Relation]:
+        work = partial(contacts.change, user=user, other=other, what=what, now_ms=self._now_ms())
+        return await self._writer.call(work)
+
+    async def contact(self, user: str, other: str) -> Relation:
+        return await self._reader.call(partial(contacts.one, user=user, other=other))
+
+    async def contacts(self, user: str, after: str, limit: int) -> Sequence[tuple[str, Relation]]:
+        return await self._reader.call(partial(contacts.some, user=user, after=after, limit=limit))
+
+    async def verdicts(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Verdict]:
+        if not pairs:
+            return {}
+        return await self._reader.call(partial(contacts.verdicts, pairs=pairs), rows=len(pairs))
+
+    async def saw(self, seen: Mapping[str, int]) -> None:
+        if seen:
+            await self._writer.call(partial(contacts.saw, seen=seen), rows=len(seen))
+
+    async def last_seen(self, users: Collection[str]) -> Mapping[str, int]:
+        if not users:
+            return {}
+        return await self._reader.call(partial(contacts.last_seen, users=users), rows=len(users))
+
+    async def create_file(self, file: File) -> None:
+        await self._writer.call(partial(files.create, file=file))
+
+    async def file(self, file: str) -> File | None:
+        return await self._reader.call(partial(files.one, file=file, now_ms=self._now_ms()))
+
+    async def file_length(self, file: str) -> int:
+        return await self._reader.call(partial(files.length, file=file))
+
+    async def append_file(self, file: File, offset: int, data: bytes) -> bool:
+        work = partial(files.append, file=file.file, offset=offset, data=data)
+        return await self._writer.call(work, size=len(data))
+
+    async def read_file(self, file: str, offset: int) -> bytes:
+        return await self._reader.call(partial(files.read, file=file, offset=offset))
+
+    async def finish_file(self, file: str, sha256: str) -> None:
+        await self._writer.call(partial(files.finish, file=file, sha256=sha256))
+
+    async def add_reader(self, file: str, user: str) -> None:
+        await self._writer.call(partial(files.add_reader, file=file, user=user))
+
+    async def remove_file(self, file: str) -> None:
+        while await self._writer.call(partial(files.remove, file=file, limit=PIECES_AT_ONCE)):
+            pass
 
     async def append(self, rows: Sequence[NewRow]) -> None:
         if not rows:
@@ -129,7 +245,11 @@ class SqliteStore(Store):
             gone = await self._writer.call(partial(writing.purge, now_ms=now, limit=limit), rows=limit)
             total += gone
             if gone < limit:
-                return total
+                break
+        for file in await self._reader.call(partial(files.expired, now_ms=now)):
+            await self.remove_file(file)
+            total += 1
+        return total
 
     async def _purge_for_ever(self) -> None:
         while True:

@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from store.interface import COMMON, Account, Device, Page, PageQuery, Row
+from store.interface import COMMON, Account, Counts, Device, Page, PageQuery, Row
 from store.sqlite.keys import key_of, position_of
 
 _QUEUE = "SELECT position, kind, body FROM inbox WHERE user = ? AND device = ? AND position > ? AND expires_ms > ?"
@@ -27,23 +27,36 @@ _PAGE_OF_COMMON = (
 
 def account(connection: sqlite3.Connection, user: str) -> Account | None:
     """The account, or None."""
-    row = connection.execute("SELECT user, password_hash, created_ms FROM accounts WHERE user = ?", (user,)).fetchone()
-    return None if row is None else Account(*row)
+    row = connection.execute(
+        "SELECT user, password_hash, created_ms, disabled FROM accounts WHERE user = ? AND deleted_ms IS NULL", (user,)
+    ).fetchone()
+    return None if row is None else Account(row[0], row[1], row[2], bool(row[3]))
+
+
+def counts(connection: sqlite3.Connection) -> Counts:
+    """How much there is."""
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM accounts WHERE deleted_ms IS NULL), "
+        "(SELECT count(*) FROM devices WHERE removed_ms IS NULL), (SELECT count(*) FROM inbox)"
+    ).fetchone()
+    return Counts(*row)
 
 
 def list_devices(connection: sqlite3.Connection, user: str) -> list[Device]:
     """The user's devices, oldest first, without removed ones."""
     rows = connection.execute(
-        "SELECT device, label, created_ms FROM devices WHERE user = ? AND removed_ms IS NULL ORDER BY id", (user,)
+        "SELECT d.device, d.label, d.created_ms, d.login <> '' FROM devices AS d JOIN accounts AS a USING (user) "
+        "WHERE d.user = ? AND d.removed_ms IS NULL AND a.deleted_ms IS NULL ORDER BY d.id",
+        (user,),
     )
-    return [Device(*row) for row in rows.fetchall()]
+    return [Device(row[0], row[1], row[2], logged_in=bool(row[3])) for row in rows.fetchall()]
 
 
 def devices(connection: sqlite3.Connection, users: Collection[str]) -> dict[str, tuple[str, ...] | None]:
     """Device ids of each user, oldest first, without removed ones; None for a user that does not exist."""
     (found,) = connection.execute(
         "SELECT json_group_array(json_array(a.user, d.id, d.device)) FROM json_each(?) AS w "
-        "CROSS JOIN accounts AS a ON a.user = w.value "
+        "CROSS JOIN accounts AS a ON a.user = w.value AND a.deleted_ms IS NULL "
         "LEFT JOIN devices AS d ON d.user = a.user AND d.removed_ms IS NULL",
         (json.dumps(list(users)),),
     ).fetchone()

@@ -16,13 +16,12 @@ from protocol.errors import ConfigError, StoreError
 from store.settings import StoreSettings
 from store.sqlite.failures import is_busy, store_error
 
-VERSION = 1
 _OLDEST_SQLITE = (3, 33, 0)  # UPDATE ... FROM
 _RETRY_S = 0.002
 
 # Positions are never given twice (AUTOINCREMENT), so a row key never comes to name another row. Rows lie by position,
 # not by queue: that halves the cost of an append, and most rows go again without ever having been looked for.
-_SCHEMA = """
+_ACCOUNTS_AND_INBOX = """
 CREATE TABLE accounts (
     user TEXT PRIMARY KEY,
     password_hash TEXT NOT NULL,
@@ -50,6 +49,61 @@ CREATE TABLE inbox (
 CREATE INDEX inbox_by_queue ON inbox (user, device);
 CREATE INDEX inbox_by_expiry ON inbox (expires_ms);
 """
+_CONTACTS = """
+CREATE TABLE contacts (
+    low TEXT NOT NULL,
+    high TEXT NOT NULL,
+    bits INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    PRIMARY KEY (low, high)
+) WITHOUT ROWID;
+CREATE INDEX contacts_by_high ON contacts (high, low);
+CREATE TABLE seen (
+    user TEXT PRIMARY KEY,
+    seen_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+_FILES = """
+CREATE TABLE files (
+    file TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    name TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    complete INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX files_by_expiry ON files (expires_ms);
+CREATE TABLE file_readers (
+    file TEXT NOT NULL,
+    user TEXT NOT NULL,
+    PRIMARY KEY (file, user)
+) WITHOUT ROWID;
+CREATE TABLE pieces (
+    id INTEGER PRIMARY KEY,
+    file TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    UNIQUE (file, position)
+);
+"""
+_PROFILES_AND_LOGINS = """
+ALTER TABLE accounts ADD COLUMN display_name TEXT NOT NULL DEFAULT '';
+ALTER TABLE accounts ADD COLUMN hides_presence INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN deleted_ms INTEGER;
+ALTER TABLE devices ADD COLUMN login TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE devices ADD COLUMN refreshed_ms INTEGER NOT NULL DEFAULT 0;
+"""
+_DISABLED = """
+ALTER TABLE accounts ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
+"""
+STEPS = (_ACCOUNTS_AND_INBOX, _CONTACTS, _FILES, _PROFILES_AND_LOGINS, _DISABLED)
+"""What makes each version of the one before it, oldest first."""
+VERSION = len(STEPS)
 
 
 def open_writer(settings: StoreSettings) -> sqlite3.Connection:
@@ -159,14 +213,12 @@ def _migrate(connection: sqlite3.Connection, settings: StoreSettings) -> None:
                 f"store {settings.path} was written by a newer Sparrow (schema {version}, this one knows {VERSION}): "
                 "run that one, or name another file in store.path"
             )
-        if version == 0:
-            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
-                raise ConfigError(
-                    f"store {settings.path} is another program's database: name another file in store.path"
-                )
-            for statement in _SCHEMA.split(";\n"):
+        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            raise ConfigError(f"store {settings.path} is another program's database: name another file in store.path")
+        for step in STEPS[version:]:
+            for statement in step.split(";\n"):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION:d}")
+        connection.execute(f"PRAGMA user_version = {VERSION:d}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

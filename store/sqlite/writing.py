@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from protocol.errors import AlreadyExistsError, NotFoundError
 from store.interface import COMMON, Account, Device, NewRow, Removal, SessionStart
+from store.sqlite import reading
 from store.sqlite.keys import position_of
 
 _CHUNKS = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
@@ -25,23 +26,28 @@ _T = TypeVar("_T")
 
 def create_account(connection: sqlite3.Connection, account: Account) -> Account:
     """Add `account`, or return it if this very one stands already. Raises `AlreadyExistsError`."""
-    row = connection.execute(
-        "SELECT user, password_hash, created_ms FROM accounts WHERE user = ?", (account.user,)
-    ).fetchone()
-    if row is None:
+    there = reading.account(connection, account.user)
+    if there is None:
         connection.execute(
-            "INSERT INTO accounts VALUES (?, ?, ?)", (account.user, account.password_hash, account.created_ms)
+            "INSERT INTO accounts (user, password_hash, created_ms) VALUES (?, ?, ?)",
+            (account.user, account.password_hash, account.created_ms),
         )
         return account
     # A salted hash is never the same twice by chance: this is the same call, repeated.
-    if row[1] == account.password_hash:
-        return Account(*row)
+    if there.password_hash == account.password_hash:
+        return there
     raise AlreadyExistsError(f'the user id "{account.user}" is taken: choose another')
+
+
+def set_disabled(connection: sqlite3.Connection, user: str, disabled: bool) -> None:
+    """Disable or enable an account. Raises `NotFoundError`."""
+    if connection.execute("UPDATE accounts SET disabled = ? WHERE user = ?", (disabled, user)).rowcount == 0:
+        raise NotFoundError(f'there is no user "{user}"')
 
 
 def add_device(connection: sqlite3.Connection, user: str, device: Device) -> Device:
     """Add `device`, or return it if it stands already. Raises `NotFoundError`, `AlreadyExistsError`."""
-    if connection.execute("SELECT 1 FROM accounts WHERE user = ?", (user,)).fetchone() is None:
+    if connection.execute("SELECT 1 FROM accounts WHERE user = ? AND deleted_ms IS NULL", (user,)).fetchone() is None:
         raise NotFoundError(f'there is no user "{user}"')
     row = connection.execute(
         "SELECT device, label, created_ms, removed_ms FROM devices WHERE user = ? AND device = ?", (user, device.device)
@@ -51,10 +57,11 @@ def add_device(connection: sqlite3.Connection, user: str, device: Device) -> Dev
             "INSERT INTO devices (user, device, label, created_ms) VALUES (?, ?, ?, ?)",
             (user, device.device, device.label, device.created_ms),
         )
-        return device
+        row = (device.device, device.label, device.created_ms, None)
     if row[3] is not None:
         raise AlreadyExistsError(f'the device "{device.device}" was removed: mint a new id')
-    return Device(*row[:3])
+    (known,) = connection.execute("SELECT count(*) FROM devices WHERE user = ?", (user,)).fetchone()
+    return Device(row[0], row[1], row[2], first=known == 1)
 
 
 def mark_removed(connection: sqlite3.Connection, user: str, device: str, now_ms: int) -> None:
@@ -83,7 +90,7 @@ def move_to_common(connection: sqlite3.Connection, user: str, device: str, limit
 
 
 def begin_sessions(connection: sqlite3.Connection, starts: Sequence[SessionStart]) -> list[int | None]:
-    """Name each device's newest session; returns the one before, None without such a device.
+    """Name each device's newest session; returns the one before, None without such a device or if disabled.
 
     A start that names the newest session already is a repeat, and gets the same answer as the first time; one that
     names the session before it comes late.
@@ -93,7 +100,8 @@ def begin_sessions(connection: sqlite3.Connection, starts: Sequence[SessionStart
         "SELECT json_group_array(json_array(d.user, d.device, d.session, d.previous_session)) "
         "FROM json_each(?) AS w CROSS JOIN devices AS d "
         "ON d.user = json_extract(w.value, '$[0]') AND d.device = json_extract(w.value, '$[1]') "
-        "WHERE d.removed_ms IS NULL",
+        "CROSS JOIN accounts AS a ON a.user = d.user "
+        "WHERE d.removed_ms IS NULL AND a.deleted_ms IS NULL AND NOT a.disabled",
         (wanted,),
     ).fetchone()
     now = {(user, device): (session, previous) for user, device, session, previous in json.loads(found)}

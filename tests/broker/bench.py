@@ -14,6 +14,7 @@ from broker.core.state import Registered
 from broker.settings import BrokerSettings
 from protocol import records
 from protocol.records import record
+from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal, SessionStart
 
 INCARNATION = 900
@@ -84,6 +85,7 @@ class RecordingPresence:
     offlines: list[tuple[str, str, Place]] = field(default_factory=list)
     barriers: list[Callable[[bool], None]] = field(default_factory=list)
     kept: list[tuple[int, int, Callable[[int | None], None]]] = field(default_factory=list)
+    told: list[tuple[list[str], Callable[[bool], None]]] = field(default_factory=list)
 
     def where(self, user: str) -> Mapping[str, Place]:
         return self.places.get(user, {})
@@ -99,6 +101,9 @@ class RecordingPresence:
     def barrier(self, done: Callable[[bool], None]) -> None:
         self.barriers.append(done)
 
+    def changed(self, users: Collection[str], done: Callable[[bool], None]) -> None:
+        self.told.append((list(users), done))
+
     def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
         self.kept.append((connector, lease, done))
 
@@ -107,8 +112,10 @@ class RecordingStore:
     """`broker.core.state.StorePort`: `calls` by name, oldest first, each with what was asked and how to answer."""
 
     def __init__(self) -> None:
+        self.judge: dict[tuple[str, str], Verdict] | None = {}
+        """Answers reads of verdicts at once; None: the test answers."""
         self.calls: dict[str, list[tuple[Any, Any]]] = {
-            name: [] for name in ("append", "page", "remove", "devices", "begin_sessions")
+            name: [] for name in ("append", "page", "remove", "devices", "verdicts", "saw", "begin_sessions")
         }
 
     def append(self, rows: Sequence[NewRow], done: Callable[[bool], None]) -> None:
@@ -124,6 +131,19 @@ class RecordingStore:
         self, users: Collection[str], done: Callable[[Mapping[str, tuple[str, ...] | None] | None], None]
     ) -> None:
         self.calls["devices"].append((list(users), done))
+
+    def verdicts(
+        self,
+        pairs: Collection[tuple[str, str]],
+        done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
+    ) -> None:
+        if self.judge is not None:
+            done({pair: self.judge.get(pair, Verdict.STRANGER) for pair in pairs})
+        else:
+            self.calls["verdicts"].append((list(pairs), done))
+
+    def saw(self, users: Collection[str]) -> None:
+        self.calls["saw"].append((list(users), None))
 
     def begin_sessions(
         self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
@@ -153,6 +173,14 @@ class Bench:
         self.core.time(self.now)
         self.core.batch(connector, records.batch(encoded))
         self.core.flush()
+
+    def asks(self, *encoded: bytes) -> list[records.Record]:
+        """The user API asks; the answers gather in what is returned."""
+        answers: list[records.Record] = []
+        self.core.time(self.now)
+        self.core.ask(records.batch(encoded), lambda answer: answers.extend(records.parse(records.batch([answer]))))
+        self.core.flush()
+        return answers
 
     def passes(self, seconds: float) -> None:
         """Time passes, tick by tick."""

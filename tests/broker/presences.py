@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import TypeVar
 
 from broker.cluster import Alone, Cluster, Together
@@ -30,6 +30,7 @@ class Presences:
     def __init__(self, settings: EtcdSettings | None) -> None:
         self._loop = asyncio.get_running_loop()
         self.displaced: list[tuple[str, str, Place]] = []
+        self.changes: list[Collection[str] | None] = []
         self.leases: dict[int, int] = {}
         self._beating: set[int] = set()
         self.incarnation = next(_incarnations)
@@ -38,9 +39,11 @@ class Presences:
         )
         self.cluster: Cluster
         if settings is None:
-            self.cluster = Alone(broker, self.incarnation)
+            self.cluster = Alone(broker, self.incarnation, self.changes.append)
         else:
-            self.cluster = Together(broker, settings, self.incarnation, self._event, self._displaced)
+            self.cluster = Together(
+                broker, settings, self.incarnation, self._event, self._displaced, self.changes.append
+            )
         self.presence = self.cluster.presence
         self._ticker = asyncio.create_task(self._tick())
 
@@ -81,6 +84,12 @@ class Presences:
         answer: asyncio.Future[Registered | None] = self._loop.create_future()
         held = self.leases[place.connector] if lease is None else lease
         self.presence.online(user, device, place, held, again, answer.set_result)
+        return await guarded(answer)
+
+    async def changed(self, *users: str) -> bool:
+        """Tell of a change."""
+        answer: asyncio.Future[bool] = self._loop.create_future()
+        self.presence.changed(users, answer.set_result)
         return await guarded(answer)
 
     async def barrier(self) -> bool:

@@ -1,13 +1,14 @@
-"""Lists of devices: none is used longer than T after its reading began, and reads are shared."""
+"""What brokers remember, by the example of lists of devices: nothing is used longer than it may, reads are shared."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from broker.core.cached import Trust
 from broker.core.devices import Devices
 from broker.core.state import Outbox
 from broker.settings import BrokerSettings
-from tests.broker.bench import RecordingStore
+from tests.broker.bench import RecordingPresence, RecordingStore
 
 T = 2.0
 
@@ -19,7 +20,10 @@ class Cache:
         self.store = RecordingStore()
         self.outbox = Outbox()
         self.outbox.now = 100.0
-        self.devices = Devices(BrokerSettings(device_cache_s=T, **settings), self.outbox, self.store)
+        self.presence = RecordingPresence()
+        made = BrokerSettings(cache_s=T, **settings)
+        self.trust = Trust(made, self.outbox, self.presence)
+        self.devices = Devices(made, self.outbox, self.trust, self.store)
         self.told: list[tuple[list[str], bool]] = []
         self.devices.on_read = lambda users, ok: self.told.append((users, ok))
 
@@ -28,13 +32,25 @@ class Cache:
         entry = self.devices.get(user)
         if entry is None:
             return None
-        return "nobody" if entry.devices is None else tuple(device for device, _ in entry.devices)
+        return "nobody" if entry.value is None else tuple(device for device, _ in entry.value)
 
     def read(self, **users: tuple[str, ...]) -> list[str]:
         """The store answers its oldest read."""
         asked, done = self.store.calls["devices"].pop(0)
         done({user: users.get(user) for user in asked})
         return list(asked)
+
+    def keep(self, **users: tuple[str, ...]) -> None:
+        """These lists are in the cache."""
+        for user in users:
+            self.get(user)
+        self.devices.flush()
+        self.read(**users)
+
+    def presence_is_up_to_date(self) -> None:
+        """A look at presence, and its answer at once."""
+        self.trust.tick()
+        self.presence.barriers.pop()(True)
 
     @property
     def asked(self) -> list[list[str]]:
@@ -50,7 +66,7 @@ def test_a_list_is_read_when_it_is_wanted_and_then_used() -> None:
     assert cache.get("bob") == ("b1", "b2")
     entry = cache.devices.get("bob")
     assert entry is not None
-    assert entry.devices == (("b1", b"bob/b1"), ("b2", b"bob/b2"))
+    assert entry.value == (("b1", b"bob/b1"), ("b2", b"bob/b2"))
 
 
 def test_a_user_who_does_not_exist_is_asked_for_anew_each_time() -> None:
@@ -139,11 +155,11 @@ def test_what_follows_from_a_list_is_renewed_before_t() -> None:
     bob, ann = cache.devices.get("bob"), cache.devices.get("ann")
     assert bob is not None
     assert ann is not None
-    assert cache.devices.renew_at(bob, ann) == bob.read_at + T / 2
+    assert cache.devices.renew_at(min(bob.read_at, ann.read_at)) == bob.read_at + T / 2
     cache.outbox.now = bob.read_at + T / 2 + 0.1  # a newer list is being read: look soon
-    assert bob.read_at + T / 2 < cache.devices.renew_at(bob, ann) < bob.read_at + T / 2 + 0.5
+    assert bob.read_at + T / 2 < cache.devices.renew_at(min(bob.read_at, ann.read_at)) < bob.read_at + T / 2 + 0.5
     cache.outbox.now = bob.read_at + T - 0.01
-    assert cache.devices.renew_at(bob, ann) == bob.read_at + T
+    assert cache.devices.renew_at(min(bob.read_at, ann.read_at)) == bob.read_at + T
 
 
 def test_a_read_that_fails_leaves_what_was_there_and_may_be_repeated() -> None:
@@ -165,3 +181,109 @@ def test_the_cache_is_bounded() -> None:
         cache.read(**{user: ("d1",)})
         assert len(cache.devices._entries) <= 3
     assert cache.get("u4") == ("d1",)
+
+
+def test_while_presence_is_up_to_date_a_list_is_used_beyond_t_and_the_store_left_alone() -> None:
+    cache = Cache()
+    cache.keep(bob=("b1",))
+    for _ in range(20):
+        cache.outbox.now += T / 4
+        cache.presence_is_up_to_date()
+        assert cache.get("bob") == ("b1",)
+        cache.devices.flush()
+    assert not cache.asked
+
+
+def test_presence_vouches_for_t_from_when_it_was_asked() -> None:
+    cache = Cache()
+    cache.keep(bob=("b1",))
+    cache.outbox.now += T
+    cache.trust.tick()
+    asked_at = cache.outbox.now
+    cache.outbox.now += 0.5
+    assert cache.get("bob") is None
+    cache.presence.barriers.pop()(True)
+    assert cache.get("bob") == ("b1",)
+    entry = cache.devices.get("bob")
+    assert entry is not None
+    assert cache.devices.renew_at(entry.read_at) == asked_at + T
+    cache.outbox.now = asked_at + T
+    assert cache.get("bob") is None
+
+
+def test_presence_that_does_not_answer_is_not_asked_again_and_one_that_is_away_vouches_for_nothing() -> None:
+    cache = Cache()
+    cache.keep(bob=("b1",))
+    cache.trust.tick()
+    cache.outbox.now += T
+    cache.trust.tick()
+    assert len(cache.presence.barriers) == 1
+    cache.presence.barriers.pop()(False)
+    assert cache.get("bob") is None
+    cache.trust.tick()
+    assert len(cache.presence.barriers) == 1
+
+
+def test_a_user_who_has_changed_is_read_anew_and_what_follows_is_made_anew() -> None:
+    cache = Cache()
+    forgotten: list[bool] = []
+    cache.devices.on_forgotten = lambda: forgotten.append(True)
+    cache.keep(bob=("b1",), ann=("a1",))
+    cache.devices.forget(["carol"])
+    assert not forgotten
+    cache.devices.forget(["bob"])
+    assert forgotten == [True]
+    assert cache.get("bob") is None
+    assert cache.get("ann") == ("a1",)
+    cache.devices.forget(None)
+    assert len(forgotten) == 2
+    assert cache.get("ann") is None
+
+
+def test_a_list_that_changes_while_it_is_read_is_read_once_more() -> None:
+    cache = Cache()
+    cache.get("bob")
+    cache.get("ann")
+    cache.devices.flush()
+    cache.devices.forget(["bob"])
+    cache.read(bob=("b1",), ann=("a1",))
+    assert cache.told == [(["ann"], True)]  # who waits for Bob's goes on waiting
+    assert cache.get("bob") is None
+    cache.devices.flush()
+    assert cache.asked == [["bob"]]
+    cache.read(bob=("b1", "b2"))
+    assert cache.get("bob") == ("b1", "b2")
+    assert cache.told[1:] == [(["bob"], True)]
+
+
+def test_a_list_that_changes_while_a_read_fails_is_not_lost_from_sight() -> None:
+    cache = Cache()
+    cache.get("bob")
+    cache.devices.flush()
+    cache.devices.forget(None)
+    cache.store.calls["devices"].pop(0)[1](None)
+    assert cache.told == [(["bob"], False)]
+    cache.keep(bob=("b1",))
+    assert cache.get("bob") == ("b1",)
+
+
+def test_a_trusted_list_is_read_again_from_time_to_time_and_tells_if_it_is_another() -> None:
+    cache = Cache(cache_refresh_s=60.0)
+    forgotten: list[bool] = []
+    cache.devices.on_forgotten = lambda: forgotten.append(True)
+    cache.keep(bob=("b1",))
+    cache.outbox.now += 61.0
+    cache.presence_is_up_to_date()
+    assert cache.get("bob") == ("b1",)
+    cache.devices.tick()
+    cache.devices.flush()
+    cache.read(bob=("b1",))
+    assert not forgotten
+    cache.outbox.now += 61.0
+    cache.presence_is_up_to_date()
+    assert cache.get("bob") == ("b1",)
+    cache.devices.tick()
+    cache.devices.flush()
+    cache.read(bob=("b2",))
+    assert forgotten == [True]
+    assert cache.get("bob") == ("b2",)

@@ -17,8 +17,8 @@ from connector.dealer import Dealer
 from connector.settings import ConnectorSettings
 from protocol.curve import LinkKeys, encode, read_link_keys
 from protocol.errors import ConfigError
-from sparrow.keys import make_broker_keys, make_connector_key
-from tests.cluster.processes import free_port
+from sparrow.keys import make_broker_keys, make_link_key
+from tests.ports import free_port
 
 GUARD_S = 30
 
@@ -41,7 +41,7 @@ class Place:
     heard: list[tuple[int, bytes]] = field(default_factory=list)
 
     def keys(self, name: str, *, allowed: bool = True) -> LinkKeys:
-        line = make_connector_key(name, self.folder)
+        line = make_link_key(name, self.folder)
         if allowed:
             self.allow(line)
         found = read_link_keys(str(self.folder / f"{name}.key"), str(self.folder / "broker.pub"))
@@ -63,7 +63,12 @@ class Place:
             "allowed_keys_file": str(self.folder / "allowed.keys"),
         }
         settings = BrokerSettings(listen=self.endpoint, **(files if curve else {}))
-        self.router = Router(self.context(), settings, lambda connector, batch: self.heard.append((connector, batch)))
+        self.router = Router(
+            self.context(),
+            settings,
+            lambda connector, batch: self.heard.append((connector, batch)),
+            lambda asker, batch: self.asked.append((asker, batch)),
+        )
         return self.router
 
     def dial(self, number: int, keys: LinkKeys | None, said: list[bytes] | None = None) -> Dealer:

@@ -8,6 +8,7 @@ from broker.core.state import Place, Registered
 from protocol.records import (
     AGAIN,
     AWAY,
+    CLOSE,
     EVICT,
     EVICTED,
     NO_DEVICE,
@@ -19,6 +20,7 @@ from protocol.records import (
     TAKEN,
     record,
 )
+from protocol.sparrow_pb2 import Goodbye
 from store.interface import SessionStart
 from tests.broker.bench import A, B, Bench, C
 
@@ -169,3 +171,60 @@ def test_a_session_that_ends_gives_up_its_own_place_only() -> None:
     bench = Bench()
     bench.receives(record(OFFLINE, to=b"bob/b1", session=20), connector=B)
     assert bench.presence.offlines == [("bob", "b1", Place(B, 20))]
+
+
+# Removed while logging in.
+
+
+def test_a_device_that_is_removed_while_it_logs_in_is_let_go() -> None:
+    bench = Bench({"bob": ["b1"], "ann": ["d1"]}, recent_login_s=10.0)
+    bench.receives(online(20), connector=B)
+    bench.receives(online(21, "bob/b2"), online(22, "ann/d1"), connector=C)
+    bench.core.changed(["bob"])
+    assert not bench.asked("devices")
+    bench.passes(0.1)
+    assert bench.read_devices() == ["bob"]
+    (closed,) = bench.sent()
+    assert (closed.connector, closed.kind, closed.to, closed.session) == (C, CLOSE, b"bob/b2", 21)
+    assert closed.flags == Goodbye.DEVICE_REMOVED
+    bench.passes(0.2)
+    assert not bench.asked("devices")
+
+
+def test_after_a_while_a_login_is_not_looked_at_again() -> None:
+    bench = Bench({"bob": []}, recent_login_s=1.0)
+    bench.receives(online(20), connector=B)
+    bench.passes(1.2)
+    bench.core.changed(["bob"])
+    bench.passes(0.2)
+    assert not bench.asked("devices")
+
+
+def test_when_anybody_may_have_changed_every_recent_login_is_looked_at_and_until_the_store_answers() -> None:
+    bench = Bench({"bob": ["b1"]})
+    bench.receives(online(20), online(22, "ann/d1"), connector=B)
+    bench.core.changed(None)
+    bench.passes(0.1)
+    bench.away("devices")
+    bench.passes(0.1)
+    assert sorted(bench.read_devices()) == ["ann", "bob"]
+    assert [(rec.kind, rec.to) for rec in bench.sent()] == [(CLOSE, b"ann/d1")]
+
+
+# Last seen.
+
+
+def test_who_comes_and_goes_is_kept_now_and_then() -> None:
+    bench = Bench(seen_interval_s=5.0)
+    bench.receives(online(20), connector=B)
+    bench.answer("begin_sessions", [0])
+    bench.presence.onlines.pop().done(Registered(None))
+    bench.passes(0.1)
+    assert bench.asked("saw") == [["bob"]]
+    bench.receives(record(OFFLINE, to=b"bob/b1", session=20), record(OFFLINE, to=b"bob/b2", session=21), connector=B)
+    bench.passes(4.5)
+    assert len(bench.asked("saw")) == 1
+    bench.passes(0.6)
+    assert bench.asked("saw") == [["bob"], ["bob"]]
+    bench.passes(10)
+    assert len(bench.asked("saw")) == 2

@@ -122,3 +122,21 @@ async def test_the_map_is_newer_than_anything_before_a_barrier(node: Presences) 
     for number in range(1, 100):
         await node.online("b1", Place(A, number))
         assert await node.where() == {"b1": Place(A, number)}
+
+
+async def test_a_change_is_told_to_every_broker(node: Presences) -> None:
+    node.changes.clear()
+    assert await node.changed("bob", "alice")
+    assert await node.barrier()
+    assert {user for users in node.changes for user in users or ()} == {"bob", "alice"}
+    assert await node.changed("bob")  # the same once more is news, too
+    assert await node.barrier()
+    assert sum("bob" in (users or ()) for users in node.changes) == 2
+
+
+async def test_many_changes_of_one_moment(node: Presences) -> None:
+    node.changes.clear()
+    answers = await asyncio.gather(*(node.changed(f"user{n}") for n in range(500)))
+    assert answers == [True] * 500
+    assert await node.barrier()
+    assert {user for users in node.changes for user in users or ()} == {f"user{n}" for n in range(500)}

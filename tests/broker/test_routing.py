@@ -201,7 +201,7 @@ def test_who_waits_is_bounded() -> None:
 
 
 def test_a_further_device_gets_its_copies_from_t_on() -> None:
-    bench = ready(device_cache_s=2.0)
+    bench = ready(cache_s=2.0)
     for device in ("b1", "b2", "b3"):
         bench.goes_online(f"bob/{device}", B, int(device[1]))
     bench.users["bob"] = ("b1", "b2", "b3")
@@ -216,7 +216,7 @@ def test_a_further_device_gets_its_copies_from_t_on() -> None:
 
 
 def test_what_was_worked_out_for_two_is_not_used_longer_than_the_lists() -> None:
-    bench = ready(device_cache_s=2.0)
+    bench = ready(cache_s=2.0)
     bench.goes_online("bob/b1", B, 20)
     bench.goes_online("bob/b2", B, 21)
     bench.goes_online("bob/b3", B, 22)

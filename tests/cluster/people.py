@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import ssl
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from protocol.sparrow_pb2 import TEXT, Goodbye, LoggedIn, Message
+from protocol.sparrow_pb2 import READ, TEXT, About, Goodbye, LoggedIn, Message
 from sparrow.client.core import Delivered, DeviceCore, Event, Refused, Settled
 from sparrow.client.journal import MemoryJournal
 from tests.cluster.processes import GUARD_S
@@ -30,11 +33,20 @@ class Written:
     dest: str
     sent: bool = False
     delivered: bool = False
+    read: bool = False
+    kind: int = TEXT
+    at: float = field(default_factory=time.monotonic)
+    """When."""
+
+
+def _key(message: Message | Outgoing) -> bytes:
+    """What the ledger knows a message by: its body, which is its own; or what was read, which is told once."""
+    return message.body or b"READ " + cast(About, message.about).SerializeToString(deterministic=True)
 
 
 @dataclass
 class Ledger:
-    """Every message of a test, and what became of it where."""
+    """Every message of a test, and what became of it where. A READ is a message like any other."""
 
     written: dict[bytes, Written] = field(default_factory=dict)
     shown: dict[str, dict[bytes, bool]] = field(default_factory=dict)
@@ -43,12 +55,22 @@ class Ledger:
     out_of_order: int = 0
     late: int = 0
     refused: list[str] = field(default_factory=list)
+    for_now: Counter[int] = field(default_factory=Counter)
+    """Code of a Failed with `retry_after` → how many."""
     broken: list[str] = field(default_factory=list)
     """How servers broke the protocol, or these helpers themselves."""
+    guard_s: float = GUARD_S
+    """Whatever is waited for has happened by then."""
+    sent: int = 0
+    """How many messages are SENT."""
+    on_shown: Callable[[str, Message, Written], None] = lambda device, message, written: None
+    """Told of everything that a device shows."""
     _highest: dict[tuple[str, str, str, int], int] = field(default_factory=dict)
     _names: dict[tuple[str, str, int, int], bytes] = field(default_factory=dict)
     _delivered: set[tuple[str, str, int, int]] = field(default_factory=set)
     """Names that DELIVERED was told of; it may come before SENT."""
+    _read: set[tuple[str, str, int, int]] = field(default_factory=set)
+    """Names that a READ was about; it may come before SENT, too."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def changed(self) -> None:
@@ -57,13 +79,16 @@ class Ledger:
 
     async def until(self, condition: Callable[[], bool], why: str) -> None:
         """Return when it is so."""
-        async with asyncio.timeout(GUARD_S):
+        async with asyncio.timeout(self.guard_s):
             try:
-                while not condition():
+                while True:
+                    began = time.monotonic()
+                    if condition():
+                        return
                     assert not self.broken, self.broken
                     self._changed.clear()
                     await self._changed.wait()
-                    await asyncio.sleep(0.01)  # a condition may cost more than an event
+                    await asyncio.sleep(max(0.01, 3 * (time.monotonic() - began)))  # it may cost more than an event
             except asyncio.CancelledError:
                 print(f"waiting for {why}: {self.line()}")
                 raise
@@ -73,8 +98,9 @@ class Ledger:
     def show(self, device: str, message: Message, late: bool) -> None:
         """A device shows a message."""
         seen = self.shown.setdefault(device, {})
-        self.twice += message.body in seen
-        seen[message.body] = late
+        key = _key(message)
+        self.twice += key in seen
+        seen[key] = late
         stream = (device, message.from_id, message.from_device, message.stream)
         if late:
             self.late += 1
@@ -82,17 +108,32 @@ class Ledger:
             self.out_of_order += 1
         else:
             self._highest[stream] = message.id
+        if message.kind == READ:
+            self._read_by(message)
+        if key in self.written:
+            self.on_shown(device, message, self.written[key])
         self.changed()
+
+    def _read_by(self, message: Message) -> None:
+        about = message.about
+        for number in about.ids:
+            name = (message.dest_id, about.from_device, about.stream, number)
+            self._read.add(name)
+            if name in self._names:
+                self.written[self._names[name]].read = True
 
     def settled(self, device: str, outgoing: Outgoing, delivered: bool) -> None:
         """A device has seen SENT."""
-        written = self.written[outgoing.body]
+        key = _key(outgoing)
+        written = self.written[key]
         user, _, own = device.partition("/")
         assert outgoing.stream is not None
         name = (user, own, outgoing.stream.number, outgoing.id)
-        self._names[name] = outgoing.body
+        self._names[name] = key
+        self.sent += not written.sent
         written.sent = True
         written.delivered = written.delivered or delivered or name in self._delivered
+        written.read = written.read or name in self._read
         self.changed()
 
     def delivered(self, device: str, event: Delivered) -> None:
@@ -107,20 +148,18 @@ class Ledger:
 
     # The account.
 
-    @property
-    def sent(self) -> int:
-        """How many messages are SENT."""
-        return sum(written.sent for written in self.written.values())
-
     def missing(self, devices: Sequence[str]) -> list[tuple[str, bytes]]:
         """(device, body) of what is SENT and was not shown where it should have been."""
+        of: dict[str, list[str]] = {}
+        for device in devices:
+            of.setdefault(device.partition("/")[0], []).append(device)
         return [
             (device, body)
             for body, written in self.written.items()
             if written.sent
-            for device in devices
-            if device != written.author and device.partition("/")[0] in (written.dest, written.author.partition("/")[0])
-            if body not in self.shown.get(device, {})
+            for user in {written.dest, written.author.partition("/")[0]}
+            for device in of.get(user, ())
+            if device != written.author and body not in self.shown.get(device, {})
         ]
 
     def line(self, devices: Sequence[str] = ()) -> str:
@@ -160,8 +199,17 @@ class Device:
     give_up_after_s = 3.0
     """A server that is silent for this long is left."""
 
-    def __init__(self, name: str, token: str, addresses: Sequence[Address], ledger: Ledger, seed: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        token: str,
+        addresses: Sequence[Address],
+        ledger: Ledger,
+        seed: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.name = name
+        self._tls = tls
         self.wanted = True
         self.goodbyes: list[Goodbye] = []
         self.logins = 0
@@ -202,8 +250,12 @@ class Device:
     async def _connect(self) -> None:
         host, port = self.addresses[self._next % len(self.addresses)]
         self._next += 1
+        # Where a server stands still, no handshake comes to an end.
+        handshake_s = self.give_up_after_s if self._tls else None
         try:
-            await self._loop.create_connection(lambda: _Connection(self), host, port)
+            await self._loop.create_connection(
+                lambda: _Connection(self), host, port, ssl=self._tls, ssl_handshake_timeout=handshake_s
+            )
         except OSError:
             await asyncio.sleep(self._random.uniform(0.05, 0.2))
 
@@ -262,6 +314,8 @@ class Device:
         elif isinstance(event, Refused):
             if event.final:
                 ledger.refused.append(event.text)
+            else:
+                ledger.for_now[event.code] += 1
         elif isinstance(event, LoggedIn):
             self.logins += 1
         else:
@@ -280,6 +334,13 @@ class Device:
         self._ledger.changed()
         self._clock()
         self.core.send(dest, TEXT, body)
+        self._flush()
+
+    def mark_read(self, author: str, about: About) -> None:
+        """Tell an author that these messages were read."""
+        self._clock()
+        outgoing = self.core.send(author, READ, b"", about)
+        self._ledger.written[_key(outgoing)] = Written(self.name, author, kind=READ)
         self._flush()
 
     def leave(self) -> None:
@@ -313,10 +374,16 @@ class Device:
 class People:
     """Several people, some with several devices, who write to each other all the time."""
 
-    def __init__(self, tokens: dict[str, str], addresses: Sequence[Address], seed: int = 1) -> None:
+    def __init__(
+        self,
+        tokens: dict[str, str],
+        addresses: Sequence[Address],
+        seed: int = 1,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.ledger = Ledger()
         self.devices = {
-            name: Device(name, token, addresses, self.ledger, seed + at)
+            name: Device(name, token, addresses, self.ledger, seed + at, tls)
             for at, (name, token) in enumerate(tokens.items())
         }
         self._random = random.Random(seed)
@@ -375,7 +442,7 @@ class People:
             lambda: (
                 ledger.sent + len(ledger.refused) == len(ledger.written)
                 and not ledger.missing(names)
-                and all(written.delivered for written in ledger.written.values())
+                and all(written.delivered for written in ledger.written.values() if written.kind != READ)
             ),
             "everything to arrive",
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import signal
 import socket
@@ -19,22 +18,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from store import StoreSettings, open_store
+from tests.ports import free_port
 from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
 
 GUARD_S = 60.0
 """Whatever is waited for has long happened by then."""
-
-_next_port = itertools.count(12000 + os.getpid() * 499 % 7000)
-
-
-def free_port() -> int:
-    """A port below the ephemeral ones, so that nobody's outgoing connection takes it between two lives of a server."""
-    for port in itertools.islice(_next_port, 2000):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no free port")
 
 
 class Process:

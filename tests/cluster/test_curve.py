@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sparrow.client import Client, Options
-from tests.cluster.processes import GUARD_S, Deployment, Process, free_port
+from tests.cluster.processes import GUARD_S, Deployment, Process
+from tests.ports import free_port
 
 OPTIONS = Options(open_timeout_s=GUARD_S)
 

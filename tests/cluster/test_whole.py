@@ -7,65 +7,13 @@ SENT is there, once and in order.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sparrow.client import Client
-
-ROOT = Path(__file__).resolve().parents[2]
-PORTS = 40
-
-
-def _free_ports() -> int:
-    """The first of `PORTS` that nobody holds, below the ephemeral ones."""
-    for base in range(20_000 + os.getpid() % 200 * PORTS, 32_000, PORTS):
-        try:
-            for port in range(base, base + PORTS):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return base
-    raise RuntimeError("no free ports")
-
-
-class Whole:
-    """A cluster in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ports = _free_ports()
-        self.folder = folder
-        self._environment = os.environ | {
-            "SPARROW_CLUSTER_DIR": str(folder),
-            "SPARROW_CLUSTER_PORTS": str(self.ports),
-        }
-
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`scripts/cluster …`, whatever comes of it."""
-        command = [str(ROOT / "scripts" / "cluster"), *arguments]
-        return subprocess.run(command, env=self._environment, capture_output=True, text=True)
-
-    async def run(self, *arguments: str) -> str:
-        """`scripts/cluster …`, which must succeed."""
-        done = await asyncio.to_thread(self.call, *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def client(self, user: str, state: Path) -> Client:
-        """A person with an account, over TLS."""
-        return Client(
-            user,
-            password="correct horse",
-            register=True,
-            api=f"https://127.0.0.1:{self.ports + 30}",
-            ca=self.folder / "keys" / "ca.pem",
-            state=state,
-        )
+from tests.cluster.whole import Whole
 
 
 @pytest.fixture

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from connector.settings import MESSAGE_OVERHEAD_BYTES
-from protocol.records import DELIVERED, NO_SUCH_USER, OTHERS_BIT, QUIET, RECEIPT, ROUTE, SAFE, UNAVAILABLE
+from protocol.records import (
+    BLOCKED,
+    BLOCKS,
+    DELIVERED,
+    NO_SUCH_USER,
+    NOT_FRIEND,
+    OTHERS_BIT,
+    QUIET,
+    RECEIPT,
+    ROUTE,
+    SAFE,
+    UNAVAILABLE,
+)
 from protocol.sparrow_pb2 import READ, About, Failed, Message
 from tests.connector.bench import ELSEWHERE, WALL_MS, Bench, Client, failures, receipt_ids, text
 
@@ -184,7 +196,13 @@ def test_an_outcome_of_an_attempt_that_is_over_is_ignored() -> None:
 
 @pytest.mark.parametrize(
     ("state", "code", "final"),
-    [(UNAVAILABLE, Failed.UNAVAILABLE, False), (NO_SUCH_USER, Failed.NO_SUCH_USER, True)],
+    [
+        (UNAVAILABLE, Failed.UNAVAILABLE, False),
+        (NO_SUCH_USER, Failed.NO_SUCH_USER, True),
+        (BLOCKED, Failed.BLOCKED, True),
+        (BLOCKS, Failed.BLOCKED, True),
+        (NOT_FRIEND, Failed.NOT_FRIEND, True),
+    ],
 )
 @pytest.mark.parametrize("others", [0, OTHERS_BIT])
 def test_a_copy_that_fails_fails_the_message(state: int, code: int, final: bool, others: int) -> None:

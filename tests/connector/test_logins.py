@@ -9,8 +9,10 @@ from protocol.framing import delimit
 from protocol.records import (
     AGAIN,
     AWAY,
+    CLOSE,
     EVICT,
     EVICTED,
+    HINT,
     NO_DEVICE,
     OFFLINE,
     OK,
@@ -22,7 +24,7 @@ from protocol.records import (
     TAKEN,
     record,
 )
-from protocol.sparrow_pb2 import Frame, Goodbye, Login, Ping
+from protocol.sparrow_pb2 import Frame, Goodbye, Hint, Login, Ping
 from tests.connector.bench import B1, B2, ELSEWHERE, LEASE, WALL_MS, Bench, Client, copy
 
 
@@ -384,3 +386,49 @@ def test_a_session_that_is_behind_reads_again_in_the_end_when_a_broker_was_lost(
     bench.sent()
     bench.page(bob)
     assert bench.only(PAGE).by == b""
+
+
+# What the user API and brokers say to a session.
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (Goodbye.LOGGED_OUT, Goodbye.LOGGED_OUT),
+        (Goodbye.DEVICE_REMOVED, Goodbye.DEVICE_REMOVED),
+        (99, Goodbye.LOGGED_OUT),
+    ],
+)
+def test_a_session_is_closed(flags: int, expected: int) -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    number = alice.session.number
+    bench.receives(record(CLOSE, flags=flags, to=b"alice/a2", session=number))
+    bench.receives(record(CLOSE, flags=flags, to=b"alice/a1", session=number + 1))
+    assert not alice.closed
+    bench.receives(record(CLOSE, flags=flags, to=b"alice/a1", session=number))
+    assert code(alice) == expected
+    assert alice.closed
+    assert bench.only(OFFLINE).session == number
+
+
+def test_a_session_that_is_logging_in_is_closed() -> None:
+    bench = Bench()
+    alice = bench.logging_in("alice/a1")
+    bench.receives(record(CLOSE, flags=Goodbye.DEVICE_REMOVED, to=b"alice/a1", session=alice.session.number))
+    assert code(alice) == Goodbye.DEVICE_REMOVED
+
+
+def test_a_hint_is_passed_on_to_a_session_that_is_welcome() -> None:
+    bench = Bench()
+    hint = Hint(kind=Hint.FRIEND_ASKED, user_id="bob")
+    alice = bench.live("alice/a1")
+    eve = bench.logging_in("eve/e1")
+    for client in (alice, eve):
+        bench.receives(
+            record(HINT, to=client.session.key, session=client.session.number, body=hint.SerializeToString())
+        )
+    bench.receives(record(HINT, to=b"bob/b1", session=alice.session.number, body=b""))
+    bench.receives(record(HINT, to=b"alice/a1", session=0, body=b""))
+    assert alice.took("hint") == [hint]
+    assert not eve.frames

@@ -17,6 +17,7 @@ from protocol.sparrow_pb2 import (
     Failed,
     Frame,
     Goodbye,
+    Hint,
     LoggedIn,
     Login,
     Logout,
@@ -75,6 +76,7 @@ FRAMES = {
     "failed": Frame(failed=Failed(stream=1, id=1)),
     "synced": Frame(synced=Synced(n=1)),
     "pong": Frame(pong=Pong(n=1)),
+    "hint": Frame(hint=Hint(kind=Hint.FRIEND_ASKED, user_id="bob")),
     "goodbye": Frame(goodbye=Goodbye(code=Goodbye.MOVE)),
     "login": Frame(login=Login()),
     "ack": Frame(ack=Ack()),
@@ -91,6 +93,7 @@ TAKEN = {
         "failed": ACTIVE,
         "synced": ACTIVE,
         "pong": ACTIVE,
+        "hint": ACTIVE,
         "goodbye": CLOSED,
     },
 }

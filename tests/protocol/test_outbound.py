@@ -89,7 +89,7 @@ def test_settling_twice_or_something_unknown(number: int, message_id: int) -> No
     assert sent(box)
     assert box.settle(7, 1) is not None
     assert box.settle(number, message_id) is None
-    assert box.retry(number, message_id, 1.0) is None
+    assert box.retry(number, message_id, 0.0, 1.0) is None
     assert len(box) == 1
 
 
@@ -128,18 +128,40 @@ def test_a_failed_for_now_is_sent_again_at_its_time_and_not_before(at: float) ->
     box = outbox()
     (message,) = write(box)
     assert ids(box) == [1]
-    assert box.retry(7, 1, at) is message
+    assert box.retry(7, 1, 0.0, at) is message
     assert ids(box, at - 0.01) == []
     assert ids(box, at) == [1]
     assert ids(box, at + 5.9) == []
     assert ids(box, at + 6.0) == [1]
 
 
+def test_what_fails_for_now_again_and_again_waits_longer_each_time_but_not_for_ever() -> None:
+    box = outbox()
+    write(box)
+    assert ids(box) == [1]
+    now, waits = 0.0, []
+    for _ in range(6):
+        assert box.retry(7, 1, now, 1.0) is not None
+        due = box.next_due()
+        while due is not None and not ids(box, due):
+            due = box.next_due()
+        assert due is not None
+        waits.append(due - now)
+        now = due
+    assert waits == [1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
+    assert box.retry(7, 1, now, 8.0) is not None
+    assert ids(box, now + 7.9) == []
+    box.connected(256, 4096)
+    assert ids(box, now) == [1]
+    assert box.retry(7, 1, now, 1.0) is not None
+    assert ids(box, now + 1.0) == [1]
+
+
 def test_a_retry_of_what_was_not_sent_on_this_connection_sends_nothing() -> None:
     box = outbox(per_stream=1)
     write(box, count=2)
     assert ids(box) == [1]
-    assert box.retry(7, 2, 1.0) is None
+    assert box.retry(7, 2, 0.0, 1.0) is None
     assert ids(box, 2.0) == []
 
 
@@ -148,7 +170,7 @@ def test_after_a_reconnect_everything_unsettled_goes_first_under_its_old_name() 
     write(box, count=4)
     assert ids(box) == [1, 2, 3, 4]
     box.settle(7, 2)
-    box.retry(7, 3, 50.0)
+    box.retry(7, 3, 0.0, 50.0)
     box.connected(256, 4096)
     write(box)
     assert ids(box, 1.0) == [1, 3, 4, 5]
@@ -342,7 +364,7 @@ class Sending(RuleBasedStateMachine):
             self.box.drop_settled()
         else:
             self.not_before[name] = self.now + 2.0
-            assert self.box.retry(*name, self.now + 2.0) is not None
+            assert self.box.retry(*name, self.now, 2.0) is not None
 
     @invariant()
     def nothing_is_forgotten(self) -> None:

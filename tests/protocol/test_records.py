@@ -62,8 +62,9 @@ def test_an_empty_record_is_its_header() -> None:
 
 
 def kinds() -> dict[str, int]:
-    names = "HEARTBEAT ONLINE ONLINE_REPLY OFFLINE ROUTE COPY STORE OUTCOMES STORED PAGE ROWS REMOVE NUDGE NUDGED EVICT"
-    return {name: getattr(records, name) for name in [*names.split(), "EVICTED"]}
+    names = """HEARTBEAT ONLINE ONLINE_REPLY OFFLINE ROUTE COPY STORE OUTCOMES STORED PAGE ROWS REMOVE NUDGE NUDGED
+        EVICT EVICTED CLOSE HINT CHANGED WHERE ANSWER"""
+    return {name: getattr(records, name) for name in names.split()}
 
 
 def test_kinds_are_all_different_and_end_at_the_last() -> None:

@@ -23,6 +23,7 @@ from protocol.sparrow_pb2 import (
     Failed,
     Frame,
     Goodbye,
+    Hint,
     LoggedIn,
     Login,
     Logout,
@@ -100,6 +101,7 @@ FRAMES = {
     "failed": Frame(failed=Failed(stream=1, id=1)),
     "synced": Frame(synced=Synced(n=1)),
     "pong": Frame(pong=Pong(n=1)),
+    "hint": Frame(hint=Hint(kind=Hint.FRIEND_ASKED, user_id="bob")),
     "goodbye": Frame(goodbye=Goodbye(code=Goodbye.MOVE)),
     "unknown": Frame(),
 }
@@ -399,6 +401,7 @@ def test_each_answer_is_its_frame() -> None:
     session.failed(1, 2, Failed.TOO_FAST, "slow down", 1000)
     session.synced(8)
     session.pong(9)
+    session.hint(Hint(kind=Hint.FRIEND_ACCEPTED, user_id="bob").SerializeToString())
     session.goodbye(Goodbye.TRY_AGAIN, "not now", 500)
     assert said(session) == [
         Frame(logged_in=LoggedIn(user_id="alice", session=7)),
@@ -407,6 +410,7 @@ def test_each_answer_is_its_frame() -> None:
         Frame(failed=Failed(stream=1, id=2, code=Failed.TOO_FAST, text="slow down", retry_after_ms=1000)),
         Frame(synced=Synced(n=8)),
         Frame(pong=Pong(n=9)),
+        Frame(hint=Hint(kind=Hint.FRIEND_ACCEPTED, user_id="bob")),
         Frame(goodbye=Goodbye(code=Goodbye.TRY_AGAIN, text="not now", retry_after_ms=500)),
     ]
     assert session.data_to_send() == b""

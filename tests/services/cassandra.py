@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import random
 import shutil
 import signal
 import socket
@@ -20,21 +19,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parent.parent.parent
 START_S = 240.0
 LINGER_S = 3.0
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port that nobody listens on, below the ephemeral ones."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as one:
-            try:
-                one.bind((address, port))
-            except OSError:
-                continue
-        return port
 
 
 def answers(address: str, port: int) -> bool:
@@ -58,7 +47,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_
 
 
 class Node:
-    """One node; `crash` and `start` it as you like. `yaml`: lines for cassandra.yaml."""
+    """One node; `crash` and `start` it as you like. `yaml`: lines for cassandra.yaml; `sync`: of its commit log."""
 
     def __init__(
         self,
@@ -68,6 +57,7 @@ class Node:
         port: int | None = None,
         storage_port: int | None = None,
         yaml: Sequence[str] = (),
+        sync: str = "group",
     ) -> None:
         self.folder = folder
         self.address = address
@@ -75,6 +65,7 @@ class Node:
         self._seeds = seeds or [address]
         self._storage_port = storage_port or free_port(address)
         self._yaml = yaml
+        self._sync = sync
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -93,6 +84,7 @@ class Node:
         self.folder.mkdir(parents=True, exist_ok=True)
         line = [ROOT / "scripts" / "run-cassandra", self.folder, self.address, "--seeds", ",".join(self._seeds)]
         line += ["--port", str(self.port), "--storage-port", str(self._storage_port)]
+        line += ["--sync", self._sync]
         for entry in self._yaml:
             line += ["--yaml", entry]
         with (self.folder / "out.log").open("ab") as out:

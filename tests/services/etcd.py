@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from broker.settings import EtcdSettings
-from tests.cluster.processes import GUARD_S, free_port
+from tests.cluster.processes import GUARD_S
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,13 +5,15 @@ Owns the scenario. `run(seed)` is the whole of it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from protocol.sparrow_pb2 import READ, TEXT, About
 from tests.simulation.checker import Checker
 from tests.simulation.faults import Faults
 from tests.simulation.network import Link
-from tests.simulation.nodes import DEVICE_CACHE_S, SimBroker, SimClient, SimConnector
+from tests.simulation.nodes import CACHE_S, SimBroker, SimClient, SimConnector
 from tests.simulation.services import Database, Etcd
 from tests.simulation.world import World
 
@@ -116,6 +118,8 @@ class Cluster:
                 world.at(random.uniform(0.5, self.active_s), lambda client=client: self._write(client))
             for _ in range(random.choice((0, 2, 5))):
                 world.at(random.uniform(1.0, self.active_s), lambda client=client: self._come_or_go(client))
+        for user in self.database.users if "further devices" in self.emphasis else ():
+            world.at(random.uniform(2.0, self.active_s), lambda user=user: self._further_device(user))
         if random.random() < 0.4:
             world.at(random.uniform(2.0, self.active_s), self._further_device)
         if random.random() < 0.4:
@@ -173,7 +177,28 @@ class Cluster:
         user = user or self.world.random.choice(list(self.database.users))
         if "d9" in self.database.users[user]:
             return
-        client = self._add_device(user, "d9", self.world.now + DEVICE_CACHE_S)
+        client = self._add_device(user, "d9", math.inf)
+        self._tell_of(user, lambda: self._hand_out(client))
+
+    def _tell_of(self, user: str, then: Callable[[], None] = lambda: None) -> None:
+        """What the user API does after a change: ask one broker after another, until one has told all."""
+        heard: list[bool] = []
+
+        def answered(told: bool) -> None:
+            if told and not heard:
+                heard.append(True)
+                then()
+
+        def ask() -> None:
+            if not heard:
+                self.world.random.choice(self.brokers).ask_changed([user], answered)
+                self.world.after(1.0, ask)
+
+        ask()
+
+    def _hand_out(self, client: SimClient) -> None:
+        """Its token, T from now."""
+        client.usable_from = self.world.now + CACHE_S
         client.wants = True
         client.start()
 
@@ -184,6 +209,7 @@ class Cluster:
         client.removed = True
         client.kill()
         self.database.remove_device(client.user, client.device)
+        self._tell_of(client.user)
         self.world.after(
             self.world.random.uniform(0.0, 2.0),
             lambda: self.database.move_rows(client.user, client.device, self.brokers[0].wall_ms),

@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from google.protobuf.message import DecodeError
 
+from broker.core.cached import Trust
 from broker.core.devices import Devices
 from broker.core.storing import Storage
 from connector.core.attempts import Attempts, Partial
@@ -209,11 +210,20 @@ def _device_not_checked(self: Any, copies: Any, began: float, ok: bool) -> None:
         self._finish_all(copies, 3)
 
 
-def _cache_for_ever(self: Any, user: str) -> Any:
-    entry = self._entries.get(user)
-    if entry is None:
-        self._wanted[user] = None
-    return entry
+def _trusted_for_ever(self: Any, began: float, passed: bool) -> None:
+    self._looking = False
+    if passed:
+        self.until = float("inf")
+
+
+def _reads_not_spoilt(self: Any, users: Any) -> None:
+    """What is being read while a change is told is taken for new."""
+    reading, self._reading = self._reading, set()
+    _forget(self, users)
+    self._reading = reading
+
+
+_forget = Devices.forget
 
 
 def _synced_at_once(self: Any, session: Any, n: int) -> None:
@@ -309,7 +319,19 @@ DEFECTS = (
         ((Storage, "_passed", _device_not_checked),),
         ("removed devices", "slow store"),
     ),
-    Defect("a device list older than T used", 100, ((Devices, "get", _cache_for_ever),)),
+    Defect(
+        "what is remembered trusted though the watch is late",
+        100,
+        ((Trust, "_looked", _trusted_for_ever),),
+        ("late watch", "further devices"),
+    ),
+    Defect("a change of devices not heeded", 100, ((Devices, "forget", _no_op),), ("further devices",)),
+    Defect(
+        "a list kept that changed while it was read",
+        200,
+        ((Devices, "forget", _reads_not_spoilt),),
+        ("further devices", "slow store"),
+    ),
     Defect("a lost lease ignored", 200, ((Logins, "lease_changed", _no_op),)),
     Defect(
         "a watch that goes on after a compaction without reading again",

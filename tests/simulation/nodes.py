@@ -6,7 +6,7 @@ Owns the shells that the simulation puts around them. What a client keeps is in 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ from tests.simulation.world import Process, World
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-DEVICE_CACHE_S = 2.0
+CACHE_S = 2.0
 
 
 class SimBroker(Process):
@@ -40,23 +40,32 @@ class SimBroker(Process):
         self.cluster = cluster
         self.links: list[Link] = []
         self.settings = BrokerSettings(
-            name=name, row_max_age_s=ROW_MAX_AGE_S, device_cache_s=DEVICE_CACHE_S, lease_s=3.0, max_batch_rows=20
+            name=name, row_max_age_s=ROW_MAX_AGE_S, cache_s=CACHE_S, lease_s=3.0, max_batch_rows=20
         )
 
     def begin(self) -> None:
         self.store = SimStore(self.world, self.cluster.database, self)
         presence: Presence
         if self.cluster.memory_presence:
-            self.memory = MemoryPresence(self.settings.lease_s, self.world.random.getrandbits(32))
+            self.memory = MemoryPresence(self.settings.lease_s, self.world.random.getrandbits(32), self._changed)
             presence = self.memory
         else:
-            self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._displaced)
+            self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._displaced, self._changed)
         self.core = BrokerCore(self, presence, self.store, self.settings, self.world.random64())
         self.core.time(self.world.now)
         self.cluster.configure(self)
 
     def _displaced(self, user: str, device: str, old: Place) -> None:
         self.core.displaced(user, device, old)
+
+    def _changed(self, users: Collection[str] | None) -> None:
+        self.core.changed(users)
+
+    def ask_changed(self, users: Collection[str], done: Callable[[bool], None]) -> None:
+        """The user API tells of a change, if this broker lives."""
+        if self.alive:
+            presence: Presence = self.memory if self.cluster.memory_presence else self.presence
+            self.event(lambda: presence.changed(users, done))
 
     def clock(self) -> None:
         if hasattr(self, "core"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from broker.core import Place
 from broker.core.state import Registered
 from protocol.sparrow_pb2 import Message
+from store.contacts import Verdict
 from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind, SessionStart
 from tests.simulation.world import Process, World
 
@@ -168,6 +169,16 @@ class SimStore:
 
         self._call(work, lambda: done(found), lambda: done(None))
 
+    def verdicts(
+        self,
+        pairs: Collection[tuple[str, str]],
+        done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
+    ) -> None:
+        self._call(lambda: None, lambda: done(dict.fromkeys(pairs, Verdict.STRANGER)), lambda: done(None))
+
+    def saw(self, users: Collection[str]) -> None:
+        pass
+
     def begin_sessions(
         self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
     ) -> None:
@@ -245,21 +256,36 @@ class Etcd:
         del self.keys[key]
         self._changed(key, None)
 
+    def tell(self, users: Collection[str]) -> None:
+        """Something that the store keeps of these users has changed."""
+        self._news(lambda watcher: watcher.on_changed(users))
+
     def _changed(self, key: tuple[str, str], place: Place | None) -> None:
+        self._news(lambda watcher: watcher.placed(key, place))
+
+    def _news(self, news: Callable[[SimPresence], None]) -> None:
         self.revision += 1
         for watcher in self.watchers:
-            watcher.history(self.revision, key, place)
+            watcher.history(self.revision, news)
 
 
 class SimPresence:
     """The presence port of one life of one broker: calls to etcd, and a map that lags behind it."""
 
-    def __init__(self, world: World, etcd: Etcd, broker: Process, displaced: Callable[[str, str, Place], None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        etcd: Etcd,
+        broker: Process,
+        displaced: Callable[[str, str, Place], None],
+        on_changed: Callable[[Collection[str] | None], None],
+    ) -> None:
         self._world = world
         self._etcd = etcd
         self._broker = broker
         self._life = broker.life
         self._displaced = displaced
+        self.on_changed = on_changed
         self._map: dict[str, dict[str, Place]] = {}
         self._last = 0.0
         self._watch = 0
@@ -278,15 +304,13 @@ class SimPresence:
 
     # The watch.
 
-    def history(self, revision: int, key: tuple[str, str], place: Place | None) -> None:
+    def history(self, revision: int, news: Callable[[SimPresence], None]) -> None:
         """etcd has changed; this broker learns of it later, in order."""
         if self._broken:
             return
         watch = self._watch
         self._last = max(self._last, self._world.now + self._world.delay(0.0005, self.watch_delay_s))
-        self._world.at(
-            self._last, lambda: self._broker.event(lambda: self._learn(watch, revision, key, place), self._life)
-        )
+        self._world.at(self._last, lambda: self._broker.event(lambda: self._learn(watch, revision, news), self._life))
 
     def lose_place(self, seconds: float) -> None:
         """The watch breaks, and when it comes back, what it missed has been compacted: all is read again."""
@@ -306,17 +330,18 @@ class SimPresence:
         before = [(user, device) for user, devices in self._map.items() for device in devices]
         for key in before:
             if key not in now:
-                self._put(key, None)
+                self.placed(key, None)
         for key, place in now.items():
-            self._put(key, place)
+            self.placed(key, place)
+        self.on_changed(None)
         self._moved(self._etcd.revision)
 
-    def _learn(self, watch: int, revision: int, key: tuple[str, str], place: Place | None) -> None:
+    def _learn(self, watch: int, revision: int, news: Callable[[SimPresence], None]) -> None:
         if watch == self._watch:
-            self._put(key, place)
+            news(self)
             self._moved(revision)
 
-    def _put(self, key: tuple[str, str], place: Place | None) -> None:
+    def placed(self, key: tuple[str, str], place: Place | None) -> None:
         user, device = key
         devices = self._map.setdefault(user, {})
         old = devices.pop(device, None)
@@ -383,6 +408,9 @@ class SimPresence:
     def barrier(self, done: Callable[[bool], None]) -> None:
         seen: list[int] = []
         self._call(lambda: seen.append(self._etcd.revision), lambda: self._wait_for(seen[0], done), lambda: done(False))
+
+    def changed(self, users: Collection[str], done: Callable[[bool], None]) -> None:
+        self._call(lambda: self._etcd.tell(users), lambda: done(True), lambda: done(False))
 
     def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
         kept: list[int] = []

@@ -20,25 +20,9 @@ import httpx
 
 from protocol.server import ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, LoggedIn, Message
+from tests.ports import free_port
 
 PASSWORD = "correct horse"
-
-
-def free_port() -> int:
-    """Below the ephemeral ones, so that nobody's outgoing connection takes it meanwhile."""
-    for port in range(20000 + os.getpid() * 7 % 10000, 32768):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            if port not in _given:
-                _given.add(port)
-                return port
-    raise OSError("no free port")
-
-
-_given: set[int] = set()
 
 
 class Node:

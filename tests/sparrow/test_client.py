@@ -40,7 +40,8 @@ from sparrow.client import (
     WrongPasswordError,
     register,
 )
-from tests.sparrow.serving import PASSWORD, Node, free_port
+from tests.ports import free_port
+from tests.sparrow.serving import PASSWORD, Node
 
 QUICK = Options(close_timeout_s=2.0)
 HASTY = Options(open_timeout_s=0.5)

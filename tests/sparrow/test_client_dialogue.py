@@ -35,7 +35,8 @@ from sparrow.client import (
 )
 from sparrow.client.connection import parse_address
 from sparrow.client.flow import Gate
-from tests.sparrow.serving import FakeServer, FakeSession, free_port
+from tests.ports import free_port
+from tests.sparrow.serving import FakeServer, FakeSession
 
 Script = Callable[[FakeSession, Any], object]
 QUICK = Timing(first_retry_s=0.02, last_retry_s=0.1, login_timeout_s=0.3, pong_timeout_s=0.3, logout_timeout_s=0.3)
@@ -586,9 +587,20 @@ def reply(status: str, body: object) -> bytes:
     ("answer", "error"),
     [
         (reply("200 OK", b"<html>welcome</html>"), ApiError),
-        (reply("200 OK", {"token": "x"}), ApiError),
-        (reply("200 OK", {"token": "x", "user": "alice", "device": "a1", "connectors": []}), ApiError),
-        (reply("200 OK", {"token": "x", "user": "alice", "device": "a1", "connectors": [7]}), ApiError),
+        (reply("200 OK", {"access_token": "x", "refresh_token": "r"}), ApiError),
+        (
+            reply(
+                "200 OK", {"access_token": "x", "refresh_token": "r", "user": "alice", "device": "a1", "connectors": []}
+            ),
+            ApiError,
+        ),
+        (
+            reply(
+                "200 OK",
+                {"access_token": "x", "refresh_token": "r", "user": "alice", "device": "a1", "connectors": [7]},
+            ),
+            ApiError,
+        ),
         (reply("404 Not Found", b"nothing here"), ApiError),
         (reply("503 Service Unavailable", b""), UnavailableError),
         (reply("429 Too Many Requests", {"code": "slow", "detail": "slow down"}), UnavailableError),
@@ -632,7 +644,13 @@ async def test_an_expired_token_is_renewed_with_the_password() -> None:
         polite(session, event)
 
     async with FakeServer(script) as server:
-        answer = {"token": "new", "user": "alice", "device": "a1", "connectors": [server.address]}
+        answer = {
+            "access_token": "new",
+            "refresh_token": "r2",
+            "user": "alice",
+            "device": "a1",
+            "connectors": [server.address],
+        }
         api = await answering(reply("200 OK", answer))
         async with api:
             url = f"http://127.0.0.1:{api.sockets[0].getsockname()[1]}"
@@ -648,7 +666,13 @@ async def test_an_expired_token_is_renewed_with_the_password() -> None:
 async def test_connectors_that_have_moved() -> None:
     """After failing for a while, the user API is asked where they are."""
     async with FakeServer(polite) as server:
-        answer = {"token": "new", "user": "alice", "device": "a1", "connectors": [server.address]}
+        answer = {
+            "access_token": "new",
+            "refresh_token": "r2",
+            "user": "alice",
+            "device": "a1",
+            "connectors": [server.address],
+        }
         api = await answering(reply("200 OK", answer))
         async with api:
             url = f"http://127.0.0.1:{api.sockets[0].getsockname()[1]}"

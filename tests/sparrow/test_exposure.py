@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparrow.keys import make_broker_keys, make_connector_key
+from sparrow.keys import make_broker_keys, make_link_key
 from sparrow.settings import check, load
 from tests.certificates import Authority
 from userapi.keys import ensure_key_pair
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With all keys and certificates."""
     made = tmp_path_factory.mktemp("keys")
     make_broker_keys(made)
-    make_connector_key("one", made)
+    make_link_key("one", made)
     Authority(made).issue()
     return made
 

@@ -9,7 +9,7 @@ import pytest
 from protocol.curve import read_allowed, read_public, read_secret
 from protocol.errors import ConfigError
 from protocol.tokens import TokenVerifier
-from sparrow.keys import make_connector_key
+from sparrow.keys import make_link_key
 
 
 def keys(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -64,7 +64,7 @@ def test_an_allowed_list_that_is_there_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["secret", "broker", "../up", ".hidden", "a b", ""])
 def test_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="is no name"):
-        make_connector_key(name, tmp_path)
+        make_link_key(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

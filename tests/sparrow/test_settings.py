@@ -178,9 +178,10 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
     [
         ({"CONNECTOR__MAX_FRAME_BYTES": "1000"}, "connector.max_frame_bytes"),
         ({"CONNECTOR__LINK_TIMEOUT_S": "0.4"}, "connector.link_timeout_s"),
+        ({"USERAPI__CORS_ORIGINS": "https://chat.example.net/page"}, "userapi.cors_origins"),
         ({"BROKER__LEASE_S": "0.5"}, "broker.lease_s"),
         ({"USERAPI__FURTHER_DEVICE_DELAY_S": "1"}, "userapi.further_device_delay_s"),
-        ({"BROKER__DEVICE_CACHE_S": "3"}, "userapi.further_device_delay_s"),
+        ({"BROKER__CACHE_S": "3"}, "userapi.further_device_delay_s"),
         ({"CONNECTOR__MAX_UNSETTLED_PER_CONNECTION": "10"}, "connector.max_unsettled_per_connection"),
         ({"CONNECTOR__ATTEMPT_TIMEOUT_S": "1"}, "connector.attempt_timeout_s"),
         ({"STORE__INBOX_TTL_DAYS": "0.001"}, "store.inbox_ttl_days"),

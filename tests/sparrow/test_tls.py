@@ -20,7 +20,8 @@ from protocol.sparrow_pb2 import Frame, Login, Ping
 from sparrow.client import Client, Disconnected, Options, Timing, UserApi
 from sparrow.client.tls import Trust
 from tests.certificates import Authority
-from tests.sparrow.serving import PASSWORD, Node, free_port
+from tests.ports import free_port
+from tests.sparrow.serving import PASSWORD, Node
 
 OPTIONS = Options(open_timeout_s=3.0, timing=Timing(last_retry_s=0.3))
 GUARD_S = 30

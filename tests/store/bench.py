@@ -1,6 +1,7 @@
 """What the Cassandra engine costs: `.venv/bin/python -m tests.store.bench`. Starts a node of its own.
 
-CPU is that of all processes, Cassandra's with its compaction and collector included, read from /proc, per message.
+CPU is that of both processes, ours with the driver and Cassandra's with its compaction and collector, read from /proc,
+per message.
 A fresh JVM is several times as slow; so all is run warm, and the median of several runs is shown.
 """
 
@@ -12,7 +13,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from store import Store, StoreSettings, open_store
@@ -25,33 +26,38 @@ USERS = 100
 PEOPLE = 5000
 """Who logs in."""
 BODY = b"x" * 100
+MESSAGES = 10_000
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def cpu_s(*pids: int) -> float:
-    """CPU time of processes so far, in seconds."""
-    total = 0.0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / TICKS
-    return total
+def cpu_s(pid: int) -> float:
+    """CPU time of a process so far, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 async def store_many(store: Store, messages: int, per_append: int, in_flight: int) -> None:
     """Appends as a broker makes them, each followed by a look at the users' devices."""
-    free = asyncio.Semaphore(in_flight)
+    firsts = iter(range(0, messages, per_append))
 
-    async def one(first: int) -> None:
-        rows = [NewRow(f"u{number % USERS}", "phone", 1, BODY) for number in range(first, first + per_append)]
-        await store.append(rows)
-        await store.devices({row.user for row in rows})
-        free.release()
+    async def work() -> None:
+        for first in firsts:
+            rows = [NewRow(f"u{number % USERS}", "phone", 1, BODY) for number in range(first, first + per_append)]
+            await store.append(rows)
+            await store.devices({row.user for row in rows})
 
-    tasks = []
-    for first in range(0, messages, per_append):
-        await free.acquire()
-        tasks.append(asyncio.create_task(one(first)))
-    await asyncio.gather(*tasks)
+    await asyncio.gather(*(work() for _ in range(in_flight)))
+
+
+async def remove_some(store: Store, keys: Sequence[Sequence[bytes]]) -> None:
+    """Acks of a turn: each removes one row of each user. `keys` are those of each turn, in the users' order."""
+    turns = iter(keys)
+
+    async def work() -> None:
+        for turn in turns:
+            await store.remove([Removal(f"u{number}", "phone", (key,)) for number, key in enumerate(turn)])
+
+    await asyncio.gather(*(work() for _ in range(4)))
 
 
 async def pull(store: Store, remove: bool = True) -> int:
@@ -80,17 +86,20 @@ async def log_in(store: Store, session: int, at_once: int) -> None:
 
 async def measure(name: str, runs: int, count: int, pid: int, work: Callable[[], Awaitable[object]]) -> None:
     """Print the medians of several runs of `work`, which does `count` things."""
-    rates, costs, times = [], [], []
+    rates, costs, ours, its = [], [], [], []
     for _ in range(runs):
-        cpu, began = cpu_s(pid, os.getpid()), time.perf_counter()
+        before, began = (cpu_s(os.getpid()), cpu_s(pid)), time.perf_counter()
         await work()
         took = time.perf_counter() - began
-        costs.append((cpu_s(pid, os.getpid()) - cpu) / count * 1e6)
+        ours.append((cpu_s(os.getpid()) - before[0]) / count * 1e6)
+        its.append((cpu_s(pid) - before[1]) / count * 1e6)
+        costs.append(ours[-1] + its[-1])
         rates.append(count / took)
-        times.append(took)
     print(
-        f"{name:40} {statistics.median(rates):9,.0f}/s  {statistics.median(costs):6.0f} µs CPU each"
-        f"  {statistics.median(times):6.2f} s  (of {runs}: {min(costs):.0f}-{max(costs):.0f} µs)"
+        f"{name:34} {statistics.median(rates):8,.0f}/s  {statistics.median(costs):6.0f} µs CPU each"
+        f" ({min(costs):.0f}-{max(costs):.0f} of {runs}): ours {statistics.median(ours):.0f},"
+        f" Cassandra's {statistics.median(its):.0f}",
+        flush=True,
     )
 
 
@@ -105,22 +114,35 @@ async def bench(settings: StoreSettings, pid: int, runs: int, warm_ups: int) -> 
         print("warming up", flush=True)
         for _ in range(warm_ups):
             await store_many(store, 20_000, 2000, 4)
-            await store_many(store, 2_000, 1, 64)
+            await store_many(store, 10_000, 100, 4)
             await pull(store)
 
-        async def store_and_clear(per_append: int, in_flight: int) -> None:
-            await store_many(store, 10_000, per_append, in_flight)
+        for rows in (1, 5, 20):
 
-        await measure("store, 2,000 rows in an append", runs, 10_000, pid, lambda: store_and_clear(2000, 4))
+            async def store_rows(per_append: int = rows * USERS) -> None:
+                await store_many(store, MESSAGES, per_append, 4)
+
+            await measure(f"store, {rows} of each user in an append", runs, MESSAGES, pid, store_rows)
+            await pull(store)
+        await store_many(store, MESSAGES, 2000, 4)
+        await measure("pull", runs, MESSAGES, pid, lambda: pull(store, remove=False))
         await pull(store)
-        await measure("store, 100 rows in an append", runs, 10_000, pid, lambda: store_and_clear(100, 4))
+
+        async def pull_anew() -> None:
+            await store_many(store, MESSAGES, 2000, 4)
+            await pull(store)
+
+        await measure("store 20 of each, pull, remove", runs, MESSAGES, pid, pull_anew)
+        await store_many(store, MESSAGES, 2000, 4)
+        pages = await store.page([PageQuery(f"u{number}", "phone", b"", True, 256) for number in range(USERS)])
+        turns = iter(list(zip(*([row.key for row in page.rows] for page in pages), strict=True)))
+        share = MESSAGES // USERS // runs
+
+        async def remove_next() -> None:
+            await remove_some(store, [next(turns) for _ in range(share)])
+
+        await measure("remove one of each user", runs, share * USERS, pid, remove_next)
         await pull(store)
-        await measure("store, one row in an append, 64 at once", runs, 10_000, pid, lambda: store_and_clear(1, 64))
-        await pull(store)
-        for _ in range(runs):
-            await store_many(store, 10_000, 2000, 4)
-            await measure("pull", 1, 10_000, pid, lambda: pull(store, remove=False))
-            await measure("pull and remove", 1, 10_000, pid, lambda: pull(store))
 
         for at_once in (10, 100):
 
@@ -136,12 +158,13 @@ async def bench(settings: StoreSettings, pid: int, runs: int, warm_ups: int) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--warm-ups", type=int, default=15, help="of 22,000 messages each")
+    parser.add_argument("--warm-ups", type=int, default=10, help="of 30,000 messages each")
+    parser.add_argument("--sync", choices=("periodic", "group"), default="periodic", help="of Cassandra's commit log")
     parser.add_argument("--yaml", action="append", default=[], metavar="LINE", help="for cassandra.yaml")
     options = parser.parse_args()
     (ROOT / "var").mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / "var"))
-    node = Node(folder, yaml=options.yaml)
+    node = Node(folder, yaml=options.yaml, sync=options.sync)
     try:
         node.start()
         settings = dataclasses.replace(

@@ -6,22 +6,30 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from cassandra import ReadFailure
+from cassandra.connection import DefaultEndPoint
+from cassandra.metadata import KeyspaceMetadata, Metadata
+from cassandra.policies import SimpleConvictionPolicy
+from cassandra.pool import Host
+from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
 
 from protocol.errors import ConfigError, StoreError
 from sparrow.settings import Settings, check
 from store import StoreSettings
 from store.cassandra import CassandraStore, apply, inbox
 from store.cassandra.addresses import parse_contact_points, parse_replication, read_credentials
-from store.cassandra.batches import Bound, batches
-from store.cassandra.connecting import connect
+from store.cassandra.batches import Queue, Write, batches
+from store.cassandra.connecting import Connection, connect
 from store.cassandra.keys import Cursor, Positions, begin_pass, parse_cursor, position_at, time_us
+from store.cassandra.schema import STEPS, VERSION
 from store.interface import COMMON, PageQuery, Removal, SessionStart
-from tests.services.cassandra import free_port
+from tests.ports import free_port
 from tests.store.conftest import shared_cassandra
 from tests.store.helpers import bodies, make_user, read_all, remove, row
 
@@ -80,21 +88,60 @@ def test_a_fresh_pass_goes_back_behind_the_begin_of_the_last() -> None:
     assert begin_pass(broken_off, 90_000_000_000, trail).at == position_at(77)
 
 
-def test_batches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.cassandra.batches._statement", lambda _, rows: rows)
+def batched(*writes: Write, replicas: Callable[[Queue], Hashable] = lambda _: None) -> list[list[Queue]]:
+    """The partitions that the writes of each statement are in."""
+    statements = list(batches(writes, max_rows=20, max_bytes=4096, replicas=replicas))
+    told = [
+        [values[0] for _, _, values in statement._statements_and_parameters]
+        if isinstance(statement, BatchStatement)
+        else [statement.values[0]]
+        for statement in statements
+    ]
+    assert sorted(queue for queues in told for queue in queues) == sorted(write.queue for write in writes)
+    return told
 
-    def sizes(*rows: Bound) -> list[int]:
-        return [len(statement) for statement in batches(None, rows, max_rows=20, max_bytes=4096)]
 
-    def bound(user: int, size: int = 10) -> Bound:
-        return (f"u{user}", "d"), size, (user,)
+def write(user: int, size: int = 10) -> Write:
+    prepared = PreparedStatement(None, b"id", None, "INSERT", "keyspace", 4, None, None)
+    statement = BoundStatement(prepared)
+    statement.values = [(f"u{user}", "d")]
+    return Write((f"u{user}", "d"), size, statement)
 
-    assert sizes(*(bound(1) for _ in range(45))) == [20, 20, 5]
-    assert sizes(*(bound(1, 3000) for _ in range(3))) == [1, 1, 1]
-    assert sizes(bound(1, 50_000), bound(1)) == [1, 1]
-    assert sizes(*(bound(number) for number in range(25))) == [10, 10, 5]
-    assert sizes(bound(0), *(bound(1) for _ in range(20)), bound(2)) == [1, 20, 1]
+
+def test_batches_are_bounded() -> None:
+    def sizes(*writes: Write) -> list[int]:
+        return [len(queues) for queues in batched(*writes)]
+
+    assert sizes(*(write(1) for _ in range(45))) == [20, 20, 5]
+    assert sizes(*(write(1, 3000) for _ in range(3))) == [1, 1, 1]
+    assert sizes(write(1, 50_000), write(1)) == [1, 1]
+    assert sizes(*(write(number) for number in range(45))) == [20, 20, 5]
+    # A partition is not split without need.
+    assert sizes(write(0), *(write(1) for _ in range(20)), write(2)) == [1, 20, 1]
+    assert sizes(*(write(number) for number in [0] * 15 + [1] * 15 + [2] * 5)) == [15, 20]
     assert sizes() == []
+
+
+def test_batches_are_for_one_set_of_nodes() -> None:
+    told = batched(*(write(number % 10) for number in range(40)), replicas=lambda queue: int(queue[0][1:]) % 3)
+    assert [{int(queue[0][1:]) for queue in queues} for queues in told] == [{0, 3, 6, 9}, {1, 4, 7}, {2, 5, 8}]
+
+
+def test_replicas_are_those_of_the_key() -> None:
+    metadata = Metadata()
+    hosts = [Host(DefaultEndPoint(f"10.0.0.{number}"), SimpleConvictionPolicy, host_id=uuid4()) for number in (1, 2)]
+    for host in hosts:
+        metadata.add_or_return_host(host)
+    metadata.keyspaces["ours"] = KeyspaceMetadata("ours", True, "SimpleStrategy", {"replication_factor": "1"})
+    metadata.rebuild_token_map("Murmur3Partitioner", {hosts[0]: ["0"], hosts[1]: [str(2**62)]})
+    connection = Connection(StoreSettings(), SimpleNamespace(metadata=metadata), None)
+    connection._keyspace, connection._copies = "ours", 1
+    packed = b"".join(BoundStatement._key_parts_packed(None, [b"u1", b"d"]))
+    assert connection.replicas(("u1", "d")) == frozenset(metadata.get_replicas("ours", packed))
+    found = {connection.replicas((f"u{number}", "d")) for number in range(100)}
+    assert found == {frozenset([hosts[0]]), frozenset([hosts[1]])}
+    connection._copies = 2
+    assert connection.replicas(("u1", "d")) is None
 
 
 # Clocks, late writes.
@@ -143,18 +190,18 @@ async def test_a_write_that_happens_late_does_not_undo_a_removal(
         written: list[object] = []
         write = inbox.Inbox._write
 
-        async def keep(self: inbox.Inbox, bound: list[Bound]) -> None:
-            written.append((self, bound))
-            await write(self, bound)
+        async def keep(self: inbox.Inbox, writes: list[Write]) -> None:
+            written.append((self, writes))
+            await write(self, writes)
 
         monkeypatch.setattr(inbox.Inbox, "_write", keep)
         await store.append([row("alice", "d", b"once"), row("alice", "d", b"twice")])
-        (where, bound) = written[0]  # type: ignore[misc]
-        await write(where, bound)
+        (where, writes) = written[0]  # type: ignore[misc]
+        await write(where, writes)
         rows = await read_all(store, "alice", "d")
         assert [found.body for found in rows] == [b"once", b"twice"]
         await remove(store, "alice", "d", rows[0])
-        await write(where, bound)
+        await write(where, writes)
         assert await bodies(store, "alice", "d") == [b"twice"]
 
 
@@ -428,7 +475,7 @@ async def test_the_schema_is_not_there_or_of_another_version(settings: StoreSett
     with connect(other) as connection:
         try:
             apply(other, said.append)
-            assert said[-1].endswith("schema 1 is there")
+            assert said[-1].endswith(f"schema {VERSION} was made")
             apply(other, said.append)
             assert "nothing to do" in said[-1]
             apply(with_(other, cassandra_replication="SimpleStrategy:3"), said.append)
@@ -442,6 +489,32 @@ async def test_the_schema_is_not_there_or_of_another_version(settings: StoreSett
             connection.execute(set_version, (99,))
             with pytest.raises(ConfigError, match="newer Sparrow"):
                 apply(other, said.append)
+        finally:
+            connection.execute(f"DROP KEYSPACE IF EXISTS {other.cassandra_keyspace}")
+
+
+async def test_a_keyspace_of_an_older_version_is_brought_up_to_date(settings: StoreSettings) -> None:
+    other = with_(settings, cassandra_keyspace=settings.cassandra_keyspace + "_old")
+    with connect(other) as connection:
+        try:
+            connection.execute(
+                f"CREATE KEYSPACE {other.cassandra_keyspace} "
+                "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
+            )
+            connection.execute(f"USE {other.cassandra_keyspace}")
+            connection.execute("CREATE TABLE schema_version (id int PRIMARY KEY, version int)")
+            for statement in STEPS[0]:
+                assert isinstance(statement, str)
+                connection.execute(statement)
+            connection.execute("INSERT INTO schema_version (id, version) VALUES (0, 1)")
+            connection.execute("INSERT INTO users (user, password_hash, created_us) VALUES ('alice', 'h', 5000)")
+            for _ in range(2):  # as after a crash on the way
+                apply(other, lambda _: None)
+                connection.execute("INSERT INTO schema_version (id, version) VALUES (0, 1)")
+            apply(other, lambda _: None)
+            async with CassandraStore(other) as store:
+                assert [profile.user for profile in await store.search("al", "", 9)] == ["alice"]
+                assert (await store.profiles(["alice"]))["alice"].created_ms == 5
         finally:
             connection.execute(f"DROP KEYSPACE IF EXISTS {other.cassandra_keyspace}")
 

@@ -43,6 +43,44 @@ async def test_one_of_many_at_once_gets_the_name(open_engine: OpenEngine) -> Non
         assert sorted(await bodies(store, "bob", "b1")) == [bytes([number]) for number in range(20)]
 
 
+async def test_a_disabled_account_begins_no_session(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        await make_user(store, "alice", "d")
+        await make_user(store, "bob", "d")
+        assert list(await store.begin_sessions([SessionStart("alice", "d", 1)])) == [0]
+        for _ in range(2):
+            await store.set_disabled("alice", True)
+        account = await store.account("alice")
+        assert account is not None
+        assert account.disabled
+        assert await store.create_account("alice", account.password_hash) == account
+        starts = [SessionStart("alice", "d", 2), SessionStart("bob", "d", 3), SessionStart("alice", "d", 1)]
+        assert list(await store.begin_sessions(starts)) == [None, 0, None]
+        # What is written to it is kept all the same.
+        assert await store.devices(["alice"]) == {"alice": ("d",)}
+        for _ in range(2):
+            await store.set_disabled("alice", False)
+        account = await store.account("alice")
+        assert account is not None
+        assert not account.disabled
+        assert list(await store.begin_sessions([SessionStart("alice", "d", 2)])) == [1]
+        for disabled in (True, False):
+            with pytest.raises(NotFoundError, match="nobody"):
+                await store.set_disabled("nobody", disabled)
+        assert await store.account("nobody") is None
+
+
+async def test_counts(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        await make_user(store, "alice", "d", "e")
+        await store.remove_device("alice", "e")
+        await store.append([row("alice", "d", b"1"), row("alice", COMMON, b"2")])
+        counts = await store.counts()
+        assert counts.accounts in (1, None)
+        assert counts.devices in (1, None)
+        assert counts.inbox_rows in (2, None)
+
+
 async def test_devices(open_engine: OpenEngine) -> None:
     async with open_engine() as store:
         await make_user(store, "alice", "z", "a", "m")

@@ -1,12 +1,17 @@
 """A flask test client over a real SQLite store."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
+from protocol.errors import UnavailableError
+from protocol.sparrow_pb2 import Hint
 from protocol.tokens import TokenVerifier
 from store import StoreSettings, open_store
 from userapi.app import create_app
@@ -16,15 +21,79 @@ from userapi.settings import UserApiSettings
 
 
 @dataclass
+class RecordingFabric:
+    """`userapi.fabric.Fabric`: what was asked, as tuples that begin with the question's name."""
+
+    asked: list[tuple[object, ...]] = field(default_factory=list)
+    there: set[str] = field(default_factory=set)
+    """Who is online."""
+    away: bool = False
+
+    def _ask(self, *question: object) -> None:
+        if self.away:
+            raise UnavailableError("no broker answers")
+        self.asked.append(question)
+
+    def changed(self, users: Collection[str]) -> None:
+        self._ask("changed", *users)
+
+    def close(self, user: str, device: str | None = None, *, removed: bool = False) -> None:
+        self._ask("close", user, device, removed)
+
+    def hint(self, user: str, kind: Hint.Kind, about: str) -> None:
+        self._ask("hint", user, kind, about)
+
+    def online(self, users: Collection[str]) -> Mapping[str, bool]:
+        self._ask("online", *users)
+        return {user: user in self.there for user in users}
+
+
+PASSWORD = "correct horse"
+
+
+@dataclass
 class Api:
     """A client, the parts behind it, and what it slept for."""
 
     settings: UserApiSettings
     bridge: StoreBridge
+    fabric: RecordingFabric
     client: FlaskClient
     verifier: TokenVerifier
     slept: list[float] = field(default_factory=list)
     now: float = 1_800_000_000.0
+
+    def register(self, user: str = "alice") -> None:
+        """Make an account."""
+        assert self.client.post("/v1/accounts", json={"user": user, "password": PASSWORD}).status_code == 201
+
+    def log_in(self, user: str = "alice", **more: str) -> dict[str, Any]:
+        """The tokens of a device; with a new one, unless `device` is given."""
+        answer = self.client.post("/v1/login", json={"user": user, "password": PASSWORD, **more})
+        assert answer.status_code == 200, answer.text
+        assert isinstance(answer.json, dict)
+        return answer.json
+
+    def ask(self, tokens: Mapping[str, Any] | None, method: str, path: str, **more: Any) -> TestResponse:
+        """A request by that device; without tokens, by nobody."""
+        headers = dict(more.pop("headers", {}))
+        if tokens is not None:
+            headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        return self.client.open(path, method=method, headers=headers, **more)
+
+
+def problem(response: TestResponse, status: int, code: str) -> dict[str, object]:
+    """The problem, which is that one."""
+    assert response.status_code == status, response.text
+    assert response.mimetype == "application/problem+json"
+    body: dict[str, object] = json.loads(response.data)
+    assert body["code"] == code
+    assert body["status"] == status
+    assert body["type"] == "about:blank"
+    assert body["title"]
+    assert isinstance(body["detail"], str)
+    assert "Traceback" not in body["detail"]
+    return body
 
 
 def settings_in(folder: Path, **changes: object) -> UserApiSettings:
@@ -46,7 +115,8 @@ def api(tmp_path: Path) -> Iterator[Api]:
     bridge = StoreBridge(open_store(StoreSettings(path=str(tmp_path / "sparrow.db"))), 10)
     bridge.open()
     made: Api
-    app = create_app(settings, bridge, clock=lambda: made.now, sleep=lambda seconds: made.slept.append(seconds))
-    made = Api(settings, bridge, app.test_client(), TokenVerifier(public.read_bytes()))
+    fabric = RecordingFabric()
+    app = create_app(settings, bridge, fabric, clock=lambda: made.now, sleep=lambda seconds: made.slept.append(seconds))
+    made = Api(settings, bridge, fabric, app.test_client(), TokenVerifier(public.read_bytes()))
     yield made
     bridge.close()

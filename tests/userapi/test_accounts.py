@@ -1,26 +1,12 @@
-"""`POST /v1/accounts`, and what holds for every request."""
+"""Accounts from registration to deletion, and what holds for every request."""
 
 import json
 
 import pytest
-from werkzeug.test import TestResponse
 
-from tests.userapi.conftest import Api
+from tests.userapi.conftest import PASSWORD, Api, problem
 
 GOOD = {"user": "alice", "password": "correct horse"}
-
-
-def problem(response: TestResponse, status: int, code: str) -> dict[str, object]:
-    assert response.status_code == status, response.text
-    assert response.mimetype == "application/problem+json"
-    body: dict[str, object] = json.loads(response.data)
-    assert body["code"] == code
-    assert body["status"] == status
-    assert body["type"] == "about:blank"
-    assert body["title"]
-    assert isinstance(body["detail"], str)
-    assert "Traceback" not in body["detail"]
-    return body
 
 
 def test_register(api: Api) -> None:
@@ -35,8 +21,16 @@ def test_register(api: Api) -> None:
 def test_taken(api: Api) -> None:
     api.client.post("/v1/accounts", json=GOOD)
     for _ in range(2):
-        body = problem(api.client.post("/v1/accounts", json=GOOD), 409, "user_taken")
+        body = problem(api.client.post("/v1/accounts", json={**GOOD, "password": "another one"}), 409, "user_taken")
         assert body["field"] == "user"
+
+
+def test_a_repeated_registration_is_no_conflict(api: Api) -> None:
+    api.client.post("/v1/accounts", json=GOOD)
+    before = api.bridge.call(api.bridge.store.account, "alice")
+    answer = api.client.post("/v1/accounts", json=GOOD)
+    assert (answer.status_code, answer.json) == (200, {"user": "alice"})
+    assert api.bridge.call(api.bridge.store.account, "alice") == before
 
 
 @pytest.mark.parametrize(
@@ -108,3 +102,92 @@ def test_a_defect_shows_no_traceback(api: Api, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(api.bridge, "call", lambda *_: 1 / 0)
     body = problem(api.client.get("/healthz"), 500, "internal_error")
     assert "division" not in json.dumps(body)
+
+
+NEW = "battery staple"
+CHANGE = {"old_password": PASSWORD, "new_password": NEW}
+
+
+def test_a_new_password_logs_the_other_devices_out(api: Api) -> None:
+    api.register()
+    phone, pad = api.log_in(), api.log_in()
+    api.fabric.asked.clear()
+    for _ in range(2):  # a repeat is no error
+        assert api.ask(phone, "PUT", "/v1/me/password", json=CHANGE).status_code == 204
+    assert ("close", "alice", pad["device"], False) in api.fabric.asked
+    assert not any(asked[2] == phone["device"] for asked in api.fabric.asked)
+    problem(api.ask(pad, "GET", "/v1/me"), 401, "logged_out")
+    problem(api.client.post("/v1/token", json={"refresh_token": pad["refresh_token"]}), 401, "invalid_refresh_token")
+    assert api.ask(phone, "GET", "/v1/me").status_code == 200
+    assert api.client.post("/v1/token", json={"refresh_token": phone["refresh_token"]}).status_code == 200
+    problem(api.client.post("/v1/login", json=GOOD), 401, "wrong_credentials")
+    assert api.client.post("/v1/login", json={**GOOD, "password": NEW}).status_code == 200
+
+
+def test_a_password_change_goes_on_when_it_is_repeated(api: Api) -> None:
+    api.register()
+    phone, pad = api.log_in(), api.log_in()
+    api.fabric.away = True
+    problem(api.ask(phone, "PUT", "/v1/me/password", json=CHANGE), 503, "unavailable")
+    api.fabric.away = False
+    assert api.ask(phone, "PUT", "/v1/me/password", json=CHANGE).status_code == 204
+    problem(api.ask(pad, "GET", "/v1/me"), 401, "logged_out")
+
+
+def test_refused_password_changes(api: Api) -> None:
+    api.register()
+    phone = api.log_in()
+    wrong = {**CHANGE, "old_password": "wrong horse"}
+    assert problem(api.ask(phone, "PUT", "/v1/me/password", json=wrong), 403, "wrong_password")["field"]
+    short = {**CHANGE, "new_password": "short"}
+    body = problem(api.ask(phone, "PUT", "/v1/me/password", json=short), 400, "password_too_short")
+    assert body["field"] == "new_password"
+    problem(api.ask(None, "PUT", "/v1/me/password", json=CHANGE), 401, "no_token")
+
+
+def test_of_two_password_changes_at_once_one_is_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.register()
+    phone = api.log_in()
+    hash_password = api.client.application.extensions["sparrow"].passwords.hash
+
+    def slow(password: str) -> str:
+        account = api.bridge.call(api.bridge.store.account, "alice")
+        assert account is not None
+        api.bridge.call(api.bridge.store.change_password, "alice", account.password_hash, "another's")
+        kept: str = hash_password(password)
+        return kept
+
+    monkeypatch.setattr(
+        type(api.client.application.extensions["sparrow"].passwords), "hash", lambda _, text: slow(text)
+    )
+    problem(api.ask(phone, "PUT", "/v1/me/password", json=CHANGE), 409, "changed_meanwhile")
+
+
+def test_the_end_of_an_account(api: Api) -> None:
+    api.register()
+    api.register("bob")
+    phone, pad, bobs = api.log_in(), api.log_in(), api.log_in("bob")
+    problem(api.ask(phone, "POST", "/v1/me/deletion", json={"password": "wrong horse"}), 403, "wrong_password")
+    api.fabric.asked.clear()
+    api.fabric.away = True
+    problem(api.ask(phone, "POST", "/v1/me/deletion", json={"password": PASSWORD}), 503, "unavailable")
+    api.fabric.away = False
+    assert api.ask(phone, "POST", "/v1/me/deletion", json={"password": PASSWORD}).status_code == 204
+    assert api.fabric.asked == [("changed", "alice"), ("close", "alice", None, True)]
+    for tokens in (phone, pad):
+        problem(api.ask(tokens, "GET", "/v1/me"), 401, "logged_out")
+        refreshed = api.client.post("/v1/token", json={"refresh_token": tokens["refresh_token"]})
+        problem(refreshed, 401, "invalid_refresh_token")
+    problem(api.client.post("/v1/login", json=GOOD), 401, "wrong_credentials")
+    problem(api.client.post("/v1/accounts", json=GOOD), 409, "user_taken")
+    problem(api.ask(bobs, "GET", "/v1/users/alice"), 404, "no_such_user")
+    assert api.ask(bobs, "GET", "/v1/users?prefix=al").json == {"items": [], "next": None}
+    assert api.bridge.call(api.bridge.store.devices, ["alice"]) == {"alice": None}
+
+
+def test_a_device_that_was_logged_out_deletes_nothing(api: Api) -> None:
+    api.register()
+    phone, pad = api.log_in(), api.log_in()
+    assert api.ask(phone, "DELETE", f"/v1/me/devices/{pad['device']}/login").status_code == 204
+    problem(api.ask(pad, "POST", "/v1/me/deletion", json={"password": PASSWORD}), 401, "logged_out")
+    assert api.ask(phone, "GET", "/v1/me").status_code == 200

@@ -13,6 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.ports import free_port
+from tests.userapi.running_broker import RunningBroker
+
 RUN = """
 import logging, os, sys, json
 from protocol.errors import SparrowError
@@ -34,13 +37,6 @@ except SparrowError as error:
     sys.exit(f"error: {error}")
 """
 GOOD = {"user": "alice", "password": "correct horse"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def command(folder: Path, port: int, changes: str = "") -> list[str]:
@@ -75,7 +71,19 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path, ', "workers": 2, "further_device_delay_s": 0.5')
+    """With a broker."""
+    with RunningBroker(tmp_path / "sparrow.db") as broker:
+        yield from serving(tmp_path, broker.endpoint)
+
+
+@pytest.fixture
+def lonely(tmp_path: Path) -> Iterator[Server]:
+    """Without one."""
+    yield from serving(tmp_path, f"tcp://127.0.0.1:{free_port()}")
+
+
+def serving(folder: Path, broker: str, workers: int = 2) -> Iterator[Server]:
+    made = Server(folder, f', "workers": {workers}, "further_device_delay_s": 0.5, "brokers": ["{broker}"]')
     yield made
     with made.process:
         if made.process.poll() is None:
@@ -90,7 +98,7 @@ def gone(port: int) -> bool:
 def test_register_log_in_stop_and_start_again(server: Server, tmp_path: Path) -> None:
     with httpx.Client(base_url=server.url) as client:
         assert client.post("/v1/accounts", json=GOOD).status_code == 201
-        assert client.post("/v1/accounts", json=GOOD).status_code == 409
+        assert client.post("/v1/accounts", json={**GOOD, "password": "another one"}).status_code == 409
         first = client.post("/v1/login", json=GOOD).json()
         begun = time.monotonic()
         assert client.post("/v1/login", json=GOOD).json()["device"] != first["device"]
@@ -121,6 +129,15 @@ def test_a_request_in_hand_is_finished_at_a_stop(server: Server) -> None:
     assert server.process.wait(15) == 0
 
 
+def test_without_a_broker_a_first_device_logs_in_and_a_further_one_is_told_to_try_again(lonely: Server) -> None:
+    with httpx.Client(base_url=lonely.url, timeout=30) as client:
+        client.post("/v1/accounts", json=GOOD)
+        assert client.post("/v1/login", json=GOOD).status_code == 200
+        answer = client.post("/v1/login", json=GOOD)
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert "Retry-After" in answer.headers
+
+
 def test_large_and_broken_requests(server: Server) -> None:
     with httpx.Client(base_url=server.url) as client:
         assert client.post("/v1/accounts", content=b"x" * 20_000).status_code in (413, 415)
@@ -141,7 +158,7 @@ def test_many_at_once(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=server.url, timeout=30) as client:
         users = [{"user": f"user{number}", "password": "correct horse"} for number in range(40)]
         codes = list(pool.map(lambda body: client.post("/v1/accounts", json=body).status_code, users * 2))
-        assert sorted(codes) == [201] * 40 + [409] * 40
+        assert sorted(codes) == [200] * 40 + [201] * 40
         logins = list(pool.map(lambda body: client.post("/v1/login", json=body).status_code, users))
         assert logins == [200] * 40
 

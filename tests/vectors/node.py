@@ -14,6 +14,7 @@ from connector.core import ConnectorCore, Session
 from connector.settings import ConnectorSettings
 from protocol.errors import TokenError
 from protocol.tokens import Identity
+from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal, Row, SessionStart
 
 BROKER = "broker"
@@ -69,6 +70,16 @@ class Store:
     ) -> None:
         found = {user: tuple(self._users[user]) if user in self._users else None for user in users}
         self.answers.append(lambda: done(found))
+
+    def verdicts(
+        self,
+        pairs: Collection[tuple[str, str]],
+        done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
+    ) -> None:
+        self.answers.append(lambda: done(dict.fromkeys(pairs, Verdict.STRANGER)))
+
+    def saw(self, users: Collection[str]) -> None:
+        pass
 
     def begin_sessions(
         self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]

@@ -1,0 +1,67 @@
+"""What the user API asks: tell all brokers of a change, end sessions, pass a hint on, say who is online.
+
+Owns nothing that lasts. Each ask is answered once; one that could not be done may be asked again, here or elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from broker.core.state import Outbox, Place, Presence
+from protocol.errors import RecordError
+from protocol.ids import address, split_address
+from protocol.records import ANSWER, CHANGED, CLOSE, FAILED, HINT, OK, WHERE, Record, record, unpack_keys
+
+Answer = Callable[[bytes], None]
+"""Takes the encoded ANSWER."""
+
+
+class Asks:
+    """All asks of all processes of the user API."""
+
+    def __init__(self, outbox: Outbox, presence: Presence) -> None:
+        self._outbox = outbox
+        self._presence = presence
+
+    def ask(self, rec: Record, answer: Answer) -> None:
+        """One of them. Raises `RecordError` if it is none."""
+        kind = rec[0]
+        if kind == CHANGED:
+            users = _users(rec)
+            self._presence.changed(users, lambda told: answer(_answer(rec, told)))
+        elif kind == CLOSE:
+            # Whoever was there when this was asked is in the map then.
+            self._presence.barrier(lambda passed: self._close(rec, passed, answer))
+        elif kind == HINT:
+            user = rec[4].decode()
+            for device, place in self._presence.where(user).items():
+                encoded = record(HINT, to=address(user, device), session=place.session, body=rec[9])
+                self._outbox.push(place.connector, encoded)
+            answer(_answer(rec, True))
+        elif kind == WHERE:
+            online = bytes(bool(self._presence.where(user)) for user in _users(rec))
+            answer(_answer(rec, True, online))
+        else:
+            raise RecordError(f"the user API sent a record of kind {kind}, which is not for it to send")
+
+    def _close(self, rec: Record, passed: bool, answer: Answer) -> None:
+        user, device = split_address(rec[4])
+        for name, place in _some(self._presence.where(user), device).items():
+            encoded = record(CLOSE, flags=rec[1], to=address(user, name), session=place.session)
+            self._outbox.push(place.connector, encoded)
+        answer(_answer(rec, passed))
+
+
+def _some(places: Mapping[str, Place], device: str) -> Mapping[str, Place]:
+    return {name: place for name, place in places.items() if device in ("", name)}
+
+
+def _users(rec: Record) -> list[str]:
+    try:
+        return [name.decode() for name in unpack_keys(rec[9])]
+    except UnicodeDecodeError as error:
+        raise RecordError("the user API named a user that is no text") from error
+
+
+def _answer(rec: Record, done: bool, body: bytes = b"") -> bytes:
+    return record(ANSWER, flags=OK if done else FAILED, attempt=rec[7], body=body)

@@ -1,0 +1,129 @@
+"""Files: what they are, and their content in pieces.
+
+Owns their statements. The place of a piece is given once, by a conditional insert, after its data is there; so a piece
+that is seen is whole, and two uploads of one file at once cannot mix.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from protocol.errors import NotFoundError
+from store.cassandra.connecting import Connection
+from store.cassandra.requests import Requests
+from store.interface import File
+
+_CREATE = (
+    "INSERT INTO files (file, owner, name, media_type, size, created_ms, expires_ms, readers, sha256) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
+)
+_FILE = (
+    "SELECT owner, name, media_type, size, created_ms, expires_ms, readers, sha256, complete FROM files WHERE file = ?"
+)
+_LAST = "SELECT position, length, piece FROM pieces WHERE file = ? AND position <= ? LIMIT 1"
+_DATA = "SELECT data FROM piece_data WHERE piece = ?"
+_PUT_DATA = "INSERT INTO piece_data (piece, data) VALUES (?, ?) USING TTL ?"
+_PUT_PIECE = "INSERT INTO pieces (file, position, length, piece) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?"
+_FINISH = "UPDATE files USING TTL ? SET sha256 = ?, complete = true WHERE file = ?"
+_ADD_READER = "UPDATE files USING TTL ? SET readers = readers + ? WHERE file = ?"
+_PIECES = "SELECT piece FROM pieces WHERE file = ?"
+_REMOVE = ("DELETE FROM files WHERE file = ?", "DELETE FROM pieces WHERE file = ?")
+_REMOVE_DATA = "DELETE FROM piece_data WHERE piece = ?"
+
+_ANYWHERE = 2**62
+
+
+class Files:
+    """The operations on the tables `files`, `pieces` and `piece_data`."""
+
+    def __init__(self, connection: Connection, requests: Requests, clock: Callable[[], float]) -> None:
+        self._requests = requests
+        self._clock = clock
+        self._create = connection.prepare(_CREATE)
+        self._file = connection.prepare(_FILE)
+        self._last = connection.prepare(_LAST)
+        self._data = connection.prepare(_DATA)
+        self._put_data = connection.prepare(_PUT_DATA)
+        self._put_piece = connection.prepare(_PUT_PIECE)
+        self._finish = connection.prepare(_FINISH)
+        self._add_reader = connection.prepare(_ADD_READER)
+        self._pieces = connection.prepare(_PIECES)
+        self._remove = [connection.prepare(statement) for statement in _REMOVE]
+        self._remove_data = connection.prepare(_REMOVE_DATA)
+
+    def _ttl_s(self, file: File) -> int:
+        return max(1, file.expires_ms // 1000 - int(self._clock()))
+
+    async def create(self, file: File) -> None:
+        """Begin a file."""
+        values = (
+            file.file,
+            file.owner,
+            file.name,
+            file.media_type,
+            file.size,
+            file.created_ms,
+            file.expires_ms,
+            set(file.readers),
+            file.sha256,
+            self._ttl_s(file),
+        )
+        await self._requests.run([self._create.bind(values)])
+
+    async def one(self, file: str) -> File | None:
+        """The file, unless it has expired."""
+        (rows,) = await self._requests.run([self._file.bind((file or " ",))])
+        # A checksum or a reader that was written behind a removal leaves a row without an owner.
+        if not rows or rows[0][0] is None or rows[0][5] <= self._clock() * 1000:
+            return None
+        owner, name, media_type, size, created_ms, expires_ms, readers, sha256, complete = rows[0]
+        users = frozenset(readers or ())
+        return File(file, owner, name, media_type, size, created_ms, expires_ms, users, sha256 or "", bool(complete))
+
+    async def _piece(self, file: str, offset: int) -> tuple[int, int, str] | None:
+        """(position, length, piece) of the last one that begins at `offset` or before."""
+        (rows,) = await self._requests.run([self._last.bind((file or " ", offset))])
+        return tuple(rows[0]) if rows else None
+
+    async def length(self, file: str) -> int:
+        """Where the last piece ends."""
+        piece = await self._piece(file, _ANYWHERE)
+        return 0 if piece is None else piece[0] + piece[1]
+
+    async def append(self, file: File, offset: int, data: bytes) -> bool:
+        """Keep a piece, if none stands there."""
+        piece, ttl_s = secrets.token_hex(16), self._ttl_s(file)
+        await self._requests.run([self._put_data.bind((piece, data, ttl_s))])
+        answer = await self._requests.conditional(self._put_piece.bind((file.file, offset, len(data), piece, ttl_s)))
+        if not answer["[applied]"] and answer["piece"] != piece:
+            await self._requests.run([self._remove_data.bind((piece,))])
+            return False
+        return True
+
+    async def read(self, file: str, offset: int) -> bytes:
+        """The rest of the piece that holds this offset."""
+        piece = await self._piece(file, offset)
+        if piece is None or offset >= piece[0] + piece[1]:
+            return b""
+        (rows,) = await self._requests.run([self._data.bind((piece[2],))])
+        return rows[0][0][offset - piece[0] :] if rows else b""
+
+    async def finish(self, file: str, sha256: str) -> None:
+        """It is complete."""
+        found = await self.one(file)
+        if found is not None:
+            await self._requests.run([self._finish.bind((self._ttl_s(found), sha256, file))])
+
+    async def add_reader(self, file: str, user: str) -> None:
+        """One more. Raises `NotFoundError`."""
+        found = await self.one(file)
+        if found is None:
+            raise NotFoundError(f'there is no file "{file}" (any more)')
+        await self._requests.run([self._add_reader.bind((self._ttl_s(found), {user}, file))])
+
+    async def remove(self, file: str) -> None:
+        """Forget the file and its pieces."""
+        (rows,) = await self._requests.run([self._pieces.bind((file or " ",))])
+        await self._requests.run([self._remove_data.bind((row[0],)) for row in rows])
+        await self._requests.run([statement.bind((file or " ",)) for statement in self._remove])

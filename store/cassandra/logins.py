@@ -1,0 +1,96 @@
+"""Each device's login.
+
+Owns its statements. Conditional, as all writes to the table `users` are: of two who present one refresh token, one is
+the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from protocol.errors import NotFoundError, StoreError
+from store.cassandra.connecting import Connection
+from store.cassandra.requests import Requests
+from store.logins import Login, Refresh, refresh
+
+_LOGIN = "SELECT login, generation, refreshed_us, removed_us, deleted_us FROM users WHERE user = ? AND device = ?"
+_STANDS = "IF added_us != null AND removed_us = null"
+_BEGIN = f"UPDATE users SET login = ?, generation = 1, refreshed_us = ? WHERE user = ? AND device = ? {_STANDS}"
+_REFRESH = (
+    "UPDATE users SET generation = ?, refreshed_us = ? WHERE user = ? AND device = ? "
+    "IF login = ? AND generation = ? AND removed_us = null"
+)
+_END = "UPDATE users SET login = '' WHERE user = ? AND device = ? IF login = ?"
+_RENAME = f"UPDATE users SET label = ? WHERE user = ? AND device = ? {_STANDS}"
+
+_TRIES = 20
+
+
+class Logins:
+    """These operations on the table `users`."""
+
+    def __init__(self, connection: Connection, requests: Requests, clock: Callable[[], float]) -> None:
+        self._requests = requests
+        self._clock = clock
+        self._login = connection.prepare(_LOGIN)
+        self._begin = connection.prepare(_BEGIN)
+        self._refresh = connection.prepare(_REFRESH)
+        self._end = connection.prepare(_END)
+        self._rename = connection.prepare(_RENAME)
+
+    def _now_us(self) -> int:
+        return int(self._clock() * 1_000_000)
+
+    async def rename_device(self, user: str, device: str, label: str) -> None:
+        """Raises `NotFoundError`."""
+        await self._change(self._rename.bind((label, user, device)), user, device)
+
+    async def begin(self, user: str, device: str, login: str) -> None:
+        """Log the device in. Raises `NotFoundError`."""
+        await self._change(self._begin.bind((login, self._now_us(), user, device)), user, device)
+
+    async def _change(self, statement: Any, user: str, device: str) -> None:
+        if not (await self._requests.conditional(statement))["[applied]"]:
+            raise NotFoundError(f'"{user}" has no device "{device}"')
+
+    async def one(self, user: str, device: str) -> Login | None:
+        """The device's login; None without such a device."""
+        (rows,) = await self._requests.run([self._login.bind((user or " ", device))])
+        if not rows or rows[0][3] is not None or rows[0][4] is not None:
+            return None
+        return _login(*rows[0][:3])
+
+    async def refresh(
+        self, user: str, device: str, login: str, generation: int, grace_ms: int, lifetime_ms: int
+    ) -> Refresh:
+        """Of many at once one is `DONE`."""
+        for _ in range(_TRIES):
+            kept = await self.one(user, device)
+            if kept is None:
+                return Refresh.UNKNOWN
+            now_us = self._now_us()
+            outcome = refresh(kept, login, generation, now_us // 1000, grace_ms, lifetime_ms)
+            if outcome is Refresh.DONE:
+                swap = self._refresh.bind((generation + 1, now_us, user, device, login, generation))
+                if not (await self._requests.conditional(swap))["[applied]"]:
+                    continue  # somebody was quicker; or this very call was, in a try whose answer was lost
+            elif outcome is Refresh.REUSED:
+                await self._requests.conditional(self._end.bind((user, device, login)))
+            return outcome
+        raise StoreError(f'the login of "{user}" changes too often to follow')
+
+    async def end(self, user: str, device: str) -> None:
+        """Log the device out, if it is logged in."""
+        for _ in range(_TRIES):
+            kept = await self.one(user, device)
+            if kept is None or not kept.id:
+                return
+            if (await self._requests.conditional(self._end.bind((user, device, kept.id))))["[applied]"]:
+                return
+        raise StoreError(f'the login of "{user}" changes too often to follow')
+
+
+def _login(login: str | None, generation: int | None, refreshed_us: int | None) -> Login:
+    """A device of before logins were kept has none."""
+    return Login(login or "", generation or 0, (refreshed_us or 0) // 1000)

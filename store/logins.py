@@ -1,0 +1,46 @@
+"""A device's login, and what becomes of it when it is refreshed: a pure state machine.
+
+Owns the rules. Engines keep a `Login` for each device, and change it only from what this module has seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Refresh(Enum):
+    """What came of presenting a refresh token."""
+
+    DONE = "done"
+    """It was the newest: the next generation is the newest now."""
+    REPEATED = "repeated"
+    """It was the one before, a short while ago: a repeat by somebody who has not got the answer. Nothing changes."""
+    REUSED = "reused"
+    """It was an old one, so two have it, one of them a thief: the login ends."""
+    UNKNOWN = "unknown"
+    """The login has ended, was followed by another one, or was not refreshed in time; or the device is no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A device's login, from a password on: a family of refresh tokens, of which each replaces the one before."""
+
+    id: str
+    """Empty: the device is logged out."""
+    generation: int
+    """Of the newest refresh token; 1 is the first."""
+    refreshed_ms: int
+    """When that one was made; Unix time."""
+
+
+def refresh(kept: Login, id: str, generation: int, now_ms: int, grace_ms: int, lifetime_ms: int) -> Refresh:
+    """What comes of presenting the refresh token of this login and generation."""
+    age_ms = now_ms - kept.refreshed_ms
+    if not kept.id or kept.id != id or generation > kept.generation or age_ms > lifetime_ms:
+        return Refresh.UNKNOWN
+    if generation == kept.generation:
+        return Refresh.DONE
+    if generation == kept.generation - 1 and age_ms <= grace_ms:
+        return Refresh.REPEATED
+    return Refresh.REUSED

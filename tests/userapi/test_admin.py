@@ -1,0 +1,154 @@
+"""`/v1/admin`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.errors import ConfigError
+from store.interface import NewRow, SessionStart
+from tests.userapi.conftest import Api, settings_in
+from tests.userapi.test_accounts import problem
+from userapi.admin import read_admin_token
+from userapi.app import create_app
+
+GOOD = {"user": "alice", "password": "correct horse"}
+TOKEN = "0123456789abcdef" * 4
+ALICE = "/v1/admin/accounts/alice"
+PATHS = (
+    ("GET", "/v1/admin/counts"),
+    ("GET", ALICE),
+    ("POST", f"{ALICE}/disable"),
+    ("POST", f"{ALICE}/enable"),
+    ("POST", f"{ALICE}/close-sessions"),
+)
+BEARER = {"headers": {"Authorization": f"Bearer {TOKEN}"}}
+
+
+@pytest.fixture
+def run(api: Api, tmp_path: Path) -> Api:
+    """An API with administration, and alice in it."""
+    file = tmp_path / "admin"
+    file.write_text(TOKEN + "\n")
+    file.chmod(0o600)
+    api.settings = dataclasses.replace(api.settings, admin_token_file=str(file))
+    app = create_app(api.settings, api.bridge, api.fabric, clock=lambda: api.now, sleep=api.slept.append)
+    api.client = app.test_client()
+    assert api.client.post("/v1/accounts", json=GOOD).status_code == 201
+    return api
+
+
+def log_in(api: Api, **changes: str) -> Any:
+    return api.client.post("/v1/login", json={**GOOD, **changes})
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_off(api: Api, method: str, path: str) -> None:
+    api.client.post("/v1/accounts", json=GOOD)
+    problem(api.client.open(path, method=method, **BEARER), 404, "not_found")
+    problem(api.client.open(path, method=method), 404, "not_found")
+    problem(api.client.open(path, method=method, headers={"Authorization": "Bearer "}), 404, "not_found")
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_only_with_the_token(run: Api, method: str, path: str) -> None:
+    users = log_in(run).json["token"]
+    for header in (
+        "",
+        "Bearer",
+        f"Bearer {TOKEN[:-1]}",
+        f"Bearer {TOKEN}x",
+        f"Basic {TOKEN}",
+        f"Bearer {users}",
+        "Bearer é",
+    ):
+        answer = run.client.open(path, method=method, headers={"Authorization": header})
+        problem(answer, 401, "wrong_admin_token")
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    problem(run.client.open(path, method=method), 401, "wrong_admin_token")
+    assert not run.bridge.call(run.bridge.store.account, "alice").disabled  # type: ignore[union-attr]
+
+
+def test_counts(run: Api) -> None:
+    log_in(run)
+    run.bridge.call(run.bridge.store.append, [NewRow("alice", "", 1, b"x")] * 3)
+    answer = run.client.get("/v1/admin/counts", **BEARER)
+    assert answer.json == {"accounts": 1, "devices": 1, "inbox_rows": 3}
+
+
+def test_an_account(run: Api) -> None:
+    device = log_in(run, label="phone").json["device"]
+    run.bridge.call(run.bridge.store.saw, {"alice": 1234})
+    run.fabric.there.add("alice")
+    found = run.client.get(ALICE, **BEARER).json
+    assert found is not None
+    (known,) = found.pop("devices")
+    assert (known["device"], known["label"]) == (device, "phone")
+    assert found.pop("created_ms") > 0
+    assert found == {
+        "user": "alice",
+        "disabled": False,
+        "own_password": True,
+        "online": True,
+        "last_seen_ms": 1234,
+    }
+    run.fabric.away = True
+    assert run.client.get(ALICE, **BEARER).json["online"] is None  # type: ignore[index]
+
+
+def test_disable_and_enable(run: Api, caplog: pytest.LogCaptureFixture) -> None:
+    device = log_in(run).json["device"]
+    run.fabric.asked.clear()
+    with caplog.at_level("INFO", "sparrow.audit"):
+        for _ in range(2):
+            answer = run.client.post(f"{ALICE}/disable", **BEARER)
+            assert (answer.status_code, answer.data) == (204, b"")
+    assert run.fabric.asked == [("close", "alice", None, False)] * 4
+    assert 'event=account_disabled user=alice by="(administrator)" from=127.0.0.1' in caplog.messages
+    problem(log_in(run, device=device), 403, "account_disabled")
+    problem(log_in(run), 403, "account_disabled")
+    # Whoever does not know the password is told nothing of it.
+    problem(log_in(run, password="wrong"), 401, "wrong_credentials")
+    begin = run.bridge.store.begin_sessions
+    assert list(run.bridge.call(begin, [SessionStart("alice", device, 1)])) == [None]
+    assert run.client.get(ALICE, **BEARER).json["disabled"] is True  # type: ignore[index]
+    for _ in range(2):
+        assert run.client.post(f"{ALICE}/enable", **BEARER).status_code == 204
+    assert log_in(run, device=device).status_code == 200
+    assert list(run.bridge.call(begin, [SessionStart("alice", device, 1)])) == [0]
+
+
+def test_while_no_broker_can_be_told_it_is_disabled_all_the_same(run: Api) -> None:
+    run.fabric.away = True
+    problem(run.client.post(f"{ALICE}/disable", **BEARER), 503, "unavailable")
+    problem(log_in(run), 403, "account_disabled")
+    run.fabric.away = False
+    assert run.client.post(f"{ALICE}/disable", **BEARER).status_code == 204
+
+
+def test_close_sessions(run: Api) -> None:
+    assert run.client.post(f"{ALICE}/close-sessions", **BEARER).status_code == 204
+    assert run.fabric.asked == [("close", "alice", None, False)]
+
+
+@pytest.mark.parametrize("user", ["nobody", "A", "%00", "x" * 65, "%F0%9F%90%A6"])
+def test_nobody(run: Api, user: str) -> None:
+    for method, path in PATHS[1:]:
+        answer = run.client.open(path.replace("alice", user), method=method, **BEARER)
+        problem(answer, 404, "no_such_user")
+    assert run.fabric.asked == []
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "text"),
+    [(TOKEN, 0o640, "chmod 600"), ("short", 0o600, "openssl rand"), ("é" * 40, 0o600, "openssl rand")],
+)
+def test_settings(tmp_path: Path, content: str, mode: int, text: str) -> None:
+    file = tmp_path / "admin"
+    file.write_text(content)
+    file.chmod(mode)
+    with pytest.raises(ConfigError, match=text):
+        read_admin_token(settings_in(tmp_path, admin_token_file=str(file)))

@@ -1,0 +1,180 @@
+"""How often one may ask, and who is believed about addresses."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from protocol.errors import ConfigError
+from tests.userapi.conftest import Api
+from tests.userapi.test_accounts import problem
+from userapi import limits
+from userapi.addresses import parse_networks
+from userapi.app import create_app
+from userapi.limits import Limit
+
+GOOD = {"user": "alice", "password": "correct horse"}
+FAR = "192.0.2.7"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_limit() -> None:
+    clock = Clock()
+    limit = Limit(3, 60.0, clock)
+    assert limit.wait_s("a") == 0
+    assert [limit.use("a") for _ in range(3)] == [0, 0, 0]
+    assert limit.wait_s("a") == pytest.approx(20)
+    assert limit.use("a") == pytest.approx(20)
+    assert limit.use("b") == 0
+    clock.now += 20
+    assert limit.use("a") == 0
+    assert limit.use("a") == pytest.approx(20)
+    clock.now += 1000
+    assert [bool(limit.use("a")) for _ in range(4)] == [False, False, False, True]
+    off = Limit(0, 60.0, clock)
+    assert [off.use("a") for _ in range(1000)] == [0] * 1000
+    assert off.wait_s("a") == 0
+
+
+def test_a_limit_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_MAX_KEYS", 10)
+    clock = Clock()
+    limit = Limit(2, 60.0, clock)
+    for _ in range(2):
+        limit.use("greedy")
+    for number in range(1000):
+        limit.use(str(number))
+    assert len(limit._full_until) <= 10
+    assert limit.wait_s("greedy") > 0
+    clock.now += 60
+    limit.use("x")
+    assert limit.wait_s("greedy") == 0
+
+
+def client(api: Api, **changes: object) -> FlaskClient:
+    """Of an API with other settings."""
+    import dataclasses
+
+    settings = dataclasses.replace(api.settings, **changes)  # type: ignore[arg-type]
+    return create_app(settings, api.bridge, api.fabric, sleep=lambda _: None).test_client()
+
+
+def too_many(answer: TestResponse) -> None:
+    problem(answer, 429, "too_many_requests")
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def of(address: str) -> dict[str, dict[str, str]]:
+    return {"environ_base": {"REMOTE_ADDR": address}}
+
+
+def test_requests(api: Api) -> None:
+    asked = client(api, max_requests_per_second_of_address=5)
+    answers = [asked.get("/v1/openapi.json", **of(FAR)) for _ in range(50)]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(refused) >= 10
+    too_many(refused[-1])
+    # Somebody else, and whoever looks after the service.
+    assert asked.get("/v1/openapi.json", **of("192.0.2.8")).status_code == 200
+    for _ in range(50):
+        assert asked.get("/healthz", **of(FAR)).status_code == 200
+        assert asked.get("/v1/openapi.json", **of("127.0.0.1")).status_code == 200
+
+
+def test_requests_of_an_account(api: Api) -> None:
+    asked = client(api, max_requests_per_second_of_account=3)
+    counted = asked.application.extensions["sparrow"].limits
+    for _ in range(3):
+        counted.check_account("alice")
+    with pytest.raises(limits.ProblemError, match="this account"):
+        for _ in range(50):
+            counted.check_account("alice")
+    counted.check_account("bob")
+
+
+def test_registrations(api: Api) -> None:
+    asked = client(api, max_registrations_per_hour_of_address=2)
+    for number in range(2):
+        assert asked.post("/v1/accounts", json={**GOOD, "user": f"user{number}"}, **of(FAR)).status_code == 201
+    too_many(asked.post("/v1/accounts", json=GOOD, **of(FAR)))
+    assert asked.post("/v1/accounts", json=GOOD, **of("192.0.2.8")).status_code == 201
+
+
+def test_logins_of_an_address(api: Api) -> None:
+    asked = client(api, max_logins_per_minute_of_address=3)
+    for number in range(3):
+        body = {**GOOD, "user": f"user{number}"}
+        problem(asked.post("/v1/login", json=body, **of(FAR)), 401, "wrong_credentials")
+    too_many(asked.post("/v1/login", json=GOOD, **of(FAR)))
+    problem(asked.post("/v1/login", json=GOOD, **of("192.0.2.8")), 401, "wrong_credentials")
+
+
+def test_wrong_passwords_from_one_address(api: Api) -> None:
+    asked = client(api, max_failed_logins_per_hour_of_account_and_address=3)
+    asked.post("/v1/accounts", json=GOOD)
+    for _ in range(10):  # right ones do not count
+        assert asked.post("/v1/login", json=GOOD, **of(FAR)).status_code == 200
+    for _ in range(3):
+        answer = asked.post("/v1/login", json={**GOOD, "password": "wrong"}, **of(FAR))
+        problem(answer, 401, "wrong_credentials")
+    # Now the right one is not even looked at, so that it cannot be found.
+    too_many(asked.post("/v1/login", json=GOOD, **of(FAR)))
+    assert asked.post("/v1/login", json=GOOD, **of("192.0.2.8")).status_code == 200
+
+
+@pytest.mark.parametrize("user", ["alice", "nobody"])
+def test_wrong_passwords_from_everywhere(api: Api, user: str) -> None:
+    asked = client(api, max_failed_logins_per_hour_of_account=5)
+    asked.post("/v1/accounts", json=GOOD)
+    wrong = {"user": user, "password": "wrong"}
+    for number in range(5):
+        problem(asked.post("/v1/login", json=wrong, **of(f"192.0.2.{number}")), 401, "wrong_credentials")
+    # It says nothing about whether there is such a user; and this machine is no exception.
+    for address in ("192.0.2.99", "127.0.0.1"):
+        too_many(asked.post("/v1/login", json=wrong, **of(address)))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        (FAR, None, FAR),
+        (FAR, "198.51.100.1", FAR),  # no proxy of ours
+        ("127.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1", "10.9.9.9, 198.51.100.1", "198.51.100.1"),  # what came in with the request is a claim
+        ("127.0.0.1", "203.0.113.5, 198.51.100.1, 10.0.0.3", "198.51.100.1"),
+        ("127.0.0.1", "198.51.100.1:5000", "198.51.100.1"),
+        ("127.0.0.1", "[2001:db8::1]:5000", "2001:db8::1"),
+        ("127.0.0.1", "2001:db8::1", "2001:db8::1"),
+        ("127.0.0.1", "::ffff:198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1", "unknown", "127.0.0.1"),
+        ("127.0.0.1", "198.51.100.1, unknown", "127.0.0.1"),
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.1", "," * 3000, "127.0.0.1"),
+        ("", "198.51.100.1", "None"),  # a Unix socket
+    ],
+)
+def test_whose_address_counts(api: Api, peer: str, forwarded: str | None, address: str) -> None:
+    asked = client(api, trusted_proxies=("127.0.0.1", "10.0.0.0/8"))
+    counted = asked.application.extensions["sparrow"].limits
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    with asked.application.test_request_context("/", headers=headers, environ_base={"REMOTE_ADDR": peer}):
+        assert str(counted.address()) == address
+
+
+def test_one_ipv6_customer_is_one_address(api: Api) -> None:
+    asked = client(api, max_registrations_per_hour_of_address=1)
+    assert asked.post("/v1/accounts", json=GOOD, **of("2001:db8::1")).status_code == 201
+    too_many(asked.post("/v1/accounts", json={**GOOD, "user": "bob"}, **of("2001:db8::ffff:2")))
+    assert asked.post("/v1/accounts", json={**GOOD, "user": "bob"}, **of("2001:db8:0:1::1")).status_code == 201
+
+
+def test_networks() -> None:
+    with pytest.raises(ConfigError, match=r"userapi\.trusted_proxies.*10\.0\.0\.1/8"):
+        parse_networks("userapi.trusted_proxies", ["10.0.0.1/8"])

@@ -1,0 +1,70 @@
+"""Who calls: access tokens, as endpoints see them.
+
+Owns the guards. Nothing is remembered from one request to the next: a device that was logged out or removed is so at
+once, in every worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import g, request
+
+from protocol.errors import TokenError
+from userapi.frame import Guard
+from userapi.problems import ProblemError
+from userapi.service import service
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom the access token names."""
+
+    user: str
+    device: str
+    login: str
+
+
+def caller() -> Caller:
+    """Of this request, which a guard has let pass."""
+    found: Caller = g.caller
+    return found
+
+
+def _check_signature() -> None:
+    given = request.authorization
+    if given is None or given.type != "bearer" or not given.token:
+        detail = "log in, and send the access token: Authorization: Bearer ..."
+        raise ProblemError("no_token", detail, headers={"WWW-Authenticate": "Bearer"})
+    parts = service()
+    try:
+        identity = parts.verifier.verify(given.token, parts.clock())
+    except TokenError as error:
+        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise ProblemError("invalid_token", f"{error}, or refresh it", headers=headers) from None
+    g.caller = Caller(identity.user, identity.device, identity.login)
+
+
+def is_logged_in() -> bool:
+    """Whether the caller's login stands, now."""
+    parts = service()
+    kept = parts.bridge.call(parts.bridge.store.login, caller().user, caller().device)
+    return kept is not None and bool(kept.id) and kept.id == caller().login
+
+
+def check_login() -> None:
+    """Raises `ProblemError` unless the caller's login stands."""
+    if not is_logged_in():
+        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise ProblemError("logged_out", "the device was logged out or removed: log in again", headers=headers)
+
+
+def _check() -> None:
+    _check_signature()
+    check_login()
+
+
+DEVICE = Guard("access_token", _check, ("no_token", "invalid_token", "logged_out"))
+"""A device that is logged in."""
+SIGNED = Guard("access_token", _check_signature, ("no_token", "invalid_token", "logged_out"))
+"""The token is good, be the login ended or not: for what ends a login, so that it may be repeated."""

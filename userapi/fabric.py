@@ -1,0 +1,74 @@
+"""What the user API asks of the brokers, as code that blocks.
+
+Owns the meaning of each question. How it gets to a broker is `userapi.brokers`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from protocol.ids import address
+from protocol.records import CHANGED, CLOSE, HINT, WHERE, pack_keys
+from protocol.sparrow_pb2 import Goodbye, Hint
+from userapi.bridge import StoreBridge
+from userapi.brokers import Brokers
+
+MAX_USERS = 1000
+"""In one question."""
+
+
+class Fabric(Protocol):
+    """The port. Each call raises `ServiceError` when no broker did what was asked; it may be repeated."""
+
+    def changed(self, users: Collection[str]) -> None:
+        """Every broker forgets what it has cached of these users (devices, who may write to them): at once where it
+        can, and within T (2 s) whatever happens. Call it when the store has the change."""
+
+    def close(self, user: str, device: str | None = None, *, removed: bool = False) -> None:
+        """End the sessions of one device, or of all. `removed`: tell clients that they are devices no more."""
+
+    def hint(self, user: str, kind: Hint.Kind, about: str) -> None:
+        """Tell the sessions of `user` that something about the user `about` has changed; may be lost."""
+
+    def online(self, users: Collection[str]) -> Mapping[str, bool]:
+        """Who is online now."""
+
+
+class BrokerFabric:
+    """The port over links to brokers, which live in the loop of `bridge`."""
+
+    def __init__(self, bridge: StoreBridge, brokers: Brokers) -> None:
+        self._bridge = bridge
+        self._brokers = brokers
+
+    def _ask(self, kind: int, to: bytes = b"", flags: int = 0, body: bytes = b"") -> bytes:
+        return self._bridge.call(lambda: self._brokers.ask(kind, to=to, flags=flags, body=body))
+
+    def changed(self, users: Collection[str]) -> None:
+        """See `Fabric`."""
+        names = list(users)
+        for at in range(0, len(names), MAX_USERS):
+            self._ask(CHANGED, body=_pack(names[at : at + MAX_USERS]))
+
+    def close(self, user: str, device: str | None = None, *, removed: bool = False) -> None:
+        """See `Fabric`."""
+        flags = Goodbye.DEVICE_REMOVED if removed else Goodbye.LOGGED_OUT
+        self._ask(CLOSE, to=address(user, device) if device else user.encode(), flags=int(flags))
+
+    def hint(self, user: str, kind: Hint.Kind, about: str) -> None:
+        """See `Fabric`."""
+        self._ask(HINT, to=user.encode(), body=Hint(kind=kind, user_id=about).SerializeToString())
+
+    def online(self, users: Collection[str]) -> Mapping[str, bool]:
+        """See `Fabric`."""
+        names = list(users)
+        found: dict[str, bool] = {}
+        for at in range(0, len(names), MAX_USERS):
+            some = names[at : at + MAX_USERS]
+            found.update(zip(some, map(bool, self._ask(WHERE, body=_pack(some))), strict=True))
+        return found
+
+
+def _pack(users: list[str]) -> bytes:
+    return pack_keys(user.encode() for user in users)

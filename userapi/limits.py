@@ -1,0 +1,147 @@
+"""Limits: how often an address, or an account, may ask.
+
+Owns the counting, which is each worker process's own: with four workers up to four times as much passes. Nothing is
+kept on disk. (The library `limits` was looked at: in memory it keeps every address for ever, and starts a thread for
+each sweep.)
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from flask import Flask, request
+
+from userapi.addresses import Address, among, as_key, client_address, parse_networks
+from userapi.problems import ProblemError
+from userapi.settings import UserApiSettings
+
+_MAX_KEYS = 100_000
+"""Of each limit; 100 bytes or so each."""
+_MAX_USER = 65
+"""Of characters: what is longer is nobody's id."""
+_FREE = ("/healthz",)
+"""Paths that load balancers ask for."""
+
+
+class Limit:
+    """`count` at once, and after that one each `period_s / count` (the generic cell rate algorithm). 0: no limit."""
+
+    def __init__(self, count: int, period_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._period_s = period_s
+        self._step_s = period_s / count if count else 0.0
+        self._clock = clock
+        self._full_until: dict[str, float] = {}
+        """Key → when all that it has used will be given back; one that is not there has used nothing."""
+        self._lock = threading.Lock()
+
+    def wait_s(self, key: str) -> float:
+        """For how long `key` has to wait; 0 if it need not."""
+        if not self._step_s:
+            return 0.0
+        now = self._clock()
+        with self._lock:
+            return self._wait_s(key, now)
+
+    def use(self, key: str) -> float:
+        """Count one for `key` if it need not wait; returns for how long it has to."""
+        if not self._step_s:
+            return 0.0
+        now = self._clock()
+        with self._lock:
+            wait_s = self._wait_s(key, now)
+            if not wait_s:
+                if key not in self._full_until and len(self._full_until) >= _MAX_KEYS:
+                    self._forget(now)
+                self._full_until[key] = max(self._full_until.get(key, 0.0), now) + self._step_s
+            return wait_s
+
+    def _wait_s(self, key: str, now: float) -> float:
+        # The tolerance is for the rounding of what was added up.
+        wait_s = self._full_until.get(key, 0.0) + self._step_s - self._period_s - now
+        return wait_s if wait_s > 1e-6 else 0.0
+
+    def _forget(self, now: float) -> None:
+        """What has been given back; and if that is not half of all, those who have used least."""
+        left = [(until, key) for key, until in self._full_until.items() if until > now]
+        left.sort(reverse=True)
+        self._full_until = {key: until for until, key in left[: _MAX_KEYS // 2]}
+
+
+class Limits:
+    """All limits of one process. Each check raises `ProblemError` ("too_many_requests") with `Retry-After`."""
+
+    def __init__(self, settings: UserApiSettings) -> None:
+        """Raises `ConfigError`."""
+        self._trusted = parse_networks("userapi.trusted_proxies", settings.trusted_proxies)
+        self._unlimited = parse_networks("userapi.unlimited_addresses", settings.unlimited_addresses)
+        self._requests = Limit(settings.max_requests_per_second_of_address, 1.0)
+        self._account_requests = Limit(settings.max_requests_per_second_of_account, 1.0)
+        self._registrations = Limit(settings.max_registrations_per_hour_of_address, 3600.0)
+        self._logins = Limit(settings.max_logins_per_minute_of_address, 60.0)
+        self._failures = Limit(settings.max_failed_logins_per_hour_of_account, 3600.0)
+        self._failures_here = Limit(settings.max_failed_logins_per_hour_of_account_and_address, 3600.0)
+
+    def address(self) -> Address | None:
+        """Where this request comes from."""
+        return client_address(self._trusted)
+
+    def check_request(self) -> None:
+        """Of any request."""
+        self._use_here(self._requests)
+
+    def check_account(self, user: str) -> None:
+        """Of any request by `user`, whose token is good."""
+        _refuse(self._account_requests.use(user), "requests of this account")
+
+    def check_registration(self) -> None:
+        """Of a registration."""
+        self._use_here(self._registrations)
+
+    def check_login(self, user: str) -> None:
+        """Of whatever tries a password of `user`, who need not exist."""
+        self._use_here(self._logins)
+        user = user[:_MAX_USER]
+        _refuse(self._failures.wait_s(user), "wrong passwords for this account")
+        here = self._here()
+        if here is not None:
+            _refuse(self._failures_here.wait_s(f"{here} {user}"), "wrong passwords for this account")
+
+    def login_failed(self, user: str) -> None:
+        """The password was wrong."""
+        user = user[:_MAX_USER]
+        self._failures.use(user)
+        here = self._here()
+        if here is not None:
+            self._failures_here.use(f"{here} {user}")
+
+    def _here(self) -> str | None:
+        """What the address counts as; None if it is not counted."""
+        address = self.address()
+        if address is not None and among(address, self._unlimited):
+            return None
+        return as_key(address)
+
+    def _use_here(self, limit: Limit) -> None:
+        here = self._here()
+        if here is not None:
+            _refuse(limit.use(here), "requests from this address")
+
+
+def install(app: Flask, limits: Limits) -> None:
+    """Count every request."""
+
+    def count() -> None:
+        if request.path not in _FREE:
+            limits.check_request()
+
+    app.before_request(count)
+
+
+def _refuse(wait_s: float, what: str) -> None:
+    if wait_s:
+        seconds = math.ceil(wait_s)
+        detail = f"too many {what}: try again in {seconds} s"
+        raise ProblemError("too_many_requests", detail, headers={"Retry-After": str(seconds)})

@@ -1,0 +1,64 @@
+"""What every answer carries for browsers: security headers, and CORS where the settings allow it.
+
+Owns those headers. Knows no endpoint.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Response
+from flask_cors import CORS
+
+from userapi.settings import UserApiSettings
+
+_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_ASKED = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "Range",
+    "Tus-Resumable",
+    "Upload-Checksum",
+    "Upload-Length",
+    "Upload-Metadata",
+    "Upload-Offset",
+)
+_TOLD = (
+    "Content-Disposition",
+    "Content-Range",
+    "ETag",
+    "Location",
+    "Retry-After",
+    "Tus-Resumable",
+    "Tus-Version",
+    "Upload-Length",
+    "Upload-Offset",
+    "WWW-Authenticate",
+)
+
+
+def install(app: Flask, settings: UserApiSettings) -> None:
+    """Add the headers to every answer of `app`, its errors included."""
+    secure = bool(settings.tls_certificate_file)
+
+    def protect(response: Response) -> Response:
+        headers = response.headers
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers.setdefault("Content-Security-Policy", _POLICY)
+        headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        # Most answers are one person's, and many hold a secret.
+        headers.setdefault("Cache-Control", "no-store")
+        if secure:
+            headers["Strict-Transport-Security"] = "max-age=31536000"
+        return response
+
+    app.after_request(protect)
+    if settings.cors_origins:
+        CORS(
+            app,
+            origins=list(settings.cors_origins),
+            allow_headers=list(_ASKED),
+            expose_headers=list(_TOLD),
+            max_age=600,
+        )
