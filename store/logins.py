@@ -5,7 +5,7 @@ Owns the rules. Engines keep a `Login` for each device, and change it only from 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -32,6 +32,8 @@ class Login:
     """Of the newest refresh token; 1 is the first."""
     refreshed_ms: int
     """When that one was made; Unix time."""
+    disabled: bool = field(default=False, compare=False)
+    """The account is: nobody is let in by this login, until it is enabled again."""
 
 
 def refresh(kept: Login, id: str, generation: int, now_ms: int, grace_ms: int, lifetime_ms: int) -> Refresh:

@@ -13,7 +13,7 @@ from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.fields import Answer, Strict, Text, user_id
 from userapi.frame import Area, endpoint
-from userapi.identity import NEW_PASSWORD, check_new_password
+from userapi.identity import NEW_PASSWORD, check_new_password, right_one
 from userapi.logins import end_other_logins
 from userapi.problems import ProblemError
 from userapi.service import service
@@ -60,7 +60,8 @@ class Farewell(Strict):
 def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
     """Register a user.
 
-    A repeat with the same password gets 200, so a client whose answer was lost may ask again.
+    A repeat with the same password gets 200, so a client whose answer was lost may ask again. A wrong one counts as a
+    failed login.
     """
     parts = service()
     store = parts.bridge.store
@@ -75,7 +76,7 @@ def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
         parts.bridge.call(store.create_account, user, kept)
     except AlreadyExistsError as error:
         there = parts.bridge.call(store.account, user)
-        if parts.passwords.matches(body["password"], None if there is None else there.password_hash):
+        if right_one(parts, user, there, body["password"], why="user_taken") is not None:
             return {"user": user}, 200
         raise ProblemError("user_taken", str(error), field="user") from None
     audit.note("account_created", user, by=user)
@@ -103,13 +104,15 @@ def change_password(body: dict[str, Any]) -> tuple[str, int]:
     account = parts.bridge.call(store.account, caller().user)
     if account is None:
         raise ProblemError("logged_out")
-    if parts.passwords.matches(old, account.password_hash):
+    right = right_one(parts, account.user, account, old, new, why="wrong_password")
+    if right is None:
+        raise ProblemError("wrong_password", "the old password is wrong", field="old_password")
+    if right == old:  # else it is a repeat, and may have to go on
         try:
             parts.bridge.call(store.change_password, account.user, account.password_hash, parts.passwords.hash(new))
         except (AlreadyExistsError, NotFoundError) as error:
             raise ProblemError("changed_meanwhile", str(error)) from None
-    elif not parts.passwords.matches(new, account.password_hash):  # else it is a repeat, and may have to go on
-        raise ProblemError("wrong_password", "the old password is wrong", field="old_password")
+        audit.note("password_changed", account.user, device=caller().device)
     end_other_logins(parts, account.user, caller().device)
     return "", 204
 
@@ -127,9 +130,11 @@ def delete_account(body: dict[str, Any]) -> tuple[str, int]:
     account = parts.bridge.call(parts.bridge.store.account, user)
     if account is not None:  # else it is a repeat, which the token allows, and may have to go on
         check_login()
-        if not parts.passwords.matches(body["password"], account.password_hash):
+        if right_one(parts, user, account, body["password"], why="wrong_password") is None:
             raise ProblemError("wrong_password", "the password is wrong", field="password")
     parts.bridge.call(parts.bridge.store.delete_account, user)
+    if account is not None:
+        audit.note("account_deleted", user, device=caller().device)
     parts.fabric.changed([user])
     parts.fabric.close(user, removed=True)
     return "", 204

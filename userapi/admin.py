@@ -181,13 +181,14 @@ def close_sessions(user: str) -> tuple[str, int]:
 
 
 def _set_disabled(user: str, disabled: bool) -> None:
-    _account(user)
+    before = _account(user).disabled
     bridge = service().bridge
     try:
         bridge.call(bridge.store.set_disabled, user, disabled)
     except NotFoundError as error:
         raise ProblemError("no_such_user", str(error)) from None
-    audit.note("account_disabled" if disabled else "account_enabled", user, by=audit.ADMINISTRATOR)
+    if before != disabled:
+        audit.note("account_disabled" if disabled else "account_enabled", user, by=audit.ADMINISTRATOR)
 
 
 def _account(user: str) -> Account:

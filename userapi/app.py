@@ -67,6 +67,8 @@ def create_app(
         admin_token=admin.read_admin_token(settings),
         identity_turn=threading.BoundedSemaphore(settings.identity_max_at_once),
     )
+    # Two slashes are another path, and no reason to send anybody on.
+    app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     web.install(app, settings)
     limits.install(app, counted)

@@ -45,18 +45,17 @@ def _check_signature() -> None:
     g.caller = Caller(identity.user, identity.device, identity.login)
 
 
-def is_logged_in() -> bool:
-    """Whether the caller's login stands, now."""
-    parts = service()
-    kept = parts.bridge.call(parts.bridge.store.login, caller().user, caller().device)
-    return kept is not None and bool(kept.id) and kept.id == caller().login
-
-
 def check_login() -> None:
-    """Raises `ProblemError` unless the caller's login stands."""
-    if not is_logged_in():
+    """Raises `ProblemError` unless the caller's login stands, now, and the account may ask so much."""
+    parts, user = service(), caller().user
+    kept = parts.bridge.call(parts.bridge.store.login, user, caller().device)
+    if kept is None or not kept.id or kept.id != caller().login:
         headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
         raise ProblemError("logged_out", "the device was logged out or removed: log in again", headers=headers)
+    # Not before: whoever has the token of a removed device must not use up what the others may ask.
+    parts.limits.check_account(user)
+    if kept.disabled:
+        raise ProblemError("account_disabled")
 
 
 def _check() -> None:
@@ -64,7 +63,8 @@ def _check() -> None:
     check_login()
 
 
-DEVICE = Guard("access_token", _check, ("no_token", "invalid_token", "logged_out"))
+_REFUSALS = ("no_token", "invalid_token", "logged_out", "account_disabled")
+DEVICE = Guard("access_token", _check, _REFUSALS)
 """A device that is logged in."""
-SIGNED = Guard("access_token", _check_signature, ("no_token", "invalid_token", "logged_out"))
+SIGNED = Guard("access_token", _check_signature, _REFUSALS)
 """The token is good, be the login ended or not: for what ends a login, so that it may be repeated."""

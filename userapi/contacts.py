@@ -9,17 +9,31 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from protocol.errors import NotFoundError, ServiceError
+from protocol.errors import InvalidIdError, MisuseError, NotFoundError, ServiceError
+from protocol.ids import check_user_id
 from protocol.sparrow_pb2 import Hint
 from store.contacts import Change, Relation
+from userapi import audit
 from userapi.callers import DEVICE, caller
 from userapi.fields import Answer, Flag, Number, items, user_id
 from userapi.frame import USER_IN_PATH, Area, endpoint
+from userapi.hints import tell
 from userapi.pages import MAX_LIMIT, PageAnswer, PageQuery, from_cursor, to_cursor
 from userapi.problems import ProblemError
 from userapi.service import service
 
 area = Area("contacts", "Friends, requests to be friends, and blocks")
+
+_EVENTS = {
+    Change.ASK: "friend_asked",
+    Change.ACCEPT: "friend_accepted",
+    Change.CANCEL: "request_taken_back",
+    Change.DECLINE: "request_declined",
+    Change.REMOVE: "friend_removed",
+    Change.BLOCK: "blocked",
+    Change.UNBLOCK: "unblocked",
+}
+"""What the audit log calls each change."""
 
 
 class Contact(Answer):
@@ -30,7 +44,7 @@ class Contact(Answer):
     asked = Flag("You have asked them to be your friend.")
     asks = Flag("They have asked you.")
     blocked = Flag("You have blocked them.")
-    since_ms = Number("When it became so; Unix time in milliseconds, 0 for never.")
+    since_ms = Number("Of a friend, and of somebody who asks you: since when; Unix time in milliseconds. Otherwise 0.")
 
 
 class Contacts(PageAnswer):
@@ -61,7 +75,8 @@ def _contact(other: str, relation: Relation) -> dict[str, Any]:
         "asked": relation.asked,
         "asks": relation.asks,
         "blocked": relation.blocks,
-        "since_ms": relation.since_ms,
+        # Of anything else it would tell when the other has blocked, or unblocked.
+        "since_ms": relation.since_ms if relation.friend or relation.asks else 0,
     }
 
 
@@ -128,29 +143,30 @@ def list_blocks(query: dict[str, Any]) -> dict[str, Any]:
 # Changes.
 
 
-def _not_oneself(other: str) -> None:
-    if caller().user == other:
-        raise ProblemError("not_yourself")
-
-
 def _change(other: str, what: Change) -> tuple[Relation, Relation]:
     parts, user = service(), caller().user
-    _not_oneself(other)
+    if user == other:
+        raise ProblemError("not_yourself")
+    try:
+        check_user_id(other)
+    except InvalidIdError as error:
+        raise ProblemError("no_such_user", str(error)) from None
     if what in (Change.ASK, Change.BLOCK) and parts.bridge.call(parts.bridge.store.account, other) is None:
         raise ProblemError("no_such_user", f'there is no user "{other}"')
     before, after = parts.bridge.call(parts.bridge.store.change_contact, user, other, what)
     # Also when nothing has changed: this may repeat a change that brokers were not told of.
     if what not in (Change.ASK, Change.CANCEL, Change.DECLINE) or after.friend:
         parts.fabric.changed([user, other])
+    if after != before:
+        audit.note(_EVENTS[Change.ACCEPT if after.friend else what], user, other=other)
     return before, after
 
 
 def _tell(other: str, kind: Hint.Kind) -> None:
     """Both: the other, and one's own other devices."""
-    fabric, user = service().fabric, caller().user
-    with contextlib.suppress(ServiceError):  # it is a hint
-        fabric.hint(other, kind, user)
-        fabric.hint(user, kind, other)
+    user = caller().user
+    tell(other, kind, user)
+    tell(user, kind, other)
 
 
 ONE = {"parts": (USER_IN_PATH,), "answer": Contact, "guard": DEVICE}
@@ -159,10 +175,10 @@ ONE = {"parts": (USER_IN_PATH,), "answer": Contact, "guard": DEVICE}
 @endpoint(area, "PUT", "/v1/requests/<user>", problems=("not_yourself", "no_such_user", "you_block_them"), **ONE)  # type: ignore[arg-type]
 def ask(user: str) -> dict[str, Any]:
     """Ask to be friends. Who asks somebody that has asked them is their friend at once."""
-    _not_oneself(user)
-    if service().bridge.call(service().bridge.store.contact, caller().user, user).blocks:
-        raise ProblemError("you_block_them")
-    before, after = _change(user, Change.ASK)
+    try:
+        before, after = _change(user, Change.ASK)
+    except MisuseError as error:
+        raise ProblemError("you_block_them", str(error)) from None
     if after.friend and not before.friend:
         _tell(user, Hint.FRIEND_ACCEPTED)
     elif after.asked and not before.asked and not after.blocked:
@@ -170,7 +186,7 @@ def ask(user: str) -> dict[str, Any]:
     return _contact(user, after)
 
 
-@endpoint(area, "DELETE", "/v1/requests/<user>", problems=("not_yourself",), **ONE)  # type: ignore[arg-type]
+@endpoint(area, "DELETE", "/v1/requests/<user>", problems=("not_yourself", "no_such_user"), **ONE)  # type: ignore[arg-type]
 def take_back(user: str) -> dict[str, Any]:
     """Take back what you asked, or decline what they asked."""
     before, after = _change(user, Change.CANCEL)
@@ -181,7 +197,7 @@ def take_back(user: str) -> dict[str, Any]:
     return _contact(user, after)
 
 
-@endpoint(area, "PUT", "/v1/friends/<user>", problems=("not_yourself", "no_such_request"), **ONE)  # type: ignore[arg-type]
+@endpoint(area, "PUT", "/v1/friends/<user>", problems=("not_yourself", "no_such_user", "no_such_request"), **ONE)  # type: ignore[arg-type]
 def accept(user: str) -> dict[str, Any]:
     """Accept their request to be friends."""
     try:
@@ -193,7 +209,7 @@ def accept(user: str) -> dict[str, Any]:
     return _contact(user, after)
 
 
-@endpoint(area, "DELETE", "/v1/friends/<user>", problems=("not_yourself",), **ONE)  # type: ignore[arg-type]
+@endpoint(area, "DELETE", "/v1/friends/<user>", problems=("not_yourself", "no_such_user"), **ONE)  # type: ignore[arg-type]
 def remove(user: str) -> dict[str, Any]:
     """Be friends no more."""
     before, after = _change(user, Change.REMOVE)
@@ -211,7 +227,7 @@ def block(user: str) -> dict[str, Any]:
     return _contact(user, after)
 
 
-@endpoint(area, "DELETE", "/v1/blocks/<user>", problems=("not_yourself",), **ONE)  # type: ignore[arg-type]
+@endpoint(area, "DELETE", "/v1/blocks/<user>", problems=("not_yourself", "no_such_user"), **ONE)  # type: ignore[arg-type]
 def unblock(user: str) -> dict[str, Any]:
     """Block them no more."""
     _, after = _change(user, Change.UNBLOCK)

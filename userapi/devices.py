@@ -5,14 +5,17 @@ Owns listing, naming and removing them. They are made by logins.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from protocol.errors import NotFoundError
 from protocol.sparrow_pb2 import Hint
 from store.interface import Device
+from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.fields import LABEL, Answer, Flag, Number, Strict, Text, items
 from userapi.frame import DEVICE_IN_PATH, Area, endpoint
+from userapi.hints import tell
 from userapi.problems import ProblemError
 from userapi.service import service
 
@@ -71,15 +74,17 @@ def list_devices() -> dict[str, object]:
 def rename_device(body: dict[str, Any], device: str) -> dict[str, object]:
     """Give one of one's own devices another label."""
     parts = service()
-    store = parts.bridge.store
-    try:
-        parts.bridge.call(store.rename_device, caller().user, device, body["label"])
-    except NotFoundError:
-        raise ProblemError("no_such_device") from None
-    for one in parts.bridge.call(store.list_devices, caller().user):
-        if one.device == device:
-            return _answer(one)
-    raise ProblemError("no_such_device")
+    store, user, label = parts.bridge.store, caller().user, body["label"]
+    known = {one.device: one for one in parts.bridge.call(store.list_devices, user)}
+    if device not in known:
+        raise ProblemError("no_such_device")
+    if known[device].label != label:
+        try:
+            parts.bridge.call(store.rename_device, user, device, label)
+        except NotFoundError:
+            raise ProblemError("no_such_device") from None
+        audit.note("device_renamed", user, device=device)
+    return _answer(dataclasses.replace(known[device], label=label))
 
 
 @endpoint(
@@ -99,13 +104,16 @@ def remove_device(device: str) -> tuple[str, int]:
     """
     parts = service()
     user = caller().user
-    if device != caller().device or parts.bridge.call(parts.bridge.store.login, user, device) is not None:
+    stands = parts.bridge.call(parts.bridge.store.login, user, device) is not None
+    if stands or device != caller().device:
         check_login()
     try:
         parts.bridge.call(parts.bridge.store.remove_device, user, device)
     except NotFoundError:
         raise ProblemError("no_such_device") from None
+    if stands:
+        audit.note("device_removed", user, device=device)
     parts.fabric.changed([user])
     parts.fabric.close(user, device, removed=True)
-    parts.fabric.hint(user, Hint.DEVICES_CHANGED, user)
+    tell(user, Hint.DEVICES_CHANGED, user)
     return "", 204

@@ -19,9 +19,10 @@ from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Response as BaseResponse
 
-from protocol.errors import InvalidIdError
+from protocol.errors import InvalidIdError, NotFoundError
 from protocol.ids import check_user_id
 from store.interface import File
+from userapi import audit
 from userapi.callers import DEVICE, caller
 from userapi.fields import Answer, Flag, Number, Text, user_id
 from userapi.frame import USER_IN_PATH, Area, PathText, endpoint
@@ -35,7 +36,7 @@ CHUNK = "application/offset+octet-stream"
 FILE_IN_PATH = PathText("file", "A file's id, as its upload was answered.", "[0-9a-f]{32}", "0" * 31 + "1")
 TUS = {"Tus-Resumable": VERSION, "Tus-Version": VERSION}
 TUS_HEADER = {"Tus-Resumable": "1.0.0"}
-_MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_NAME = 255
 _DAY_MS = 86_400_000
@@ -200,7 +201,12 @@ def add_reader(file: str, user: str) -> BaseResponse:
     """Let a user read a file of yours."""
     found, parts = _own(file), service()
     _readers([user, *(found.readers - {user})], parts)
-    parts.bridge.call(parts.bridge.store.add_reader, file, user)
+    try:
+        parts.bridge.call(parts.bridge.store.add_reader, file, user)
+    except NotFoundError as error:
+        raise ProblemError("no_such_file", str(error)) from None
+    if user not in found.readers:
+        audit.note("file_reader_added", found.owner, file=file, reader=user)
     return Response(status=204)
 
 

@@ -16,12 +16,14 @@ from flask import request
 from marshmallow import fields
 
 from protocol.errors import AlreadyExistsError, NotFoundError, ServiceError
+from protocol.sparrow_pb2 import Hint
 from store.logins import Refresh
 from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.fields import LABEL, Answer, Number, Strict, Text, user_id
 from userapi.frame import DEVICE_IN_PATH, Area, endpoint
-from userapi.identity import PASSWORD, authenticate
+from userapi.hints import tell
+from userapi.identity import PASSWORD, authenticate, check_enabled
 from userapi.problems import ProblemError
 from userapi.service import Service, service
 from userapi.tokens import RefreshClaims
@@ -103,7 +105,7 @@ def log_in(body: dict[str, Any]) -> dict[str, object]:
     "/v1/token",
     body=RefreshToken,
     answer=Tokens,
-    problems=("invalid_refresh_token", "refresh_token_reused"),
+    problems=("invalid_refresh_token", "refresh_token_reused", "account_disabled"),
 )
 def refresh(body: dict[str, Any]) -> dict[str, object]:
     """Get new tokens for a refresh token.
@@ -117,6 +119,7 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
     claims = parts.minter.read_refresh_token(body["refresh_token"])
     if claims is None:
         raise refused
+    check_enabled(parts, claims.user)
     outcome = parts.bridge.call(
         parts.bridge.store.refresh_login,
         claims.user,
@@ -128,6 +131,7 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
     )
     if outcome is Refresh.REUSED:
         _log.warning("an old refresh token of %s/%s was used: the login is ended", claims.user, claims.device)
+        audit.note("refresh_token_reused", claims.user, device=claims.device)
         with contextlib.suppress(ServiceError):
             parts.fabric.close(claims.user, claims.device)
         raise ProblemError("refresh_token_reused")
@@ -145,9 +149,10 @@ def log_out() -> tuple[str, int]:
     """
     parts = service()
     kept = parts.bridge.call(parts.bridge.store.login, caller().user, caller().device)
-    if kept is not None and kept.id:
+    stands = kept is not None and bool(kept.id)
+    if stands:
         check_login()
-    end_login(parts, caller().user, caller().device)
+    end_login(parts, caller().user, caller().device, stands)
     return "", 204
 
 
@@ -163,9 +168,12 @@ def log_out() -> tuple[str, int]:
 def log_device_out(device: str) -> tuple[str, int]:
     """Log one of one's own devices out."""
     parts = service()
-    if all(one.device != device for one in parts.bridge.call(parts.bridge.store.list_devices, caller().user)):
+    for one in parts.bridge.call(parts.bridge.store.list_devices, caller().user):
+        if one.device == device:
+            break
+    else:
         raise ProblemError("no_such_device")
-    end_login(parts, caller().user, device)
+    end_login(parts, caller().user, device, one.logged_in)
     return "", 204
 
 
@@ -174,16 +182,22 @@ def log_all_out() -> tuple[str, int]:
     """Log all of one's own devices out, this one included, and last."""
     parts = service()
     kept = parts.bridge.call(parts.bridge.store.login, caller().user, caller().device)
-    if kept is not None and kept.id:
+    stands = kept is not None and bool(kept.id)
+    if stands:
         check_login()
         end_other_logins(parts, caller().user, caller().device)
-    end_login(parts, caller().user, caller().device)
+    end_login(parts, caller().user, caller().device, stands)
     return "", 204
 
 
-def end_login(parts: Service, user: str, device: str) -> None:
-    """End a device's login and its session. Raises `ServiceError`; may be repeated."""
+def end_login(parts: Service, user: str, device: str, stands: bool) -> None:
+    """End a device's login, which `stands` or has ended before, and its session.
+
+    Raises `ServiceError`; may be repeated.
+    """
     parts.bridge.call(parts.bridge.store.end_login, user, device)
+    if stands:
+        audit.note("logged_out", user, device=device)
     parts.fabric.close(user, device)
 
 
@@ -191,7 +205,7 @@ def end_other_logins(parts: Service, user: str, device: str) -> None:
     """End those of all devices but this one. Raises `ServiceError`; may be repeated."""
     for other in parts.bridge.call(parts.bridge.store.list_devices, user):
         if other.device != device:
-            end_login(parts, user, other.device)
+            end_login(parts, user, other.device, other.logged_in)
 
 
 def _tokens(parts: Service, claims: RefreshClaims) -> dict[str, object]:
@@ -241,6 +255,8 @@ def _add_device(parts: Service, user: str, device: str, label: str) -> str:
         raise ProblemError("wrong_credentials", "there is no such user, or the password is wrong") from None
     except AlreadyExistsError:
         raise ProblemError("device_removed") from None
+    if device not in known:
+        audit.note("device_added", user, by=user, device=device)
     if made.first:
         # What was written to nobody's device is in the common queue, and found there. This only makes it cheaper.
         with contextlib.suppress(ServiceError):
@@ -253,6 +269,8 @@ def _add_device(parts: Service, user: str, device: str, label: str) -> str:
         # Nobody will have its token, so nothing should be kept for it; unless it stood before this repeat.
         if device not in known:
             parts.bridge.call(store.remove_device, user, device)
+            audit.note("device_removed", user, by=user, device=device, why="unavailable")
         raise
     parts.sleep(parts.settings.further_device_delay_s)
+    tell(user, Hint.DEVICES_CHANGED, user)
     return device

@@ -20,6 +20,9 @@ _RETRY_AFTER_S = 2
 
 CODES: dict[str, tuple[int, str]] = {
     # Of every request.
+    "bad_request": (400, "It is no HTTP that the service understands; `detail` says why."),
+    "not_found": (404, "There is nothing at this path; under `/v1/admin`, because administration is off."),
+    "method_not_allowed": (405, "The path does not have this method; `Allow` names those that it has."),
     "malformed_json": (400, "The body is not a JSON object in UTF-8 with each field once."),
     "missing_field": (400, "A field is missing; `field` names it."),
     "unknown_field": (400, "There is no such field; `field` names it."),
@@ -49,7 +52,6 @@ CODES: dict[str, tuple[int, str]] = {
     "no_such_user": (404, "There is no such user (any more)."),
     "no_such_device": (404, "The user has no such device (any more)."),
     # Of administration.
-    "not_found": (404, "There is nothing here: the service has no administration over HTTP."),
     "wrong_admin_token": (401, "Send what is in `userapi.admin_token_file` as `Authorization: Bearer`."),
     "user_taken": (409, "Somebody else has, or had, the name: choose another."),
     "changed_meanwhile": (409, "Somebody else changed it at the same time: look, and try again."),

@@ -10,10 +10,12 @@ from typing import Any
 from flask import Response
 
 from protocol.errors import NotFoundError
+from protocol.sparrow_pb2 import Hint
 from store.interface import Profile
 from userapi.callers import DEVICE, caller
 from userapi.fields import LABEL, Answer, Flag, Number, Strict, Text, items, user_id
 from userapi.frame import USER_IN_PATH, Area, endpoint
+from userapi.hints import tell_friends
 from userapi.pages import IF_NONE_MATCH, NOT_MODIFIED, PageAnswer, PageQuery, from_cursor, tagged, to_cursor
 from userapi.problems import ProblemError
 from userapi.service import Service, service
@@ -95,13 +97,17 @@ def own_profile() -> Response | tuple[dict[str, object], int, dict[str, str]]:
 
 @endpoint(area, "PATCH", "/v1/me", body=ProfileChange, answer=OwnProfile, guard=DEVICE, problems=("no_such_user",))
 def change_profile(body: dict[str, Any]) -> dict[str, object]:
-    """Change one's own profile; what is absent stays."""
-    parts = service()
+    """Change one's own profile; what is absent stays. Friends and one's other devices get a hint."""
+    parts, user = service(), caller().user
+    before = _profile(parts, user)
     name, hides = body.get("display_name"), body.get("hides_presence")
     try:
-        return _own(parts.bridge.call(parts.bridge.store.change_profile, caller().user, name, hides))
+        after = parts.bridge.call(parts.bridge.store.change_profile, user, name, hides)
     except NotFoundError:
         raise ProblemError("no_such_user", "there is no such user") from None
+    if after != before:
+        tell_friends(user, Hint.PROFILE_CHANGED)
+    return _own(after)
 
 
 @endpoint(

@@ -14,7 +14,9 @@ from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
 from store.logins import Login, Refresh, refresh
 
-_LOGIN = "SELECT login, generation, refreshed_us, removed_us, deleted_us FROM users WHERE user = ? AND device = ?"
+_LOGIN = (
+    "SELECT login, generation, refreshed_us, removed_us, deleted_us, disabled FROM users WHERE user = ? AND device = ?"
+)
 _STANDS = "IF added_us != null AND removed_us = null"
 _BEGIN = f"UPDATE users SET login = ?, generation = 1, refreshed_us = ? WHERE user = ? AND device = ? {_STANDS}"
 _REFRESH = (
@@ -57,9 +59,13 @@ class Logins:
     async def one(self, user: str, device: str) -> Login | None:
         """The device's login; None without such a device."""
         (rows,) = await self._requests.run([self._login.bind((user or " ", device))])
-        if not rows or rows[0][3] is not None or rows[0][4] is not None:
+        if not rows:
             return None
-        return _login(*rows[0][:3])
+        login, generation, refreshed_us, removed_us, deleted_us, disabled = rows[0]
+        if removed_us is not None or deleted_us is not None:
+            return None
+        # A device of before logins were kept has none.
+        return Login(login or "", generation or 0, (refreshed_us or 0) // 1000, bool(disabled))
 
     async def refresh(
         self, user: str, device: str, login: str, generation: int, grace_ms: int, lifetime_ms: int
@@ -89,8 +95,3 @@ class Logins:
             if (await self._requests.conditional(self._end.bind((user, device, kept.id))))["[applied]"]:
                 return
         raise StoreError(f'the login of "{user}" changes too often to follow')
-
-
-def _login(login: str | None, generation: int | None, refreshed_us: int | None) -> Login:
-    """A device of before logins were kept has none."""
-    return Login(login or "", generation or 0, (refreshed_us or 0) // 1000)

@@ -26,15 +26,16 @@ _T = TypeVar("_T")
 
 def create_account(connection: sqlite3.Connection, account: Account) -> Account:
     """Add `account`, or return it if this very one stands already. Raises `AlreadyExistsError`."""
-    there = reading.account(connection, account.user)
-    if there is None:
-        connection.execute(
-            "INSERT INTO accounts (user, password_hash, created_ms) VALUES (?, ?, ?)",
-            (account.user, account.password_hash, account.created_ms),
-        )
+    # Also a deleted account keeps its name.
+    made = connection.execute(
+        "INSERT INTO accounts (user, password_hash, created_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (account.user, account.password_hash, account.created_ms),
+    )
+    if made.rowcount:
         return account
+    there = reading.account(connection, account.user)
     # A salted hash is never the same twice by chance: this is the same call, repeated.
-    if there.password_hash == account.password_hash:
+    if there is not None and there.password_hash == account.password_hash:
         return there
     raise AlreadyExistsError(f'the user id "{account.user}" is taken: choose another')
 

@@ -102,6 +102,7 @@ def settings_in(folder: Path, **changes: object) -> UserApiSettings:
         token_public_key_file=str(folder / "pub.pem"),
         argon2_time_cost=1,
         argon2_memory_kib=64,
+        max_requests_per_second_of_account=0,
         connectors=("chat.example.net:7400",),
     )
     return replace(made, **changes)  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ def test_off(api: Api, method: str, path: str) -> None:
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
 def test_only_with_the_token(run: Api, method: str, path: str) -> None:
-    users = log_in(run).json["token"]
+    users = log_in(run).json["access_token"]
     for header in (
         "",
         "Bearer",
@@ -119,6 +119,28 @@ def test_disable_and_enable(run: Api, caplog: pytest.LogCaptureFixture) -> None:
         assert run.client.post(f"{ALICE}/enable", **BEARER).status_code == 204
     assert log_in(run, device=device).status_code == 200
     assert list(run.bridge.call(begin, [SessionStart("alice", device, 1)])) == [0]
+
+
+def test_a_disabled_account_is_refused_everywhere(run: Api) -> None:
+    tokens = log_in(run).json
+    refreshing = {"json": {"refresh_token": tokens["refresh_token"]}}
+    requests = (
+        ("GET", "/v1/me", {}),
+        ("PATCH", "/v1/me", {"json": {"display_name": "x"}}),
+        ("PUT", "/v1/me/password", {"json": {"old_password": GOOD["password"], "new_password": "battery staple"}}),
+        ("POST", "/v1/me/deletion", {"json": {"password": GOOD["password"]}}),
+        ("DELETE", "/v1/me/login", {}),
+        ("DELETE", "/v1/me/logins", {}),
+        ("DELETE", f"/v1/me/devices/{tokens['device']}", {}),
+        ("POST", "/v1/files", {"headers": {"Tus-Resumable": "1.0.0", "Upload-Length": "5"}}),
+    )
+    run.client.post(f"{ALICE}/disable", **BEARER)
+    for method, path, more in requests:
+        problem(run.ask(tokens, method, path, **more), 403, "account_disabled")
+    problem(run.client.post("/v1/token", **refreshing), 403, "account_disabled")
+    run.client.post(f"{ALICE}/enable", **BEARER)
+    assert run.ask(tokens, "GET", "/v1/me").status_code == 200
+    assert run.client.post("/v1/token", **refreshing).status_code == 200
 
 
 def test_while_no_broker_can_be_told_it_is_disabled_all_the_same(run: Api) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from werkzeug.test import TestResponse
 
@@ -152,6 +154,37 @@ def test_friends_and_who_of_them_is_there(api: Api, alice: Person, bob: Person) 
     assert "online" not in friend  # type: ignore[operator]
 
 
+def test_nobody_learns_that_they_are_blocked(api: Api, alice: Person, bob: Person) -> None:
+    def seen() -> tuple[object, ...]:
+        """All that alice can see of bob, or do about him without his doing anything."""
+        paths = ("/v1/users/bob", "/v1/friends", "/v1/requests", "/v1/blocks")
+        return (
+            *(alice.does("GET", path) for path in paths),
+            *(alice.does("DELETE", f"/v1/{what}/bob") for what in ("friends", "requests", "blocks")),
+            *(alice.does(method, "/v1/requests/bob") for method in ("PUT", "DELETE")),
+            *(alice.does(method, "/v1/blocks/bob") for method in ("PUT", "DELETE")),
+            alice.does("GET", "/v1/requests"),
+        )
+
+    before = seen()
+    bob.does("PUT", "/v1/blocks/alice")
+    assert seen() == before
+    bob.does("DELETE", "/v1/blocks/alice")
+    assert seen() == before
+    # What she has asked, and whom she has blocked, looks the same whatever he does about her.
+    alice.does("PUT", "/v1/blocks/bob")
+    blocked = alice.does("GET", "/v1/blocks")
+    bob.does("PUT", "/v1/blocks/alice")
+    assert alice.does("GET", "/v1/blocks") == blocked
+    alice.does("DELETE", "/v1/blocks/bob")
+    alice.does("PUT", "/v1/requests/bob")
+    asked = alice.does("GET", "/v1/requests")
+    bob.does("DELETE", "/v1/blocks/alice")
+    assert alice.does("GET", "/v1/requests") == asked
+    (one,) = bob.does("GET", "/v1/requests")["items"]  # type: ignore[misc]
+    assert one["since_ms"] > 0  # type: ignore[index]
+
+
 def test_pages(api: Api, alice: Person) -> None:
     names = [f"user{number}" for number in range(7)]
     for name in names:
@@ -179,6 +212,10 @@ def test_refusals(api: Api, alice: Person) -> None:
     problem(alice.asks("PUT", "/v1/blocks/nobody"), 404, "no_such_user")
     problem(alice.asks("PUT", "/v1/friends/nobody"), 404, "no_such_request")
     assert alice.asks("DELETE", "/v1/friends/nobody").status_code == 200
+    for user in ("A", "%00", "%ff", "%F0%9F%90%A6", "a%20b", "%0d%0a", "x" * 65, "x" * 2000, "%2e%2e%2e%2f"):
+        for method, what in itertools.product(("PUT", "DELETE"), ("requests", "friends", "blocks")):
+            answer = alice.asks(method, f"/v1/{what}/{user}")
+            problem(answer, 404, "not_found" if user.endswith("%2f") else "no_such_user")
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,24 @@ def test_up_and_down(api: Api, alice: Owner, bob: Owner) -> None:
     assert bob.asks("GET", f"{path}/content", extra={"If-None-Match": f'"{SHA256}"'}).status_code == 304
 
 
+@pytest.mark.parametrize("media_type", ["\u0101/b", "text/\u00e9", "a/b\r\nx: y", "a", "text/plain; charset=x"])
+def test_a_media_type_that_no_header_can_hold(alice: Owner, media_type: str) -> None:
+    extra = {**SIZED, **metadata(filetype=media_type)}
+    problem(alice.asks("POST", "/v1/files", extra=extra), 400, "malformed_upload")
+
+
+def test_a_file_that_goes_while_a_reader_is_added(api: Api, alice: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = alice.begins()
+    file = api.bridge.call(api.bridge.store.file, path.rpartition("/")[2])
+    alice.asks("DELETE", path)
+
+    async def still(_: str) -> object:
+        return file
+
+    monkeypatch.setattr(api.bridge.store, "file", still)
+    problem(alice.asks("PUT", f"{path}/readers/bob"), 404, "no_such_file")
+
+
 def test_an_upload_goes_on_where_it_stands(alice: Owner) -> None:
     path = alice.begins(filename="x.bin")
     for first, last in ((0, 10), (10, 300_000), (300_000, 300_001), (300_001, len(CONTENT))):

@@ -161,6 +161,32 @@ def test_away(there: Api, hook: Hook) -> None:
     assert there.client.post("/v1/login", json=GOOD).status_code == 200
 
 
+def test_its_outage_hurts_nobody_who_is_logged_in(there: Api, hook: Hook) -> None:
+    tokens = there.log_in()
+    hook.status = 500
+    for path, body in (("/v1/login", GOOD), ("/v1/me/deletion", {"password": GOOD["password"]})):
+        answer = there.ask(tokens, "POST", path, json=body)
+        problem(answer, 503, "unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert there.ask(tokens, "GET", "/v1/me").status_code == 200
+    refreshed = there.client.post("/v1/token", json={"refresh_token": tokens["refresh_token"]})
+    assert refreshed.status_code == 200
+    assert there.ask(refreshed.json, "DELETE", "/v1/me/login").status_code == 204
+
+
+def test_an_account_ends_with_the_password_that_another_system_keeps(there: Api, hook: Hook) -> None:
+    tokens = there.log_in()
+    for password in ("wrong horse", ""):
+        answer = there.ask(tokens, "POST", "/v1/me/deletion", json={"password": password})
+        problem(answer, 403, "wrong_password")
+    assert there.ask(tokens, "POST", "/v1/me/deletion", json={"password": "correct horse"}).status_code == 204
+    asked = len(hook.asked)
+    assert there.ask(tokens, "POST", "/v1/me/deletion", json={"password": "correct horse"}).status_code == 204
+    assert len(hook.asked) == asked
+    # The other system knows them still, but the name is nobody's any more.
+    problem(there.client.post("/v1/login", json=GOOD), 401, "wrong_credentials")
+
+
 def test_a_slow_one_does_not_take_all_threads(there: Api, hook: Hook) -> None:
     hook.wait.clear()
     app = there.client.application

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -88,15 +90,82 @@ def test_requests(api: Api) -> None:
         assert asked.get("/v1/openapi.json", **of("127.0.0.1")).status_code == 200
 
 
+def signed(api: Api, asked: FlaskClient, user: str = "alice") -> Callable[..., TestResponse]:
+    """Requests of a new device of a new user's."""
+    api.register(user)
+    headers = {"Authorization": f"Bearer {api.log_in(user)['access_token']}"}
+    return lambda method, path, **more: asked.open(path, method=method, headers=headers, **more)
+
+
 def test_requests_of_an_account(api: Api) -> None:
-    asked = client(api, max_requests_per_second_of_account=3)
-    counted = asked.application.extensions["sparrow"].limits
-    for _ in range(3):
-        counted.check_account("alice")
-    with pytest.raises(limits.ProblemError, match="this account"):
-        for _ in range(50):
-            counted.check_account("alice")
-    counted.check_account("bob")
+    asked = client(api, max_requests_per_second_of_account=5)
+    alice, bob = signed(api, asked), signed(api, asked, "bob")
+    gone = signed(api, asked, "carol")
+    again = {"Authorization": f"Bearer {api.log_in('carol')['access_token']}"}
+    assert gone("DELETE", "/v1/me/login").status_code == 204
+    # What a device asks that was logged out is not the account's.
+    for _ in range(50):
+        problem(gone("GET", "/v1/me"), 401, "logged_out")
+    assert asked.get("/v1/me", headers=again).status_code == 200
+    answers = [alice("GET", "/v1/me") for _ in range(50)]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(refused) >= 10
+    too_many(refused[-1])
+    assert bob("GET", "/v1/me").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "wrong", "code"),
+    [
+        ("PUT", "/v1/me/password", {"old_password": "wrong horse", "new_password": "wrong staple"}, 403),
+        ("POST", "/v1/me/deletion", {"password": "wrong horse"}, 403),
+        ("POST", "/v1/accounts", {"user": "alice", "password": "wrong horse"}, 409),
+    ],
+)
+def test_every_try_of_a_password_counts(
+    api: Api, method: str, path: str, wrong: dict[str, str], code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = client(api, max_failed_logins_per_hour_of_account_and_address=4)
+    alice = signed(api, asked)
+    with caplog.at_level("INFO", "sparrow.audit"):
+        answers = [alice(method, path, json=wrong, **of(FAR)) for _ in range(5)]
+    tried = 2 if "new_password" in wrong else 4  # each of two passwords is a try
+    assert [answer.status_code for answer in answers] == [code] * tried + [429] * (5 - tried)
+    too_many(answers[-1])
+    assert caplog.text.count("event=login_failed user=alice") == tried
+    # Nor is the right one found here, or at a login.
+    right = {name: text if name == "user" else GOOD["password"] for name, text in wrong.items()}
+    too_many(alice(method, path, json=right, **of(FAR)))
+    too_many(asked.post("/v1/login", json=GOOD, **of(FAR)))
+    # Whoever is logged in is not hurt, nor the owner elsewhere.
+    assert alice("GET", "/v1/me", **of(FAR)).status_code == 200
+    assert asked.post("/v1/login", json=GOOD, **of("192.0.2.8")).status_code == 200
+    assert alice(method, path, json=right, **of("192.0.2.8")).status_code in (200, 204)
+
+
+def test_right_passwords_do_not_count(api: Api) -> None:
+    asked = client(api, max_failed_logins_per_hour_of_account_and_address=1)
+    alice = signed(api, asked)
+    change = {"old_password": GOOD["password"], "new_password": "battery staple"}
+    for _ in range(3):  # the repeats, too
+        assert alice("PUT", "/v1/me/password", json=change, **of(FAR)).status_code == 204
+        assert asked.post("/v1/accounts", json={**GOOD, "password": "battery staple"}, **of(FAR)).status_code == 200
+
+
+def test_a_registration_takes_as_long_whoever_has_the_name(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.register()
+    api.register("bob")
+    api.bridge.call(api.bridge.store.delete_account, "bob")
+    passwords = api.client.application.extensions["sparrow"].passwords
+    checked: list[str] = []
+    verify = passwords._hasher.verify
+    monkeypatch.setattr(
+        type(passwords._hasher), "verify", lambda self, kept, password: checked.append(kept) or verify(kept, password)
+    )
+    for user in ("alice", "bob"):
+        body = {"user": user, "password": "wrong horse"}
+        problem(api.client.post("/v1/accounts", json=body), 409, "user_taken")
+    assert [kept.split("$")[:4] for kept in checked] == [passwords.hash("x").split("$")[:4]] * 2
 
 
 def test_registrations(api: Api) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from protocol.sparrow_pb2 import Hint
 from tests.userapi.conftest import Api, problem
 
 GOOD = {"user": "alice", "password": "correct horse"}
@@ -57,7 +58,8 @@ def test_a_further_device_is_held_back(alice: Api) -> None:
     second = alice.log_in()["device"]
     assert first != second
     assert alice.slept == [alice.settings.further_device_delay_s]
-    assert alice.fabric.asked == [("changed", "alice")] * 2
+    hint = ("hint", "alice", Hint.DEVICES_CHANGED, "alice")
+    assert alice.fabric.asked == [("changed", "alice"), ("changed", "alice"), hint]
     assert alice.bridge.call(alice.bridge.store.devices, ["alice"]) == {"alice": (first, second)}
     alice.log_in(device=second)
     assert len(alice.slept) == 1

@@ -100,14 +100,15 @@ def test_the_audit_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         api.client.post("/v1/accounts", json=GOOD)
         headers = {"X-Forwarded-For": "198.51.100.1"}
-        token = api.client.post("/v1/login", json=GOOD, headers=headers).json["token"]  # type: ignore[index]
+        token = api.client.post("/v1/login", json=GOOD, headers=headers).json["access_token"]  # type: ignore[index]
         api.client.post("/v1/login", json={**GOOD, "password": "not the password"}, headers=headers)
         api.client.post("/v1/login", json={"user": "a\nevent=forged", "password": "not the password"})
     lines = [record.getMessage() for record in caplog.records if record.name == "sparrow.audit"]
     assert lines[0] == "event=account_created user=alice by=alice from=127.0.0.1"
-    assert lines[1].startswith("event=logged_in user=alice by=alice from=198.51.100.1 device=")
-    assert lines[2] == "event=login_failed user=alice by=- from=198.51.100.1 why=wrong_credentials"
-    assert lines[3] == 'event=login_failed user="a\\nevent=forged" by=- from=127.0.0.1 why=wrong_credentials'
+    assert lines[1].startswith("event=device_added user=alice by=alice from=198.51.100.1 device=")
+    assert lines[2].startswith("event=logged_in user=alice by=alice from=198.51.100.1 device=")
+    assert lines[3] == "event=login_failed user=alice by=- from=198.51.100.1 why=wrong_credentials"
+    assert lines[4] == 'event=login_failed user="a\\nevent=forged" by=- from=127.0.0.1 why=wrong_credentials'
     for secret in ("correct horse", "not the password", token, "argon2"):
         assert secret not in caplog.text
 

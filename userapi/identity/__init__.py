@@ -3,7 +3,7 @@
 Owns the one place that asks. Another system: `userapi.identity.port`, with LDAP, an HTTP hook and entry points.
 """
 
-from userapi.identity.asking import NEW_PASSWORD, PASSWORD, authenticate, check_enabled, check_new_password
+from userapi.identity.asking import NEW_PASSWORD, PASSWORD, authenticate, check_enabled, check_new_password, right_one
 from userapi.identity.choosing import open_identity
 from userapi.identity.port import Identity
 
@@ -15,4 +15,5 @@ __all__ = [
     "check_enabled",
     "check_new_password",
     "open_identity",
+    "right_one",
 ]

@@ -29,20 +29,35 @@ def authenticate(parts: Service, user: str, password: str) -> Account:
     """
     parts.limits.check_login(user)
     account = parts.bridge.call(parts.bridge.store.account, user)
-    if parts.identity is None:
-        right = parts.passwords.matches(password, account.password_hash if account else None)
-    else:
-        right = _ask(parts, parts.identity, user, password)
-        if right and account is None:
-            account = _begin(parts, user)
+    right = _is_right(parts, user, account, password)
+    if right and account is None and parts.identity is not None:
+        account = _begin(parts, user)
     if not right or account is None:
-        parts.limits.login_failed(user)
-        audit.note("login_failed", user, why="wrong_credentials")
+        _failed(parts, user, "wrong_credentials")
         raise ProblemError("wrong_credentials", "there is no such user, or the password is wrong")
     if account.disabled:
         audit.note("login_failed", user, why="account_disabled")
         raise ProblemError("account_disabled")
     return account
+
+
+def right_one(parts: Service, user: str, account: Account | None, *passwords: str, why: str) -> str | None:
+    """Which of the passwords is `user`'s; None counts and is noted like a failed login, `why` being what is answered.
+
+    For whatever tries a password beside a login. Raises `ProblemError` ("too_many_requests").
+    """
+    parts.limits.check_login(user)
+    for password in passwords:
+        if _is_right(parts, user, account, password):
+            return password
+    _failed(parts, user, why, len(passwords))
+    return None
+
+
+def _failed(parts: Service, user: str, why: str, tries: int = 1) -> None:
+    for _ in range(tries):
+        parts.limits.login_failed(user)
+    audit.note("login_failed", user, why=why)
 
 
 def check_enabled(parts: Service, user: str) -> None:
@@ -66,6 +81,12 @@ def check_new_password(parts: Service, password: str, field: str) -> None:
         raise ProblemError("password_too_long", detail, field=field)
     if settings.password_breached_file and is_breached(settings.password_breached_file, password):
         raise ProblemError("password_breached", field=field)
+
+
+def _is_right(parts: Service, user: str, account: Account | None, password: str) -> bool:
+    if parts.identity is None:
+        return parts.passwords.matches(password, account.password_hash if account else None)
+    return _ask(parts, parts.identity, user, password)
 
 
 def _ask(parts: Service, identity: Identity, user: str, password: str) -> bool:
