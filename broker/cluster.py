@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
+
+from prometheus_client.core import Metric
 
 from broker.core.state import Place, Presence
 from broker.presence import MemoryPresence
@@ -26,11 +28,17 @@ LEAVING_S = 0.75
 """A few heartbeats of connectors, so that they have heard when a broker that leaves stops listening."""
 
 
+class PresenceMap(Presence, Protocol):
+    """Presence, and how many devices are online."""
+
+    def __len__(self) -> int: ...
+
+
 class Cluster(Protocol):
     """Presence and membership of a broker."""
 
     @property
-    def presence(self) -> Presence:
+    def presence(self) -> PresenceMap:
         """Where everybody is."""
 
     def members(self) -> Mapping[int, str]:
@@ -47,6 +55,9 @@ class Cluster(Protocol):
 
     def tick(self, now: float) -> None:
         """What is due by now."""
+
+    def metrics(self) -> Iterator[Metric]:
+        """Of what presence is kept in."""
 
     async def stop(self) -> None:
         """Let go of everything."""
@@ -89,6 +100,10 @@ class Alone:
     def tick(self, now: float) -> None:
         """See `Cluster`."""
         self.presence.tick(now)
+
+    def metrics(self) -> Iterator[Metric]:
+        """See `Cluster`."""
+        return iter(())
 
     async def stop(self) -> None:
         """See `Cluster`."""
@@ -151,6 +166,10 @@ class Together:
     def tick(self, now: float) -> None:
         """See `Cluster`."""
         self.presence.tick(now)
+
+    def metrics(self) -> Iterator[Metric]:
+        """See `Cluster`."""
+        return self._etcd.timings.metrics()
 
     async def stop(self) -> None:
         """See `Cluster`."""

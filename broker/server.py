@@ -10,16 +10,19 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import zmq
+from prometheus_client.core import Metric
 
 from broker.cluster import make_cluster
 from broker.core import BrokerCore
 from broker.core.state import Place
+from broker.metrics import metrics
 from broker.router import Router
 from broker.settings import BrokerSettings, EtcdSettings
+from broker.timings import Timings
 from protocol import records
 from protocol.errors import RecordError, SparrowError
 from store.contacts import Verdict
@@ -37,25 +40,31 @@ class StoreCalls:
     def __init__(self, store: Store, event: Callable[[Callable[[], None]], None]) -> None:
         self._store = store
         self._event = event
+        self._loop = asyncio.get_running_loop()
+        self.timings = Timings("store", "calls of the store")
         self._tasks: set[asyncio.Task[None]] = set()
-        self._away = False
+        self.away = False
+        """The last call has failed."""
 
-    def _call(self, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
-        task = asyncio.ensure_future(self._run(work, done))
+    def _call(self, name: str, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
+        task = asyncio.ensure_future(self._run(name, work, done))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
+    async def _run(self, name: str, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
+        began = self._loop.time()
         try:
             result = await work
         except SparrowError as error:
-            if not self._away:
-                self._away = True
+            self.timings.failed(name)
+            if not self.away:
+                self.away = True
                 log.error("store: %s", error)
             self._event(lambda: done(None))
             return
-        if self._away:
-            self._away = False
+        self.timings.took(name, self._loop.time() - began)
+        if self.away:
+            self.away = False
             log.info("store: works again")
         self._event(lambda: done(result))
 
@@ -65,21 +74,21 @@ class StoreCalls:
 
     def append(self, rows: Sequence[NewRow], done: Callable[[bool], None]) -> None:
         """See `StorePort`."""
-        self._call(self._append(rows), lambda ok: done(bool(ok)))
+        self._call("append", self._append(rows), lambda ok: done(bool(ok)))
 
     def page(self, queries: Sequence[PageQuery], done: Callable[[Sequence[Page] | None], None]) -> None:
         """See `StorePort`."""
-        self._call(self._store.page(queries), done)
+        self._call("page", self._store.page(queries), done)
 
     def remove(self, removals: Sequence[Removal]) -> None:
         """See `StorePort`."""
-        self._call(self._store.remove(removals), lambda _: None)
+        self._call("remove", self._store.remove(removals), lambda _: None)
 
     def devices(
         self, users: Collection[str], done: Callable[[Mapping[str, tuple[str, ...] | None] | None], None]
     ) -> None:
         """See `StorePort`."""
-        self._call(self._store.devices(users), done)
+        self._call("devices", self._store.devices(users), done)
 
     def verdicts(
         self,
@@ -87,17 +96,17 @@ class StoreCalls:
         done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
     ) -> None:
         """See `StorePort`."""
-        self._call(self._store.verdicts(pairs), done)
+        self._call("verdicts", self._store.verdicts(pairs), done)
 
     def saw(self, users: Collection[str]) -> None:
         """See `StorePort`."""
-        self._call(self._store.saw(dict.fromkeys(users, int(time.time() * 1000))), lambda _: None)
+        self._call("saw", self._store.saw(dict.fromkeys(users, int(time.time() * 1000))), lambda _: None)
 
     def begin_sessions(
         self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
     ) -> None:
         """See `StorePort`."""
-        self._call(self._store.begin_sessions(starts), done)
+        self._call("begin_sessions", self._store.begin_sessions(starts), done)
 
     async def settle(self) -> None:
         """Wait for what is under way."""
@@ -162,6 +171,20 @@ class BrokerServer:
         """Read the list of allowed keys again."""
         if self._router is not None:
             self._router.reload()
+
+    def metrics(self) -> Iterator[Metric]:
+        """All of them, as they are now (docs/metrics.md)."""
+        cluster = self._cluster
+        yield from metrics(self.core, len(cluster.presence), len(cluster.members()))
+        yield from self._calls.timings.metrics()
+        yield from cluster.metrics()
+
+    @property
+    def not_ready(self) -> str:
+        """Why connectors cannot be served; empty if they can."""
+        if self._router is None:
+            return "not started"
+        return "" if not self._calls.away else "the store is away"
 
     # Events.
 

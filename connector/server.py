@@ -11,13 +11,16 @@ import logging
 import resource
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import zmq
+from prometheus_client.core import Metric
 
 from connector.core import ConnectorCore, Session
 from connector.dealer import Dealer
+from connector.metrics import metrics
 from connector.settings import ConnectorSettings
 from connector.tls import Certificate, TlsListener
 from protocol.curve import read_link_keys
@@ -164,11 +167,13 @@ class ConnectorServer:
         for listener in self._listeners:
             listener.close()
         self._clock()
+        settings = self._settings
+        limit_s = settings.stop_timeout_s + len(self.core.connections) / settings.drain_per_second
         self.core.stop()
         self._flush()
         self._idle.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.stop_timeout_s):
+            async with asyncio.timeout(limit_s):
                 await self._idle.wait()
         if self._ticker is not None:
             self._ticker.cancel()
@@ -178,6 +183,17 @@ class ConnectorServer:
         for dealer in self._dealers.values():
             dealer.close()
         log.info("%s has stopped", self._settings.name)
+
+    def metrics(self) -> Iterator[Metric]:
+        """All of them, as they are now (docs/metrics.md)."""
+        return metrics(self.core)
+
+    @property
+    def not_ready(self) -> str:
+        """Why clients cannot log in; empty if they can."""
+        if self.core.logins.stopping:
+            return "stopping"
+        return "" if self.core.links.ready else "no broker is up"
 
     # Events.
 

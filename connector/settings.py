@@ -63,8 +63,10 @@ class ConnectorSettings:
     """How long a new session waits for the one it replaced to store what it had in hand."""
     request_timeout_s: float = 5.0
     """A page, a login or a returned copy without an answer is asked again or given up."""
+    drain_per_second: int = 2000
+    """Clients told to move on in a second when the connector stops: as many log in elsewhere, or come back here."""
     stop_timeout_s: float = 5.0
-    """A graceful stop takes no longer."""
+    """A graceful stop takes no longer, once all clients have been told."""
     link_heartbeat_s: float = 0.25
     link_timeout_s: float = 2.0
     """A broker that is silent for this time is gone."""

@@ -81,7 +81,7 @@ Logout or `goodbye` to CLOSED."""
 class ServerSession:
     """One connection, from the first byte to Goodbye."""
 
-    __slots__ = ("_last", "_out", "_reader", "_sent", "_windows", "acked", "counted", "state", "unsettled")
+    __slots__ = ("_last", "_out", "_reader", "_sent", "_windows", "acked", "counted", "repeats", "state", "unsettled")
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
@@ -98,6 +98,8 @@ class ServerSession:
         """The client's last ack."""
         self.unsettled: set[tuple[int, int]] = set()
         """(stream, id) that the client has not been told to be settled."""
+        self.repeats = 0
+        """Messages that came again on this connection while they were unsettled."""
 
     # In.
 
@@ -173,8 +175,11 @@ class ServerSession:
         if number >= settled + self._windows.max_unsettled_per_stream:
             return self._breach(Goodbye.WINDOW_EXCEEDED, "too many unsettled messages in a stream")
         unsettled = self.unsettled
+        before = len(unsettled)
         unsettled.add((stream, number))
-        if len(unsettled) > self._windows.max_unsettled_per_connection:
+        if len(unsettled) == before:
+            self.repeats += 1
+        elif before >= self._windows.max_unsettled_per_connection:
             return self._breach(Goodbye.WINDOW_EXCEEDED, "too many unsettled messages on the connection")
         return stream, number, message.dest_id, message.kind, raw
 

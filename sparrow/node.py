@@ -27,6 +27,7 @@ from broker.server import BrokerServer
 from connector.server import ConnectorServer
 from protocol.errors import ConfigError, ServiceError, SparrowError
 from sparrow.logs import set_up
+from sparrow.monitor import Monitor, Source
 from sparrow.settings import Settings
 from store import open_store
 from userapi.keys import ensure_key_pair
@@ -101,12 +102,14 @@ async def _until_signal(start: Callable[[AsyncExitStack], Awaitable[None]]) -> i
     return 0
 
 
-def _at_hangup(reload: Callable[[], None]) -> None:
+def _at_hangup(monitor: Monitor, reload: Callable[[], None]) -> None:
     """From now on SIGHUP reloads. A node with nothing to reload ends with its terminal, as programs do."""
 
     def read_again() -> None:
         log.info("SIGHUP: reading again what can change")
+        monitor.reloading()
         reload()
+        monitor.ready()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
 
@@ -135,7 +138,10 @@ async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
     connector = ConnectorServer(settings.connector, _context(stack))
     stack.push_async_callback(connector.stop)
     await connector.start()
-    _at_hangup(connector.reload)
+    monitor = _monitor(stack, settings, "connector", settings.connector.name, _connector_source(connector))
+    _at_hangup(monitor, connector.reload)
+    await connector.ready()
+    monitor.ready()
 
 
 async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
@@ -143,7 +149,25 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     broker = BrokerServer(settings.broker, store, _context(stack), settings.etcd)
     stack.push_async_callback(broker.stop)
     await broker.start()
-    _at_hangup(broker.reload)
+    monitor = _monitor(stack, settings, "broker", settings.broker.name, _broker_source(broker))
+    monitor.ready()
+    _at_hangup(monitor, broker.reload)
+
+
+def _connector_source(connector: ConnectorServer) -> Source:
+    return Source("connector", connector.metrics, lambda: connector.not_ready)
+
+
+def _broker_source(broker: BrokerServer) -> Source:
+    return Source("broker", broker.metrics, lambda: broker.not_ready)
+
+
+def _monitor(stack: AsyncExitStack, settings: Settings, role: str, name: str, *sources: Source) -> Monitor:
+    """Listening; it stops first, so that whoever looks sees a process that stops, not one that is gone."""
+    monitor = Monitor(settings.monitor, role, name, sources)
+    stack.callback(monitor.stop)
+    monitor.start()
+    return monitor
 
 
 async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
@@ -159,10 +183,13 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     child = _UserApi(settings)
     stack.push_async_callback(child.stop)
     await connector.start()
+    sources = (_broker_source(broker), _connector_source(connector))
+    monitor = _monitor(stack, settings, "node", settings.connector.name, *sources)
     if settings.connector.tls_certificate_file:
-        _at_hangup(connector.reload)
+        _at_hangup(monitor, connector.reload)
     await child.start()
     await connector.ready()
+    monitor.ready()
     log.info(
         "Sparrow is ready: clients at %s%s:%d, user API at %s",
         "tls://" if settings.connector.tls_certificate_file else "",

@@ -3,8 +3,8 @@
 Owns reading and the rules for one value alone; rules between values are `sparrow.checks`' business. The rooms own
 their own settings classes.
 
-A section of the file is a room (`[connector]`, `[broker]`, `[store]`, `[userapi]`), `[etcd]` or `[log]`. The
-environment comes second and wins: `SPARROW_CONNECTOR__LISTEN_PORT=7401`, lists separated by commas. Relative paths
+A section of the file is a room (`[connector]`, `[broker]`, `[store]`, `[userapi]`), or `[etcd]`, `[monitor]`, `[log]`.
+The environment comes second and wins: `SPARROW_CONNECTOR__LISTEN_PORT=7401`, lists separated by commas. Relative paths
 are relative to `data_dir`, and that to the working directory.
 """
 
@@ -23,6 +23,7 @@ from broker.settings import BrokerSettings, EtcdSettings
 from connector.settings import ConnectorSettings
 from protocol.errors import ConfigError
 from sparrow.checks import Finding, check
+from sparrow.monitor import MonitorSettings
 from store.settings import StoreSettings
 from userapi.settings import UserApiSettings
 
@@ -73,6 +74,7 @@ _MAY_BE_ZERO = {
     ("connector", "max_messages_per_second"),
     ("connector", "plain_listen_port"),
     ("connector", "store_after_s"),
+    ("monitor", "listen_port"),
     ("store", "purge_interval_s"),
     ("userapi", "further_device_delay_s"),
     ("userapi", "refresh_grace_s"),
@@ -108,6 +110,7 @@ class Settings:
     etcd: EtcdSettings = field(default_factory=EtcdSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     userapi: UserApiSettings = field(default_factory=UserApiSettings)
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 

@@ -43,6 +43,8 @@ class BrokerCore:
         self.logins = Logins(settings, outbox, presence, store)
         self.asks = Asks(outbox, presence)
         self.inbox = Inbox(settings, outbox, store)
+        self.batches = self.records = 0
+        """Sent to connectors."""
 
     def time(self, now: float) -> None:
         """The time of the events that follow, in seconds of a steady clock."""
@@ -134,7 +136,9 @@ class BrokerCore:
         outbox = self._outbox
         out, outbox.out = outbox.out, {}
         for connector, encoded in out.items():
+            self.records += len(encoded)
             for data in records.batches(encoded):
+                self.batches += 1
                 if not self._ports.send(connector, data):
                     self._undeliverable(data)
         if outbox.out:

@@ -23,6 +23,10 @@ class Inbox:
         self._store = store
         self._asked: list[tuple[int, Record]] = []
         self._removals: list[Removal] = []
+        self.rows = 0
+        """Given out, repeats among them."""
+        self.removed = 0
+        """Rows that were asked to be removed."""
 
     def page(self, connector: int, rec: Record) -> None:
         """A session asks for a page."""
@@ -31,7 +35,9 @@ class Inbox:
     def remove(self, rec: Record) -> None:
         """A device has rows, and their authors know. Raises `RecordError`."""
         user, device = split_address(rec[4])
-        self._removals.append(Removal(user, device, tuple(unpack_keys(rec[9]))))
+        keys = tuple(unpack_keys(rec[9]))
+        self.removed += len(keys)
+        self._removals.append(Removal(user, device, keys))
 
     def flush(self) -> None:
         """Hand what this turn has gathered to the store."""
@@ -53,6 +59,7 @@ class Inbox:
                 encoded = record(ROWS, flags=FAILED, session=rec[8], attempt=rec[7])
             else:
                 page = pages[at]
+                self.rows += len(page.rows)
                 body = pack_rows((row.key, row.kind, row.body) for row in page.rows)
                 flags = END if page.end else 0
                 encoded = record(ROWS, flags=flags, by=page.next, session=rec[8], attempt=rec[7], body=body)

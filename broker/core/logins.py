@@ -7,7 +7,7 @@ were closed, so each login that was seen shortly before a change is looked at ag
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 
 from broker.core.state import Outbox, Place, Presence, Registered, StorePort
@@ -46,6 +46,8 @@ class Logins:
         self._seen: dict[str, None] = {}
         """Who came or left since that was kept."""
         self._keep_seen_at = 0.0
+        self.results: Counter[int] = Counter()
+        """What logins were answered, by the result."""
         self._doubtful: set[str] = set()
         """Users who have changed since the last tick."""
 
@@ -102,6 +104,7 @@ class Logins:
         self._seen[split_address(rec[4])[0]] = None
 
     def _reply(self, connector: int, rec: Record, result: int, before: int) -> None:
+        self.results[result] += 1
         encoded = record(ONLINE_REPLY, flags=result, to=rec[4], session=rec[8], attempt=before)
         self._outbox.push(connector, encoded)
 

@@ -5,6 +5,7 @@ Owns what waits for a list of devices, or for a verdict on who may write to whom
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
@@ -68,6 +69,9 @@ class Routing:
         devices.on_read = policy.on_read = self._read
         devices.on_forgotten = policy.on_forgotten = self._plans.clear
         self.routed = 0
+        """Attempts of which copies were made, receipts among them."""
+        self.refused: Counter[int] = Counter()
+        """Attempts that came to nothing here, by the outcome's state."""
 
     def route(self, connector: int, rec: Record) -> None:
         """An attempt has come from a connector."""
@@ -161,6 +165,8 @@ class Routing:
         waiting.append(b"".join((head, key, body)))
 
     def _answer(self, connector: int, attempt: int, count: int, state: int) -> None:
+        if state != SAFE:
+            self.refused[state] += 1
         body = OUTCOME.pack(attempt, 0, count, state)
         self._outbox.push(connector, record(OUTCOMES, origin=connector, body=body))
 

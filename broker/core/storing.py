@@ -43,6 +43,9 @@ class Storage:
         self._outcomes: dict[int, list[bytes]] = {}
         self._stored: dict[tuple[int, int], int] = {}
         self.stored = 0
+        """Copies that are safe in an inbox."""
+        self.failed = 0
+        """Copies that could not be stored; their authors were told to try again."""
 
     def add(self, storing: Storing) -> None:
         """Store this copy with others of its time."""
@@ -125,6 +128,7 @@ class Storage:
         self._rows -= 1
         self._bytes -= len(body)
         self.stored += state == SAFE
+        self.failed += state != SAFE
         if flags & OTHERS:
             state |= OTHERS_BIT
         self._outcomes.setdefault(origin, []).append(OUTCOME.pack(attempt, index, count, state))
@@ -136,6 +140,11 @@ class Storage:
     def rows(self) -> int:
         """Copies that are not stored yet."""
         return self._rows
+
+    @property
+    def bytes(self) -> int:
+        """Bodies of these."""
+        return self._bytes
 
 
 def _row_kind(copy: Storing) -> int:

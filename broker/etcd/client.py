@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from broker.etcd import api_pb2 as api
 from broker.settings import EtcdSettings
+from broker.timings import Timings
 from protocol.errors import ConfigError, LeaseLostError, OverQuotaError, SparrowError, UnavailableError
 
 log = logging.getLogger("sparrow.etcd")
@@ -53,6 +54,11 @@ class Call(Generic[Request, Response]):
 
     path: str
     response: type[Response]
+
+    @property
+    def name(self) -> str:
+        """Such as Range."""
+        return self.path.rpartition("/")[2]
 
 
 RANGE: Call[api.RangeRequest, api.RangeResponse] = Call("/etcdserverpb.KV/Range", api.RangeResponse)
@@ -95,6 +101,7 @@ class Etcd:
         self._channels: dict[int, Any] = {}
         self._at = random.randrange(len(self._targets))
         self._token = ""
+        self.timings = Timings("etcd", "calls of etcd, all tries together,")
         self._trouble = ""
         self._full = False
 
@@ -104,7 +111,18 @@ class Etcd:
         Raises `UnavailableError` when none did in `call_timeout_s`, its subclass `OverQuotaError`, `LeaseLostError`,
         and `ConfigError` if etcd does not let us.
         """
-        end = asyncio.get_running_loop().time() + self._settings.call_timeout_s
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            response = await self._insist(call, request, began + self._settings.call_timeout_s, writes)
+        except SparrowError:
+            self.timings.failed(call.name)
+            raise
+        self.timings.took(call.name, clock() - began)
+        return response
+
+    async def _insist(self, call: Call[Request, Response], request: Request, end: float, writes: bool) -> Response:
+        """Member after member, until `end`."""
         pause_s = FIRST_PAUSE_S
         while True:
             left_s = end - asyncio.get_running_loop().time()

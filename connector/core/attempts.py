@@ -6,6 +6,7 @@ Owns attempts and what SENT needs: every copy delivered or safe. Knows nothing o
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from math import inf
 from typing import TypeAlias
 
@@ -71,7 +72,13 @@ class Attempts:
         self._stamper = Stamper()
         self._attempts: dict[int, Attempt] = {}
         self._partial: dict[int, Partial] = {}
-        self._counter = first
+        self._first = self._counter = first
+        self.sent = 0
+        """Messages whose author was told SENT."""
+        self.delivered = 0
+        """Of these, with DELIVERED in the same receipt."""
+        self.failed: Counter[int] = Counter()
+        """Messages refused, by `Failed.Code`; final or for now."""
         self._max_body = settings.max_frame_bytes - MESSAGE_OVERHEAD_BYTES
         self.burst = float(settings.max_messages_per_second) or inf
         """Messages that a session may send at once; as many come back each second."""
@@ -79,6 +86,11 @@ class Attempts:
 
     def __len__(self) -> int:
         return len(self._attempts)
+
+    @property
+    def begun(self) -> int:
+        """Attempts so far, repeats among them."""
+        return self._counter - self._first
 
     def submit(self, session: Session, incoming: Incoming) -> None:
         """Begin an attempt, or tell the author why not."""
@@ -120,6 +132,7 @@ class Attempts:
             session.budget = min(self.burst, session.budget + elapsed * self.burst)
 
     def _refuse(self, session: Session, stream: int, number: int, code: Failed.Code, text: str, retry_ms: int) -> None:
+        self.failed[code] += 1
         session.wire.failed(stream, number, code, text, retry_ms)
         self._turn.mark(session)
 
@@ -143,6 +156,8 @@ class Attempts:
         session, stream, number, stamp, _, _ = self._forget(counter)
         if session.phase == ENDED:
             return
+        self.sent += 1
+        self.delivered += delivered
         if delivered and state != plain:
             # SENT waits until the author's other devices are sure of DELIVERED:
             # a crash may repeat a receipt, never drop one.

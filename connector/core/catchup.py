@@ -39,8 +39,15 @@ class Catchup:
         self._delivery = delivery
         self._requests = 0
         self._reading: dict[Session, None] = {}
+        self.rows_sent = 0
+        """Inbox rows written to devices."""
         in_buffer = (settings.max_write_buffer_bytes - settings.max_unacked_bytes) // settings.max_frame_bytes
         self._page_rows = max(1, min(settings.max_unacked // 2, in_buffer))
+
+    @property
+    def behind(self) -> int:
+        """Sessions that are not live: they read their inbox."""
+        return len(self._reading)
 
     # Why a session reads.
 
@@ -137,6 +144,7 @@ class Catchup:
         self._try_live(session)
 
     def _write_row(self, session: Session, key: bytes, kind: int, body: bytes) -> None:
+        self.rows_sent += 1
         session.rows.add(key)
         session.unacked_bytes += len(body)
         if kind == RECEIPT_ROW:

@@ -6,6 +6,8 @@ as one write a session and one batch a broker.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
 from connector.core.complaints import Complaints
@@ -40,6 +42,10 @@ class ConnectorCore:
         self.connections: dict[Session, None] = {}
         self._greeting: dict[Session, None] = {}
         self._next_sweep = 0.0
+        self._to_tell: dict[Session, None] = {}
+        """Who is to move on, once we stop."""
+        self._repeats = 0
+        """Of connections that are gone."""
         self.complaints = Complaints(ports)
         self.links = Links(ports, settings, turn, self.incarnation)
         self.receipts = Receipts(settings, turn, self.links, RECEIPT_ATTEMPTS)
@@ -106,7 +112,9 @@ class ConnectorCore:
 
     def closed(self, session: Session) -> None:
         """A client's connection is gone."""
-        self.connections.pop(session, None)
+        self._to_tell.pop(session, None)
+        if self.connections.pop(session, self) is None:
+            self._repeats += session.wire.repeats
         self._greeting.pop(session, None)
         self.logins.leave(session)
 
@@ -198,6 +206,8 @@ class ConnectorCore:
         self.attempts.tick()
         self._tick_greeting()
         self.complaints.tick()
+        if self._to_tell:
+            self._tell_some()
         if self.turn.now >= self._next_sweep:
             self._next_sweep = self.turn.now + self._settings.heartbeat_s / 4
             self._sweep()
@@ -242,13 +252,27 @@ class ConnectorCore:
                 self.attempts.unsent(rec[7])
 
     def stop(self) -> None:
-        """Tell every client to move on, and return their copies; done when `idle`."""
+        """Take no more logins, tell every client to move on, so many in a tick, and return their copies.
+
+        Done when `idle`.
+        """
         self.logins.stopping = True
-        for session in list(self.connections):
+        self._to_tell = dict.fromkeys(session for session in self.connections if session.phase != ENDED)
+        self._tell_some()
+
+    def _tell_some(self) -> None:
+        """Whom all clients of a large connector go to must not get them at once."""
+        for session in list(islice(self._to_tell, max(1, self._settings.drain_per_second // 10))):
+            del self._to_tell[session]
             self._greeting.pop(session, None)
             self.logins.end(session, Goodbye.MOVE, "the server is stopping; reconnect")
 
     @property
+    def repeats(self) -> int:
+        """Messages that came again on the same connection; looks at each connection."""
+        return self._repeats + sum(session.wire.repeats for session in self.connections)
+
+    @property
     def idle(self) -> bool:
-        """Whether nothing is on its way to be stored."""
-        return self.logins.leaving == 0
+        """Whether nothing is on its way to be stored, and nobody is left to be told to move on."""
+        return self.logins.leaving == 0 and not self._to_tell

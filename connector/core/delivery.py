@@ -59,7 +59,12 @@ class Delivery:
         self._max_unacked_bytes = settings.max_unacked_bytes
         self._max_held_bytes = settings.max_held_bytes
         self._waiting: dict[Session, None] = {}
-        self._held_bytes = 0
+        self.held_bytes = 0
+        """Bodies of all unacked copies."""
+        self.copies = 0
+        """Live copies written to devices."""
+        self.given_back = 0
+        """Copies that went back to a broker to be stored."""
         self.fall_behind: Callable[[Session], None] = lambda session: None
         """Told when a session can take no more live copies."""
 
@@ -77,10 +82,10 @@ class Delivery:
             session.phase >= SETTLING
             and len(session.unacked) + len(session.held) < self._max_unacked
             and session.unacked_bytes + size <= self._max_unacked_bytes
-            and self._held_bytes + size <= self._max_held_bytes
+            and self.held_bytes + size <= self._max_held_bytes
         ):
             session.unacked_bytes += size
-            self._held_bytes += size
+            self.held_bytes += size
             self._waiting[session] = None
             if session.phase == LIVE:
                 self._send(session, (self._turn.now, link, rec))
@@ -94,9 +99,10 @@ class Delivery:
     def _drop(self, session: Session, rec: Record) -> None:
         size = len(rec[9])
         session.unacked_bytes -= size
-        self._held_bytes -= size
+        self.held_bytes -= size
 
     def _send(self, session: Session, copy: Copy) -> None:
+        self.copies += 1
         session.unacked.append(copy)
         rec = copy[2]
         if rec[1] & RECEIPT:
@@ -128,7 +134,7 @@ class Delivery:
                 session.unacked_bytes -= entry.size
                 rows.append(entry)
         session.unacked_bytes -= size
-        self._held_bytes -= size
+        self.held_bytes -= size
         if rows:
             self._acked_rows(session, rows)
 
@@ -157,6 +163,7 @@ class Delivery:
         route = self._links.for_user(rec[4].partition(b"/")[0].decode())
         if route is None:
             return False  # its sender was not told SENT and repeats it
+        self.given_back += 1
         route[0].out.append(encode((STORE, *rec[1:])))
         return True
 

@@ -63,6 +63,8 @@ class Links:
         """Configured endpoints that lead to a broker which another link reaches."""
         self._routes: dict[str, tuple[Link, bytes] | None] = {}
         self._next_beat = 0.0
+        self.batches = self.records = 0
+        """Sent to brokers."""
         self.incarnation = incarnation
         self.lease = 0
         """The lease that presence entries of this connector hang on; 0: none yet."""
@@ -96,6 +98,11 @@ class Links:
         if preferred.up:
             return preferred
         return next((link for link in self._links.values() if link.up), None)
+
+    @property
+    def up(self) -> Mapping[str, bool]:
+        """Endpoint → whether that broker is up."""
+        return {link.endpoint: link.up for link in self._links.values()}
 
     @property
     def ready(self) -> bool:
@@ -207,5 +214,9 @@ class Links:
                     link.out.append(record(OUTCOMES, origin=origin, body=b"".join(entries)))
             if link.out:
                 out, link.out = link.out, []
-                refused.extend(data for data in batches(out) if not self._ports.send(link.endpoint, data))
+                self.records += len(out)
+                for data in batches(out):
+                    self.batches += 1
+                    if not self._ports.send(link.endpoint, data):
+                        refused.append(data)
         return refused

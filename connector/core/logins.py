@@ -6,6 +6,7 @@ the one that replaced it is told so.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 
 from connector.core.catchup import Catchup
@@ -64,6 +65,10 @@ class Logins:
         self._rejoin: dict[Session, bool] = {}
         """Who will read again, or (True) register again and then read."""
         self.stopping = False
+        self.begun = 0
+        """Sessions that were told `LoggedIn`."""
+        self.goodbyes: Counter[int] = Counter()
+        """By `Goodbye.Code`."""
 
     # Coming.
 
@@ -116,6 +121,7 @@ class Logins:
             self.end(session, Goodbye.TRY_AGAIN, "logins are not possible now", self.RETRY_MS)
 
     def _welcome(self, session: Session, previous: int, predecessor: bool) -> None:
+        self.begun += 1
         settings = self._settings
         user, _, device = session.key.decode().partition("/")
         session.wire.logged_in(
@@ -143,6 +149,7 @@ class Logins:
     def end(self, session: Session, code: Goodbye.Code, text: str, retry_after_ms: int = 0) -> None:
         """Say Goodbye, and leave."""
         if session.phase != ENDED:
+            self.goodbyes[code] += 1
             session.wire.goodbye(code, text, retry_after_ms)
             self._turn.mark(session)
             self.leave(session)

@@ -325,3 +325,16 @@ def test_nothing_is_taken_from_a_client_that_was_told_to_move() -> None:
     bench.sent()
     alice.writes(1)
     assert not bench.sent()
+
+
+def test_many_are_told_to_move_a_few_at_a_time() -> None:
+    bench = Bench(drain_per_second=20)
+    clients = [bench.live(f"user{number}/d") for number in range(5)]
+    bench.core.stop()
+    bench.turn()
+    assert sum(code(client) is not None for client in clients) == 2
+    assert not bench.core.idle
+    clients[-1].hangs_up()
+    bench.passes(0.1)
+    assert [code(client) for client in clients[:4]] == [Goodbye.MOVE] * 4
+    assert bench.core.idle

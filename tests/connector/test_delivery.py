@@ -285,7 +285,7 @@ def test_no_way_out_leaves_bytes_behind(how: str) -> None:
     else:
         bench.core.logins.end(bob.session, Goodbye.REPLACED, "")
         bench.turn()
-    assert bench.core.delivery._held_bytes == 0
+    assert bench.core.delivery.held_bytes == 0
     assert bob.session.unacked_bytes == 0
     assert not bob.session.unacked
     bench.passes(0.1)

@@ -252,9 +252,14 @@ async def test_a_device_that_comes_back_after_twenty_days(settings: StoreSetting
         await now.append([row("alice", "d", b"new")])
         with pytest.raises(ReadFailure):
             read_plainly(settings, "alice", "d")
-        assert await bodies(now, "alice", "d") == [b"old", b"new"]
-        # The next reader has it easier: one range tombstone stands for all of them.
-        assert read_plainly(settings, "alice", "d") == 2
+        # A reader leaves one range tombstone for all of them; where that write fails, the next reader does.
+        for left in reversed(range(10)):
+            assert await bodies(now, "alice", "d") == [b"old", b"new"]
+            try:
+                assert read_plainly(settings, "alice", "d") == 2
+                break
+            except ReadFailure:
+                assert left, "no reader has made it easier for the next"
         assert await bodies(now, "alice", "d") == [b"old", b"new"]
 
 

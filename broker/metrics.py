@@ -1,0 +1,67 @@
+"""A broker's metrics, for Prometheus.
+
+Owns their names and meanings (docs/metrics.md). Reads the core, counts nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from broker.core import BrokerCore
+from protocol import records
+
+_P = "sparrow_broker_"
+_REFUSALS = {
+    records.UNAVAILABLE: "UNAVAILABLE",
+    records.NO_SUCH_USER: "NO_SUCH_USER",
+    records.BLOCKED: "BLOCKED",
+    records.BLOCKS: "BLOCKS",
+    records.NOT_FRIEND: "NOT_FRIEND",
+}
+_RESULTS = {
+    records.OK: "OK",
+    records.PREDECESSOR: "PREDECESSOR",
+    records.NO_DEVICE: "NO_DEVICE",
+    records.TAKEN: "TAKEN",
+    records.AWAY: "AWAY",
+}
+
+
+def metrics(core: BrokerCore, online: int, members: int) -> Iterator[Metric]:
+    """All of the core's, as they are now; `online` and `members` are what presence and membership hold.
+
+    Call it in the core's event loop.
+    """
+    routing, storage, inbox, logins = core.routing, core.storage, core.inbox, core.logins
+    yield _gauge("online", "Devices that are online, in the whole cluster.", online)
+    yield _gauge("members", "Brokers that are alive, this one among them.", members)
+    yield _gauge("waiting_routes", "Messages that wait for something to be read from the store.", routing.waiting)
+    yield _gauge("storing_rows", "Copies on their way into the inbox.", storage.rows)
+    yield _gauge("storing_bytes", "Bodies of these.", storage.bytes)
+    yield _gauge("nudges", "Nudges that no connector has confirmed yet.", len(core.nudges))
+    yield _counter("routed", "Messages and receipts of which copies were made.", routing.routed)
+    yield _by_name("refused", "Messages that were refused here, by outcome.", "outcome", routing.refused, _REFUSALS)
+    yield _counter("stored", "Copies that became safe in an inbox.", storage.stored)
+    yield _counter("store_failed", "Copies that could not be stored.", storage.failed)
+    yield _counter("rows", "Inbox rows given to connectors, repeats among them.", inbox.rows)
+    yield _counter("removed", "Inbox rows that were acked and asked to be removed.", inbox.removed)
+    yield _by_name("logins", "Logins, by what they were answered.", "result", logins.results, _RESULTS)
+    yield _counter("batches", "Batches sent to connectors.", core.batches)
+    yield _counter("records", "Records in these.", core.records)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(_P + name, text, value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(_P + name, text, value)
+
+
+def _by_name(name: str, text: str, label: str, values: Mapping[int, int], names: Mapping[int, str]) -> Metric:
+    family = CounterMetricFamily(_P + name, text, labels=(label,))
+    for number, word in names.items():
+        family.add_metric((word,), values.get(number, 0))
+    return family

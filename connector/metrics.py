@@ -1,0 +1,59 @@
+"""A connector's metrics, for Prometheus.
+
+Owns their names and meanings (docs/metrics.md). Reads the core, counts nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from connector.core import ConnectorCore
+from protocol.sparrow_pb2 import Failed, Goodbye
+
+_P = "sparrow_connector_"
+
+
+def metrics(core: ConnectorCore) -> Iterator[Metric]:
+    """All of them, as they are now. Call it in the core's event loop."""
+    attempts, delivery, catchup, logins, links = core.attempts, core.delivery, core.catchup, core.logins, core.links
+    yield _gauge("connections", "Client connections, those without a login among them.", len(core.connections))
+    yield _gauge("sessions", "Sessions that are logged in, or about to be.", len(core.sessions))
+    yield _gauge("sessions_behind", "Sessions that read their inbox and are not live.", catchup.behind)
+    yield _gauge("attempts", "Messages that were taken and have no outcome yet.", len(attempts))
+    yield _gauge("held_bytes", "Bodies of copies that were written to a device and not acked.", delivery.held_bytes)
+    yield _counter("messages", "Messages taken from clients, repeats among them.", attempts.begun)
+    yield _counter("repeats", "Of these, repeats that were seen on the same connection.", core.repeats)
+    yield _counter("sent", "Messages whose author was told SENT.", attempts.sent)
+    yield _counter("delivered", "Of these, told DELIVERED in the same receipt.", attempts.delivered)
+    yield _by_name("failed", "Messages whose author was told Failed, by code.", "code", attempts.failed, Failed.Code)
+    yield _counter("copies", "Live copies of messages and receipts written to devices.", delivery.copies)
+    yield _counter("rows", "Inbox rows written to devices.", catchup.rows_sent)
+    yield _counter("given_back", "Copies that went back to a broker to be stored.", delivery.given_back)
+    yield _counter("logins", "Sessions that were told LoggedIn.", logins.begun)
+    yield _by_name("goodbyes", "Sessions that were told Goodbye, by code.", "code", logins.goodbyes, Goodbye.Code)
+    yield _counter("batches", "Batches sent to brokers.", links.batches)
+    yield _counter("records", "Records in these.", links.records)
+    up = GaugeMetricFamily(_P + "broker_up", "Whether the broker at this endpoint is up.", labels=("endpoint",))
+    for endpoint, is_up in links.up.items():
+        up.add_metric((endpoint,), float(is_up))
+    yield up
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(_P + name, text, value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(_P + name, text, value)
+
+
+def _by_name(
+    name: str, text: str, label: str, values: Mapping[int, int], names: type[Failed.Code | Goodbye.Code]
+) -> Metric:
+    family = CounterMetricFamily(_P + name, text, labels=(label,))
+    for number in names.values():
+        if number:
+            family.add_metric((names.Name(number),), values.get(number, 0))
+    return family

@@ -1,0 +1,70 @@
+"""What a connector tells of itself: each number moves with what it counts."""
+
+from __future__ import annotations
+
+from prometheus_client.core import Metric
+
+from connector.metrics import metrics
+from protocol.records import DELIVERED, SAFE, UNAVAILABLE
+from tests.connector.bench import Bench, copy, kept_message
+
+
+def values(bench: Bench) -> dict[str, float]:
+    """Name without prefix, with labels' values behind it → value; what is 0 is left out."""
+    found: dict[str, float] = {}
+    for metric in metrics(bench.core):
+        assert isinstance(metric, Metric)
+        assert metric.documentation.endswith(".")
+        for sample in metric.samples:
+            name = " ".join([sample.name.removeprefix("sparrow_connector_"), *sample.labels.values()])
+            if sample.value:
+                found[name] = sample.value
+    return found
+
+
+def test_what_authors_are_told() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    for number in (1, 2, 3):
+        alice.writes(number)
+    alice.writes(2)
+    before = values(bench)
+    assert (before["messages_total"], before["attempts"], before["repeats_total"]) == (4, 4, 1)
+    first = bench.core.attempts._first
+    bench.outcome(first + 1, DELIVERED)
+    bench.outcome(first + 2, SAFE)
+    bench.outcome(first + 3, UNAVAILABLE)
+    after = values(bench)
+    assert (after["sent_total"], after["delivered_total"], after["failed_total UNAVAILABLE"]) == (2, 1, 1)
+    assert after["attempts"] == 1
+    alice.hangs_up()
+    assert values(bench)["repeats_total"] == 1
+
+
+def test_what_devices_get() -> None:
+    bench = Bench(max_unacked=4)
+    bob = bench.settling()
+    assert values(bench)["sessions_behind"] == 1
+    bench.page(bob, [(b"key", 1, kept_message(1))])
+    bob.acks(1)
+    assert "sessions_behind" not in values(bench)
+    bench.receives(copy(bob, 1), copy(bob, 2))
+    found = values(bench)
+    assert (found["rows_total"], found["copies_total"]) == (1, 2)
+    assert found["held_bytes"] > 0
+    bob.hangs_up()
+    found = values(bench)
+    assert found["given_back_total"] == 2
+    assert "held_bytes" not in found
+
+
+def test_who_comes_and_goes() -> None:
+    bench = Bench()
+    bench.connect()
+    alice = bench.live("alice/a1")
+    found = values(bench)
+    assert (found["connections"], found["sessions"], found["logins_total"]) == (2, 1, 1)
+    assert found["broker_up tcp://broker-1"] == 1
+    assert found["records_total"] >= found["batches_total"] > 0
+    alice.logout()
+    assert values(bench)["goodbyes_total LOGGED_OUT"] == 1
