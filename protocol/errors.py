@@ -74,7 +74,11 @@ class AlreadyExistsError(MisuseError):
 
 
 class NotFoundError(MisuseError):
-    """There is no such account, device or message."""
+    """There is no such account, device, file, message, or request to be a friend."""
+
+
+class FileReferenceError(PeerError):
+    """The body of a FILE message is not what docs/protocol.md ("Files") says."""
 
 
 class TokenError(PeerError):
@@ -138,6 +142,18 @@ class UntrustedError(PeerError):
 
 class StateError(ServiceError):
     """A client's state file cannot be written; what was not kept has not happened."""
+
+
+class ChecksumError(PeerError):
+    """A file is not what its SHA-256 says."""
+
+
+class FileTooLargeError(MisuseError):
+    """The file is larger than the user API takes."""
+
+
+class LocalFileError(MisuseError):
+    """A file or folder of this machine cannot be read or written."""
 
 
 class ApiError(PeerError):

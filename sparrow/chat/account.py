@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from protocol.errors import AlreadyExistsError, ConfigError, MisuseError, UnavailableError, WrongPasswordError
 from protocol.ids import check_user_id
 from sparrow.client import DEFAULT_API, UserApi
-from sparrow.client.credentials import DEVICE, TOKEN, keep_login
-from sparrow.client.http import Login
+from sparrow.client.api.logins import Login
+from sparrow.client.credentials import DEVICE, TOKEN, keep_login, login_key
 from sparrow.client.journal import SqliteJournal
 from sparrow.client.tls import Trust
 
@@ -149,18 +149,18 @@ class SignIn:
         """
         journal = SqliteJournal(self._account.state)
         try:
-            if journal.value(TOKEN) is None or again:
-                login = self._log_in(journal.value(DEVICE) or "")
+            if not journal.value(TOKEN) or again:
+                login = self._log_in(journal.value(DEVICE) or "", login_key(journal))
                 keep_login(journal, self._account.user, login)
                 journal.commit()
         finally:
             journal.close()
 
-    def _log_in(self, device: str) -> Login:
+    def _log_in(self, device: str, key: str) -> Login:
         user = self._account.user
         while True:
             password = self._account.password or self._terminal.password(f"Password of {user}: ")
-            login = functools.partial(self._api.login, user, password, device, "terminal")
+            login = functools.partial(self._api.login, user, password, device, "terminal", key)
             try:
                 return self._insist(login)
             except WrongPasswordError:

@@ -15,6 +15,7 @@ from sparrow.chat.model import Conversation, Line, Model
 from sparrow.chat.text import HELP, short
 from sparrow.client import (
     Client,
+    Closed,
     Connected,
     Disconnected,
     Event,
@@ -247,7 +248,7 @@ class Chat:
             self._view.added(self.model.own(event.message))
         elif isinstance(event, ReadElsewhere):
             self.model.read_elsewhere(event)
-        elif event.error is not None:
+        elif isinstance(event, Closed) and event.error is not None:
             self.error = event.error
             self._view.stop()
         self._view.refresh()

@@ -6,6 +6,8 @@
         async for message in alice:
             print(message.sender, message.text)
             await message.mark_read()
+        await alice.contacts.ask("bob")
+        await alice.send_file("bob", "holiday.jpg")
 
 It reconnects and repeats by itself, keeps messages in order and drops repeats. All errors are `SparrowError`s; the
 ones that matter to a client are named here. Everything runs in one asyncio event loop (uvloop is fine), not in threads.
@@ -15,13 +17,18 @@ from protocol.errors import (
     AlreadyExistsError,
     ApiError,
     BlockedError,
+    ChecksumError,
     ClosedError,
     ConfigError,
     DeviceRemovedError,
+    FileReferenceError,
+    FileTooLargeError,
     InvalidIdError,
+    LocalFileError,
     MessageTooLargeError,
     MisuseError,
     NoSuchUserError,
+    NotFoundError,
     NotFriendError,
     PeerError,
     RefusedError,
@@ -36,6 +43,12 @@ from protocol.errors import (
     UntrustedError,
     WrongPasswordError,
 )
+from protocol.files import FileReference
+from sparrow.client.api.contacts import Contact, Contacts, Friend
+from sparrow.client.api.devices import Device, Devices
+from sparrow.client.api.files import File, Files
+from sparrow.client.api.logins import UserApi, register
+from sparrow.client.api.profiles import OwnProfile, Profile, Profiles
 from sparrow.client.client import DEFAULT_API, Client
 from sparrow.client.connection import Timing
 from sparrow.client.engine import Options
@@ -44,13 +57,14 @@ from sparrow.client.events import (
     Connected,
     Disconnected,
     Event,
+    Hint,
+    HintKind,
     OwnMessage,
     Progress,
     ReadElsewhere,
     SendingChanged,
 )
 from sparrow.client.history import HistoryEntry
-from sparrow.client.http import UserApi, register
 from sparrow.client.messages import FILE, TEXT, Message, Milestone, Sending, State
 
 __all__ = [
@@ -60,25 +74,43 @@ __all__ = [
     "AlreadyExistsError",
     "ApiError",
     "BlockedError",
+    "ChecksumError",
     "Client",
     "Closed",
     "ClosedError",
     "ConfigError",
     "Connected",
+    "Contact",
+    "Contacts",
+    "Device",
     "DeviceRemovedError",
+    "Devices",
     "Disconnected",
     "Event",
+    "File",
+    "FileReference",
+    "FileReferenceError",
+    "FileTooLargeError",
+    "Files",
+    "Friend",
+    "Hint",
+    "HintKind",
     "HistoryEntry",
     "InvalidIdError",
+    "LocalFileError",
     "Message",
     "MessageTooLargeError",
     "Milestone",
     "MisuseError",
     "NoSuchUserError",
+    "NotFoundError",
     "NotFriendError",
     "Options",
     "OwnMessage",
+    "OwnProfile",
     "PeerError",
+    "Profile",
+    "Profiles",
     "Progress",
     "ReadElsewhere",
     "RefusedError",

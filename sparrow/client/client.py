@@ -14,13 +14,18 @@ from protocol import sparrow_pb2 as pb
 from protocol.errors import ClosedError, MessageTooLargeError, MisuseError, UnreachableError
 from protocol.ids import check_user_id
 from sparrow.client import events
+from sparrow.client.api.contacts import Contacts
+from sparrow.client.api.devices import Devices
+from sparrow.client.api.files import File, Files, Told
+from sparrow.client.api.logins import UserApi
+from sparrow.client.api.profiles import Profiles
+from sparrow.client.api.signed import SignedApi
 from sparrow.client.credentials import Credentials
-from sparrow.client.engine import Engine, Options
+from sparrow.client.engine import LOGGED_OUT, Engine, Options
 from sparrow.client.flow import fresh
 from sparrow.client.history import HistoryEntry
-from sparrow.client.http import UserApi
 from sparrow.client.journal import open_journal
-from sparrow.client.messages import TEXT, Message, Sending
+from sparrow.client.messages import FILE, TEXT, Message, Sending
 from sparrow.client.tls import Trust
 
 DEFAULT_API = "http://127.0.0.1:7480"
@@ -125,6 +130,8 @@ class Client:
         except BaseException:
             journal.close()
             raise
+        self._api.web.keep_connections()
+        self._signed = SignedApi(self._api.web, credentials)
         try:
             self._engine.start()
             if not self._background:
@@ -159,6 +166,7 @@ class Client:
         finally:
             engine.end(ClosedError("the client is closed"))
             self._journal.close()
+            await self._api.web.aclose()
 
     def _open_engine(self) -> Engine:
         if self._engine is None or self._closing:
@@ -202,6 +210,72 @@ class Client:
         """The last lines of all conversations, in the order in which they came. Empty without `history`."""
         self._open_engine()
         return [] if self._journal.history is None else self._journal.history.entries()
+
+    # What the user API does for the user.
+
+    def _signed_api(self) -> SignedApi:
+        self._open_engine()
+        return self._signed
+
+    @property
+    def contacts(self) -> Contacts:
+        """Friends, requests to be friends, and blocks."""
+        return Contacts(self._signed_api())
+
+    @property
+    def devices(self) -> Devices:
+        """The user's own devices."""
+        return Devices(self._signed_api())
+
+    @property
+    def profiles(self) -> Profiles:
+        """Profiles, one's own and others', and the search for users."""
+        return Profiles(self._signed_api())
+
+    @property
+    def files(self) -> Files:
+        """Uploads and downloads."""
+        return Files(self._signed_api(), self._options.timing)
+
+    async def send_file(
+        self, dest: str, file: str | os.PathLike[str] | File, *, progress: Told | None = None
+    ) -> Sending:
+        """Send a file to the user `dest`: upload the one at this path, or take one that is uploaded already.
+
+        They may read it, and have a `FILE` message that says so. Raises what `Files.upload`, `Files.allow` and `send`
+        raise.
+        """
+        check_user_id(dest)
+        if isinstance(file, File):
+            await self.files.allow(file.file, dest)
+        else:
+            file = await self.files.upload(file, readers=[dest], progress=progress)
+        return await self.send(dest, file.reference.encode(), kind=FILE)
+
+    async def change_password(self, old: str, new: str) -> None:
+        """Change the password. The user's other devices are logged out; this one stays.
+
+        Raises `WrongPasswordError`, `MisuseError` (a password that the server does not allow), and what `SignedApi`
+        says.
+        """
+        await self._signed_api().send("PUT", "/v1/me/password", json={"old_password": old, "new_password": new})
+        self._open_engine().credentials.password_changed(new)
+
+    async def log_out(self) -> None:
+        """Log this device out, and end. It stays, with what waits for it, and needs the password to come back.
+
+        Raises what `SignedApi` says; then nothing has ended.
+        """
+        engine = self._open_engine()
+        engine.logging_out = True
+        try:
+            await self._signed.send("DELETE", "/v1/me/login")
+        except BaseException:
+            engine.logging_out = False
+            raise
+        engine.credentials.forget()
+        engine.turn()
+        engine.end(ClosedError(LOGGED_OUT))
 
     @property
     def unsettled(self) -> list[Sending]:

@@ -11,7 +11,14 @@ import ssl
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
-from protocol.errors import ConfigError, ReplacedError, SparrowError, UnavailableError, UntrustedError
+from protocol.errors import (
+    ConfigError,
+    ReplacedError,
+    SparrowError,
+    TokenRejectedError,
+    UnavailableError,
+    UntrustedError,
+)
 from protocol.sparrow_pb2 import Goodbye
 from sparrow.client.credentials import Credentials, device_removed
 from sparrow.client.tls import Trust, untrusted
@@ -35,6 +42,11 @@ class Timing:
     good_session_s: float = 5.0
     """After a session of this length, waits begin anew."""
     logout_timeout_s: float = 2.0
+
+    def retry_s(self, failures: int) -> float:
+        """How long to wait after so many failures in a row, from 0 on."""
+        longest = min(self.first_retry_s * 2 ** min(failures, 20), self.last_retry_s)
+        return random.uniform(longest / 2, longest)
 
 
 class Owner(Protocol):
@@ -173,7 +185,7 @@ class Dialer:
             self._credentials.accepted()
         if connection.logged_in and loop.time() - began > self._timing.good_session_s:
             self._failures = 0
-        return self._after(connection)
+        return self._after(connection, token)
 
     def _distrust(self, error: UntrustedError) -> tuple[str, float]:
         """At first it is a mistake that somebody must mend; later it may be the network that one is in for a while."""
@@ -181,7 +193,7 @@ class Dialer:
             raise error
         return str(error), self._back_off()
 
-    def _after(self, connection: Connection) -> tuple[str, float] | None:
+    def _after(self, connection: Connection, token: str) -> tuple[str, float] | None:
         goodbye = connection.goodbye
         if goodbye is None:
             return connection.reason, self._back_off()
@@ -190,8 +202,11 @@ class Dialer:
         if goodbye.code == Goodbye.DEVICE_REMOVED:
             raise device_removed(self._credentials.device)
         if goodbye.code == Goodbye.BAD_TOKEN:
-            self._credentials.rejected(goodbye.text)
+            self._credentials.rejected(token, goodbye.text)
             return None
+        if goodbye.code == Goodbye.LOGGED_OUT:
+            self._credentials.forget()
+            raise TokenRejectedError("this device was logged out: log in with the password")
         text = f"the server says: {goodbye.text or f'goodbye, code {goodbye.code}'}"
         if goodbye.code == Goodbye.MOVE:
             return text, random.uniform(0, self._timing.first_retry_s * 5)
@@ -199,9 +214,8 @@ class Dialer:
         return text, max(self._back_off(), goodbye.retry_after_ms / 1000 * random.uniform(1, 1.5))
 
     def _back_off(self) -> float:
-        longest = min(self._timing.first_retry_s * 2 ** min(self._failures, 20), self._timing.last_retry_s)
         self._failures += 1
-        return random.uniform(longest / 2, longest)
+        return self._timing.retry_s(self._failures - 1)
 
     async def _look_for_connectors(self) -> None:
         if self._credentials.can_renew:

@@ -1,11 +1,14 @@
 """What a client logs in with: token, device, and where to. Kept in the journal.
 
-Owns getting a token and getting a new one. Opens no connection to a connector.
+Owns getting a token and getting a new one, for the chat connection and for requests to the user API alike. Opens no
+connection to a connector.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import secrets
 from collections.abc import Callable, Sequence
 
 from protocol.errors import (
@@ -16,10 +19,10 @@ from protocol.errors import (
     TokenRejectedError,
     WrongPasswordError,
 )
-from sparrow.client.http import Login, UserApi
+from sparrow.client.api.logins import Login, UserApi
 from sparrow.client.journal import ClientJournal
 
-USER, DEVICE, TOKEN, CONNECTORS, REFRESH = "user", "device", "token", "connectors", "refresh"
+USER, DEVICE, TOKEN, CONNECTORS, REFRESH, KEY = "user", "device", "token", "connectors", "refresh", "login_key"
 
 
 class Credentials:
@@ -45,7 +48,10 @@ class Credentials:
         self._journal = journal
         self._label = label
         self._register = register
-        self._fresh = False
+        self._renewing = asyncio.Lock()
+        """A refresh token is good once: nobody else may have it in hand."""
+        self._refused = False
+        """A connector has refused the last token that it was shown."""
         self.changed: Callable[[], None] = journal.commit
         """What makes the journal's changes count."""
         kept_user = journal.value(USER)
@@ -72,17 +78,33 @@ class Credentials:
         return bool(self._refresh or self._password)
 
     async def get(self) -> tuple[str, Sequence[str]]:
-        """A token and the connectors' addresses. Raises what `UserApi.login` raises."""
-        if not self._token or not self._connectors:
-            await self.renew()
-        return self._token, self._connectors
+        """A token and the connectors' addresses. Raises what `UserApi.login` and `refresh` raise."""
+        async with self._renewing:
+            if not self._token or not self._connectors:
+                await self._renew()
+            return self._token, self._connectors
 
     async def renew(self) -> None:
         """Get a token over HTTP. Raises what `UserApi.login` and `refresh` raise."""
+        async with self._renewing:
+            await self._renew()
+
+    async def instead_of(self, token: str, *, expired: bool) -> str:
+        """The token to use after the user API has refused this one, as `expired` or as one of a login that has ended.
+
+        The same one, if there can be no other. Raises what `renew` raises.
+        """
+        async with self._renewing:
+            # It may have been renewed, or replaced by a new login, while the request was on its way.
+            if expired and token == self._token and self.can_renew:
+                await self._renew()
+            return self._token or token
+
+    async def _renew(self) -> None:
         login = await self._refreshed() or await self._with_password()
         if login.user != self.user:
             raise ConfigError(f"the user API calls {self.user!r} {login.user!r}: use that name")
-        self._token, self._fresh, self.device = login.token, True, login.device
+        self._token, self.device = login.token, login.device
         self._refresh = login.refresh_token
         if not self._fixed_connectors:
             self._connectors = login.connectors
@@ -110,7 +132,7 @@ class Credentials:
 
     async def _log_in(self, password: str) -> Login:
         try:
-            return await self._api.login(self.user, password, self.device, self._label)
+            return await self._api.login(self.user, password, self.device, self._label, login_key(self._journal))
         except WrongPasswordError as error:
             if not self._register or self.device:
                 raise
@@ -118,7 +140,7 @@ class Credentials:
                 await self._api.register(self.user, password)
             except AlreadyExistsError:
                 raise error from None
-        return await self._api.login(self.user, password, "", self._label)
+        return await self._api.login(self.user, password, "", self._label, login_key(self._journal))
 
     def keep_device(self, device: str) -> None:
         """The device is this one."""
@@ -127,18 +149,32 @@ class Credentials:
         self._journal.put_value(DEVICE, device)
         self.changed()
 
-    def rejected(self, text: str) -> None:
-        """A connector does not take the token. Raises `TokenRejectedError` if there is no other to be had."""
-        if self._fresh or not self.can_renew:
+    def rejected(self, token: str, text: str) -> None:
+        """A connector does not take this token. Raises `TokenRejectedError` if there is no other to be had."""
+        if self._refused or not self.can_renew:
             raise TokenRejectedError(
                 f"the server does not take the login token ({text}): "
-                + ("connector and user API do not belong together" if self._fresh else "log in with the password")
+                + ("connector and user API do not belong together" if self._refused else "log in with the password")
             )
-        self._token = ""
+        self._refused = True
+        if token == self._token:
+            self._token = ""
 
     def accepted(self) -> None:
-        """A connector has taken the token; when it is refused later, it has expired."""
-        self._fresh = False
+        """A connector has taken the token; when one is refused later, it has expired."""
+        self._refused = False
+
+    def password_changed(self, password: str) -> None:
+        """The account has another one."""
+        if self._password is not None:
+            self._password = password
+
+    def forget(self) -> None:
+        """The login has ended: only the password helps."""
+        self._token = self._refresh = ""
+        self._journal.put_value(TOKEN, "")
+        self._journal.put_value(REFRESH, "")
+        self.changed()
 
 
 def _addresses(kept: str | None) -> tuple[str, ...]:
@@ -155,6 +191,16 @@ def keep_login(journal: ClientJournal, user: str, login: Login) -> None:
     journal.put_value(TOKEN, login.token)
     journal.put_value(REFRESH, login.refresh_token)
     journal.put_value(CONNECTORS, json.dumps(login.connectors))
+
+
+def login_key(journal: ClientJournal) -> str:
+    """What names this device's first login, so that who repeats it gets the same device."""
+    key = journal.value(KEY)
+    if not key:
+        key = secrets.token_urlsafe(24)
+        journal.put_value(KEY, key)
+        journal.commit()
+    return key
 
 
 def device_removed(device: str) -> SparrowError:

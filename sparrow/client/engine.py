@@ -29,6 +29,7 @@ log = logging.getLogger("sparrow.client")
 MAX_MESSAGE = "max_message"
 """The journal's key for the longest message, encoded, that the server takes."""
 DEFAULT_MAX_MESSAGE = 64_512
+LOGGED_OUT = "this device was logged out"
 READ_IDS = 256
 """In one READ, at most."""
 
@@ -83,6 +84,8 @@ class Engine:
         """Why there is no connection."""
         self.ready: asyncio.Future[None] = self._loop.create_future()
         """Done at the first login, or at the end."""
+        self.logging_out = False
+        """The user API was asked to end the login: that the session ends is no error."""
         self._runner: asyncio.Task[None] | None = None
         self._reads: dict[tuple[str, str, int], list[int]] = {}
         self._turn_due = False
@@ -101,7 +104,8 @@ class Engine:
         try:
             await Dialer(self, self.credentials, self._options.timing, self._trust).run()
         except SparrowError as error:
-            self.end(error)
+            self.turn()  # what follows from it for the journal
+            self.end(ClosedError(LOGGED_OUT) if self.logging_out else error)
         except Exception as error:
             log.exception("the client of %s has failed", self._user)
             self.end(ClosedError(f"the client has failed, which is a bug: {error!r}"))

@@ -6,8 +6,10 @@ Owns these types. Everything in them has been kept before it is told.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TypeAlias
 
+from protocol import sparrow_pb2 as pb
 from protocol.errors import SparrowError
 from sparrow.client.messages import Message, Sending, State
 
@@ -75,4 +77,29 @@ class ReadElsewhere:
     ids: tuple[int, ...]
 
 
-Event: TypeAlias = Connected | Disconnected | Closed | SendingChanged | Progress | OwnMessage | ReadElsewhere
+class HintKind(IntEnum):
+    """What has changed (docs/protocol.md, "Hints")."""
+
+    FRIEND_ASKED = int(pb.Hint.FRIEND_ASKED)
+    """The user wants to be our friend."""
+    FRIEND_ACCEPTED = int(pb.Hint.FRIEND_ACCEPTED)
+    """The user is our friend now."""
+    FRIEND_REFUSED = int(pb.Hint.FRIEND_REFUSED)
+    """The user has declined, or taken back what they asked."""
+    FRIEND_REMOVED = int(pb.Hint.FRIEND_REMOVED)
+    """The user is our friend no more."""
+    DEVICES_CHANGED = int(pb.Hint.DEVICES_CHANGED)
+    """A device of ours was added or removed."""
+    PROFILE_CHANGED = int(pb.Hint.PROFILE_CHANGED)
+    """The user, a friend or we ourselves, has another profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """The user API knows more of something that has changed. Hints may be lost: look there after `Connected`, too."""
+
+    kind: HintKind
+    user: str
+
+
+Event: TypeAlias = Connected | Disconnected | Closed | SendingChanged | Progress | OwnMessage | ReadElsewhere | Hint

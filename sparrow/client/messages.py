@@ -13,6 +13,7 @@ from typing import Protocol
 
 from protocol import sparrow_pb2 as pb
 from protocol.errors import SparrowError
+from protocol.files import FileReference, parse_file_reference
 from protocol.ids import stamp_ms
 
 TEXT = int(pb.TEXT)
@@ -80,6 +81,11 @@ class Message:
     def text(self) -> str:
         """The body as text; what is not UTF-8 in it is replaced."""
         return self.wire.body.decode(errors="replace")
+
+    @property
+    def file(self) -> FileReference:
+        """The file that a `FILE` message is about. Raises `FileReferenceError` if its body tells of none."""
+        return parse_file_reference(self.wire.body)
 
     @property
     def at(self) -> datetime:

@@ -31,6 +31,9 @@ _REFUSALS: dict[int, type[RefusedError]] = {
     int(pb.Failed.NOT_FRIEND): NotFriendError,
 }
 
+_HINTS = frozenset(map(int, events.HintKind))
+"""Others are of a later version."""
+
 
 class Telling:
     """Of one client. `settled` is called for each message of ours that comes to its end."""
@@ -102,6 +105,8 @@ class Telling:
             self._progress("", event.from_device, event.stream, event.ids, State.DELIVERED)
         elif isinstance(event, core.Refused):
             self._refused(event)
+        elif isinstance(event, pb.Hint) and event.kind in _HINTS:
+            self._tell(events.Hint(events.HintKind(event.kind), event.user_id))
 
     def _settled(self, event: core.Settled) -> None:
         sending = event.outgoing.tag

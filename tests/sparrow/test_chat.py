@@ -352,7 +352,7 @@ def test_nobody_to_ask(stage: Stage) -> None:
 
 
 def test_a_token_that_has_expired(stage: Stage) -> None:
-    stage.node.environment["SPARROW_USERAPI__TOKEN_LIFETIME_S"] = "2"
+    stage.node.environment["SPARROW_USERAPI__ACCESS_TOKEN_LIFETIME_S"] = "2"
     stage.node.start()
     alice = stage.newcomer("alice")
     alice.type("/quit")

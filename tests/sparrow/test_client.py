@@ -216,8 +216,9 @@ async def test_logging_in(node: Node, users: Callable[[str], str]) -> None:
     with pytest.raises(WrongPasswordError):
         await Client("carol-1", password="wrong horse", api=node.api).open()
     await register("carol-1", PASSWORD, api=node.api)
+    await register("carol-1", PASSWORD, api=node.api)  # a repeat
     with pytest.raises(AlreadyExistsError):
-        await register("carol-1", PASSWORD, api=node.api)
+        await register("carol-1", "another horse", api=node.api)
     with pytest.raises(MisuseError, match="too short"):
         await register("carol-2", "x", api=node.api)
     with pytest.raises(InvalidIdError):

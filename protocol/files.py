@@ -1,0 +1,85 @@
+"""What the body of a FILE message holds (docs/protocol.md, "Files").
+
+Owns its form, on both sides. Touches no file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from protocol.errors import FileReferenceError
+
+MAX_BODY_BYTES = 8192
+MAX_NAME = 255
+"""Characters."""
+MAX_SIZE = 2**53 - 1
+"""What every reader of JSON can hold exactly."""
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9_.+-]{1,60}/[A-Za-z0-9_.+-]{1,60}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileReference:
+    """A file that was uploaded, as its sender describes it. Raises `FileReferenceError` for what none can be."""
+
+    file: str
+    """Its id at the user API."""
+    name: str
+    """What its sender calls it: to be shown, and made safe before it touches a disk."""
+    media_type: str
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal."""
+
+    def __post_init__(self) -> None:
+        _match("file", _ID, self.file)
+        _match("media_type", _MEDIA_TYPE, self.media_type)
+        _match("sha256", _SHA256, self.sha256)
+        if not _is_name(self.name):
+            raise FileReferenceError(f"a FILE message's name is no text of up to {MAX_NAME} characters")
+        if type(self.size) is not int or not 0 <= self.size <= MAX_SIZE:
+            raise FileReferenceError(f"a FILE message's size is no whole number from 0 to {MAX_SIZE}")
+
+    def encode(self) -> bytes:
+        """The body."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def parse_file_reference(body: bytes) -> FileReference:
+    """Read a body, which may be anything. Raises `FileReferenceError`."""
+    if len(body) > MAX_BODY_BYTES:
+        raise FileReferenceError(f"a FILE message's body has {len(body)} bytes, more than {MAX_BODY_BYTES}")
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError):
+        raise FileReferenceError("a FILE message's body is not JSON in UTF-8 with each field once") from None
+    if not isinstance(value, dict):
+        raise FileReferenceError("a FILE message's body is no JSON object")
+    try:
+        # What else is there is of a later version.
+        return FileReference(**{field.name: value[field.name] for field in fields(FileReference)})
+    except KeyError as error:
+        raise FileReferenceError(f"a FILE message's body lacks {error.args[0]}") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a field is there twice")
+    return values
+
+
+def _match(name: str, pattern: re.Pattern[str], value: object) -> None:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise FileReferenceError(f"a FILE message's {name} does not match {pattern.pattern}")
+
+
+def _is_name(value: object) -> bool:
+    """A text without halves of surrogate pairs, which UTF-8 cannot carry."""
+    return isinstance(value, str) and len(value) <= MAX_NAME and not any("\ud800" <= char <= "\udfff" for char in value)
