@@ -90,7 +90,7 @@ def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
     body=NewPassword,
     status=204,
     guard=DEVICE,
-    problems=("password_too_short", "wrong_password", "changed_meanwhile"),
+    problems=(*NEW_PASSWORD, "wrong_password", "changed_meanwhile"),
 )
 def change_password(body: dict[str, Any]) -> tuple[str, int]:
     """Change one's own password.

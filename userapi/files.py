@@ -25,7 +25,8 @@ from store.interface import File
 from userapi import audit
 from userapi.callers import DEVICE, caller
 from userapi.fields import Answer, Flag, Number, Text, user_id
-from userapi.frame import USER_IN_PATH, Area, PathText, endpoint
+from userapi.frame import USER_IN_PATH, Area, HeaderText, PathText, endpoint
+from userapi.pages import IF_NONE_MATCH
 from userapi.problems import ProblemError
 from userapi.service import Service, service
 
@@ -35,7 +36,8 @@ VERSION = "1.0.0"
 CHUNK = "application/offset+octet-stream"
 FILE_IN_PATH = PathText("file", "A file's id, as its upload was answered.", "[0-9a-f]{32}", "0" * 31 + "1")
 TUS = {"Tus-Resumable": VERSION, "Tus-Version": VERSION}
-TUS_HEADER = {"Tus-Resumable": "1.0.0"}
+TUS_HEADER = HeaderText("Tus-Resumable", "The version of tus.", r"1\.0\.0", required=True)
+_BYTES = "[0-9]{1,15}"
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_NAME = 255
@@ -63,12 +65,15 @@ class FileInfo(Answer):
     "POST",
     "/v1/files",
     status=201,
-    headers={
-        **TUS_HEADER,
-        "Upload-Length": "Bytes of the whole file.",
-        "Upload-Metadata": "Pairs of a key and a value in base64, by commas: filename, filetype, sha256 (hexadecimal), "
-        "readers (user ids, by commas). All may be left out.",
-    },
+    headers=(
+        TUS_HEADER,
+        HeaderText("Upload-Length", "Bytes of the whole file.", _BYTES, required=True),
+        HeaderText(
+            "Upload-Metadata",
+            "Pairs of a key and a value in base64, by commas: filename, filetype, sha256 (hexadecimal), "
+            "readers (user ids, by commas). All may be left out.",
+        ),
+    ),
     guard=DEVICE,
     problems=("malformed_upload", "wrong_tus_version", "file_too_large", "too_many_readers", "invalid_user_id"),
 )
@@ -104,7 +109,7 @@ def begin_upload() -> BaseResponse:
     "PATCH",
     "/v1/files/<file>",
     status=204,
-    headers={**TUS_HEADER, "Upload-Offset": "Where these bytes begin."},
+    headers=(TUS_HEADER, HeaderText("Upload-Offset", "Where these bytes begin.", _BYTES, required=True)),
     takes=CHUNK,
     parts=(FILE_IN_PATH,),
     guard=DEVICE,
@@ -258,7 +263,7 @@ def file_info(file: str) -> tuple[dict[str, Any], dict[str, str]]:
     area,
     "GET",
     "/v1/files/<file>/content",
-    headers={"Range": "bytes=first-last, one range.", "If-None-Match": "The `ETag` that you have."},
+    headers=(HeaderText("Range", "bytes=first-last, one range."), IF_NONE_MATCH),
     gives="application/octet-stream",
     also={206: "The range.", 304: "You have it."},
     parts=(FILE_IN_PATH,),

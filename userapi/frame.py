@@ -64,6 +64,22 @@ class PathText:
         return found | {"schema": schema} | ({"example": self.example} if self.example else {})
 
 
+@dataclass(frozen=True, slots=True)
+class HeaderText:
+    """A header of the request that an endpoint looks at."""
+
+    name: str
+    description: str
+    pattern: str = ""
+    required: bool = False
+
+    def documented(self) -> dict[str, Any]:
+        """As OpenAPI has it."""
+        schema = {"type": "string"} | ({"pattern": f"^{self.pattern}$"} if self.pattern else {})
+        found = {"in": "header", "name": self.name, "required": self.required, "description": self.description}
+        return found | {"schema": schema}
+
+
 USER_IN_PATH = PathText("user", "A user's id.", "[a-z0-9._-]{1,64}", "alice")
 DEVICE_IN_PATH = PathText("device", "A device's id, as a login gave it.", "[a-z0-9]{1,32}", "k3v9q0x2m7w1c8zt")
 
@@ -78,7 +94,7 @@ def endpoint(
     also: Mapping[int, str] | None = None,
     body: type[Schema] | None = None,
     query: type[Schema] | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Sequence[HeaderText] = (),
     takes: str = "",
     gives: str = "",
     parts: Sequence[PathText] = (),
@@ -105,10 +121,7 @@ def endpoint(
         manual["responses"] |= {status: {"description": "The bytes.", "content": {gives: {"schema": BYTES}}}}
     parameters = [part.documented() for part in parts]
     if headers:
-        manual["parameters"] = [
-            {"in": "header", "name": name, "description": text, "schema": {"type": "string"}}
-            for name, text in headers.items()
-        ]
+        manual["parameters"] = [header.documented() for header in headers]
 
     def decorate(view: View) -> View:
         handler: Any = view

@@ -21,7 +21,7 @@ from store.logins import Refresh
 from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.fields import LABEL, Answer, Number, Strict, Text, user_id
-from userapi.frame import DEVICE_IN_PATH, Area, endpoint
+from userapi.frame import DEVICE_IN_PATH, Area, HeaderText, endpoint
 from userapi.hints import tell
 from userapi.identity import PASSWORD, authenticate, check_enabled
 from userapi.problems import ProblemError
@@ -73,7 +73,13 @@ class Tokens(Answer):
     "/v1/login",
     body=Credentials,
     answer=Tokens,
-    headers={"Idempotency-Key": f"{_KEY_MIN} to {_KEY_MAX} random characters that name this login of a new device."},
+    headers=(
+        HeaderText(
+            "Idempotency-Key",
+            f"{_KEY_MIN} to {_KEY_MAX} random characters that name this login of a new device.",
+            f".{{{_KEY_MIN},{_KEY_MAX}}}",
+        ),
+    ),
     problems=(*PASSWORD, "no_such_device", "device_removed", "too_many_devices"),
 )
 def log_in(body: dict[str, Any]) -> dict[str, object]:

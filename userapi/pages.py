@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from flask import Response, request
 
 from userapi.fields import Answer, Number, Strict, Text
+from userapi.frame import HeaderText
 from userapi.problems import ProblemError
 
 MAX_LIMIT = 100
@@ -58,5 +59,5 @@ def tagged(answer: dict[str, object]) -> Response | tuple[dict[str, object], int
     return answer, 200, headers
 
 
-IF_NONE_MATCH = {"If-None-Match": "The `ETag` of what the client has."}
+IF_NONE_MATCH = HeaderText("If-None-Match", "The `ETag` of what the client has.")
 NOT_MODIFIED = {304: "The client has it already."}

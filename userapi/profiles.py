@@ -86,7 +86,7 @@ def _profile(parts: Service, user: str) -> Profile:
     "/v1/me",
     answer=OwnProfile,
     also=NOT_MODIFIED,
-    headers=IF_NONE_MATCH,
+    headers=(IF_NONE_MATCH,),
     guard=DEVICE,
     problems=("no_such_user",),
 )
@@ -116,7 +116,7 @@ def change_profile(body: dict[str, Any]) -> dict[str, object]:
     "/v1/users/<user>",
     answer=PublicProfile,
     also=NOT_MODIFIED,
-    headers=IF_NONE_MATCH,
+    headers=(IF_NONE_MATCH,),
     parts=(USER_IN_PATH,),
     guard=DEVICE,
     problems=("no_such_user",),

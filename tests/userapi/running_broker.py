@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import TypeVar
 
 import zmq
@@ -22,11 +21,11 @@ Result = TypeVar("Result")
 class RunningBroker:
     """Use as a context manager. `settings` are the broker's."""
 
-    def __init__(self, database: Path, **settings: object) -> None:
+    def __init__(self, store: StoreSettings, **settings: object) -> None:
         settings.setdefault("listen", f"tcp://127.0.0.1:{free_port()}")
         self._settings = BrokerSettings(**settings)  # type: ignore[arg-type]
         self.endpoint = self._settings.listen
-        self._database = database
+        self._kept = store
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="broker")
 
@@ -42,7 +41,7 @@ class RunningBroker:
         return self
 
     async def _start(self) -> None:
-        self._store = open_store(StoreSettings(path=str(self._database)))
+        self._store = open_store(self._kept)
         await self._store.__aenter__()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.server = BrokerServer(self._settings, self._store, self._context)

@@ -15,9 +15,10 @@ from protocol import records
 from protocol.errors import ConfigError, UnavailableError
 from protocol.sparrow_pb2 import Goodbye, Hint
 from sparrow.keys import make_broker_keys, make_link_key
-from store import StoreSettings, open_store
+from store import open_store
 from tests.ports import free_port
 from tests.userapi.running_broker import RunningBroker
+from tests.userapi.running_server import sqlite
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
 from userapi.fabric import BrokerFabric
@@ -27,7 +28,7 @@ from userapi.settings import UserApiSettings
 @contextmanager
 def fabric(folder: Path, *brokers: str, **settings: object) -> Iterator[BrokerFabric]:
     """One process's fabric."""
-    bridge = StoreBridge(open_store(StoreSettings(path=str(folder / "sparrow.db"))), 30)
+    bridge = StoreBridge(open_store(sqlite(folder)), 30)
     bridge.open()
     links = Brokers(UserApiSettings(brokers=brokers, **settings))  # type: ignore[arg-type]
     try:
@@ -39,7 +40,7 @@ def fabric(folder: Path, *brokers: str, **settings: object) -> Iterator[BrokerFa
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[RunningBroker]:
-    with RunningBroker(tmp_path / "sparrow.db") as running:
+    with RunningBroker(sqlite(tmp_path)) as running:
         yield running
 
 
@@ -90,7 +91,7 @@ def test_nobody_answers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
             for answer in answers:
                 with pytest.raises(UnavailableError, match="no broker answers"):
                     answer.result()
-        with RunningBroker(tmp_path / "sparrow.db") as broker:
+        with RunningBroker(sqlite(tmp_path)) as broker:
             asked._brokers._order[:] = [broker.endpoint]
             asked.changed(["bob"])
     assert caplog.messages.count(f"no broker answers, of {endpoint}") == 1
@@ -98,12 +99,12 @@ def test_nobody_answers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_broker_that_comes_later(tmp_path: Path) -> None:
-    with RunningBroker(tmp_path / "sparrow.db") as broker:
+    with RunningBroker(sqlite(tmp_path)) as broker:
         endpoint = broker.endpoint
     with fabric(tmp_path, endpoint, broker_timeout_s=0.2) as asked:
         with pytest.raises(UnavailableError):
             asked.changed(["bob"])
-        late = RunningBroker(tmp_path / "sparrow.db", listen=endpoint)
+        late = RunningBroker(sqlite(tmp_path), listen=endpoint)
         with late:
             deadline = time.monotonic() + 30
             while True:
@@ -123,7 +124,7 @@ def test_curve(tmp_path: Path) -> None:
     with (keys / "allowed.keys").open("a") as file:
         file.write(allowed)
     secured = {"curve_key_file": str(keys / "broker.key"), "allowed_keys_file": str(keys / "allowed.keys")}
-    with RunningBroker(tmp_path / "sparrow.db", **secured) as broker:
+    with RunningBroker(sqlite(tmp_path), **secured) as broker:
         public = {"broker_public_key_file": str(keys / "broker.pub"), "broker_timeout_s": 1.0}
         with fabric(tmp_path, broker.endpoint, curve_key_file=str(keys / "userapi.key"), **public) as asked:
             asked.changed(["bob"])

@@ -17,9 +17,9 @@ from werkzeug.test import TestResponse
 
 from tests.ports import free_port
 from tests.userapi.conftest import Api
+from tests.userapi.running_server import Server, serving
 from tests.userapi.test_accounts import problem
 from tests.userapi.test_contacts import Person
-from tests.userapi.test_server import Server, serving
 
 CHUNK = "application/offset+octet-stream"
 CONTENT = random.Random(7).randbytes(700_000)
@@ -248,7 +248,8 @@ def test_a_file_is_gone_after_its_time(api: Api) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    yield from serving(tmp_path, f"tcp://127.0.0.1:{free_port()}", workers=1)
+    with serving(tmp_path, f"tcp://127.0.0.1:{free_port()}", workers=1) as made:
+        yield made
 
 
 def resident_kib(server: Server) -> int:

@@ -15,79 +15,23 @@ import pytest
 
 from tests.ports import free_port
 from tests.userapi.running_broker import RunningBroker
+from tests.userapi.running_server import Server, command, serving, sqlite, wait_until_up
 
-RUN = """
-import logging, os, sys, json
-from protocol.errors import SparrowError
-from store import StoreSettings
-from userapi.server import run
-from userapi.settings import UserApiSettings
-
-logging.basicConfig(level=logging.INFO, format="%(message)s")
-folder, changes = sys.argv[1], json.loads(sys.argv[2])
-settings = UserApiSettings(
-    token_private_key_file=folder + "/key.pem",
-    token_public_key_file=folder + "/pub.pem",
-    argon2_memory_kib=64,
-    **changes,
-)
-try:
-    run(settings, StoreSettings(path=folder + "/sparrow.db"), parent=os.getppid())
-except SparrowError as error:
-    sys.exit(f"error: {error}")
-"""
 GOOD = {"user": "alice", "password": "correct horse"}
-
-
-def command(folder: Path, port: int, changes: str = "") -> list[str]:
-    return [sys.executable, "-W", "error", "-c", RUN, str(folder), f'{{"listen_port": {port}{changes}}}']
-
-
-def wait_until_up(port: int, process: "subprocess.Popen[str] | None" = None) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        assert process is None or process.poll() is None
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200:
-                return
-        time.sleep(0.05)
-    pytest.fail("the user API does not come up")
-
-
-class Server:
-    def __init__(self, folder: Path, changes: str = "") -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = subprocess.Popen(
-            command(folder, self.port, changes), stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        wait_until_up(self.port, self.process)
-
-    def stop(self) -> tuple[int, str]:
-        self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=15)
-        return self.process.returncode, log
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """With a broker."""
-    with RunningBroker(tmp_path / "sparrow.db") as broker:
-        yield from serving(tmp_path, broker.endpoint)
+    with RunningBroker(sqlite(tmp_path)) as broker, serving(tmp_path, broker.endpoint) as made:
+        yield made
 
 
 @pytest.fixture
 def lonely(tmp_path: Path) -> Iterator[Server]:
     """Without one."""
-    yield from serving(tmp_path, f"tcp://127.0.0.1:{free_port()}")
-
-
-def serving(folder: Path, broker: str, workers: int = 2) -> Iterator[Server]:
-    made = Server(folder, f', "workers": {workers}, "further_device_delay_s": 0.5, "brokers": ["{broker}"]')
-    yield made
-    with made.process:
-        if made.process.poll() is None:
-            os.killpg(made.process.pid, signal.SIGKILL)
+    with serving(tmp_path, f"tcp://127.0.0.1:{free_port()}") as made:
+        yield made
 
 
 def gone(port: int) -> bool:
