@@ -163,6 +163,25 @@ def _keys(options: argparse.Namespace) -> int:
     return run(options)
 
 
+def _status(options: argparse.Namespace) -> int:
+    from sparrow.overview import run_status
+
+    return run_status(_settings(options))
+
+
+def _add_top(parser: argparse.ArgumentParser) -> None:
+    from sparrow.overview import add_top_arguments
+
+    add_top_arguments(parser)
+    _add_config(parser)
+
+
+def _top(options: argparse.Namespace) -> int:
+    from sparrow.overview import run_top
+
+    return run_top(_settings(options), options.interval, options.looks)
+
+
 COMMANDS = {
     "serve": _Command("run a whole server in one process, with the user API beside it", _add_config, _serve),
     "connector": _Command("run a connector, which holds clients' connections", _add_config, _connector),
@@ -171,6 +190,8 @@ COMMANDS = {
     "schema": _Command("make the tables in Cassandra, or bring them to this version", _add_schema, _schema),
     "chat": _Command("chat in this terminal", _add_chat, _chat),
     "check": _Command("look for mistakes in the settings", _add_config, _check),
+    "status": _Command("who is up, and how every process of the cluster is", _add_config, _status),
+    "top": _Command("what goes on in every process of the cluster, live", _add_top, _top),
     "keys": _Command("make the keys that servers know one another by", _add_keys, _keys),
     "load": _Command("find out what a server carries", _add_load, _load),
 }

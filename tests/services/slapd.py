@@ -78,8 +78,8 @@ def program() -> str:
     path = os.pathsep.join([os.environ.get("PATH", ""), *_PLACES])
     if shutil.which("slapd", path=path) is None:
         if os.environ.get("CI"):
-            pytest.fail("there is no slapd; run scripts/install-slapd before the tests")
-        done = subprocess.run([ROOT / "scripts" / "install-slapd"], capture_output=True, text=True, check=False)
+            pytest.fail("there is no slapd; run scripts/install-package slapd before the tests")
+        done = subprocess.run([ROOT / "scripts" / "install-package", "slapd"], capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.fail(done.stderr)
     found = shutil.which("slapd", path=path)
