@@ -130,15 +130,20 @@ class ConnectorServer:
             await self._listen(settings.plain_listen_port, None)
 
     async def _listen(self, port: int, certificate: Certificate | None) -> None:
-        host, backlog = self._settings.listen_host, self._settings.listen_backlog
+        settings = self._settings
+        host = settings.listen_host
         listener: asyncio.Server | TlsListener
         try:
             if certificate is None:
-                listener = await self._loop.create_server(lambda: ClientConnection(self), host, port, backlog=backlog)
-            else:
-                listener = TlsListener(
-                    certificate, self._settings, lambda: TlsConnection(self), self.core.complaints.add
+                listener = await self._loop.create_server(
+                    lambda: ClientConnection(self),
+                    host,
+                    port,
+                    backlog=settings.listen_backlog,
+                    reuse_port=settings.reuse_port,
                 )
+            else:
+                listener = TlsListener(certificate, settings, lambda: TlsConnection(self), self.core.complaints.add)
                 await listener.start(host, port)
         except OSError as error:
             raise ConfigError(
@@ -146,7 +151,7 @@ class ConnectorServer:
             ) from error
         self._listeners.append(listener)
         port = int(listener.sockets[0].getsockname()[1])
-        log.info("%s listens on %s:%d%s", self._settings.name, host, port, " with TLS" if certificate else "")
+        log.info("%s listens on %s:%d%s", settings.name, host, port, " with TLS" if certificate else "")
 
     @property
     def port(self) -> int:

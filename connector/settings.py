@@ -49,6 +49,8 @@ class ConnectorSettings:
     max_held_bytes: int = 256 * 1024 * 1024
     """All unacked copies of all sessions; beyond it copies go to the inbox at once."""
     listen_backlog: int = 4096
+    reuse_port: bool = False
+    """Several connectors of one user may listen on one port (SO_REUSEPORT), one for each core; clients are spread."""
 
     login_timeout_s: float = 10.0
     heartbeat_s: float = 60.0

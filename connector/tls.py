@@ -140,7 +140,12 @@ class TlsListener:
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
             for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
-                listener = socket.create_server(address, family=family, backlog=self._settings.listen_backlog)
+                listener = socket.create_server(
+                    address,
+                    family=family,
+                    backlog=self._settings.listen_backlog,
+                    reuse_port=self._settings.reuse_port,
+                )
                 self.sockets.append(listener)
                 listener.setblocking(False)
                 self._loop.add_reader(listener, self._accept, listener)

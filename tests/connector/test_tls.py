@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import resource
 import socket
@@ -94,6 +95,22 @@ async def test_it_works(place: Place) -> None:
     assert await place.echo() == b"cba"
     await until(lambda: place.clients[0].lost)
     assert (place.clients[0].lost, place.complaints) == (1, [])
+
+
+async def test_two_listen_on_one_port_if_both_say_so(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    settings = dataclasses.replace(place.settings, reuse_port=True)
+    one, other = (TlsListener(Certificate(settings), settings, Client, place.complaints.append) for _ in range(2))
+    await one.start("127.0.0.1", 0)
+    port = int(one.sockets[0].getsockname()[1])
+    await other.start("127.0.0.1", port)
+    with pytest.raises(OSError, match="in use"):
+        await place.listener.start("127.0.0.1", port)
+    one.close()
+    place.listener = other
+    assert await place.echo() == b"cba"
+    other.close()
+    await until(lambda: all(client.lost for client in place.clients))
 
 
 async def test_nothing_is_written_before_there_is_tls(place: Place) -> None:
