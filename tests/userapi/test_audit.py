@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.services.cassandra import ROOT
 from tests.userapi.conftest import PASSWORD, Api
 from tests.userapi.test_admin import TOKEN
 from userapi.app import create_app
@@ -156,6 +157,12 @@ def test_a_line_for_each_change_and_no_secret(api: Api, tmp_path: Path, caplog: 
     assert re.sub("|".join(names), lambda found: names[found[0]], text) == STORY
     for secret in story.secrets:
         assert secret not in caplog.text
+
+
+def test_operations_names_every_event() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    for line in STORY.splitlines():
+        assert f"`{line.split()[0]}`" in page
 
 
 def _login(api: Api, device: str) -> tuple[str, int]:

@@ -212,7 +212,7 @@ def test_a_slow_one_does_not_take_all_threads(there: Api, hook: Hook) -> None:
 
 
 class Example:
-    """What docs/operations.md shows."""
+    """Of whoever installs it."""
 
     def __init__(self, file: str) -> None:
         self.file = file
