@@ -1,219 +1,242 @@
-"""Cheap clients for load: one socket each, hand-made messages, every arrival checked.
+"""Sparrow's dialect: cheap clients for load with hand-made messages, of which every arrival is checked.
 
-Owns what a load client keeps. Follows docs/protocol.md; `sparrow.client` is the library for everybody else.
+Owns what a load client says to a connector (docs/protocol.md). `sparrow.client` is the library for everybody else.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
-import struct
-import time
-from typing import cast
+from itertools import islice
+from typing import NamedTuple
 
 from protocol.framing import MESSAGE_TAG, FrameReader, delimit, message_frame, sole_receipt, varint
 from protocol.inbound import InboundStream
-from protocol.sparrow_pb2 import TEXT, Ack, Frame, Login, Ping, Receipt, Sync
-from sparrow.load.wire import read_message
+from protocol.sparrow_pb2 import READ, About, Ack, Failed, Frame, Goodbye, LoggedIn, Login, Ping, Receipt, Sync
+from sparrow.load.people import LAST_RESEND_S, RESEND_S, In, Out, Pending, Person
+from sparrow.load.wire import read_message, read_tail, text_tail
+from sparrow.load.world import World
 
-_BODY = struct.Struct("<dQ")
-RESEND_S = 3.0
+ORDER_WAIT_S = 10.0
+READ_IDS = 256
+RETRY_LIMIT_S = 5.0
+_QUIET = (Goodbye.MOVE, Goodbye.TRY_AGAIN, Goodbye.LOGGED_OUT)
+"""What a server may say to a client that does nothing wrong."""
 
 
-class LoadClient(asyncio.Protocol):
-    """A client that logs in."""
+class Content(NamedTuple):
+    """What a stream carries."""
 
-    def __init__(self, token: str) -> None:
+    number: int
+    kind: int
+    content: bytes
+
+
+class LoadClient(Person):
+    """A person who speaks Sparrow's protocol."""
+
+    def __init__(
+        self, token: str, user: str = "", body_bytes: int = 100, world: World | None = None, number: int = 0
+    ) -> None:
+        super().__init__(user, body_bytes, world, number)
         self.token = token
-        self._reader = FrameReader(1 << 24)
-        self.logged_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.goodbye = ""
-        self.now = 0.0
-        """When the current turn began."""
-        self._out: list[bytes] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(delimit(Frame(login=Login(token=self.token, client="load")).SerializeToString()))
-
-    def data_received(self, data: bytes) -> None:
-        self.now = time.monotonic()
-        for payload in self._reader.receive(data):
-            self.frame(payload)
-        self.turn_ends()
-        self.flush()
-
-    def flush(self) -> None:
-        """One write for all that gathered."""
-        if self._out:
-            self._transport.write(b"".join(self._out))
-            self._out.clear()
-
-    def frame(self, payload: bytes) -> None:
-        """One frame from the server."""
-        self.rare(Frame.FromString(payload))
-
-    def rare(self, frame: Frame) -> None:
-        """A frame that is neither message nor receipt."""
-        kind = frame.WhichOneof("kind")
-        if kind == "logged_in":
-            self.logged_in.set_result(None)
-        elif kind == "goodbye":
-            self.goodbye = frame.goodbye.text
-            if not self.logged_in.done():
-                self.logged_in.set_exception(ConnectionError(self.goodbye))
-
-    def turn_ends(self) -> None:
-        """Everything that came together was handled."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.logged_in.done():
-            self.logged_in.set_exception(ConnectionError("closed before login"))
-
-    def ping(self) -> None:
-        """Keep the session."""
-        self._transport.write(delimit(Frame(ping=Ping(n=1)).SerializeToString()))
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._transport.close()
-
-
-class Sender(LoadClient):
-    """Sends numbered messages to one user, so many in flight."""
-
-    def __init__(self, token: str, dest: str, body_bytes: int) -> None:
-        super().__init__(token)
-        self._stream = random.getrandbits(64) | 1
-        self._head = b"\x09" + self._stream.to_bytes(8, "little") + b"\x10"
-        name = dest.encode()
-        self._padding = bytes(max(0, body_bytes - _BODY.size))
-        size = _BODY.size + len(self._padding)
-        self._tail = b"\x32" + varint(len(name)) + name + b"\x38" + varint(TEXT) + b"\x42" + varint(size)
-        self._next = 1
-        self.open: dict[int, float] = {}
-        """id → when it was sent last; oldest first."""
-        self.sent = 0
-        self.delivered = 0
-        self.failed = 0
-        self.going = False
-
-    def send(self, count: int = 1) -> None:
-        """Write new messages."""
-        self.now = time.monotonic()
-        for _ in range(count):
-            number = self._next
-            self._next = number + 1
-            self.open[number] = self.now
-            self._write(number)
-
-    def _write(self, number: int) -> None:
-        self.open[number] = self.now
-        head = self._head + varint(number) + b"\x18" + varint(next(iter(self.open)))
-        self._out.append(message_frame(b"".join((head, self._tail, _BODY.pack(self.now, number), self._padding))))
-
-    def frame(self, payload: bytes) -> None:
-        raw = sole_receipt(payload)
-        if raw is None:
-            frame = Frame.FromString(payload)
-            if frame.WhichOneof("kind") == "failed":
-                self._failed(frame.failed.id, frame.failed.retry_after_ms)
-            else:
-                self.rare(frame)
-            return
-        receipt = Receipt.FromString(raw)
-        if not receipt.sent:
-            self.delivered += len(receipt.ids)
-            self._received_counted()
-            return
-        settled = sum(self.open.pop(number, None) is not None for number in receipt.ids)
-        self.sent += settled
-        self.delivered += settled * receipt.delivered
-        if self.going:
-            self.send(settled)
-
-    _counted = 0
-
-    def _received_counted(self) -> None:
-        self._counted += 1
-        self._out.append(delimit(Frame(ack=Ack(up_to=self._counted)).SerializeToString()))
-
-    def _failed(self, number: int, retry_after_ms: int) -> None:
-        self.failed += 1
-        if retry_after_ms and number in self.open:
-            asyncio.get_running_loop().call_later(retry_after_ms / 1000, self._again, number)
-
-    def _again(self, number: int) -> None:
-        if number in self.open:
-            self.now = time.monotonic()
-            self._write(number)
-            self.flush()
-
-    def resend_overdue(self) -> None:
-        """What has had no answer for too long goes again."""
-        self.now = time.monotonic()
-        for number in [number for number, at in self.open.items() if at < self.now - RESEND_S]:
-            self._write(number)
-        self.flush()
-
-
-class Receiver(LoadClient):
-    """Receives, checks order and number, acks."""
-
-    def __init__(self, token: str, body_bytes: int) -> None:
-        super().__init__(token)
-        self._body_bytes = max(body_bytes, _BODY.size)
-        self._streams: dict[bytes, InboundStream[bytes]] = {}
-        self._last: dict[bytes, int] = {}
+        """The last one, of this connection."""
+        self._reader = FrameReader(1 << 24)
         self._counted = 0
         self._acked = 0
         self._syncs = 0
-        self.shown = 0
-        self.repeated = 0
-        self.out_of_order = 0
-        self.repeated_on_wire = 0
-        self.latencies: list[float] | None = None
 
-    def frame(self, payload: bytes) -> None:
-        if payload[0] != MESSAGE_TAG:
-            frame = Frame.FromString(payload)
-            if frame.WhichOneof("kind") == "synced":
-                for name, stream in self._streams.items():
-                    for shown in stream.synced(frame.synced.n):
-                        self._show(name, shown.item, shown.late)
-            else:
-                self.rare(frame)
-            return
-        self._counted += 1
-        name, number, settled, body = read_message(payload, self._body_bytes)
-        known = self._streams.get(name)
-        if known is None:
-            known = self._streams[name] = InboundStream()
-        if number == known.next and not known.parked:  # as nearly always
-            known.next, known.settled = number + 1, settled
-            self._show(name, body, False)
-            return
-        if number < known.next:
-            self.repeated_on_wire += 1
-        for shown in known.receive(number, settled, body):
-            self._show(name, shown.item, shown.late)
-        if known.parked and known.wants_sync(10.0):
-            self._syncs += 1
-            known.asked(self._syncs, 10.0)
-            self._out.append(delimit(Frame(sync=Sync(n=self._syncs)).SerializeToString()))
+    def begin(self) -> None:
+        self._reader = FrameReader(1 << 24)
+        self.goodbye = ""
+        self._counted = self._acked = self._syncs = 0
+        for heard in self.ins.values():
+            if heard.stream is not None:
+                heard.stream.disconnected()
+        self._out.append(delimit(Frame(login=Login(token=self.token, client="load")).SerializeToString()))
 
-    def _show(self, name: bytes, body: bytes, late: bool) -> None:
-        at, number = _BODY.unpack_from(body)
-        last = self._last.get(name, 0)
-        if number != last + 1:
-            self.repeated += number <= last
-            self.out_of_order += number > last + 1 or late
-        self._last[name] = max(last, number)
-        self.shown += 1
-        if self.latencies is not None:
-            self.latencies.append(self.now - at)
-
-    def turn_ends(self) -> None:
+    def received(self, data: bytes) -> None:
+        for payload in self._reader.receive(data):
+            self._frame(payload)
+        if self._reader.error is not None:
+            self.world.error(str(self._reader.error))
+            self.drop()
+        for heard in self.to_read:
+            self.read(heard)
+        self.to_read.clear()
         if self._counted > self._acked:
             self._acked = self._counted
             self._out.append(delimit(Frame(ack=Ack(up_to=self._acked)).SerializeToString()))
+
+    def _frame(self, payload: bytes) -> None:
+        if payload[0] == MESSAGE_TAG:
+            self._message(payload)
+            return
+        raw = sole_receipt(payload)
+        if raw is None:
+            self._rare(Frame.FromString(payload))
+            return
+        receipt = Receipt.FromString(raw)
+        out = self.outs.get(receipt.stream)
+        if not receipt.sent:
+            self._counted += 1
+        if out is None:
+            self.world.counts.foreign += 1
+        elif receipt.sent:
+            self.was_sent(out, receipt.ids, receipt.delivered)
+        else:
+            self.was_delivered(out, receipt.ids)
+
+    def _rare(self, frame: Frame) -> None:
+        """A frame that is neither message nor receipt."""
+        kind = frame.WhichOneof("kind")
+        if kind == "logged_in":
+            self._logged_in(frame.logged_in)
+        elif kind == "goodbye":
+            self._goodbye(frame.goodbye)
+        elif kind == "failed":
+            self._failed(frame.failed)
+        elif kind == "synced":
+            for heard in self.ins.values():
+                for shown in heard.stream.synced(frame.synced.n) if heard.stream is not None else ():
+                    self._show(heard, shown.item, shown.late)
+
+    def _logged_in(self, said: LoggedIn) -> None:
+        self.heartbeat_s = said.heartbeat_ms / 1000
+        self.window = said.max_unsettled_per_stream
+        self.window_in_all = said.max_unsettled_per_connection
+        self.welcomed()
+        for out in self.outs.values():
+            for number, pending in out.open.items():
+                pending.tries = 0
+                self._again(out, number, pending)
+        self.send_backlog()
+
+    def _goodbye(self, said: Goodbye) -> None:
+        name = Goodbye.Code.Name(said.code) if said.code in Goodbye.Code.values() else str(said.code)
+        self.goodbye = said.text or name
+        if said.code not in _QUIET:
+            self.world.error(f"Goodbye: {name}")
+        if said.code in (Goodbye.REPLACED, Goodbye.DEVICE_REMOVED):
+            self.wanted = False
+        self.turned_away(self.goodbye, said.retry_after_ms / 1000 if said.retry_after_ms else None)
+
+    def ping(self) -> None:
+        if self.online:
+            self._out.append(delimit(Frame(ping=Ping(n=1)).SerializeToString()))
+            self.flush()
+
+    # Writing.
+
+    def opened(self, out: Out) -> None:
+        out.head = b"\x09" + out.key + b"\x10"
+        out.prefix, out.padding = text_tail(out.dest, self.body_bytes)
+
+    def put(self, out: Out, number: int, pending: Pending) -> None:
+        first = next(iter(out.open))
+        self._out.append(message_frame(b"".join((out.head, varint(number), b"\x18", varint(first), pending.tail))))
+
+    def _again(self, out: Out, number: int, pending: Pending) -> None:
+        pending.due = self.now + min(RESEND_S * 2**pending.tries, LAST_RESEND_S)
+        pending.tries = min(pending.tries + 1, 16)
+        self.world.counts.resent += 1
+        self.put(out, number, pending)
+
+    def _failed(self, failed: Failed) -> None:
+        out = self.outs.get(failed.stream)
+        pending = out.open.get(failed.id) if out is not None else None
+        if out is None or pending is None:
+            return
+        if not failed.retry_after_ms:
+            self.turned_down(out, failed.id, Failed.Code.Name(failed.code))
+            return
+        self.world.counts.refused_for_now += 1
+        asked_s = failed.retry_after_ms / 1000
+        pending.due = self.now + max(asked_s, min(asked_s * 2**pending.tries, RETRY_LIMIT_S))
+
+    def overdue(self) -> None:
+        self.now = self.world.clock()
+        if not self.online:
+            return
+        for out in self.outs.values():
+            for number, pending in out.open.items():
+                if pending.due <= self.now:
+                    self._again(out, number, pending)
+        self._ask(1.0)
+        self.flush()
+
+    # Reading.
+
+    def _message(self, payload: bytes) -> None:
+        self._counted += 1
+        key, number, settled, kind, content = read_message(payload)
+        heard = self.hears(key)
+        if heard is None:
+            self.world.counts.foreign += 1
+            return
+        stream = heard.stream
+        if stream is None:
+            stream = heard.stream = InboundStream()
+        item = Content(number, kind, content)
+        if number == stream.next and not stream.parked:  # as nearly always
+            stream.next, stream.settled = number + 1, max(settled, stream.settled)
+            self._show(heard, item, False)
+            return
+        if number < stream.next or number in stream.parked:
+            self.world.counts.repeated_on_the_wire += 1
+        for shown in stream.receive(number, settled, item):
+            self._show(heard, shown.item, shown.late)
+        if stream.parked:
+            self.world.blocked.add(self)
+            self._ask(0.0)
+
+    def _show(self, heard: In, item: Content, late: bool) -> None:
+        number, kind, content = item
+        if kind != READ:
+            self.show(heard, number, content, late)
+            return
+        heard.tally.show(number, late)
+        self.world.counts.reads_received += 1
+        about = About.FromString(content)
+        out = self.outs.get(about.stream)
+        if out is None or any(number >= out.next for number in about.ids):
+            self.world.mixed_up += 1
+        else:
+            self.world.counts.read_acks += len(about.ids)
+
+    def _ask(self, blocked_s: float) -> None:
+        """Sync, for every stream that wants it after so much more time."""
+        for heard in self.ins.values():
+            stream = heard.stream
+            if stream is None or not stream.parked:
+                continue
+            stream.blocked_s += blocked_s
+            if stream.wants_sync(ORDER_WAIT_S):
+                self._syncs += 1
+                self.world.counts.syncs += 1
+                stream.asked(self._syncs, ORDER_WAIT_S)
+                self._out.append(delimit(Frame(sync=Sync(n=self._syncs)).SerializeToString()))
+
+    def read(self, heard: In) -> None:
+        ids, heard.unread = heard.unread, []
+        author = heard.author
+        mine = self.out_to(author.owner.user)
+        for at in range(0, len(ids), READ_IDS):
+            some = list(islice(ids, at, at + READ_IDS))
+            self.world.counts.reads_sent += 1
+            self._append(mine, None, read_tail(mine.dest, self.devices.get(mine.dest, "load"), author.number, some))
+
+
+class Sender(LoadClient):
+    """Writes to one user."""
+
+    def __init__(
+        self, token: str, dest: str, body_bytes: int, world: World | None = None, user: str = "", number: int = 0
+    ) -> None:
+        super().__init__(token, user, body_bytes, world, number)
+        self.out = self.out_to(dest)
+
+    def send(self, count: int = 1) -> None:
+        """Write new texts; `flush` sends them."""
+        self.now = self.world.clock()
+        for _ in range(count):
+            self.text(self.out, self.now)

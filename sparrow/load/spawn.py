@@ -16,10 +16,18 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 
-from protocol.errors import ServiceError
+from protocol.errors import ConfigError, ServiceError
 from sparrow.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_link_key
+from sparrow.load.measure import children
+from sparrow.load.spec import Account
+from sparrow.load.targets import Target
+from sparrow.load.world import Address
 from store import StoreSettings, open_store
 from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
@@ -27,26 +35,35 @@ from userapi.tokens import TokenMinter
 START_TIMEOUT_S = 30.0
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-class Spawned:
-    """A node (`one`), or a broker and two connectors (`cluster`). A context manager."""
+class Spawned(Target):
+    """A node (`one`), or brokers and connectors (`cluster`). Several brokers get an etcd, which has to be installed."""
 
-    def __init__(self, shape: str, *, curve: bool = False) -> None:
-        self._shape = shape
+    def __init__(self, shape: str, *, curve: bool = False, connectors: int = 2, brokers: int = 1) -> None:
+        """`connectors` and `brokers` are for a cluster. Raises `ConfigError`."""
+        super().__init__()
+        self._count = (1, 1) if shape == "one" else (connectors, brokers)
+        if min(self._count) < 1:
+            raise ConfigError("a cluster has at least one connector and one broker")
+        self.shape = "one" if shape == "one" else f"cluster of {connectors} connectors and {brokers} brokers"
+        if self._count[1] > 1 and shutil.which("etcd") is None:
+            raise ConfigError("more than one broker needs etcd, which is not on PATH: run scripts/install-etcd")
         self._folder = Path(tempfile.mkdtemp(prefix="sparrow-load-"))
         self._processes: list[subprocess.Popen[bytes]] = []
         self._store = StoreSettings(path=str(self._folder / "sparrow.db"))
         private, public = self._folder / "token.key.pem", self._folder / "token.pub.pem"
         ensure_key_pair(private, public)
-        self.minter = TokenMinter(private, lifetime_s=86400.0)
-        self._curve = _curve(self._folder) if curve else {}
-        self._ports = [_free_port() for _ in range(1 if shape == "one" else 2)]
+        self.minter = TokenMinter(private, lifetime_s=7 * 86400.0)
+        self._environment = _curve(self._folder) if curve else {}
+        self._ports = [free_port() for _ in range(self._count[0])]
         self.connectors: list[tuple[str, int]] = [("127.0.0.1", port) for port in self._ports]
+        self.addresses = [Address(*connector) for connector in self.connectors]
 
     def __enter__(self) -> Spawned:
         try:
@@ -56,65 +73,77 @@ class Spawned:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
     def _start(self) -> None:
-        broker = f"tcp://127.0.0.1:{_free_port()}"
-        if self._shape == "one":
-            self._spawn("serve", self._ports[0], broker)
+        brokers = [f"tcp://127.0.0.1:{free_port()}" for _ in range(self._count[1])]
+        if len(brokers) > 1:
+            self._start_etcd()
+        listens = ",".join(brokers)
+        if self.shape == "one":
+            self._serve("serve", self._ports[0], brokers[0], listens)
         else:
-            self._spawn("broker", 0, broker)
+            for number, broker in enumerate(brokers, 1):
+                self._serve("broker", number, broker, listens)
             for port in self._ports:
-                self._spawn("connector", port, broker)
+                self._serve("connector", port, brokers[0], listens)
         deadline = time.monotonic() + START_TIMEOUT_S
         for port in self._ports:
-            while not _listens(port):
-                if time.monotonic() > deadline:
-                    raise ServiceError(f"the servers did not start; see {self._folder}/*.log")
-                time.sleep(0.05)
+            self._wait(deadline, partial(_listens, port))
 
-    def _spawn(self, command: str, port: int, broker: str) -> None:
+    def _wait(self, deadline: float, done: Callable[[], bool]) -> None:
+        while not done():
+            if time.monotonic() > deadline or any(process.poll() is not None for process in self._processes):
+                raise ServiceError(f"the servers did not start: {self.log()[-2000:]}")
+            time.sleep(0.05)
+
+    def _start_etcd(self) -> None:
+        url, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        command = (
+            "etcd", "--name", "load", "--data-dir", str(self._folder / "etcd"), "--listen-client-urls", url,
+            "--advertise-client-urls", url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+            "--initial-cluster", f"load={peer}",
+        )  # fmt: skip
+        self._spawn("etcd", command, {})
+        self._environment |= {"SPARROW_BROKER__PRESENCE": "etcd", "SPARROW_ETCD__ENDPOINTS": url}
+        self._wait(time.monotonic() + START_TIMEOUT_S, lambda: _etcd_leads(url))
+
+    def _serve(self, command: str, port: int, broker: str, brokers: str) -> None:
         name = f"{command}-{port}"
-        environment = (
-            os.environ
-            | self._curve
-            | {
-                "SPARROW_CONNECTOR__NAME": name,
-                "SPARROW_CONNECTOR__LISTEN_PORT": str(port),
-                "SPARROW_CONNECTOR__BROKERS": broker,
-                "SPARROW_CONNECTOR__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
-                "SPARROW_BROKER__LISTEN": broker,
-                "SPARROW_STORE__PATH": self._store.path,
-                "SPARROW_USERAPI__LISTEN_PORT": str(_free_port()),
-                "SPARROW_USERAPI__TOKEN_PRIVATE_KEY_FILE": str(self._folder / "token.key.pem"),
-                "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
-            }
-        )
+        environment = self._environment | {
+            "SPARROW_CONNECTOR__NAME": name,
+            "SPARROW_CONNECTOR__LISTEN_PORT": str(port if command != "broker" else 0),
+            "SPARROW_CONNECTOR__BROKERS": brokers,
+            "SPARROW_CONNECTOR__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
+            "SPARROW_BROKER__NAME": name,
+            "SPARROW_BROKER__LISTEN": broker,
+            "SPARROW_STORE__PATH": self._store.path,
+            "SPARROW_USERAPI__LISTEN_PORT": str(free_port()),
+            "SPARROW_USERAPI__TOKEN_PRIVATE_KEY_FILE": str(self._folder / "token.key.pem"),
+            "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
+        }
+        self._spawn(name, (sys.executable, "-m", "sparrow.cli", command), environment)
+
+    def _spawn(self, name: str, command: tuple[str, ...], environment: dict[str, str]) -> None:
         with (self._folder / f"{name}.log").open("wb") as log:
             self._processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "sparrow.cli", command],
-                    env=environment,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
+                subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT)
             )
 
     def pids(self) -> list[int]:
-        """All server processes."""
-        found = [process.pid for process in self._processes]
-        for pid in found:
-            found.extend(_children(pid))
-        return found
+        return [pid for process in self._processes for pid in (process.pid, *children(process.pid))]
 
     def log(self) -> str:
         """What all servers have logged so far."""
         return "".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
 
     def connector_pids(self) -> list[int]:
-        """The processes that hold sessions."""
         return [process.pid for process in self._processes[-len(self._ports) :]]
+
+    async def accounts(self, count: int) -> list[Account]:
+        users = [f"user{n}" for n in range(count)]
+        return [Account(user, "load", token) for user, token in zip(users, await self.tokens(users), strict=True)]
 
     async def tokens(self, users: list[str]) -> list[str]:
         """Register users with a device each; returns their login tokens."""
@@ -132,6 +161,7 @@ class Spawned:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=15)
             process.kill()
+            process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -147,13 +177,13 @@ def _curve(folder: Path) -> dict[str, str]:
     }
 
 
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
 def _listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
+    return False
+
+
+def _etcd_leads(url: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+        return b'"true"' in answer.read()
     return False
