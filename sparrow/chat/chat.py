@@ -9,19 +9,23 @@ import asyncio
 import time
 from typing import Protocol
 
-from protocol.errors import ClosedError, InvalidIdError, SparrowError
+from protocol.errors import ClosedError, SparrowError
 from protocol.ids import check_user_id
+from sparrow.chat import commands
 from sparrow.chat.model import Conversation, Line, Model
-from sparrow.chat.text import HELP, short
+from sparrow.chat.people import People
+from sparrow.chat.transfers import Transfer, Transfers
 from sparrow.client import (
     Client,
-    Closed,
     Connected,
     Disconnected,
     Event,
+    Hint,
+    HintKind,
     OwnMessage,
     Progress,
     ReadElsewhere,
+    Sending,
     SendingChanged,
 )
 
@@ -50,6 +54,9 @@ class View(Protocol):
     def notice(self, text: str) -> None:
         """Something to say that is no message. May have several lines."""
 
+    def progress(self, transfer: Transfer) -> None:
+        """A transfer has come further, or has ended."""
+
     def stop(self) -> None:
         """The chat is over."""
 
@@ -59,6 +66,8 @@ class Chat:
 
     def __init__(self, user: str, view: View) -> None:
         self.model = Model(user)
+        self.people = People()
+        self.transfers = Transfers(view.progress, view.notice)
         self.current: Conversation | None = None
         self.connection = "connecting…"
         self.connected = False
@@ -67,6 +76,7 @@ class Chat:
         self._view = view
         self._client: Client | None = None
         self._news = asyncio.Event()
+        self._contacts_changed = asyncio.Event()
         self._typed: asyncio.Queue[str] = asyncio.Queue()
 
     # Beginning and end.
@@ -83,20 +93,30 @@ class Chat:
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._receive())
-            group.create_task(self._obey())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._receive())
+                group.create_task(self._obey())
+                group.create_task(self._look_for_people())
+        finally:
+            self.transfers.cancel()
+            await self.transfers.finish()
 
     def submit(self, text: str) -> None:
         """A line that was typed."""
         self._typed.put_nowait(text)
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait until everything that was typed is safe and what has waited for us is here, but not longer than this."""
+        """Wait until everything that was typed is safe and what has waited for us is here, but not longer than this.
+
+        Files that are on their way, however, are waited for.
+        """
         assert self._client is not None
         try:
             async with asyncio.timeout(timeout_s):
                 await self._typed.join()
+            await self.transfers.finish()
+            async with asyncio.timeout(timeout_s):
                 for sending in self._client.unsettled:
                     await sending.sent
                 await self._quiet()
@@ -137,53 +157,50 @@ class Chat:
             return
         if text.startswith("@"):
             name, _, rest = text[1:].partition(" ")
-            await self._talk_to(name)
+            await self.talk_to(name)
             if rest.strip():
                 await self._say(rest.strip())
         elif text.startswith("/") and not text.startswith("//"):
-            await self._slash(*text[1:].split(maxsplit=1))
+            await commands.obey(self, text[1:])
         else:
             await self._say(text.removeprefix("/") if text.startswith("//") else text)
-
-    async def _slash(self, command: str = "", argument: str = "") -> None:
-        if command == "to" and argument:
-            await self._talk_to(argument.strip())
-        elif command == "to":
-            self._view.notice("to whom? /to NAME")
-        elif command == "who":
-            self._view.notice(self._who())
-        elif command == "help":
-            self._view.notice(HELP)
-        elif command in ("quit", "exit", "q"):
-            self._view.stop()
-        else:
-            self._view.notice(f"there is no command /{short(command, 20)}; /help names all")
 
     async def _say(self, text: str) -> None:
         assert self._client is not None
         if self.current is None:
             self._view.notice("to whom? /to NAME, or @NAME and what you want to say")
             return
-        sending = await self._client.send(self.current.peer, text)
+        self.sent(await self._client.send(self.current.peer, text))
+
+    # For commands.
+
+    @property
+    def client(self) -> Client:
+        """Its connection, and the user API."""
+        assert self._client is not None
+        return self._client
+
+    def notice(self, text: str) -> None:
+        """Say something that is no message."""
+        self._view.notice(text)
+
+    def quit(self) -> None:
+        """It is enough."""
+        self._view.stop()
+
+    def sent(self, sending: Sending) -> None:
+        """Show what we have just sent."""
         self._view.added(self.model.sent(sending, int(time.time() * 1000)))
 
-    async def _talk_to(self, name: str) -> None:
-        try:
-            peer = check_user_id(name)
-        except InvalidIdError as error:
-            self._view.notice(str(error))
-            return
+    async def talk_to(self, name: str) -> None:
+        """Open the conversation with them. Raises `InvalidIdError`."""
+        peer = check_user_id(name)
         self._open(peer)
         await self._read(self.model.conversation(peer).unread)
 
-    def _who(self) -> str:
-        found = self.model.latest()
-        if not found:
-            return "nobody yet: /to NAME begins a conversation"
-        return "\n".join(
-            f"{conversation.peer}: {len(conversation.unread)} new" if conversation.unread else conversation.peer
-            for conversation in found
-        )
+    def names(self) -> list[str]:
+        """Whom one may want to name: friends, who wants to be one, and whom we talk to."""
+        return sorted({*self.people.names(), *self.model.conversations})
 
     # Conversations.
 
@@ -235,6 +252,9 @@ class Chat:
             return  # told before we began: it is in the history
         if isinstance(event, Connected):
             self._connection("connected", True)
+            self._contacts_changed.set()
+        elif isinstance(event, Hint):
+            self._hinted(event)
         elif isinstance(event, Disconnected):
             self._connection(f"reconnecting… ({event.reason})", False)
         elif isinstance(event, SendingChanged):
@@ -248,10 +268,33 @@ class Chat:
             self._view.added(self.model.own(event.message))
         elif isinstance(event, ReadElsewhere):
             self.model.read_elsewhere(event)
-        elif isinstance(event, Closed) and event.error is not None:
+        elif event.error is not None:
             self.error = event.error
             self._view.stop()
         self._view.refresh()
+
+    def _hinted(self, hint: Hint) -> None:
+        if hint.kind == HintKind.DEVICES_CHANGED:
+            self._view.notice("your devices have changed: /devices lists them")
+        elif hint.kind != HintKind.PROFILE_CHANGED:
+            self._contacts_changed.set()
+
+    async def _look_for_people(self) -> None:
+        """Hints say only that there is something to see, and get lost while we are away."""
+        assert self._client is not None
+        while True:
+            await self._contacts_changed.wait()
+            self._contacts_changed.clear()
+            changes = self.people.changes
+            try:
+                found = [*await self._client.contacts.friends(), *await self._client.contacts.requests()]
+            except SparrowError:
+                continue  # the next hint, or the next connection
+            if changes != self.people.changes:
+                self._contacts_changed.set()
+                continue
+            for text in self.people.news(found):
+                self._view.notice(text)
 
     def _connection(self, text: str, connected: bool) -> None:
         self.connection, self.connected = text, connected

@@ -9,8 +9,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from protocol.errors import FileReferenceError
+from protocol.files import FileReference, parse_file_reference
 from protocol.ids import stamp_ms
-from sparrow.client import TEXT, HistoryEntry, Message, Progress, ReadElsewhere, Sending, State
+from sparrow.chat.text import size
+from sparrow.client import FILE, TEXT, HistoryEntry, Message, Progress, ReadElsewhere, Sending, State
 
 MAX_LINES = 1000
 """In one conversation."""
@@ -37,6 +40,10 @@ class Line:
     state: State = State.QUEUED
     """Of others' messages: `READ`, or anything else for not read."""
     note: str = ""
+    file: FileReference | None = None
+    """What a FILE message is about."""
+    number: int = 0
+    """Of the file, from 1 on, until the chat ends."""
     sending: Sending | None = None
     arrival: int = 0
     place: float = math.inf
@@ -119,11 +126,18 @@ def _order(line: Line) -> tuple[object, ...]:
     return line.place, line.mine, line.device, line.stream, line.id
 
 
-def shown_text(kind: int, body: bytes) -> str:
-    """What to show of a message."""
+def _fill(line: Line, kind: int, body: bytes) -> Line:
+    """Put into `line` what is to be shown of a message."""
     if kind == TEXT:
-        return body.decode(errors="replace")
-    return f"[a message of kind {kind}, {len(body)} bytes, which this chat cannot show]"
+        line.text = body.decode(errors="replace")
+    elif kind == FILE:
+        try:
+            line.file = parse_file_reference(body)
+        except FileReferenceError as error:
+            line.text = f"[a message of a file that cannot be read: {error}]"
+    else:
+        line.text = f"[a message of kind {kind}, {len(body)} bytes, which this chat cannot show]"
+    return line
 
 
 class Model:
@@ -138,6 +152,9 @@ class Model:
         self._others: dict[tuple[str, str, int, int], Line] = {}
         self._marks: dict[tuple[int, int], tuple[str, State]] = {}
         self._arrivals = 0
+        self.files: dict[int, Line] = {}
+        """By number."""
+        self._files = 0
 
     def conversation(self, peer: str) -> Conversation:
         """The one with `peer`; made if there is none."""
@@ -151,6 +168,11 @@ class Model:
     def _add(self, line: Line) -> Line:
         self._arrivals += 1
         line.arrival = self._arrivals
+        if line.file is not None:
+            self._files += 1
+            line.number = self._files
+            self.files[line.number] = line
+            line.text = f"[{line.file.name}, {size(line.file.size)}: /save {line.number}]"
         if line.mine and line.stream:
             self._own[line.stream, line.id] = line
             peer, state = self._marks.pop((line.stream, line.id), ("", State.FAILED))
@@ -161,6 +183,7 @@ class Model:
         for gone in self.conversation(line.peer).add(line):
             self._own.pop((gone.stream, gone.id), None)
             self._others.pop((gone.peer, gone.device, gone.stream, gone.id), None)
+            self.files.pop(gone.number, None)
             if gone.sending is not None:
                 self._sendings.pop(gone.sending, None)
         return line
@@ -170,8 +193,8 @@ class Model:
     def load(self, entries: Iterable[HistoryEntry], unsettled: Iterable[Sending]) -> None:
         """What was kept, and which of it is still being sent."""
         for entry in entries:
-            text = shown_text(entry.kind, entry.body)
-            line = Line(entry.peer, entry.mine, entry.device, entry.stream, entry.id, text, entry.at_ms, entry.stamp)
+            line = Line(entry.peer, entry.mine, entry.device, entry.stream, entry.id, "", entry.at_ms, entry.stamp)
+            _fill(line, entry.kind, entry.body)
             line.late, line.state, line.note = entry.late, entry.state, entry.note
             if entry.draft:
                 self._drafts[entry.draft] = line
@@ -189,7 +212,8 @@ class Model:
 
     def sent(self, sending: Sending, at_ms: int) -> Line:
         """We have written this, here and now."""
-        line = Line(sending.dest, True, "", sending.stream, sending.id, sending.text, at_ms)
+        line = Line(sending.dest, True, "", sending.stream, sending.id, "", at_ms)
+        _fill(line, sending.kind, sending.body)
         self._follow(line, sending)
         line.follow()
         return self._add(line)
@@ -207,10 +231,9 @@ class Model:
     def own(self, message: Message) -> Line:
         """We have written this on another device."""
         wire = message.wire
-        text = shown_text(message.kind, message.body)
-        line = Line(message.dest, True, wire.from_device, wire.stream, wire.id, text, stamp_ms(wire.stamp), wire.stamp)
+        line = Line(message.dest, True, wire.from_device, wire.stream, wire.id, "", stamp_ms(wire.stamp), wire.stamp)
         line.late = message.late
-        return self._own.get((wire.stream, wire.id)) or self._add(line)
+        return self._own.get((wire.stream, wire.id)) or self._add(_fill(line, message.kind, message.body))
 
     def progress(self, event: Progress) -> list[Line]:
         """Messages of ours have come further; returns those that have."""
@@ -238,10 +261,9 @@ class Model:
         if message.name in self._others:
             return None
         wire = message.wire
-        text = shown_text(message.kind, message.body)
-        line = Line(message.sender, False, wire.from_device, wire.stream, wire.id, text, stamp_ms(wire.stamp))
+        line = Line(message.sender, False, wire.from_device, wire.stream, wire.id, "", stamp_ms(wire.stamp))
         line.stamp, line.late = wire.stamp, message.late
-        return self._add(line)
+        return self._add(_fill(line, message.kind, message.body))
 
     def read_elsewhere(self, event: ReadElsewhere) -> None:
         """We have read this on another device."""

@@ -13,7 +13,8 @@ import weakref
 
 from sparrow.chat.chat import Chat
 from sparrow.chat.model import Conversation, Line
-from sparrow.chat.text import one_line, short
+from sparrow.chat.text import bar, one_line, short
+from sparrow.chat.transfers import Transfer
 from sparrow.client import State
 
 RECENT_LINES = 20
@@ -37,6 +38,8 @@ class PlainView:
         self._stopping = asyncio.Event()
         self._said = ""
         self._shown: weakref.WeakSet[Line] = weakref.WeakSet()
+        self._quarters: weakref.WeakKeyDictionary[Transfer, int] = weakref.WeakKeyDictionary()
+        """How much of a transfer was told."""
         self._told: weakref.WeakKeyDictionary[Line, State] = weakref.WeakKeyDictionary()
 
     async def run(self, chat: Chat) -> None:
@@ -55,7 +58,10 @@ class PlainView:
                     return
                 text = reading.result()
                 if text is None:
-                    await chat.finish(FINISH_S)
+                    finishing = asyncio.create_task(chat.finish(FINISH_S))
+                    await asyncio.wait([finishing, stopping], return_when=asyncio.FIRST_COMPLETED)
+                    finishing.cancel()
+                    await asyncio.wait([finishing])
                     return
                 chat.submit(text)
         finally:
@@ -106,7 +112,14 @@ class PlainView:
     def notice(self, text: str) -> None:
         """See `View`."""
         for line in text.splitlines():
-            self._print(f"-- {line}")
+            self._print(f"-- {one_line(line)}")
+
+    def progress(self, transfer: Transfer) -> None:
+        """See `View`."""
+        quarter = transfer.percent // 25
+        if quarter and quarter != self._quarters.get(transfer):
+            self._quarters[transfer] = quarter
+            self._print(f"-- {'sending' if transfer.up else 'saving'} {short(transfer.name)} {bar(25 * quarter)}")
 
     def stop(self) -> None:
         """See `View`."""

@@ -11,17 +11,30 @@ from typing import TYPE_CHECKING
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.data_structures import Point
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-from prompt_toolkit.layout import BufferControl, FormattedTextControl, HSplit, Layout, Window
+from prompt_toolkit.layout import (
+    BufferControl,
+    CompletionsMenu,
+    ConditionalContainer,
+    Float,
+    FloatContainer,
+    FormattedTextControl,
+    HSplit,
+    Layout,
+    Window,
+)
 from prompt_toolkit.layout.processors import BeforeInput
 from prompt_toolkit.output import Output
 from prompt_toolkit.styles import Style
 
+from sparrow.chat.completion import LineCompleter
 from sparrow.chat.model import Conversation, Line
-from sparrow.chat.text import clean, clock, day, one_line
+from sparrow.chat.text import bar, clean, clock, day, one_line, short
+from sparrow.chat.transfers import Transfer
 from sparrow.client import State
 
 if TYPE_CHECKING:
@@ -29,6 +42,8 @@ if TYPE_CHECKING:
 
 NOTICE_S = 10.0
 """A notice of one line goes away after this time."""
+ROWS_LEFT = 3
+"""Of the screen, beside the longest notice."""
 MARGIN = " " * 9 + "│ "
 """Before the further rows of a message, so that none can be taken for a message of its own."""
 
@@ -66,13 +81,22 @@ class Screen:
         self._rows: StyleAndTextTuples = []
         self._row_count, self._last_column = 1, 0
         self._stale = True
-        self._buffer = Buffer(multiline=False, accept_handler=self._accept, history=InMemoryHistory())
+        self._buffer = Buffer(
+            multiline=False,
+            accept_handler=self._accept,
+            history=InMemoryHistory(),
+            completer=LineCompleter(self._names, self._files),
+        )
         self._history = Window(
             FormattedTextControl(self._text, get_cursor_position=self._cursor, show_cursor=False),
             wrap_lines=True,
             get_line_prefix=lambda _, wraps: [("class:dim", MARGIN)] if wraps else [],
         )
         notice = Window(FormattedTextControl(self._notice_text), dont_extend_height=True, wrap_lines=True)
+        transfers = ConditionalContainer(
+            Window(FormattedTextControl(self._transfers_text), dont_extend_height=True),
+            Condition(lambda: self._chat is not None and bool(self._chat.transfers.running)),
+        )
         status = Window(FormattedTextControl(self._status_text), height=1, style="class:status")
         typed = Window(
             BufferControl(self._buffer, input_processors=[BeforeInput(self._prompt)]),
@@ -80,7 +104,13 @@ class Screen:
             wrap_lines=True,
         )
         self._application: Application[None] = Application(
-            layout=Layout(HSplit([self._history, notice, status, typed]), typed),
+            layout=Layout(
+                FloatContainer(
+                    HSplit([self._history, notice, transfers, status, typed]),
+                    [Float(CompletionsMenu(max_height=8, scroll_offset=1), xcursor=True, ycursor=True)],
+                ),
+                typed,
+            ),
             key_bindings=self._keys(),
             style=STYLE,
             full_screen=True,
@@ -126,8 +156,15 @@ class Screen:
         @keys.add("escape", eager=True)
         def _clear(event: KeyPressEvent) -> None:
             self._notice = []
+            self._buffer.cancel_completion()
 
         return keys
+
+    def _names(self) -> list[str]:
+        return [] if self._chat is None else self._chat.names()
+
+    def _files(self) -> list[str]:
+        return [] if self._chat is None else [str(number) for number in sorted(self._chat.model.files)]
 
     def _accept(self, buffer: Buffer) -> bool:
         self._notice = []
@@ -156,7 +193,16 @@ class Screen:
     def _notice_text(self) -> StyleAndTextTuples:
         if len(self._notice) == 1 and time.monotonic() > self._notice_until:
             self._notice = []
-        return [("class:notice", "\n".join(self._notice))]
+        rows = max(1, self._application.output.get_size().rows - ROWS_LEFT)
+        shown, rest = self._notice[:rows], len(self._notice) - rows
+        if rest > 0:
+            shown[-1] = f"… ({rest + 1} more lines; sparrow chat --plain shows all)"
+        return [("class:notice", "\n".join(shown))]
+
+    def _transfers_text(self) -> StyleAndTextTuples:
+        running = [] if self._chat is None else self._chat.transfers.running
+        rows = [f"{'↑' if each.up else '↓'} {bar(each.percent)} {short(each.name)}" for each in running]
+        return [("class:notice", "\n".join(rows))]
 
     def _status_text(self) -> StyleAndTextTuples:
         chat = self._chat
@@ -200,6 +246,10 @@ class Screen:
         """See `View`."""
         self._notice = [one_line(line) for line in text.splitlines()]
         self._notice_until = time.monotonic() + NOTICE_S
+        self._application.invalidate()
+
+    def progress(self, transfer: Transfer) -> None:
+        """See `View`."""
         self._application.invalidate()
 
     def stop(self) -> None:

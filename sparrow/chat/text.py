@@ -11,15 +11,12 @@ from datetime import datetime
 MAX_SHOWN = 4000
 """Characters of one message."""
 
-HELP = """\
-/to NAME      talk to NAME
-@NAME text    talk to NAME, and say this
-/who          conversations, and what is new in them
-/help         this
-/quit         leave (Ctrl-D and Ctrl-C do, too)
-//text        say /text
-Page up and page down leaf through the conversation.
-· on its way   ✓ sent: it is safe   ✓✓ delivered   ✓✓ in colour: read   ✗ failed"""
+HELP_END = (
+    "//text says /text. Tab completes. Page up and page down leaf through the conversation.",
+    "· on its way   ✓ sent: it is safe   ✓✓ delivered   ✓✓ in colour: read   ✗ failed",
+)
+"""What /help says below the commands."""
+BAR_WIDTH = 20
 
 # They turn the rest of the line around, and could make a name of a text.
 _DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C))
@@ -57,3 +54,25 @@ def clock(at_ms: int) -> str:
 def day(at_ms: int) -> str:
     """Local date of a Unix time in milliseconds."""
     return datetime.fromtimestamp(at_ms / 1000).strftime("%Y-%m-%d")
+
+
+def date(at_ms: int) -> str:
+    """Local date and time of a Unix time in milliseconds."""
+    return f"{day(at_ms)} {clock(at_ms)}"
+
+
+def size(count: int) -> str:
+    """So many bytes, for people."""
+    if count < 1000:
+        return f"{count} bytes"
+    shown, units = count / 1000, ["kB", "MB", "GB"]
+    while shown >= 1000 and len(units) > 1:
+        shown /= 1000
+        del units[0]
+    return f"{shown:.1f} {units[0]}"
+
+
+def bar(percent: int) -> str:
+    """How far something is."""
+    full = BAR_WIDTH * percent // 100
+    return f"[{'█' * full}{'░' * (BAR_WIDTH - full)}] {percent:3} %"

@@ -1,105 +1,14 @@
 """`sparrow chat` in pseudo-terminals against a real server: the scene that everything was built for."""
 
-import os
-import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
-import pytest
+import httpx
 
-from tests.sparrow.serving import PASSWORD, Node
-from tests.sparrow.terminal import BLUE, Screen, Terminal
-
-
-class Stage:
-    """A server, and terminals of people at it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.node = Node(folder)
-        self.terminals: list[Terminal] = []
-        self.password = PASSWORD
-
-    def command(self, user: str, *more: str) -> list[str]:
-        return [sys.executable, "-m", "sparrow.cli", "chat", user, "--api", self.node.api, *more]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "XDG_STATE_HOME": str(self.folder / "state"), "SPARROW_TRACEBACK": "1"}
-
-    def chat(self, user: str, *more: str) -> Terminal:
-        """`sparrow chat USER` in a terminal."""
-        terminal = Terminal(self.command(user, *more), self.environment)
-        self.terminals.append(terminal)
-        return terminal
-
-    def newcomer(self, user: str) -> Terminal:
-        """The same, for the first time: a password, and a new account."""
-        terminal = self.chat(user)
-        terminal.shows(f"Password of {user}:")
-        terminal.type(PASSWORD)
-        terminal.shows("Make a new account")
-        terminal.type("y")
-        terminal.shows("once more")
-        terminal.type(PASSWORD)
-        terminal.shows("connected")
-        return terminal
-
-    def plain(self, user: str, *more: str) -> "subprocess.Popen[str]":
-        """`sparrow chat USER --plain` on pipes."""
-        return subprocess.Popen(
-            self.command(user, "--plain", *more),
-            env={**self.environment, "SPARROW_PASSWORD": self.password},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def close(self) -> None:
-        for terminal in self.terminals:
-            terminal.kill()
-            assert "Traceback" not in terminal.said
-        if self.node.process is not None and self.node.process.poll() is None:
-            assert self.node.stop() == 0
-        assert "Traceback" not in self.node.log
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(tmp_path)
-    yield made
-    made.close()
-
-
-def texts(screen: Screen, author: str) -> list[str]:
-    """What `author` has said, as far as it is on the screen, from above to below."""
-    found = [re.search(rf"^\d\d:\d\d .. {author}(?: \(.*?\))?: (.*)", line) for line in screen.lines]
-    return [match[1] for match in found if match is not None]
-
-
-def read(text: str) -> Callable[[Screen], bool]:
-    """Whether our line `text` is shown as read."""
-
-    def is_read(screen: Screen) -> bool:
-        return any(f"✓✓ me: {text}" in line for line in screen.lines) and (
-            screen.colour_of(f"me: {text}", "✓✓") == BLUE
-        )
-
-    return is_read
-
-
-def until_line(output: IO[str], line: str) -> None:
-    """Read until this line has come."""
-    for said in output:
-        if said.rstrip("\n") == line:
-            return
-    pytest.fail(f"it has ended without saying {line!r}")
+from tests.sparrow.serving import PASSWORD
+from tests.sparrow.stage import Stage, read, texts, until_line
+from tests.sparrow.terminal import BLUE
 
 
 def test_the_ending_scene(stage: Stage) -> None:
@@ -358,11 +267,29 @@ def test_a_token_that_has_expired(stage: Stage) -> None:
     alice.type("/quit")
     assert alice.end() == 0
     time.sleep(2.5)
+    # A new one needs no password,
+    alice = stage.chat("alice")
+    alice.shows("connected")
+    alice.type("/quit")
+    assert alice.end() == 0
+    # unless the login has ended.
+    log_all_out(stage)
+    time.sleep(2.5)
     alice = stage.chat("alice")
     alice.shows("Password of alice:")
     alice.type(PASSWORD)
     # The new one may have expired by now, too, on a machine that is busy.
     alice.until(lambda screen: "connected" in alice.said or alice.said.count("Password of alice:") > 1)
+
+
+def log_all_out(stage: Stage) -> None:
+    """End the logins of all of Alice's devices."""
+    with httpx.Client(base_url=stage.node.api, trust_env=False) as web:
+        status = 0
+        while status != 204:
+            tokens = web.post("/v1/login", json={"user": "alice", "password": PASSWORD}).json()
+            authorization = {"Authorization": f"Bearer {tokens['access_token']}"}
+            status = web.delete("/v1/me/logins", headers=authorization).status_code
 
 
 def test_a_device_that_is_replaced(stage: Stage) -> None:
