@@ -58,14 +58,22 @@ class Crowd:
 
     async def log_in(self, who: str = "all") -> dict[str, Any]:
         """Bring "all", "writers" (the first half) or "readers" (the rest); returns the number and how long it took."""
-        half = len(self.people) // 2
-        chosen = {"all": self.people, "writers": self.people[:half], "readers": self.people[half:]}[who]
+        chosen = self._some(who)
         addresses = self._spec.addresses
         # A server that has just started may say "try again"; this wait is none of a login.
         await asyncio.gather(*(each.stay(address) for each, address in zip(chosen, addresses, strict=False)))
         began = self.world.clock()
         await log_in([each for each in chosen if not each.online], addresses)
         return {"count": len(chosen), "seconds": self.world.clock() - began}
+
+    async def leave(self, who: str) -> dict[str, Any]:
+        """These go."""
+        await asyncio.gather(*map(self._leave, self._some(who)))
+        return {}
+
+    def _some(self, who: str) -> list[Person]:
+        half = len(self.people) // 2
+        return {"all": self.people, "writers": self.people[:half], "readers": self.people[half:]}[who]
 
     async def log_in_pairs(self) -> dict[str, Any]:
         """All: the writers at the first half of the connectors, the readers at the others."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sparrow.load.clients import LoadClient
+from sparrow.load.peers.mqtt import MqttPerson
+from sparrow.load.peers.xmpp import XmppPerson
 from sparrow.load.people import Person
 from sparrow.load.spec import Account
 from sparrow.load.world import World
@@ -20,4 +22,4 @@ def _sparrow(account: Account, body_bytes: int, world: World, number: int) -> Pe
     return LoadClient(account.token, account.user, body_bytes, world, number)
 
 
-DIALECTS: dict[str, Dialect] = {"sparrow": _sparrow}
+DIALECTS: dict[str, Dialect] = {"sparrow": _sparrow, "mqtt": MqttPerson, "xmpp": XmppPerson}

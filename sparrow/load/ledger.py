@@ -53,6 +53,10 @@ class Tally:
         """Not shown, below the highest that was."""
         return set() if self._missing is None else self._missing
 
+    def has(self, number: int) -> bool:
+        """Whether this one was shown."""
+        return number <= self.top and number not in self.missing
+
     def lost(self, written: int, excused: Collection[int]) -> int:
         """How many of 1 … `written` were not shown; not counted are those that the author was not told SENT of."""
         absent = self.missing | set(range(self.top + 1, written + 1))

@@ -81,8 +81,9 @@ class Report:
     @property
     def title(self) -> str:
         """What distinguishes it from others."""
-        used = ", ".join(f"{name} {self.settings[name]}" for name in USED[self.scenario] if name in self.settings)
-        return f"{self.scenario} ({used})"
+        used = ((name.replace("_", " "), self.settings.get(name)) for name in USED[self.scenario])
+        told = ", ".join(name if value is True else f"{name} {value:,g}" for name, value in used if value)
+        return f"{self.scenario} ({told})"
 
     def as_json(self) -> dict[str, Any]:
         """For the file."""

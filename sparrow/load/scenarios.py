@@ -118,6 +118,9 @@ async def offline(conductor: Conductor) -> None:
     users = conductor.options.users
     each = max(1, conductor.options.messages // users)
     await conductor.gather(2 * users)
+    if not conductor.target.keeps_for_strangers:
+        await conductor.crew.do("log_in", who="readers")
+        await conductor.crew.do("leave", who="readers")
     await conductor.log_in(who="writers")
     await conductor.crew.do("pair_up")
     conductor.phase("storing")

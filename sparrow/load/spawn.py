@@ -80,17 +80,17 @@ class Spawned(Target):
         brokers = [f"tcp://127.0.0.1:{free_port()}" for _ in range(self._count[1])]
         if len(brokers) > 1:
             self._start_etcd()
-        listens = ",".join(brokers)
+        endpoints = ",".join(brokers)
         if self.shape == "one":
-            self._serve("serve", self._ports[0], brokers[0], listens)
+            self._serve("serve", self._ports[0], brokers[0], endpoints)
         else:
             for number, broker in enumerate(brokers, 1):
-                self._serve("broker", number, broker, listens)
+                self._serve("broker", number, broker, endpoints)
             for port in self._ports:
-                self._serve("connector", port, brokers[0], listens)
+                self._serve("connector", port, brokers[0], endpoints)
         deadline = time.monotonic() + START_TIMEOUT_S
         for port in self._ports:
-            self._wait(deadline, partial(_listens, port))
+            self._wait(deadline, partial(listens, port))
 
     def _wait(self, deadline: float, done: Callable[[], bool]) -> None:
         while not done():
@@ -177,7 +177,8 @@ def _curve(folder: Path) -> dict[str, str]:
     }
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there, on this machine."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False

@@ -28,6 +28,8 @@ class Target(abc.ABC):
     shape = ""
     """In a word or two, for the report."""
     ca = ""
+    keeps_for_strangers = True
+    """Whether texts are kept for somebody who has never been here."""
     renews_tokens_s = 0.0
     """How often logged-in clients need new tokens; 0: never."""
 
