@@ -150,7 +150,9 @@ class SignIn:
         journal = SqliteJournal(self._account.state)
         try:
             if not journal.value(TOKEN) or again:
-                login = self._log_in(journal.value(DEVICE) or "", login_key(journal))
+                key = login_key(journal)
+                journal.commit()
+                login = self._log_in(journal.value(DEVICE) or "", key)
                 keep_login(journal, self._account.user, login)
                 journal.commit()
         finally:

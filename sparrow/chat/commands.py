@@ -80,7 +80,7 @@ async def obey(chat: Chat, typed: str) -> None:
     await found.run(chat, argument)
 
 
-_MISSING = {Takes.NAME: "to whom?", Takes.PATH: "which file?"}
+_MISSING = {Takes.NAME: "whom?", Takes.PATH: "which file?"}
 
 
 def help_text() -> str:
@@ -275,4 +275,7 @@ async def _help(chat: Chat, _: str) -> None:
 
 @command("", Takes.NOTHING, "leave (Ctrl-D and Ctrl-C do, too)")
 async def _quit(chat: Chat, _: str) -> None:
+    running = len(chat.transfers.running)
+    if running:
+        raise MisuseError(f"files are on their way ({running}): wait, or /cancel them; Ctrl-C leaves at once")
     chat.quit()

@@ -24,6 +24,9 @@ from sparrow.client.journal import ClientJournal
 
 USER, DEVICE, TOKEN, CONNECTORS, REFRESH, KEY = "user", "device", "token", "connectors", "refresh", "login_key"
 
+LAST_ANSWER_S = 2.0
+"""How long a renewal that nobody wants any more may take to end."""
+
 
 class Credentials:
     """Of one device."""
@@ -48,6 +51,7 @@ class Credentials:
         self._journal = journal
         self._label = label
         self._register = register
+        self._key = ""
         self._renewing = asyncio.Lock()
         """A refresh token is good once: nobody else may have it in hand."""
         self._refused = False
@@ -101,6 +105,15 @@ class Credentials:
             return self._token or token
 
     async def _renew(self) -> None:
+        renewing = asyncio.create_task(self._renew_now())
+        try:
+            await asyncio.shield(renewing)
+        finally:
+            # A refresh token whose successor has got lost ends the login minutes later.
+            await asyncio.wait([renewing], timeout=LAST_ANSWER_S)
+            renewing.cancel()
+
+    async def _renew_now(self) -> None:
         login = await self._refreshed() or await self._with_password()
         if login.user != self.user:
             raise ConfigError(f"the user API calls {self.user!r} {login.user!r}: use that name")
@@ -132,7 +145,7 @@ class Credentials:
 
     async def _log_in(self, password: str) -> Login:
         try:
-            return await self._api.login(self.user, password, self.device, self._label, login_key(self._journal))
+            return await self._api.login(self.user, password, self.device, self._label, self._login_key())
         except WrongPasswordError as error:
             if not self._register or self.device:
                 raise
@@ -140,7 +153,13 @@ class Credentials:
                 await self._api.register(self.user, password)
             except AlreadyExistsError:
                 raise error from None
-        return await self._api.login(self.user, password, "", self._label, login_key(self._journal))
+        return await self._api.login(self.user, password, "", self._label, self._login_key())
+
+    def _login_key(self) -> str:
+        if not self._key and not self.device:
+            self._key = login_key(self._journal)
+            self.changed()
+        return self._key
 
     def keep_device(self, device: str) -> None:
         """The device is this one."""
@@ -194,12 +213,9 @@ def keep_login(journal: ClientJournal, user: str, login: Login) -> None:
 
 
 def login_key(journal: ClientJournal) -> str:
-    """What names this device's first login, so that who repeats it gets the same device."""
-    key = journal.value(KEY)
-    if not key:
-        key = secrets.token_urlsafe(24)
-        journal.put_value(KEY, key)
-        journal.commit()
+    """What names this device's first login, so that who repeats it gets the same device. To be committed."""
+    key = journal.value(KEY) or secrets.token_urlsafe(24)
+    journal.put_value(KEY, key)
     return key
 
 

@@ -29,6 +29,7 @@ from sparrow.client import (
     UserApi,
     WrongPasswordError,
 )
+from sparrow.client.api.logins import Login
 from tests.sparrow.people import Events, People
 from tests.sparrow.serving import PASSWORD, Node
 
@@ -339,6 +340,28 @@ async def test_the_password_when_refreshing_is_over(people: People) -> None:
         assert (await alice.profiles.own()).user == a
 
 
+async def test_a_renewal_that_nobody_waits_for_any_more(people: People) -> None:
+    """Its refresh token is kept all the same: an old one would end the login one day."""
+    async with people.client(people.name("alice")) as alice:
+        credentials = alice._engine.credentials  # type: ignore[union-attr]
+        refresh, before, told = credentials._api.refresh, credentials._refresh, asyncio.Event()
+
+        async def told_late(token: str) -> Login:
+            login = await refresh(token)
+            told.set()
+            await asyncio.sleep(0.01)
+            return login
+
+        credentials._api.refresh = told_late  # type: ignore[method-assign]
+        renewing = asyncio.create_task(credentials.renew())
+        await asyncio.wait_for(told.wait(), 20)
+        renewing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await renewing
+        assert credentials._refresh != before
+        assert (await alice.devices.list())[0].current
+
+
 # Answers that are none.
 
 
@@ -395,6 +418,10 @@ async def test_a_kept_connection_that_was_closed(people: People) -> None:
         assert await alice.contacts.friends() == []
         assert served == 3
         server.close()
-        await alice._api.web.aclose()
+        await alice._api.web._kept.aclose()  # type: ignore[union-attr]
+        alice._api.web._kept = None
         with pytest.raises(UnreachableError):
             await alice.contacts.friends()
+        contacts = alice.contacts
+    with pytest.raises(ClosedError):
+        await contacts.friends()

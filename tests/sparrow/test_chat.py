@@ -216,7 +216,7 @@ def test_a_script(stage: Stage) -> None:
             "me to bob: two\\\\",
             "me to nobody: three",
         ]
-        assert {"-- sent: one", "-- failed: three (there is no such user)", "-- to whom? /to NAME", "-- bob"} <= {
+        assert {"-- sent: one", "-- failed: three (there is no such user)", "-- whom? /to NAME", "-- bob"} <= {
             line.replace("delivered", "sent").replace("read", "sent") for line in lines
         }
         until_line(bob.stdout, "alice: one")

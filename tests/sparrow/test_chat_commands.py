@@ -63,8 +63,8 @@ def test_completion(tmp_path: Path) -> None:
         ("", "there is no command /;"),
         ("dance", "there is no command /dance; /help names all"),
         ("dan\x1bce", "there is no command /dan�ce"),
-        ("to", "to whom\\? /to NAME"),
-        ("add  ", "to whom\\? /add NAME"),
+        ("to", "whom\\? /to NAME"),
+        ("add  ", "whom\\? /add NAME"),
         ("file", "which file\\? /file PATH"),
         ("name", "what\\? /name TEXT"),
         ("save", "there is no file yet"),
@@ -176,6 +176,10 @@ async def test_transfers() -> None:
     assert said == ["b�: the disk is full", "c has failed, which is a bug: ZeroDivisionError()"]
     go_on.clear()
     transfers.start("d", up=False, work=work)
+    chat = FakeChat()
+    chat.transfers = transfers
+    with pytest.raises(MisuseError, match="files are on their way"):
+        await obey(chat, "quit")  # type: ignore[arg-type]
     assert transfers.cancel() == 1
     await transfers.finish()
     assert len(said) == 2

@@ -22,7 +22,6 @@ from sparrow.client import (
     ConfigError,
     Connected,
     Disconnected,
-    Event,
     InvalidIdError,
     Message,
     MessageTooLargeError,
@@ -41,6 +40,7 @@ from sparrow.client import (
     register,
 )
 from tests.ports import free_port
+from tests.sparrow.people import Events
 from tests.sparrow.serving import PASSWORD, Node
 
 QUICK = Options(close_timeout_s=2.0)
@@ -75,18 +75,6 @@ async def take(messages: AsyncIterator[Message], count: int) -> list[str]:
             message.taken()
             found.append(message.text)
     return found
-
-
-class Events(list[Event]):
-    """Collects; waits until something was told."""
-
-    async def until(self, condition: Callable[[Event], object]) -> Event:
-        async with asyncio.timeout(20):
-            while True:
-                for event in self:
-                    if condition(event):
-                        return event
-                await asyncio.sleep(0.01)
 
 
 # What it is for.

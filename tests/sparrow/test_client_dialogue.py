@@ -12,6 +12,7 @@ import pytest
 
 from protocol.errors import ApiError, ConfigError, DeviceRemovedError, UnavailableError, UnreachableError
 from protocol.sparrow_pb2 import READ, About, Failed, Goodbye, Login, Logout, Message, Ping, Receipt, Sync
+from protocol.sparrow_pb2 import Hint as WireHint
 from sparrow.client import (
     BlockedError,
     Client,
@@ -19,6 +20,8 @@ from sparrow.client import (
     ClosedError,
     Connected,
     Disconnected,
+    Hint,
+    HintKind,
     MisuseError,
     NotFriendError,
     Options,
@@ -301,6 +304,7 @@ async def test_a_refusal_for_now_is_tried_again() -> None:
         (Goodbye.REPLACED, ReplacedError),
         (Goodbye.DEVICE_REMOVED, DeviceRemovedError),
         (Goodbye.BAD_TOKEN, TokenRejectedError),
+        (Goodbye.LOGGED_OUT, TokenRejectedError),
     ],
 )
 async def test_goodbyes_that_are_final(code: Any, error: type[Exception]) -> None:
@@ -327,6 +331,17 @@ async def test_goodbyes_that_are_final(code: Any, error: type[Exception]) -> Non
         assert isinstance(events[-1], Closed)
         assert isinstance(events[-1].error, error)
         assert len(server.sessions) == 1
+
+
+async def test_hints() -> None:
+    events: list[object] = []
+    async with talking(polite, on_event=events.append) as (_, server):
+        for kind in range(0, 100):
+            server.sessions[0].wire.hint(WireHint(kind=kind, user_id="bob").SerializeToString())
+        server.sessions[0].flush()
+        await until(lambda: Hint(HintKind.PROFILE_CHANGED, "bob") in events)
+    # Of others we know nothing.
+    assert [event.kind for event in events if isinstance(event, Hint)] == list(HintKind)
 
 
 @pytest.mark.parametrize("code", [Goodbye.MOVE, Goodbye.TRY_AGAIN, Goodbye.TIMED_OUT, Goodbye.MALFORMED, 99])

@@ -31,6 +31,7 @@ FILE = "0123456789abcdef" * 2
         ("a\x00b\n\x1b[2J.txt", "a_b__[2J.txt"),
         ("\u202egpj.exe", "_gpj.exe"),
         ("-rf", "-rf"),
+        ("at 3.04\u202fPM.png", "at 3.04 PM.png"),
         ("x" * 300 + ".jpg", "x" * 196 + ".jpg"),
         ("ä" * 300, "ä" * 100),
         ("a." + "b" * 300, "a." + "b" * 198),
@@ -50,6 +51,7 @@ def test_a_safe_name_is_a_name_in_a_folder(name: str) -> None:
     assert len(os.fsencode(safe)) <= MAX_NAME_BYTES
     assert not set(safe) & {"/", "\\", "\0", "\n", "\x1b", "\u202e"}
     assert Path("folder", safe).parent == Path("folder")
+    assert safe.isprintable()
     assert safe_name(safe) == safe
 
 
@@ -107,6 +109,11 @@ def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(LocalFileError):
         part(tmp_path / "a", b"")
     assert not (tmp_path / "elsewhere").exists()
+    for name in ("a\0b", "\ud800"):
+        with pytest.raises(LocalFileError):
+            part(tmp_path / name, b"")
+        with pytest.raises(LocalFileError):
+            Source(tmp_path / name).open()
 
 
 def test_a_source(tmp_path: Path) -> None:

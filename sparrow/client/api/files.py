@@ -112,7 +112,10 @@ class Files:
                     offset = await self._offset(path)
                 if offset < source.size:
                     await self._send_from(path, source, offset, progress)
-                return await self._api.one(File, "GET", path)
+                file = await self._api.one(File, "GET", path)
+                if file.complete:
+                    return file
+                raise UnavailableError("the upload is not complete yet")
             except UnavailableError as error:
                 broken = True
                 await patience.wait(error, offset > last)

@@ -28,14 +28,20 @@ _NOT_SHOWN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 
 def safe_name(name: str) -> str:
     """`name`, from a stranger, as the name of a file in a folder: it leads nowhere else and hides nothing."""
-    shown = "".join("_" if unicodedata.category(char) in _NOT_SHOWN or char in "/\\" else char for char in name)
-    shown = re.sub(r"^[.\s]+", "", shown).rstrip()
+    shown = re.sub(r"^[.\s]+", "", "".join(map(_safe, name))).rstrip()
     stem, dot, suffix = shown.rpartition(".")
     if not stem or len(suffix) > _MAX_SUFFIX:
         stem, dot, suffix = shown, "", ""
     end = f"{dot}{suffix}"
     room = MAX_NAME_BYTES - len(end.encode())
     return (stem.encode()[:room].decode(errors="ignore") + end).rstrip() or "file"
+
+
+def _safe(char: str) -> str:
+    category = unicodedata.category(char)
+    if category == "Zs":
+        return " "
+    return "_" if category in _NOT_SHOWN or char in "/\\" else char
 
 
 def _numbered(path: Path) -> Iterator[Path]:
@@ -53,6 +59,8 @@ def _errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise LocalFileError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:  # a name that the system cannot have
+        raise LocalFileError(f"{str(path)!r}: {error}") from error
 
 
 class Source:
@@ -176,5 +184,9 @@ def _pieces(file: int) -> Iterator[bytes]:
 
 
 def target_of(to: Path, name: str) -> Path:
-    """Where a file called `name` by a stranger goes: into the folder `to`, or, if there is none, to `to` itself."""
-    return to / safe_name(name) if to.is_dir() else to
+    """Where a file called `name` by a stranger goes: into the folder `to`, or, if there is none, to `to` itself.
+
+    Raises `LocalFileError`.
+    """
+    with _errors(to):
+        return to / safe_name(name) if to.is_dir() else to

@@ -67,7 +67,9 @@ class SignedApi:
         token, _ = await self._credentials.get()
         response = await ask(token)
         if response.status_code == 401:
-            response = await ask(await self._another(token, response))
+            another = await self._another(token, response)
+            if another != token:
+                response = await ask(another)
         return self._web.check(response, accept)
 
     async def one(self, kind: type[T], method: str, path: str, **more: Any) -> T:
@@ -110,7 +112,7 @@ class SignedApi:
                 yield await self._checked(response, accept)
                 return
             await response.aread()
-        token = await self._another(token, response)
+            token = await self._another(token, response)
         async with self._web.stream(path, token=token, headers=headers) as response:
             yield await self._checked(response, accept)
 

@@ -15,6 +15,7 @@ from protocol.errors import (
     AlreadyExistsError,
     ApiError,
     ChecksumError,
+    ClosedError,
     ConfigError,
     DeviceRemovedError,
     FileTooLargeError,
@@ -79,23 +80,24 @@ class Web:
         self._secure = parts.scheme == "https"
         self._timeout_s = timeout_s
         self._trust = trust
-        self._keeps = False
+        self._keeps = self._closed = False
         self._kept: httpx.AsyncClient | None = None
 
     def keep_connections(self) -> None:
-        """From now on, until `aclose`, requests share connections."""
+        """From now on requests share connections, until `aclose`."""
         self._keeps = True
 
     async def aclose(self) -> None:
-        """Close what is kept."""
-        kept, self._kept, self._keeps = self._kept, None, False
+        """Close what is kept. Requests raise `ClosedError` from now on."""
+        self._closed = True
+        kept, self._kept = self._kept, None
         if kept is not None:
             await kept.aclose()
 
     async def request(self, method: str, path: str, *, token: str = "", **more: Any) -> httpx.Response:
         """One request and its answer, whatever that is. `more`: as `httpx.AsyncClient.request` takes it.
 
-        Raises `UnreachableError`, `UntrustedError`, `ConfigError`.
+        Raises `UnreachableError`, `UntrustedError`, `ConfigError`, `ClosedError`.
         """
         import httpx
 
@@ -120,6 +122,8 @@ class Web:
 
     @contextlib.asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
+        if self._closed:
+            raise ClosedError("the client is closed")
         if self._keeps:
             if self._kept is None:
                 self._kept = self._make()

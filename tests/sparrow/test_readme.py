@@ -1,0 +1,82 @@
+"""The programs in README.md, as they stand there, against a real node."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparrow.client import FILE, Client
+from tests.sparrow.serving import PASSWORD, Node
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+class Program:
+    """One that is running, and what it says."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def says(self, text: str) -> None:
+        """Read on until a line begins so."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(30):
+            async for line in self._process.stdout:
+                if line.decode().startswith(text):
+                    return
+        pytest.fail(f"it has ended without saying {text!r}")
+
+    async def stop(self) -> None:
+        assert self._process.returncode is None
+        self._process.terminate()
+        await self._process.wait()
+
+
+@pytest.fixture
+def programs(node: Node, tmp_path: Path) -> list[list[str]]:
+    """Commands that run the programs at this node."""
+    found = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    commands = []
+    for number, source in enumerate(found):
+        path = tmp_path / f"program{number}.py"
+        path.write_text(source.replace('password="correct horse"', f'password="{PASSWORD}", api="{node.api}"'))
+        commands.append([sys.executable, "-u", str(path)])
+    return commands
+
+
+async def started(command: list[str], folder: Path) -> Program:
+    process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=asyncio.subprocess.PIPE)
+    return Program(process)
+
+
+async def test_the_programs(node: Node, programs: list[list[str]], tmp_path: Path) -> None:
+    first, second = programs
+    node.register("bob")
+    (tmp_path / "holiday.jpg").write_bytes(bytes(100_000))
+    async with Client("bob", password=PASSWORD, api=node.api) as bob:
+        messages = aiter(bob)
+        talking = await started(first, tmp_path)
+        async with asyncio.timeout(30):
+            message = await anext(messages)
+        assert (message.sender, message.text) == ("alice", "hello")
+        await bob.send("alice", "hi")
+        await talking.says("bob hi")
+        await talking.stop()
+
+        sending = await started(second, tmp_path)
+        await sending.says("100000 of 100000")
+        async with asyncio.timeout(30):
+            message = await anext(messages)
+        assert message.kind == FILE
+        made = await bob.files.download(message.file, tmp_path / "bobs.jpg")
+        assert made.read_bytes() == bytes(100_000)
+        assert [one.user for one in await bob.contacts.requests()] == ["alice"]
+        await bob.contacts.accept("alice")
+        await sending.says("FRIEND_ACCEPTED bob")
+        await bob.send_file("alice", made)
+        await sending.says("saved as bobs (2).jpg")
+        await sending.stop()
