@@ -185,7 +185,7 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     await connector.start()
     sources = (_broker_source(broker), _connector_source(connector))
     monitor = _monitor(stack, settings, "node", settings.connector.name, *sources)
-    if settings.connector.tls_certificate_file:
+    if settings.connector.tls_certificate_file or "NOTIFY_SOCKET" in os.environ:  # `systemctl reload` ends nothing
         _at_hangup(monitor, connector.reload)
     await child.start()
     await connector.ready()
