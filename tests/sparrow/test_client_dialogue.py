@@ -337,7 +337,8 @@ async def test_hints() -> None:
     events: list[object] = []
     async with talking(polite, on_event=events.append) as (_, server):
         for kind in range(0, 100):
-            server.sessions[0].wire.hint(WireHint(kind=kind, user_id="bob").SerializeToString())
+            hint = WireHint(kind=kind, user_id="bob")  # type: ignore[arg-type]
+            server.sessions[0].wire.hint(hint.SerializeToString())
         server.sessions[0].flush()
         await until(lambda: Hint(HintKind.PROFILE_CHANGED, "bob") in events)
     # Of others we know nothing.

@@ -7,6 +7,7 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,15 +169,15 @@ async def test_an_upload_whose_last_answer_is_lost(people: People, path: Path) -
     async with people.client(a) as alice:
         send, lost = alice._signed._web.request, 0
 
-        async def lossy(method: str, *arguments: object, **more: object) -> object:
+        async def lossy(method: str, path: str, **more: Any) -> Any:
             nonlocal lost
-            answer = await send(method, *arguments, **more)  # type: ignore[arg-type]
+            answer = await send(method, path, **more)
             if method == "PATCH":
                 lost += 1
                 raise UnreachableError("the answer was lost")
             return answer
 
-        alice._signed._web.request = lossy  # type: ignore[method-assign, assignment]
+        alice._signed._web.request = lossy  # type: ignore[method-assign]
         assert (await alice.files.upload(path)).complete
         assert lost == 1
 
@@ -226,6 +227,33 @@ async def test_a_server_that_does_not_come_back(people: People, path: Path, tmp_
             await alice.files.download(file.reference, tmp_path / "made")
         with pytest.raises(UnreachableError):
             await alice.files.upload(path)
+
+
+async def test_an_upload_that_is_given_up(people: People, path: Path) -> None:
+    """Nothing of it stays at the server."""
+    async with people.client(people.name("alice")) as alice:
+        request, asked = alice._signed._web.request, []
+
+        async def watched(method: str, path: str, **more: Any) -> Any:
+            asked.append((method, path.rpartition("/")[2]))
+            return await request(method, path, **more)
+
+        alice._signed._web.request = watched  # type: ignore[method-assign]
+        begun = asyncio.Event()
+
+        def begin(done: int, total: int) -> None:
+            if done:
+                begun.set()
+
+        going = asyncio.create_task(alice.files.upload(path, progress=begin))
+        await asyncio.wait_for(begun.wait(), 20)
+        going.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await going
+        method, file = asked[-1]
+        assert method == "DELETE"
+        with pytest.raises(NotFoundError):
+            await alice.files.info(file)
 
 
 # Files that are not what they seem.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import mimetypes
 import os
 import re
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
 
-from protocol.errors import ChecksumError, MisuseError, NotFoundError, UnavailableError
+from protocol.errors import ChecksumError, MisuseError, NotFoundError, SparrowError, UnavailableError
 from protocol.files import FileReference
 from protocol.ids import check_user_id
 from sparrow.client.api.local import Part, Source, safe_name, target_of
@@ -30,6 +31,8 @@ Told: TypeAlias = Callable[[int, int], object]
 
 TRIES = 10
 """So many in a row that bring nothing further, and a transfer is given up."""
+GIVE_UP_S = 2.0
+"""How long removing what was uploaded in vain may take."""
 ANY_TYPE = "application/octet-stream"
 _TUS = {"Tus-Resumable": "1.0.0"}
 _LOCATION = re.compile(r"/v1/files/([0-9a-f]{32})$")
@@ -103,7 +106,21 @@ class Files:
         location = _LOCATION.search(begun.headers.get("Location", ""))
         if location is None:
             raise self._api.strange()
-        path = _path(location[1])
+        try:
+            return await self._insist(_path(location[1]), source, progress)
+        except BaseException:
+            # What has arrived is of no use to anybody.
+            giving_up = asyncio.create_task(self._give_up(_path(location[1])))
+            await asyncio.wait([giving_up], timeout=GIVE_UP_S)
+            giving_up.cancel()
+            raise
+
+    async def _give_up(self, path: str) -> None:
+        with contextlib.suppress(SparrowError):
+            await self._api.send("DELETE", path, headers=_TUS, accept=(404,))
+
+    async def _insist(self, path: str, source: Source, progress: Told) -> File:
+        """Send what is missing, until all is there."""
         offset, broken, patience = 0, False, _Patience(self._timing)
         while True:
             last = offset
