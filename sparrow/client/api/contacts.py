@@ -24,7 +24,7 @@ class Contact:
     blocked: bool
     """By us."""
     since_ms: int
-    """When we became friends; Unix time, 0: we are none."""
+    """When we became friends, or they asked; Unix time, otherwise 0."""
 
 
 @dataclass(frozen=True, slots=True)
