@@ -150,6 +150,9 @@ def target_of(arguments: argparse.Namespace) -> Target:
         return ByStore(load(arguments.config, {}), arguments.ca, arguments.at, pids)
     if arguments.accounts or arguments.ca or arguments.at or pids:
         raise ConfigError("--accounts, --ca, --at and --pids are for running servers: say which by --api or --config")
+    # Servers of our own inherit the limit.
+    shape = {"scripts": 3, "cluster": arguments.connectors}.get(arguments.spawn, 1)
+    raise_descriptors(-(-_connections(options_of(arguments)) // shape))
     if arguments.spawn == "scripts":
         return WholeCluster()
     return Spawned(
@@ -166,8 +169,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(compare(reports.read(arguments.first), reports.read(arguments.second)))
         return 0
     options = options_of(arguments)
-    # Servers of our own hold as many connections as all generators together, and inherit the limit.
-    raise_descriptors(0)
     with target_of(arguments) as target:
         report = run_against(target, options, quiet=arguments.quiet)
     print(reports.text(report))
@@ -176,6 +177,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html:
         reports.write_text(arguments.html, page([report]))
     return 0 if report.promise.kept else 1
+
+
+def _connections(options: Options) -> int:
+    """How many clients there will be at once."""
+    return {"idle": options.sessions, "storm": options.sessions, "mixed": options.users, "soak": options.users}.get(
+        options.scenario, 2 * max(options.pairs, options.users)
+    )
 
 
 def run_against(target: Target, options: Options, *, quiet: bool = False) -> Report:

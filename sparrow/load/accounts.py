@@ -29,10 +29,11 @@ from sparrow.client.api.logins import Login, UserApi
 from sparrow.client.tls import Trust
 from sparrow.load.spec import Account
 from sparrow.settings import Settings
-from store import open_store
+from store import StoreSettings, open_store
 from userapi.tokens import TokenMinter
 
 AT_ONCE = 16
+AT_ONCE_IN_STORE = 200
 TRIES = 6
 """Of a request that the user API cannot carry out now; the waits double, a minute in all."""
 DEVICE = "load"
@@ -163,13 +164,18 @@ class ApiAccounts:
 
 
 async def store_accounts(settings: Settings, users: Sequence[str]) -> list[Account]:
-    """These accounts with a device each, straight in the store of these settings; made if they are not there.
+    """These accounts with a device each, in the store of these settings, made if they are not there; and tokens.
 
     Raises `ConfigError`, `StoreError`.
     """
     minter = TokenMinter(Path(settings.userapi.token_private_key_file), lifetime_s=LIFETIME_S)
-    gate = asyncio.Semaphore(AT_ONCE)
-    async with open_store(settings.store) as store:
+    return await make_accounts(settings.store, minter, users)
+
+
+async def make_accounts(settings: StoreSettings, minter: TokenMinter, users: Sequence[str]) -> list[Account]:
+    """The same. Raises `ConfigError`, `StoreError`."""
+    gate = asyncio.Semaphore(AT_ONCE_IN_STORE)
+    async with open_store(settings) as store:
 
         async def make(user: str) -> None:
             async with gate:

@@ -44,8 +44,8 @@ class _Worker:
 
     async def _write(self, line: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
-        with contextlib.suppress(ConnectionError):
+        with _if_it_still_reads():
+            self._process.stdin.write(line.encode() + b"\n")
             await self._process.stdin.drain()
 
     async def _listen(self) -> None:
@@ -72,7 +72,8 @@ class _Worker:
 
     async def close(self) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with _if_it_still_reads():
+            self._process.stdin.close()
         try:
             async with asyncio.timeout(END_TIMEOUT_S):
                 await self._process.wait()
@@ -80,6 +81,11 @@ class _Worker:
             self._process.kill()
             await self._process.wait()
         await self._listening
+
+
+def _if_it_still_reads() -> contextlib.suppress:
+    """A process that has ended says so by the end of its answers; uvloop complains by `RuntimeError`."""
+    return contextlib.suppress(ConnectionError, RuntimeError)
 
 
 class Crew:
@@ -118,7 +124,7 @@ def parts(total: int, processes: int) -> list[int]:
 
 def share(options: Options, target: Target, accounts: Sequence[Account], sources: Sequence[str]) -> list[Spec]:
     """A process' own community each: an even number of people, and its part of the rates and numbers."""
-    sizes = [2 * size for size in parts(len(accounts) // 2, options.processes)]
+    sizes = [2 * size for size in parts(len(accounts) // 2, options.processes)] or [0]
     sizes[-1] += len(accounts) % 2
     specs, at = [], 0
     for size in sizes:

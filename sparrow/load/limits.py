@@ -15,11 +15,16 @@ SPARE = 200
 
 def raise_descriptors(clients: int) -> None:
     """Make room for so many connections. Raises `ConfigError` if the system does not allow it."""
+    needed = clients + SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY or hard > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and clients + SPARE > hard:
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, needed))  # root may
+    except (ValueError, OSError):
         raise ConfigError(
-            f"{clients} clients in one process need {clients + SPARE} file descriptors, and it may open {hard}: "
-            "take more --processes, or raise the limit (as root: ulimit -n 200000, or LimitNOFILE= in a unit)"
-        )
+            f"{clients} clients need {needed} file descriptors in a process, and it may open {hard}: spread them over "
+            "more --processes, or raise the limit (as root: ulimit -n 200000; LimitNOFILE= in a unit of systemd)"
+        ) from None

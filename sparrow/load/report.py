@@ -92,9 +92,9 @@ class Report:
         return values
 
     @classmethod
-    def of_json(cls, values: Mapping[str, Any]) -> Report:
+    def of_json(cls, values: object) -> Report:
         """What `as_json` gave. Raises `ConfigError` for anything else."""
-        rest = dict(values)
+        rest = dict(values) if isinstance(values, Mapping) else {}
         if rest.pop("format", None) != FORMAT:
             raise ConfigError(f"not a result of `sparrow load` in format {FORMAT}")
         try:

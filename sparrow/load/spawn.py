@@ -6,7 +6,6 @@ slow on purpose.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -24,11 +23,12 @@ from types import TracebackType
 
 from protocol.errors import ConfigError, ServiceError
 from sparrow.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_link_key
+from sparrow.load.accounts import LIFETIME_S, make_accounts
 from sparrow.load.measure import children
 from sparrow.load.spec import Account
 from sparrow.load.targets import Target
 from sparrow.load.world import Address
-from store import StoreSettings, open_store
+from store import StoreSettings
 from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
 
@@ -59,7 +59,7 @@ class Spawned(Target):
         self._store = StoreSettings(path=str(self._folder / "sparrow.db"))
         private, public = self._folder / "token.key.pem", self._folder / "token.pub.pem"
         ensure_key_pair(private, public)
-        self.minter = TokenMinter(private, lifetime_s=7 * 86400.0)
+        self.minter = TokenMinter(private, lifetime_s=LIFETIME_S)
         self._environment = _curve(self._folder) if curve else {}
         self._ports = [free_port() for _ in range(self._count[0])]
         self.connectors: list[tuple[str, int]] = [("127.0.0.1", port) for port in self._ports]
@@ -142,16 +142,11 @@ class Spawned(Target):
         return [process.pid for process in self._processes[-len(self._ports) :]]
 
     async def accounts(self, count: int) -> list[Account]:
-        users = [f"user{n}" for n in range(count)]
-        return [Account(user, "load", token) for user, token in zip(users, await self.tokens(users), strict=True)]
+        return await make_accounts(self._store, self.minter, [f"user{n}" for n in range(count)])
 
     async def tokens(self, users: list[str]) -> list[str]:
-        """Register users with a device each; returns their login tokens."""
-        async with open_store(self._store) as store:
-            for user in users:
-                await store.create_account(user, "!")
-            await asyncio.gather(*(store.add_device(user, "load", "load") for user in users))
-        return [self.minter.mint(user, "load", time.time())[0] for user in users]
+        """Register users with a device each, if they are not there yet; returns their login tokens."""
+        return [account.token for account in await make_accounts(self._store, self.minter, users)]
 
     def stop(self) -> None:
         """End everything and remove the folder."""

@@ -31,6 +31,17 @@ async def _tell(crowd: Crowd) -> None:
         _say({"second": crowd.second()})
 
 
+async def _listen(reader: asyncio.StreamReader, asked: asyncio.Queue[bytes]) -> None:
+    while line := await reader.readline():
+        asked.put_nowait(line)
+
+
+async def _work(crowd: Crowd, asked: asyncio.Queue[bytes]) -> None:
+    while True:
+        what = json.loads(await asked.get())
+        _say({"answer": await getattr(crowd, what.pop("do"))(**what)})
+
+
 async def _serve() -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=LINE_BYTES)
@@ -41,12 +52,16 @@ async def _serve() -> None:
     # What lives as long as the run need not be looked through again and again.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    telling = asyncio.create_task(_tell(crowd))
-    while line := await reader.readline():
-        asked = json.loads(line)
-        _say({"answer": await getattr(crowd, asked.pop("do"))(**asked)})
-    telling.cancel()
+    asked: asyncio.Queue[bytes] = asyncio.Queue()
+    telling, working = asyncio.create_task(_tell(crowd)), asyncio.create_task(_work(crowd, asked))
+    # Nobody waits for an answer any more when the input ends; nor if there cannot be one.
+    listening = asyncio.create_task(_listen(reader, asked))
+    await asyncio.wait((working, listening), return_when=asyncio.FIRST_COMPLETED)
+    for task in (telling, working, listening):
+        task.cancel()
     await crowd.close()
+    if working.done() and not working.cancelled():
+        working.result()
 
 
 def main() -> int:

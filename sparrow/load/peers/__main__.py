@@ -44,6 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots there")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each shape (default: 6)")
+    parser.add_argument("--warm-up-s", type=float, default=1.5, help="before measuring (default: 1.5)")
     parser.add_argument("--rounds", type=int, default=1, help="how often (default: 1); the JSON has all of them")
     parser.add_argument("--processes", type=int, default=1, help="generator processes (default: 1)")
     parser.add_argument("--servers", default=",".join(SERVERS), help=f"some of {','.join(SERVERS)}")
@@ -72,6 +73,7 @@ def runs(chosen: argparse.Namespace) -> Iterator[Report]:
                 users=max(1, round(options.users * chosen.scale)),
                 messages=max(1, round(options.messages * chosen.scale)),
                 seconds=chosen.seconds,
+                warm_up_s=chosen.warm_up_s,
                 processes=chosen.processes,
             )
             for server in chosen.servers.split(","):
@@ -83,7 +85,7 @@ def runs(chosen: argparse.Namespace) -> Iterator[Report]:
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 1 if anybody lost, repeated or reordered a message."""
     chosen = parse(arguments)
-    raise_descriptors(0)
+    raise_descriptors(4_000)
     try:
         reports = list(runs(chosen))
     except SparrowError as error:
@@ -95,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_text(chosen.html, page(reports))
     machine = reports[0].machine
     print(markdown(reports))
-    print("\n" + SETTINGS.format(processes=chosen.processes, warm_up_s=Options.warm_up_s, seconds=chosen.seconds))
+    print("\n" + SETTINGS.format(processes=chosen.processes, warm_up_s=chosen.warm_up_s, seconds=chosen.seconds))
     print(f"Machine: {machine['cpus']} CPUs, load average {machine['load_average']} at the beginning.")
     return 0 if all(report.promise.kept for report in reports) else 1
 

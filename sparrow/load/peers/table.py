@@ -10,7 +10,6 @@ from typing import Any
 
 from sparrow.load.report import Report
 
-
 _MANY = 500
 """Pairs, from which on the memory of sessions stands out of what a server takes and gives back anyway."""
 
