@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from store.interface import Profile
 
 
 class Refresh(Enum):
@@ -34,6 +38,8 @@ class Login:
     """When that one was made; Unix time."""
     disabled: bool = field(default=False, compare=False)
     """The account is: nobody is let in by this login, until it is enabled again."""
+    profile: Profile | None = field(default=None, compare=False)
+    """The user's. Told by `Store.login` alone, which has it at hand."""
 
 
 def refresh(kept: Login, id: str, generation: int, now_ms: int, grace_ms: int, lifetime_ms: int) -> Refresh:

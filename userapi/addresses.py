@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 from flask import request
 
@@ -64,6 +65,7 @@ def as_key(address: Address | None) -> str:
 _V4 = 4
 
 
+@lru_cache(maxsize=4096)
 def _parse(text: str) -> Address | None:
     """Also with a port, as some proxies write it; IPv4 in IPv6 as what it is."""
     if text.startswith("["):

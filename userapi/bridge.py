@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import uvloop
 
 from protocol.errors import StoreError
 from store import Store
@@ -22,7 +24,7 @@ class StoreBridge:
     def __init__(self, store: Store, timeout_s: float) -> None:
         self._store = store
         self._timeout_s = timeout_s
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="store-bridge", daemon=True)
 
     def open(self) -> None:
@@ -44,6 +46,14 @@ class StoreBridge:
     def call(self, method: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
         """Await a method of the store. Raises what it raises, and `StoreError` after the timeout."""
         return self._run(method, self._timeout_s, *arguments)
+
+    def together(self, *calls: Callable[[], Awaitable[Any]]) -> list[Any]:
+        """Await several at once; returns what each does, in their order. Raises the first error."""
+
+        async def all_of_them() -> list[Any]:
+            return await asyncio.gather(*(call() for call in calls))
+
+        return self.call(all_of_them)
 
     @property
     def store(self) -> Store:

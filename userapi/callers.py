@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from flask import g, request
 
 from protocol.errors import TokenError
+from store.interface import Profile
 from userapi.frame import Guard
 from userapi.problems import ProblemError
 from userapi.service import service
@@ -56,6 +57,13 @@ def check_login() -> None:
     parts.limits.check_account(user)
     if kept.disabled:
         raise ProblemError("account_disabled")
+    g.profile = kept.profile
+
+
+def callers_profile() -> Profile:
+    """As `check_login` has found it."""
+    found: Profile = g.profile
+    return found
 
 
 def _check() -> None:

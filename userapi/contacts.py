@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from protocol.errors import InvalidIdError, MisuseError, NotFoundError, ServiceError
@@ -17,7 +18,7 @@ from userapi import audit
 from userapi.callers import DEVICE, caller
 from userapi.fields import Answer, Flag, Number, items, user_id
 from userapi.frame import USER_IN_PATH, Area, endpoint
-from userapi.hints import tell
+from userapi.hints import tell_both
 from userapi.pages import MAX_LIMIT, PageAnswer, PageQuery, from_cursor, to_cursor
 from userapi.problems import ProblemError
 from userapi.service import service
@@ -110,9 +111,10 @@ def list_friends(query: dict[str, Any]) -> dict[str, Any]:
     """List your friends, and who of them is online."""
     parts = service()
     found, after = _some(query, lambda relation: relation.friend)
-    profiles = parts.bridge.call(parts.bridge.store.profiles, [other for other, _ in found])
+    others, store = [other for other, _ in found], parts.bridge.store
+    profiles, last_seen = parts.bridge.together(partial(store.profiles, others), partial(store.last_seen, others))
     shown = [user for user, profile in profiles.items() if not profile.hides_presence]
-    seen = parts.bridge.call(parts.bridge.store.last_seen, shown)
+    seen = {user: last_seen[user] for user in shown if user in last_seen}
     online: Mapping[str, bool] = {}
     with contextlib.suppress(ServiceError):  # who cannot say who is online does not say it
         online = parts.fabric.online(shown)
@@ -162,13 +164,6 @@ def _change(other: str, what: Change) -> tuple[Relation, Relation]:
     return before, after
 
 
-def _tell(other: str, kind: Hint.Kind) -> None:
-    """Both: the other, and one's own other devices."""
-    user = caller().user
-    tell(other, kind, user)
-    tell(user, kind, other)
-
-
 ONE = {"parts": (USER_IN_PATH,), "answer": Contact, "guard": DEVICE}
 
 
@@ -180,9 +175,9 @@ def ask(user: str) -> dict[str, Any]:
     except MisuseError as error:
         raise ProblemError("you_block_them", str(error)) from None
     if after.friend and not before.friend:
-        _tell(user, Hint.FRIEND_ACCEPTED)
+        tell_both(caller().user, user, Hint.FRIEND_ACCEPTED)
     elif after.asked and not before.asked and not after.blocked:
-        _tell(user, Hint.FRIEND_ASKED)
+        tell_both(caller().user, user, Hint.FRIEND_ASKED)
     return _contact(user, after)
 
 
@@ -193,7 +188,7 @@ def take_back(user: str) -> dict[str, Any]:
     if before.asks:
         _, after = _change(user, Change.DECLINE)
     if (before.asked or before.asks) and not before.blocked:
-        _tell(user, Hint.FRIEND_REFUSED)
+        tell_both(caller().user, user, Hint.FRIEND_REFUSED)
     return _contact(user, after)
 
 
@@ -205,7 +200,7 @@ def accept(user: str) -> dict[str, Any]:
     except NotFoundError as error:
         raise ProblemError("no_such_request", str(error)) from None
     if not before.friend:
-        _tell(user, Hint.FRIEND_ACCEPTED)
+        tell_both(caller().user, user, Hint.FRIEND_ACCEPTED)
     return _contact(user, after)
 
 
@@ -214,7 +209,7 @@ def remove(user: str) -> dict[str, Any]:
     """Be friends no more."""
     before, after = _change(user, Change.REMOVE)
     if before.friend:
-        _tell(user, Hint.FRIEND_REMOVED)
+        tell_both(caller().user, user, Hint.FRIEND_REMOVED)
     return _contact(user, after)
 
 
@@ -223,7 +218,7 @@ def block(user: str) -> dict[str, Any]:
     """Block them: no message goes either way, and a friendship or a request ends. They are not told."""
     before, after = _change(user, Change.BLOCK)
     if before.friend:
-        _tell(user, Hint.FRIEND_REMOVED)
+        tell_both(caller().user, user, Hint.FRIEND_REMOVED)
     return _contact(user, after)
 
 

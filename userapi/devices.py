@@ -115,5 +115,5 @@ def remove_device(device: str) -> tuple[str, int]:
         audit.note("device_removed", user, device=device)
     parts.fabric.changed([user])
     parts.fabric.close(user, device, removed=True)
-    tell(user, Hint.DEVICES_CHANGED, user)
+    tell(user, Hint.DEVICES_CHANGED)
     return "", 204

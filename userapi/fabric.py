@@ -6,6 +6,7 @@ Owns the meaning of each question. How it gets to a broker is `userapi.brokers`'
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Protocol
 
 from protocol.ids import address
@@ -28,8 +29,8 @@ class Fabric(Protocol):
     def close(self, user: str, device: str | None = None, *, removed: bool = False) -> None:
         """End the sessions of one device, or of all. `removed`: tell clients that they are devices no more."""
 
-    def hint(self, user: str, kind: Hint.Kind, about: str) -> None:
-        """Tell the sessions of `user` that something about the user `about` has changed; may be lost."""
+    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
+        """Tell the sessions of each user that something about the one beside it in `about` has changed; may be lost."""
 
     def online(self, users: Collection[str]) -> Mapping[str, bool]:
         """Who is online now."""
@@ -56,9 +57,13 @@ class BrokerFabric:
         flags = Goodbye.DEVICE_REMOVED if removed else Goodbye.LOGGED_OUT
         self._ask(CLOSE, to=address(user, device) if device else user.encode(), flags=int(flags))
 
-    def hint(self, user: str, kind: Hint.Kind, about: str) -> None:
+    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
         """See `Fabric`."""
-        self._ask(HINT, to=user.encode(), body=Hint(kind=kind, user_id=about).SerializeToString())
+        asks = [
+            partial(self._brokers.ask, HINT, to=user.encode(), body=Hint(kind=kind, user_id=one).SerializeToString())
+            for user, one in zip(users, about, strict=True)
+        ]
+        self._bridge.together(*asks)
 
     def online(self, users: Collection[str]) -> Mapping[str, bool]:
         """See `Fabric`."""

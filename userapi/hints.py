@@ -18,10 +18,16 @@ MAX_TOLD = 200
 _AT_ONCE = 100
 
 
-def tell(user: str, kind: Hint.Kind, about: str) -> None:
-    """Whoever of `user`'s devices is online."""
+def tell(user: str, kind: Hint.Kind) -> None:
+    """Whoever of `user`'s devices is online, about `user`."""
     with contextlib.suppress(ServiceError):
-        service().fabric.hint(user, kind, about)
+        service().fabric.hint([user], kind, [user])
+
+
+def tell_both(user: str, other: str, kind: Hint.Kind) -> None:
+    """Each of the two, about the other."""
+    with contextlib.suppress(ServiceError):
+        service().fabric.hint([other, user], kind, [user, other])
 
 
 def tell_friends(user: str, kind: Hint.Kind) -> None:
@@ -31,8 +37,8 @@ def tell_friends(user: str, kind: Hint.Kind) -> None:
         friends = _friends(user)
         online = fabric.online([user, *friends])
         there = [one for one in (user, *friends) if online[one]]
-        for one in there[: MAX_TOLD + 1]:
-            fabric.hint(one, kind, user)
+        told = there[: MAX_TOLD + 1]
+        fabric.hint(told, kind, [user] * len(told))
 
 
 def _friends(user: str) -> list[str]:

@@ -278,5 +278,5 @@ def _add_device(parts: Service, user: str, device: str, label: str) -> str:
             audit.note("device_removed", user, by=user, device=device, why="unavailable")
         raise
     parts.sleep(parts.settings.further_device_delay_s)
-    tell(user, Hint.DEVICES_CHANGED, user)
+    tell(user, Hint.DEVICES_CHANGED)
     return device

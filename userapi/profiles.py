@@ -12,7 +12,7 @@ from flask import Response
 from protocol.errors import NotFoundError
 from protocol.sparrow_pb2 import Hint
 from store.interface import Profile
-from userapi.callers import DEVICE, caller
+from userapi.callers import DEVICE, caller, callers_profile
 from userapi.fields import LABEL, Answer, Flag, Number, Strict, Text, items, user_id
 from userapi.frame import USER_IN_PATH, Area, endpoint
 from userapi.hints import tell_friends
@@ -88,18 +88,17 @@ def _profile(parts: Service, user: str) -> Profile:
     also=NOT_MODIFIED,
     headers=(IF_NONE_MATCH,),
     guard=DEVICE,
-    problems=("no_such_user",),
 )
 def own_profile() -> Response | tuple[dict[str, object], int, dict[str, str]]:
     """One's own profile."""
-    return tagged(_own(_profile(service(), caller().user)))
+    return tagged(_own(callers_profile()))
 
 
 @endpoint(area, "PATCH", "/v1/me", body=ProfileChange, answer=OwnProfile, guard=DEVICE, problems=("no_such_user",))
 def change_profile(body: dict[str, Any]) -> dict[str, object]:
     """Change one's own profile; what is absent stays. Friends and one's other devices get a hint."""
     parts, user = service(), caller().user
-    before = _profile(parts, user)
+    before = callers_profile()
     name, hides = body.get("display_name"), body.get("hides_presence")
     try:
         after = parts.bridge.call(parts.bridge.store.change_profile, user, name, hides)

@@ -14,6 +14,10 @@ from store.cassandra.requests import Requests
 from store.contacts import Change, Relation, Verdict, change, pair_of, seen_by
 
 _PAIR = "SELECT bits, since_us FROM pairs WHERE low = ? AND high = ?"
+_LOWER, _HIGHER = (
+    "SELECT low, bits, since_us FROM pairs WHERE low IN ? AND high = ?",
+    "SELECT high, bits, since_us FROM pairs WHERE low = ? AND high IN ?",
+)
 _NEW_PAIR = "INSERT INTO pairs (low, high, bits, since_us) VALUES (?, ?, ?, ?) IF NOT EXISTS"
 _CHANGE = "UPDATE pairs SET bits = ?, since_us = ? WHERE low = ? AND high = ? IF bits = ?"
 _LIST = "INSERT INTO contacts (user, other) VALUES (?, ?)"
@@ -25,7 +29,7 @@ _SEEN = "SELECT user, seen_ms FROM seen WHERE user IN ?"
 _DROP = ("DELETE FROM contacts WHERE user = ?", "DELETE FROM seen WHERE user = ?")
 
 _FORGOTTEN_AT_ONCE = 100
-_USERS_AT_ONCE = 10
+_USERS_AT_ONCE = 25
 _TRIES = 20
 
 
@@ -36,6 +40,8 @@ class Contacts:
         self._requests = requests
         self._clock = clock
         self._pair = connection.prepare(_PAIR)
+        self._lower = connection.prepare(_LOWER)
+        self._higher = connection.prepare(_HIGHER)
         self._new_pair = connection.prepare(_NEW_PAIR)
         self._change = connection.prepare(_CHANGE)
         self._list = connection.prepare(_LIST)
@@ -83,10 +89,9 @@ class Contacts:
         while True:
             (rows,) = await self._requests.run([self._listed.bind((user or " ", after, limit))])
             others = [row[0] for row in rows]
-            for other, (bits, since_us) in zip(
-                others, await self._find([pair_of(user, other) for other in others]), strict=True
-            ):
-                relation = seen_by(user, other, bits or 0, since_us // 1000)
+            known = await self._of_one(user, others)
+            for other in others:
+                relation = seen_by(user, other, *known.get(other, (0, 0)))
                 if relation.visible:
                     found.append((other, relation))
                     if len(found) == limit:
@@ -94,6 +99,16 @@ class Contacts:
             if len(others) < limit:
                 return found
             after = others[-1]
+
+    async def _of_one(self, user: str, others: list[str]) -> dict[str, tuple[int, int]]:
+        """(bits, since when in ms) of the user's pairs with others, many of them in one request."""
+        lower = _chunks([other for other in others if other < user])
+        higher = _chunks([other for other in others if other > user])
+        answers = await self._requests.run(
+            [self._lower.bind((chunk, user)) for chunk in lower]
+            + [self._higher.bind((user, chunk)) for chunk in higher]
+        )
+        return {other: (bits, since_us // 1000) for rows in answers for other, bits, since_us in rows}
 
     async def forget(self, user: str) -> None:
         """Nothing is left of this user's contacts, on either side."""
@@ -122,7 +137,10 @@ class Contacts:
 
     async def last_seen(self, users: Collection[str]) -> dict[str, int]:
         """Of those who were."""
-        names = [user or " " for user in users]
-        chunks = [names[at : at + _USERS_AT_ONCE] for at in range(0, len(names), _USERS_AT_ONCE)]
+        chunks = _chunks([user or " " for user in users])
         answers = await self._requests.run([self._seen.bind((chunk,)) for chunk in chunks])
         return {user: at_ms for rows in answers for user, at_ms in rows}
+
+
+def _chunks(users: list[str]) -> list[list[str]]:
+    return [users[at : at + _USERS_AT_ONCE] for at in range(0, len(users), _USERS_AT_ONCE)]

@@ -12,10 +12,12 @@ from typing import Any
 from protocol.errors import NotFoundError, StoreError
 from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
+from store.interface import Profile
 from store.logins import Login, Refresh, refresh
 
 _LOGIN = (
-    "SELECT login, generation, refreshed_us, removed_us, deleted_us, disabled FROM users WHERE user = ? AND device = ?"
+    "SELECT login, generation, refreshed_us, removed_us, deleted_us, disabled, "
+    "display_name, hides_presence, created_us FROM users WHERE user = ? AND device = ?"
 )
 _STANDS = "IF added_us != null AND removed_us = null"
 _BEGIN = f"UPDATE users SET login = ?, generation = 1, refreshed_us = ? WHERE user = ? AND device = ? {_STANDS}"
@@ -61,11 +63,12 @@ class Logins:
         (rows,) = await self._requests.run([self._login.bind((user or " ", device))])
         if not rows:
             return None
-        login, generation, refreshed_us, removed_us, deleted_us, disabled = rows[0]
+        login, generation, refreshed_us, removed_us, deleted_us, disabled, name, hides, created_us = rows[0]
         if removed_us is not None or deleted_us is not None:
             return None
+        profile = Profile(user, name or "", bool(hides), created_us // 1000)
         # A device of before logins were kept has none.
-        return Login(login or "", generation or 0, (refreshed_us or 0) // 1000, bool(disabled))
+        return Login(login or "", generation or 0, (refreshed_us or 0) // 1000, bool(disabled), profile)
 
     async def refresh(
         self, user: str, device: str, login: str, generation: int, grace_ms: int, lifetime_ms: int

@@ -31,7 +31,7 @@ _END_DEVICE = (
 )
 _DROP = "DELETE FROM inbox USING TIMESTAMP ? WHERE user = ? AND device = ?"
 
-_USERS_AT_ONCE = 10
+_USERS_AT_ONCE = 25
 _DAY_US = 86_400_000_000
 # Just above a user id, and above all that begin with it.
 _NEXT, _LAST = " ", "\x7f"

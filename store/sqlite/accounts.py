@@ -105,11 +105,12 @@ def _change_device(connection: sqlite3.Connection, user: str, device: str, chang
 def login(connection: sqlite3.Connection, user: str, device: str) -> Login | None:
     """The device's login; None without such a device."""
     row = connection.execute(
-        "SELECT d.login, d.generation, d.refreshed_ms, a.disabled FROM devices AS d JOIN accounts AS a USING (user) "
+        "SELECT d.login, d.generation, d.refreshed_ms, a.disabled, a.user, a.display_name, a.hides_presence, "
+        "a.created_ms FROM devices AS d JOIN accounts AS a USING (user) "
         "WHERE d.user = ? AND d.device = ? AND d.removed_ms IS NULL AND a.deleted_ms IS NULL",
         (user, device),
     ).fetchone()
-    return None if row is None else Login(row[0], row[1], row[2], bool(row[3]))
+    return None if row is None else Login(row[0], row[1], row[2], bool(row[3]), _profile(row[4:]))
 
 
 def refresh_login(

@@ -40,8 +40,9 @@ class RecordingFabric:
     def close(self, user: str, device: str | None = None, *, removed: bool = False) -> None:
         self._ask("close", user, device, removed)
 
-    def hint(self, user: str, kind: Hint.Kind, about: str) -> None:
-        self._ask("hint", user, kind, about)
+    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
+        for user, one in zip(users, about, strict=True):
+            self._ask("hint", user, kind, one)
 
     def online(self, users: Collection[str]) -> Mapping[str, bool]:
         self._ask("online", *users)

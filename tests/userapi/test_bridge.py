@@ -3,11 +3,12 @@
 import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from protocol.errors import StoreError
+from protocol.errors import NotFoundError, StoreError
 from store import StoreSettings, open_store
 from userapi.bridge import StoreBridge
 
@@ -19,6 +20,18 @@ def test_calls_from_many_threads(tmp_path: Path) -> None:
         users = [f"user{number}" for number in range(50)]
         made = list(pool.map(lambda user: bridge.call(bridge.store.create_account, user, "hash"), users))
     assert [account.user for account in made] == users
+    bridge.close()
+
+
+def test_several_calls_together(tmp_path: Path) -> None:
+    bridge = StoreBridge(open_store(StoreSettings(path=str(tmp_path / "sparrow.db"))), 10)
+    bridge.open()
+    store = bridge.store
+    bridge.call(store.create_account, "alice", "hash")
+    account, devices = bridge.together(partial(store.account, "alice"), partial(store.list_devices, "alice"))
+    assert (account.user, devices) == ("alice", [])
+    with pytest.raises(NotFoundError):
+        bridge.together(partial(store.account, "alice"), partial(store.rename_device, "alice", "phone", ""))
     bridge.close()
 
 

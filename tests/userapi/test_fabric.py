@@ -59,7 +59,7 @@ def test_every_question(tmp_path: Path, broker: RunningBroker) -> None:
     with fabric(tmp_path, broker.endpoint) as asked:
         assert asked.online(["ann", "bob"]) == {"ann": False, "bob": True}
         asked.changed(["ann", "bob"])
-        asked.hint("bob", Hint.FRIEND_ASKED, "ann")
+        asked.hint(["bob"], Hint.FRIEND_ASKED, ["ann"])
         (hint,) = records.parse(socket.recv())
         assert (hint[0], hint[4], hint[8]) == (records.HINT, b"bob/b1", 7)
         assert Hint.FromString(hint[9]) == Hint(kind=Hint.FRIEND_ASKED, user_id="ann")

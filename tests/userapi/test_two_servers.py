@@ -60,9 +60,11 @@ def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Two]:
     with ExitStack() as stack:
         broker = stack.enter_context(RunningBroker(store))
         clients = []
+        # A server closes a connection that is idle for two seconds, and it may be just then that a client uses it again.
+        limits = httpx.Limits(max_keepalive_connections=0)
         for _ in range(2):
             server = stack.enter_context(serving(tmp_path, broker.endpoint, store, workers=1))
-            clients.append(stack.enter_context(httpx.Client(base_url=server.url, timeout=60)))
+            clients.append(stack.enter_context(httpx.Client(base_url=server.url, timeout=60, limits=limits)))
         yield Two(*clients)
 
 
