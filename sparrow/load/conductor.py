@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from protocol.errors import SparrowError
 from sparrow.load.crew import Crew
 from sparrow.load.histogram import Histogram, summary_ms
 from sparrow.load.ledger import Verdict
@@ -58,6 +59,7 @@ class Conductor:
         self._phase = "accounts"
         self._began = time.monotonic()
         self._accounts: list[Account] = []
+        self._troubles: Counter[str] = Counter()
         self._memory: dict[int, list[tuple[float, int]]] = {}
 
     async def run(self, scenario: Callable[[Conductor], Any]) -> Report:
@@ -69,6 +71,8 @@ class Conductor:
         finally:
             watching.cancel()
             await self.crew.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
         self._sum_up_memory()
         return self.report
 
@@ -128,6 +132,8 @@ class Conductor:
             one_way.add(Histogram.of_json(answer["one_way"]))
             to_sent.add(Histogram.of_json(answer["to_sent"]))
             self.report.figures["online_at_end"] = self.report.figures.get("online_at_end", 0) + answer["online"]
+        errors.update(self._troubles)
+        counts["exceptions"] += sum(self._troubles.values())
         self.report.promise = verdict
         self.report.counters, self.report.errors = dict(counts), dict(errors)
         self.report.latency_ms = {"one_way": summary_ms(one_way), "to_sent": summary_ms(to_sent)}
@@ -175,7 +181,11 @@ class Conductor:
                 await self._renew_tokens()
 
     async def _renew_tokens(self) -> None:
-        accounts = await self.target.accounts(len(self._accounts))
+        try:
+            accounts = await self.target.accounts(len(self._accounts))
+        except SparrowError as error:
+            self._troubles[f"new tokens: {error}"] += 1
+            return
         sizes = await self.crew.do("size")
         await self.crew.tokens([account.token for account in accounts], [each["count"] for each in sizes])
 

@@ -39,7 +39,6 @@ class Peer(Target):
         super().__init__()
         self._command = self.found()
         self._port = free_port()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"sparrow-load-{self.name}-"))
         self._process: subprocess.Popen[bytes] | None = None
         self.addresses = [Address("127.0.0.1", self._port)]
 
@@ -63,6 +62,7 @@ class Peer(Target):
         self._stop()
 
     def _start(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=f"sparrow-load-{self.name}-"))
         arguments, environment = self.configure(self._folder, self._port)
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
