@@ -121,6 +121,7 @@ class Bench:
     tokens: dict[str, str]
     runs: int
     seconds: float
+    warm_up: float
 
     def _cpu(self) -> list[float]:
         group = os.getpgid(self.server.process.pid)
@@ -128,7 +129,7 @@ class Bench:
 
     async def measure(self, name: str, steps: Sequence[Steps]) -> None:
         """Print the medians of several runs."""
-        await load(self.server.port, steps, self.seconds)
+        await load(self.server.port, steps, self.warm_up)
         rates: list[float] = []
         costs: list[list[float]] = []
         for _ in range(self.runs):
@@ -233,6 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
+    parser.add_argument("--warm-up", type=float, default=15.0, help="seconds, before each kind of request")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--users", type=int, default=100)
@@ -252,7 +254,7 @@ def main() -> None:
             serving(folder, endpoint, settings, workers=options.workers) as server,
         ):
             tokens = uvloop.run(prepare(settings, options.users, folder))
-            made = Bench(server, node.pid, broker, list(tokens), tokens, options.runs, options.seconds)
+            made = Bench(server, node.pid, broker, list(tokens), tokens, options.runs, options.seconds, options.warm_up)
             uvloop.run(bench(made, options.connections))
             made.memory()
     finally:

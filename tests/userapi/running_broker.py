@@ -37,7 +37,11 @@ class RunningBroker:
 
     def __enter__(self) -> RunningBroker:
         self._thread.start()
-        self._run(self._start())
+        try:
+            self._run(self._start())
+        except BaseException:
+            self._end_thread()  # or the tests would never end
+            raise
         return self
 
     async def _start(self) -> None:
@@ -59,6 +63,9 @@ class RunningBroker:
 
     def __exit__(self, *_: object) -> None:
         self._run(self._stop())
+        self._end_thread()
+
+    def _end_thread(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

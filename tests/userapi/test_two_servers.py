@@ -60,7 +60,7 @@ def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Two]:
     with ExitStack() as stack:
         broker = stack.enter_context(RunningBroker(store))
         clients = []
-        # A server closes a connection that is idle for two seconds, and it may be just then that a client uses it again.
+        # A server closes a connection that is idle for two seconds, maybe just when a client uses it again.
         limits = httpx.Limits(max_keepalive_connections=0)
         for _ in range(2):
             server = stack.enter_context(serving(tmp_path, broker.endpoint, store, workers=1))
