@@ -100,10 +100,33 @@ def _userapi(options: argparse.Namespace) -> int:
     run(settings.userapi, settings.store)
 
 
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--try",
+        dest="roles",
+        nargs="+",
+        default=[],
+        choices=("connector", "broker", "userapi"),
+        metavar="ROLE",
+        help="also try every address, key and certificate that a connector, broker or userapi on this machine needs",
+    )
+    _add_config(parser)
+
+
 def _check(options: argparse.Namespace) -> int:
+    import asyncio
+
     from sparrow.checks import check
 
-    findings = check(_settings(options))
+    settings = _settings(options)
+    findings = check(settings)
+    if options.roles:
+        from sparrow.trials import try_out
+
+        async def tried() -> None:
+            findings.extend([finding async for finding in try_out(settings, tuple(options.roles))])
+
+        asyncio.run(tried())
     for finding in findings:
         print(f"{'error' if finding.serious else 'warning'}: {finding.key}: {finding.text}")
     if not findings:
@@ -189,7 +212,7 @@ COMMANDS = {
     "userapi": _Command("run the user API: accounts and logins over HTTP", _add_config, _userapi),
     "schema": _Command("make the tables in Cassandra, or bring them to this version", _add_schema, _schema),
     "chat": _Command("chat in this terminal", _add_chat, _chat),
-    "check": _Command("look for mistakes in the settings", _add_config, _check),
+    "check": _Command("look for mistakes in the settings", _add_check, _check),
     "status": _Command("who is up, and how every process of the cluster is", _add_config, _status),
     "top": _Command("what goes on in every process of the cluster, live", _add_top, _top),
     "keys": _Command("make the keys that servers know one another by", _add_keys, _keys),
