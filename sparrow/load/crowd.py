@@ -14,8 +14,9 @@ from sparrow.client.tls import Trust
 from sparrow.load.dialects import DIALECTS
 from sparrow.load.histogram import Histogram
 from sparrow.load.ledger import Tally, Verdict
-from sparrow.load.people import Out, Person, log_in
+from sparrow.load.people import Out, Person
 from sparrow.load.spec import Spec
+from sparrow.load.talker import log_in
 from sparrow.load.traffic import AWAY, AWAY_S, READ_AFTER_S, Day, Pace
 from sparrow.load.world import World
 
