@@ -156,11 +156,11 @@ def _change(other: str, what: Change) -> tuple[Relation, Relation]:
     if what in (Change.ASK, Change.BLOCK) and parts.bridge.call(parts.bridge.store.account, other) is None:
         raise ProblemError("no_such_user", f'there is no user "{other}"')
     before, after = parts.bridge.call(parts.bridge.store.change_contact, user, other, what)
+    if after != before:
+        audit.note(_EVENTS[Change.ACCEPT if after.friend else what], user, other=other)
     # Also when nothing has changed: this may repeat a change that brokers were not told of.
     if what not in (Change.ASK, Change.CANCEL, Change.DECLINE) or after.friend:
         parts.fabric.changed([user, other])
-    if after != before:
-        audit.note(_EVENTS[Change.ACCEPT if after.friend else what], user, other=other)
     return before, after
 
 

@@ -125,9 +125,13 @@ def test_blocks(api: Api, alice: Person, bob: Person) -> None:
     assert bob.sees("/v1/requests") == ["alice"]
 
 
-def test_a_change_that_brokers_do_not_hear_of_is_told_to_be_repeated(api: Api, alice: Person, bob: Person) -> None:
+def test_a_change_that_brokers_do_not_hear_of_is_told_to_be_repeated(
+    api: Api, alice: Person, bob: Person, caplog: pytest.LogCaptureFixture
+) -> None:
     api.fabric.away = True
-    problem(bob.asks("PUT", "/v1/blocks/alice"), 503, "unavailable")
+    with caplog.at_level("INFO", "sparrow.audit"):
+        problem(bob.asks("PUT", "/v1/blocks/alice"), 503, "unavailable")
+    assert "event=blocked user=bob" in caplog.text
     api.fabric.away = False
     assert bob.does("PUT", "/v1/blocks/alice")["blocked"]
     assert ("changed", "bob", "alice") in api.fabric.asked

@@ -56,6 +56,16 @@ def test_the_pages_need_no_other_host_and_no_inline_script(api: Api) -> None:
         problem(api.client.get(f"/v1/docs/{other}"), 404, "not_found")
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["//v1/openapi.json", "/v1//openapi.json", "/v1/me/", "/v1/%2e%2e/healthz", "/%00", "/v1/users/a%2Fb", "/%ff"],
+)
+def test_another_path_is_not_there(api: Api, path: str) -> None:
+    answer = api.client.get(path)
+    assert "Location" not in answer.headers
+    problem(answer, 404, "not_found")
+
+
 def test_headers_of_every_answer(api: Api) -> None:
     for path in ("/healthz", "/v1/openapi.json", "/nothing"):
         headers = api.client.get(path).headers
