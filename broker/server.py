@@ -135,6 +135,8 @@ class BrokerServer:
             settings, etcd or EtcdSettings(), incarnation, self._event, self._displaced, self._changed
         )
         self.core = BrokerCore(self, self._cluster.presence, self._calls, settings, incarnation)
+        self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None
+        """Told what has happened to attempts that are traced: origin, attempt, and what."""
         self._router: Router | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._flush_due = False
@@ -240,6 +242,8 @@ class BrokerServer:
     def _flush(self) -> None:
         self._flush_due = False
         self.core.flush()
+        if traces := self.core.take_traces():
+            self.on_traces(traces)
 
     # Ports.
 

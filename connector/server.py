@@ -11,7 +11,7 @@ import logging
 import resource
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -106,6 +106,8 @@ class ConnectorServer:
         self._loop = asyncio.get_running_loop()
         self._verifier = TokenVerifier(_read_key(settings.token_public_key_file))
         self.core = ConnectorCore(self, settings)
+        self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None
+        """Told what has happened to attempts that are traced: origin, attempt, and what."""
         self._dealers: dict[str, Dealer] = {}
         self._keys = read_link_keys(settings.curve_key_file, settings.broker_public_key_file)
         self._certificate = Certificate(settings) if settings.tls_certificate_file else None
@@ -273,6 +275,9 @@ class ConnectorServer:
     def _flush(self) -> None:
         self._flush_due = False
         self.core.flush()
+        if self.core.turn.traces:
+            traces, self.core.turn.traces = self.core.turn.traces, []
+            self.on_traces(traces)
 
     # Ports.
 

@@ -52,6 +52,7 @@ RECEIPT: Final = 1  # the body is a Receipt, for the devices of `to` but `by`
 OWN: Final = 2  # a copy for another device of the author: its ack does not mean DELIVERED
 OTHERS: Final = 4  # the author has other devices
 QUIET: Final = 8  # nobody is told DELIVERED of it: a READ
+TRACED: Final = 16  # whoever has it in hand says so (docs/operations.md, "Tracing"); the same for all else
 # Flags of the others.
 AGAIN: Final = 1
 FRESH: Final = 1

@@ -205,6 +205,19 @@ def _top(options: argparse.Namespace) -> int:
     return run_top(_settings(options), options.interval, options.looks)
 
 
+def _add_trace(parser: argparse.ArgumentParser) -> None:
+    from sparrow.tracing import add_arguments
+
+    add_arguments(parser)
+    _add_config(parser)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from sparrow.tracing import run_trace
+
+    return run_trace(_settings(options), options.user, options.seconds)
+
+
 COMMANDS = {
     "serve": _Command("run a whole server in one process, with the user API beside it", _add_config, _serve),
     "connector": _Command("run a connector, which holds clients' connections", _add_config, _connector),
@@ -215,6 +228,7 @@ COMMANDS = {
     "check": _Command("look for mistakes in the settings", _add_check, _check),
     "status": _Command("who is up, and how every process of the cluster is", _add_config, _status),
     "top": _Command("what goes on in every process of the cluster, live", _add_top, _top),
+    "trace": _Command("follow what a user writes through every process of the cluster", _add_trace, _trace),
     "keys": _Command("make the keys that servers know one another by", _add_keys, _keys),
     "load": _Command("find out what a server carries", _add_load, _load),
 }

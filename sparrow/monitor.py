@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
+from urllib.parse import parse_qsl
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import (
@@ -31,11 +32,14 @@ from prometheus_client import (
 from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
-from protocol.errors import ConfigError
+from protocol.errors import ConfigError, InvalidIdError
+from protocol.ids import check_user_id
 from sparrow.systemd import ALIVE, READY, STOPPING, Systemd
+from sparrow.traces import Traces
 
 LOOK_S = 0.25
 """How often the event loop's lag is measured."""
+MAX_TRACE_S = 3600.0
 ANSWER_S = 3.0
 """An event loop that has not answered by then stands still."""
 _LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -49,6 +53,8 @@ class MonitorSettings:
     """Whoever reaches it sees metrics and addresses of servers, never messages or users."""
     listen_port: int = 0
     """0: it tells nobody. Processes of one machine have a port each."""
+    allow_trace: bool = False
+    """Lets whoever reaches it ask for traces, which name users: who writes to whom, when, from which devices."""
     processes: tuple[str, ...] = ()
     """host:port of the monitors of all processes, for `sparrow status` and `sparrow top`."""
 
@@ -61,6 +67,8 @@ class Source:
     metrics: Callable[[], Iterable[Metric]]
     not_ready: Callable[[], str]
     """Why it cannot do its work now; empty if it can."""
+    trace: Callable[[str, float], None] = lambda user, seconds: None
+    """Trace what this user writes for so long."""
 
 
 def version() -> str:
@@ -95,6 +103,7 @@ class Monitor:
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
         self._registry.register(_Collected(self))
+        self._traces = Traces()
         self._look: asyncio.TimerHandle | None = None
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -147,7 +156,15 @@ class Monitor:
             self._alive_at = now
             self._systemd.tell(ALIVE)
 
+    def traced(self, traces: Iterable[tuple[int, int, str]]) -> None:
+        """Something has happened to attempts that are traced: origin, attempt, and what."""
+        self._traces.add(traces, time.time())
+
     # In the event loop.
+
+    def _begin_trace(self, user: str, seconds: float) -> None:
+        for source in self._sources:
+            source.trace(user, min(seconds, MAX_TRACE_S))
 
     def _collect(self) -> list[Metric]:
         info = InfoMetricFamily("sparrow", "What this process is.")
@@ -177,7 +194,13 @@ class Monitor:
 
     def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
-            status, kind, body = self._answer(environ.get("REQUEST_METHOD", ""), environ.get("PATH_INFO", ""))
+            path = environ.get("PATH_INFO", "")
+            asked = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+            status, kind, body = (
+                self._trace(environ.get("REQUEST_METHOD", ""), asked)
+                if path == "/trace"
+                else self._answer(environ.get("REQUEST_METHOD", ""), path)
+            )
         except TimeoutError as error:
             status, kind, body = "503 Service Unavailable", "application/json", _json({"status": str(error)})
         start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
@@ -199,6 +222,21 @@ class Monitor:
             return "200 OK", "application/json", _json(self._varz())
         text = "there are /metrics, /healthz, /readyz and /varz"
         return "404 Not Found", "application/json", _json({"status": text})
+
+    def _trace(self, method: str, asked: dict[str, str]) -> tuple[str, str, bytes]:
+        """POST ?user=&seconds= begins, GET ?after= tells."""
+        if not self._settings.allow_trace:
+            return "403 Forbidden", "application/json", _json({"status": "set monitor.allow_trace = true to allow it"})
+        try:
+            if method == "POST":
+                user, seconds = check_user_id(asked.get("user", "")), float(asked.get("seconds", ""))
+                self._ask(lambda: self._begin_trace(user, seconds))
+                return "200 OK", "application/json", _json({"status": "ok"})
+            after = float(asked.get("after", "0"))
+            found = self._ask(lambda: self._traces.since(after))
+        except (ValueError, InvalidIdError) as error:
+            return "400 Bad Request", "application/json", _json({"status": str(error)})
+        return "200 OK", "application/json", _json([[one.at, one.attempt, one.text] for one in found])
 
     def _varz(self) -> dict[str, Any]:
         values = {

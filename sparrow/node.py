@@ -139,6 +139,7 @@ async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
     stack.push_async_callback(connector.stop)
     await connector.start()
     monitor = _monitor(stack, settings, "connector", settings.connector.name, _connector_source(connector))
+    connector.on_traces = monitor.traced
     _at_hangup(monitor, connector.reload)
     await connector.ready()
     monitor.ready()
@@ -150,12 +151,13 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     stack.push_async_callback(broker.stop)
     await broker.start()
     monitor = _monitor(stack, settings, "broker", settings.broker.name, _broker_source(broker))
+    broker.on_traces = monitor.traced
     monitor.ready()
     _at_hangup(monitor, broker.reload)
 
 
 def _connector_source(connector: ConnectorServer) -> Source:
-    return Source("connector", connector.metrics, lambda: connector.not_ready)
+    return Source("connector", connector.metrics, lambda: connector.not_ready, connector.core.trace)
 
 
 def _broker_source(broker: BrokerServer) -> Source:
@@ -185,6 +187,7 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     await connector.start()
     sources = (_broker_source(broker), _connector_source(connector))
     monitor = _monitor(stack, settings, "node", settings.connector.name, *sources)
+    broker.on_traces = connector.on_traces = monitor.traced
     if settings.connector.tls_certificate_file or "NOTIFY_SOCKET" in os.environ:  # `systemctl reload` ends nothing
         _at_hangup(monitor, connector.reload)
     await child.start()

@@ -37,7 +37,7 @@ _HANDSHAKES: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_SUCCEEDED: "",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not allow our key: add it to broker.allowed_keys_file there",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "one side wants CURVE, the other does not",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it hung up in the handshake: is broker_public_key_file its key, and does it want CURVE at all?",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it hung up: does it want CURVE, and is broker_public_key_file its key?",
 }
 
 

@@ -117,6 +117,11 @@ class BrokerCore:
         self.policy.changed(users)
         self.logins.changed(users)
 
+    def take_traces(self) -> list[tuple[int, int, str]]:
+        """What has happened to traced attempts since the last call: origin, attempt, and what."""
+        taken, self._outbox.traces = self._outbox.traces, []
+        return taken
+
     def tick(self) -> None:
         """What is due by now."""
         self.trust.tick()

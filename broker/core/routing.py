@@ -26,6 +26,7 @@ from protocol.records import (
     QUIET,
     RECEIPT,
     SAFE,
+    TRACED,
     UNAVAILABLE,
     Record,
     record,
@@ -126,7 +127,9 @@ class Routing:
         count = len(devices) + len(others)
         if not count:
             return self._answer(connector, rec[7], 0, SAFE)
-        flags = rec[1] & (RECEIPT | QUIET)
+        flags = rec[1] & (RECEIPT | QUIET | TRACED)
+        if flags & TRACED:
+            self._trace(connector, rec, plan)
         index = 0
         if others:
             flags |= OTHERS
@@ -139,6 +142,14 @@ class Routing:
             self._copy(connector, rec, flags, index, count, user, device, key, where.get(device))
             index += 1
         return None
+
+    def _trace(self, connector: int, rec: Record, plan: Plan) -> None:
+        for user, devices in ((plan.author, plan.others), (plan.user, plan.devices)):
+            where = self._presence.where(user)
+            for device, key in devices:
+                place = where.get(device)
+                to = "the inbox" if place is None else f"the connector {place.connector:x}, session {place.session:x}"
+                self._outbox.traces.append((connector, rec[7], f"a copy for {key.decode()} goes to {to}"))
 
     def _copy(
         self,

@@ -96,12 +96,14 @@ class Ports(Protocol):
 class Outbox:
     """What waits to be sent to each connector, and the time."""
 
-    __slots__ = ("now", "out")
+    __slots__ = ("now", "out", "traces")
 
     def __init__(self) -> None:
         self.now = 0.0
         """Seconds of a clock that never steps."""
         self.out: dict[int, list[bytes]] = {}
+        self.traces: list[tuple[int, int, str]] = []
+        """What has happened to attempts that are traced: origin, attempt, and what."""
 
     def push(self, connector: int, encoded: bytes) -> None:
         """Send with the other records of this turn."""

@@ -19,6 +19,7 @@ from protocol.records import (
     RECEIPT,
     SAFE,
     STORED,
+    TRACED,
     UNAVAILABLE,
     record,
 )
@@ -129,6 +130,9 @@ class Storage:
         self._bytes -= len(body)
         self.stored += state == SAFE
         self.failed += state != SAFE
+        if flags & TRACED:
+            what = "stored for" if state == SAFE else "could not be stored for"
+            self._outbox.traces.append((origin, attempt, f"{what} {copy.user}/{copy.device or '(any device)'}"))
         if flags & OTHERS:
             state |= OTHERS_BIT
         self._outcomes.setdefault(origin, []).append(OUTCOME.pack(attempt, index, count, state))

@@ -27,6 +27,7 @@ from protocol.records import (
     QUIET,
     ROUTE,
     SAFE,
+    TRACED,
 )
 from protocol.server import Incoming
 from protocol.sparrow_pb2 import READ, Failed
@@ -79,6 +80,10 @@ class Attempts:
         """Of these, with DELIVERED in the same receipt."""
         self.failed: Counter[int] = Counter()
         """Messages refused, by `Failed.Code`; final or for now."""
+        self.traced: dict[str, float] = {}
+        """Authors whose messages are traced, and until when."""
+        self._traced: set[int] = set()
+        """Attempts that are."""
         self._max_body = settings.max_frame_bytes - MESSAGE_OVERHEAD_BYTES
         self.burst = float(settings.max_messages_per_second) or inf
         """Messages that a session may send at once; as many come back each second."""
@@ -118,6 +123,11 @@ class Attempts:
         key, suffix = session.key, session.suffix
         size = len(raw) + len(suffix) + _STAMP.size
         flags = QUIET if kind == READ else 0
+        if self.traced and self.traced.get(session.user, 0.0) > turn.now:
+            flags |= TRACED
+            self._traced.add(counter)
+            what = f"stream {stream:x}, id {number}, from {key.decode()} to {dest_id}"
+            self._trace(counter, f"{what}: given to {link.endpoint}")
         head = HEADER.pack(ROUTE, flags, 0, 0, len(dest), len(key), 0, counter, session.number, size)
         link.out.append(b"".join((head, dest, key, raw, suffix, _STAMP.pack(_STAMP_TAG, stamp))))
         return None
@@ -158,6 +168,8 @@ class Attempts:
             return
         self.sent += 1
         self.delivered += delivered
+        if self._traced:
+            self._trace_end(counter, "SENT and DELIVERED" if delivered else "SENT")
         if delivered and state != plain:
             # SENT waits until the author's other devices are sure of DELIVERED:
             # a crash may repeat a receipt, never drop one.
@@ -167,7 +179,17 @@ class Attempts:
         if not session.dirty:
             self._turn.mark(session)
 
+    def _trace(self, counter: int, text: str) -> None:
+        self._turn.traces.append((self._links.incarnation, counter, text))
+
+    def _trace_end(self, counter: int, text: str) -> None:
+        if counter in self._traced:
+            self._traced.discard(counter)
+            self._trace(counter, f"its author is told {text}")
+
     def _fail(self, counter: int, state: int) -> None:
+        if self._traced:
+            self._trace_end(counter, f"Failed, for outcome {state}")
         session, stream, number, *_ = self._forget(counter)
         if session.phase == ENDED:
             return
@@ -193,6 +215,8 @@ class Attempts:
         """An attempt did not leave."""
         if counter not in self._attempts:
             return
+        if self._traced:
+            self._trace_end(counter, "Failed, since the broker was lost")
         session, stream, number, *_ = self._forget(counter)
         if session.phase != ENDED:
             self._refuse(session, stream, number, Failed.UNAVAILABLE, "the broker was lost", self.LINK_RETRY_MS)
@@ -204,4 +228,7 @@ class Attempts:
             counter, (_, _, _, _, at, _) = next(iter(self._attempts.items()))
             if at > limit:
                 break
+            self._traced.discard(counter)
             self._forget(counter)
+        for user in [user for user, until in self.traced.items() if until <= self._turn.now]:
+            del self.traced[user]

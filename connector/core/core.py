@@ -267,6 +267,10 @@ class ConnectorCore:
             self._greeting.pop(session, None)
             self.logins.end(session, Goodbye.MOVE, "the server is stopping; reconnect")
 
+    def trace(self, user: str, seconds: float) -> None:
+        """Trace what this user writes here for so long."""
+        self.attempts.traced[user] = self.turn.now + seconds
+
     @property
     def repeats(self) -> int:
         """Messages that came again on the same connection; looks at each connection."""

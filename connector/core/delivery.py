@@ -21,6 +21,7 @@ from protocol.records import (
     RECEIPT,
     SAFE,
     STORE,
+    TRACED,
     Record,
     encode,
     record,
@@ -33,7 +34,7 @@ def _state_of_ack(flags: int) -> int:
     return state | OTHERS_BIT if flags & OTHERS else state
 
 
-_ACKED = [_state_of_ack(flags) for flags in range(16)]
+_ACKED = [_state_of_ack(flags) for flags in range(32)]
 
 
 class Delivery:
@@ -105,7 +106,10 @@ class Delivery:
         self.copies += 1
         session.unacked.append(copy)
         rec = copy[2]
-        if rec[1] & RECEIPT:
+        flags = rec[1]
+        if flags & TRACED:
+            self._trace(rec, "written to")
+        if flags & RECEIPT:
             session.wire.delivered(rec[9])
         else:
             session.wire.message(rec[9])
@@ -141,6 +145,8 @@ class Delivery:
     def _report(self, copy: Copy) -> None:
         _, flags, index, count, _, _, origin, attempt, _, _ = copy[2]
         state = _ACKED[flags]
+        if flags & TRACED:
+            self._trace(copy[2], "acked by")
         if origin == self._links.incarnation:
             self._outcome(attempt, index, count, state)
             return
@@ -150,6 +156,9 @@ class Delivery:
             if entries is None:
                 entries = link.outcomes[origin] = []
             entries.append(OUTCOME.pack(attempt, index, count, state))
+
+    def _trace(self, rec: Record, what: str) -> None:
+        self._turn.traces.append((rec[6], rec[7], f"{what} {rec[4].decode()}"))
 
     # Back to be stored.
 
@@ -164,6 +173,8 @@ class Delivery:
         if route is None:
             return False  # its sender was not told SENT and repeats it
         self.given_back += 1
+        if rec[1] & TRACED:
+            self._trace(rec, "given back to be stored for")
         route[0].out.append(encode((STORE, *rec[1:])))
         return True
 

@@ -55,7 +55,7 @@ class Ports(Protocol):
 class Turn:
     """The time of the current event, and who has something to send at the end of the turn."""
 
-    __slots__ = ("dirty", "now", "wall_ms")
+    __slots__ = ("dirty", "now", "traces", "wall_ms")
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -63,6 +63,8 @@ class Turn:
         self.wall_ms = 0
         """Unix time."""
         self.dirty: list[Session] = []
+        self.traces: list[tuple[int, int, str]] = []
+        """What has happened to attempts that are traced: origin, attempt, and what."""
 
     def mark(self, session: Session) -> None:
         """`session` has something to send."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.records import COPY, NO_SUCH_USER, OTHERS, OUTCOMES, OWN, RECEIPT, SAFE, UNAVAILABLE
+from protocol.records import COPY, NO_SUCH_USER, OTHERS, OUTCOMES, OWN, RECEIPT, SAFE, TRACED, UNAVAILABLE
 from store.interface import COMMON, NewRow
 from tests.broker.bench import A, B, Bench, C, outcomes, returned, route
 
@@ -264,3 +264,23 @@ def test_a_copy_that_comes_back_is_stored() -> None:
     bench.store_everything()
     (rec,) = bench.sent(OUTCOMES)
     assert (rec.connector, rec.origin, outcomes([rec])) == (C, C, [(5, 1, 3, SAFE)])
+
+
+def test_traced_messages_are_followed() -> None:
+    bench = Bench({"alice": ["a1", "a2"], "bob": ["b1", "b2"]})
+    place = bench.goes_online("bob/b1")
+    bench.receives(route(1, flags=TRACED), route(2))
+    while bench.asked("devices"):
+        bench.read_devices()
+    assert bench.core.take_traces() == [
+        (A, 1, "a copy for alice/a2 goes to the inbox"),
+        (A, 1, f"a copy for bob/b1 goes to the connector {place.connector:x}, session {place.session:x}"),
+        (A, 1, "a copy for bob/b2 goes to the inbox"),
+    ]
+    assert {rec.attempt: rec.flags & TRACED for rec in bench.sent(COPY)} == {1: TRACED, 2: 0}
+    bench.store_everything()
+    assert bench.core.take_traces() == [(A, 1, "stored for alice/a2"), (A, 1, "stored for bob/b2")]
+    bench.receives(route(3, flags=TRACED))
+    bench.away("append")
+    assert (A, 3, "could not be stored for bob/b2") in bench.core.take_traces()
+    assert bench.core.take_traces() == []

@@ -16,10 +16,11 @@ from protocol.records import (
     RECEIPT,
     ROUTE,
     SAFE,
+    TRACED,
     UNAVAILABLE,
 )
 from protocol.sparrow_pb2 import READ, About, Failed, Message
-from tests.connector.bench import ELSEWHERE, WALL_MS, Bench, Client, failures, receipt_ids, text
+from tests.connector.bench import B1, ELSEWHERE, WALL_MS, Bench, Client, failures, receipt_ids, text
 
 
 def attempt_of(bench: Bench, client: Client, number: int = 1, dest: str = "bob") -> int:
@@ -313,3 +314,54 @@ def test_an_attempt_without_an_outcome_is_forgotten_in_the_end() -> None:
     bench.outcome(young, SAFE)
     assert list(receipt_ids(alice.took("receipt"))) == [([2], True, False)]
     assert alice.session.attempts == 0
+
+
+# Traces.
+
+
+def traces(bench: Bench) -> list[str]:
+    """What has happened to attempts that are traced, since the last call."""
+    found, bench.core.turn.traces = bench.core.turn.traces, []
+    assert {origin for origin, _, _ in found} <= {bench.core.incarnation}
+    return [text for _, _, text in found]
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [(DELIVERED, "SENT and DELIVERED"), (SAFE, "SENT"), (UNAVAILABLE, "Failed, for outcome 3")]
+)
+def test_what_a_traced_author_writes_is_followed(state: int, told: str) -> None:
+    bench = Bench()
+    alice, carol = bench.live("alice/a1"), bench.live("carol/c1")
+    bench.core.trace("alice", 60.0)
+    carol.writes(1)
+    alice.writes(1)
+    first, second = bench.sent(ROUTE)
+    assert (first.flags & TRACED, second.flags & TRACED) == (0, TRACED)
+    assert traces(bench) == [f"stream 9, id 1, from alice/a1 to bob: given to {B1}"]
+    bench.outcome(first.attempt, state)
+    bench.outcome(second.attempt, state)
+    bench.outcome(second.attempt, state)
+    assert traces(bench) == [f"its author is told {told}"]
+
+
+def test_a_traced_attempt_whose_broker_is_lost() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    bench.core.trace("alice", 60.0)
+    alice.writes(1)
+    traces(bench)
+    bench.core.attempts.link_lost(bench.core.links.link(B1))  # type: ignore[arg-type]
+    assert traces(bench) == ["its author is told Failed, since the broker was lost"]
+
+
+def test_a_trace_ends_and_nothing_of_it_is_left() -> None:
+    bench = Bench(attempt_timeout_s=2.0)
+    alice = bench.live("alice/a1")
+    bench.core.trace("alice", 1.0)
+    alice.writes(1)
+    bench.passes(3.0)
+    assert not bench.core.attempts.traced
+    assert not bench.core.attempts._traced
+    bench.sent()
+    alice.writes(2)
+    assert not bench.only(ROUTE).flags & TRACED

@@ -17,6 +17,7 @@ from protocol.records import (
     RECEIPT,
     SAFE,
     STORE,
+    TRACED,
 )
 from protocol.sparrow_pb2 import Goodbye, Message, Receipt
 from tests.connector.bench import (
@@ -355,3 +356,18 @@ def test_a_copy_is_not_parsed() -> None:
     (message,) = bob.took("message")
     assert isinstance(message, Message)
     assert message.SerializeToString() == body
+
+
+def test_traced_copies_are_followed() -> None:
+    bench = Bench()
+    bob = bench.live()
+    bench.receives(copy(bob, 1, flags=TRACED), copy(bob, 2, flags=TRACED), copy(bob, 3))
+    bob.acks(1)
+    bob.hangs_up()
+    assert [text for _, _, text in bench.core.turn.traces] == [
+        "written to bob/b1",
+        "written to bob/b1",
+        "acked by bob/b1",
+        "given back to be stored for bob/b1",
+    ]
+    assert all(rec.flags & TRACED for rec in bench.sent(STORE) if rec.attempt == 102)

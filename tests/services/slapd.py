@@ -79,7 +79,8 @@ def program() -> str:
     if shutil.which("slapd", path=path) is None:
         if os.environ.get("CI"):
             pytest.fail("there is no slapd; run scripts/install-package slapd before the tests")
-        done = subprocess.run([ROOT / "scripts" / "install-package", "slapd"], capture_output=True, text=True, check=False)
+        installer = [ROOT / "scripts" / "install-package", "slapd"]
+        done = subprocess.run(installer, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.fail(done.stderr)
     found = shutil.which("slapd", path=path)
