@@ -177,6 +177,10 @@ def _places(settings: Settings) -> Iterator[Finding]:
         "userapi.token_public_key_file": settings.userapi.token_public_key_file,
     }
     for key, name in places.items():
+        if key != "store.path" and Path(name).is_file():  # a key that is there is not written any more
+            if not os.access(name, os.R_OK):
+                yield Finding(key, f"{name} cannot be read: let the server's user do so")
+            continue
         folder = Path(name).absolute().parent
         existing = next(place for place in (folder, *folder.parents) if place.exists())
         if not existing.is_dir():

@@ -237,6 +237,16 @@ def test_findings_about_files(tmp_path: Path) -> None:
     }
 
 
+def test_keys_that_are_there_are_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd gives them to a service in a folder where it cannot write."""
+    settings = load(None, {"SPARROW_DATA_DIR": str(tmp_path)})
+    ensure_key_pair(Path(settings.userapi.token_private_key_file), Path(settings.userapi.token_public_key_file))
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    assert [finding.key for finding in check(settings)] == ["store.path"]
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert "userapi.token_private_key_file" in [finding.key for finding in check(settings)]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_findings_about_folders_that_are_not_ours(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
