@@ -6,6 +6,7 @@ Owns the clients. When things begin and end, the conductor says (`sparrow.load.c
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -244,13 +245,16 @@ class Crowd:
         self._fold()
         self._one_way, self._to_sent = Histogram(), Histogram()
         self._measuring = True
-        return self.world.snapshot()
+        return self._snapshot()
 
     async def measured(self) -> dict[str, Any]:
         """Latencies count no more; returns counts, and latencies since `mark`."""
         self._fold()
         self._measuring = False
-        return self.world.snapshot()
+        return self._snapshot()
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {**self.world.snapshot(), "generator_cpu_us": int(time.process_time() * 1e6)}
 
     def _fold(self) -> None:
         one_way, to_sent = self.world.one_way.take(), self.world.to_sent.take()

@@ -23,36 +23,45 @@ def _upper_us(bucket: int) -> int:
 class Histogram:
     """Durations in seconds go in; counts can be added up, sent as JSON, and asked for percentiles."""
 
-    __slots__ = ("counts", "highest")
+    __slots__ = ("_counts", "_raw", "highest", "record")
 
     def __init__(self, pairs: Iterable[tuple[int, int]] = (), highest: float = 0.0) -> None:
         """`pairs` and `highest` as `as_json` gives them."""
-        self.counts = dict(pairs)
+        self._counts = dict(pairs)
+        self._raw: list[float] = []
+        self.record = self._raw.append
+        """Count one, in seconds; what lies below 0 counts as 0. This is all that happens at once, so it is cheap."""
         self.highest = highest
-        """The greatest value, in seconds."""
+        """The greatest value that is in `counts`, in seconds."""
 
-    def record(self, seconds: float) -> None:
-        """Count one. What lies below 0 counts as 0."""
-        us = int(seconds * 1e6)
-        if us >= _EXACT:
-            shift = us.bit_length() - 7
-            us = 64 * shift + (us >> shift)
-        elif us < 0:
-            us = 0
-        self.counts[us] = self.counts.get(us, 0) + 1
-        if seconds > self.highest:
-            self.highest = seconds
+    @property
+    def counts(self) -> dict[int, int]:
+        """Bucket → how many."""
+        counts = self._counts
+        for seconds in self._raw:
+            us = int(seconds * 1e6)
+            if us >= _EXACT:
+                shift = us.bit_length() - 7
+                us = 64 * shift + (us >> shift)
+            elif us < 0:
+                us = 0
+            counts[us] = counts.get(us, 0) + 1
+        self.highest = max(self.highest, max(self._raw, default=0.0))
+        self._raw.clear()
+        return counts
 
     def add(self, other: Histogram) -> None:
         """Add the counts of another."""
+        counts = self.counts
         for bucket, count in other.counts.items():
-            self.counts[bucket] = self.counts.get(bucket, 0) + count
+            counts[bucket] = counts.get(bucket, 0) + count
         self.highest = max(self.highest, other.highest)
 
     def take(self) -> Histogram:
         """What it holds; it is empty afterwards."""
-        taken = Histogram(self.counts.items(), self.highest)
-        self.counts.clear()
+        counts = self.counts
+        taken = Histogram(counts.items(), self.highest)
+        counts.clear()
         self.highest = 0.0
         return taken
 
@@ -61,16 +70,16 @@ class Histogram:
 
     def percentile_s(self, percent: float) -> float | None:
         """The value that so many percent do not exceed, in seconds; None if it is empty."""
-        wanted, seen = percent / 100 * len(self), 0
-        for bucket in sorted(self.counts):
-            seen += self.counts[bucket]
+        wanted, seen, counts = percent / 100 * len(self), 0, self.counts
+        for bucket in sorted(counts):
+            seen += counts[bucket]
             if seen >= wanted:
                 return min(_upper_us(bucket) / 1e6, self.highest)
         return None
 
     def buckets_ms(self) -> list[tuple[float, int]]:
         """Upper border in milliseconds, and count, of each bucket that is not empty; rising."""
-        return [(_upper_us(bucket) / 1e3, self.counts[bucket]) for bucket in sorted(self.counts)]
+        return [(_upper_us(bucket) / 1e3, count) for bucket, count in sorted(self.counts.items())]
 
     def as_json(self) -> dict[str, object]:
         """For another process."""

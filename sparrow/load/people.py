@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparrow.load.ledger import Tally
 from sparrow.load.talker import Talker
@@ -19,19 +19,16 @@ from sparrow.load.world import World
 RESEND_S, LAST_RESEND_S = 3.0, 30.0
 
 
-class Pending:
+class Pending(NamedTuple):
     """A message without SENT."""
 
-    __slots__ = ("at", "due", "tail", "tries")
-
-    def __init__(self, at: float | None, tail: bytes, due: float) -> None:
-        self.at = at
-        """When it was to be sent; None if it is no text."""
-        self.tail = tail
-        """Its bytes behind the fields that may change."""
-        self.due = due
-        """When to send it again."""
-        self.tries = 0
+    at: float | None
+    """When it was to be sent; None if it is no text."""
+    tail: bytes
+    """Its bytes behind the fields that may change."""
+    due: float
+    """When to send it again."""
+    tries: int = 0
 
 
 class Out:
@@ -159,24 +156,30 @@ class Person(Talker):
 
     def was_sent(self, out: Out, numbers: Sequence[int], delivered: bool) -> None:
         """These are SENT."""
-        counts, texts = self.world.counts, 0
+        settled = texts = told = 0
+        now, record, early = self.now, self.world.to_sent.record, out.early
         for number in numbers:
             pending = out.open.pop(number, None)
             if pending is None:
                 continue
-            self.unsettled -= 1
-            if pending.at is None:
+            settled += 1
+            at = pending[0]
+            if at is None:
                 continue
             texts += 1
-            self.world.to_sent.record(self.now - pending.at)
-            if delivered or number in out.early:
-                out.early.discard(number)
-                out.delivered += 1
-                counts.delivered_acks += 1
-            else:
+            record(now - at)
+            if not delivered and number not in early:
                 out.undelivered.add(number)
+                continue
+            told += 1
+            if early:
+                early.discard(number)
+        self.unsettled -= settled
         out.sent += texts
+        out.delivered += told
+        counts = self.world.counts
         counts.sent_acks += texts
+        counts.delivered_acks += told
         while out.backlog and self._fits(out):
             self._first_time(out, *out.backlog.popleft())
         if self.going:

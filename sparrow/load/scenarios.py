@@ -21,6 +21,7 @@ def _traffic(conductor: Conductor, stretch: Stretch) -> None:
         "delivered": received,
         "delivered_per_second": round(received / stretch.seconds),
         "server_cpu_us_per_message": stretch.cpu_us_per(received),
+        "generator_cpu_us_per_message": round(stretch.counts["generator_cpu_us"] / max(1, received), 2),
     }
 
 

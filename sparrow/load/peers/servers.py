@@ -138,7 +138,7 @@ auth_password_format: plain
 registration_timeout: infinity
 listen:
   - {{port: {port}, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: 262144, starttls: false, access: all,
-     shaper: none}}
+     shaper: none, backlog: 4096}}
 shaper_rules:
   max_user_sessions: 10
   max_user_offline_messages: infinity

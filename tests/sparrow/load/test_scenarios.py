@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import ConfigError
-from protocol.sparrow_pb2 import Login, Message
+from protocol.errors import ConfigError, UnavailableError
+from protocol.sparrow_pb2 import Goodbye, Login, Message
 from sparrow.load import run_against
 from sparrow.load.conductor import Conductor
 from sparrow.load.crew import parts, share
@@ -232,3 +232,55 @@ async def test_servers_that_are_not_there_are_waited_for_no_longer_than_planned(
     monkeypatch.setattr("sparrow.load.conductor.EXTRA_S", 1.0)
     with pytest.raises(TimeoutError):
         await Conductor(replace(SHORT, seconds=0.1), Somewhere(Address("127.0.0.1", 1))).run(pairs)
+
+
+class Renewing(Somewhere):
+    """Tokens that are good for a moment; the third time there are none."""
+
+    renews_tokens_s = 0.1
+    calls = 0
+
+    async def accounts(self, count: int) -> list[Account]:
+        self.calls += 1
+        if self.calls == 3:
+            raise UnavailableError("come back later")
+        return [account._replace(token=f"{account.user} {self.calls}") for account in await super().accounts(count)]
+
+
+async def test_tokens_are_renewed_while_it_runs_and_trouble_is_told() -> None:
+    tokens: list[str] = []
+    done = asyncio.Event()
+
+    def on_event(session: FakeSession, event: Any) -> None:
+        if isinstance(event, Login):
+            tokens.append(event.token)
+            session.welcome()
+            if event.token.endswith(" 1"):
+                asyncio.get_running_loop().call_later(0.2, until_renewed, session)
+
+    def until_renewed(session: FakeSession) -> None:
+        if target.calls < 4:
+            asyncio.get_running_loop().call_later(0.2, until_renewed, session)
+            return
+        session.goodbye(Goodbye.MOVE)
+
+    async with FakeServer(on_event) as fake:
+        target = Renewing(parse_address(fake.address))
+
+        async def scenario(conductor: Conductor) -> None:
+            await conductor.gather(2)
+            await conductor.log_in()
+            await done.wait()
+            await conductor.finish()
+
+        async def watch() -> None:
+            while len({token.split()[0] for token in tokens if not token.endswith(" 1")}) < 2:
+                await asyncio.sleep(0.05)
+            done.set()
+
+        watching = asyncio.create_task(watch())
+        async with asyncio.timeout(GUARD_S):
+            report = await Conductor(replace(SHORT, scenario="idle"), target).run(scenario)
+            await watching
+    assert report.errors == {"new tokens: come back later": 1}
+    assert report.counters["exceptions"] == 1
