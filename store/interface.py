@@ -149,6 +149,13 @@ class File:
     sha256: str = ""
     """Hexadecimal; until it is complete, what its owner says that it will be, if anything."""
     complete: bool = False
+    upload_expires_ms: int = 0
+    """Unix time; if it is not complete by then, nothing of it is shown after that. 0: `expires_ms` alone holds."""
+
+    @property
+    def gone_ms(self) -> int:
+        """When it is gone, as it stands now; Unix time."""
+        return self.expires_ms if self.complete else min(self.upload_expires_ms or self.expires_ms, self.expires_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +321,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def file(self, file: str) -> File | None:
         """The file; None if there is none (any more)."""
+
+    @abc.abstractmethod
+    async def files_of(self, owner: str) -> list[File]:
+        """All files of one owner, complete or not, by id. Reads what every file is: for an export, not for a request."""
 
     @abc.abstractmethod
     async def file_length(self, file: str) -> int:

@@ -41,7 +41,8 @@ _BYTES = "[0-9]{1,15}"
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_NAME = 255
-_DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
 
 
 class FileInfo(Answer):
@@ -54,7 +55,7 @@ class FileInfo(Answer):
     size = Number("Bytes.")
     complete = Flag("All of it has arrived, and can be downloaded.")
     sha256 = Text("Hexadecimal; until it is complete, what its owner says that it will be.")
-    expires_ms = Number("When it is gone; Unix time in milliseconds.")
+    expires_ms = Number("When it is gone, sooner if it is not complete; Unix time in milliseconds.")
 
 
 # Uploads.
@@ -97,6 +98,7 @@ def begin_upload() -> BaseResponse:
         now_ms + int(parts.settings.file_ttl_days * _DAY_MS),
         readers,
         told.get("sha256", ""),
+        upload_expires_ms=now_ms + int(parts.settings.upload_ttl_hours * _HOUR_MS),
     )
     parts.bridge.call(parts.bridge.store.create_file, file)
     if size == 0:
@@ -255,7 +257,7 @@ def file_info(file: str) -> tuple[dict[str, Any], dict[str, str]]:
         "size": found.size,
         "complete": found.complete,
         "sha256": found.sha256,
-        "expires_ms": found.expires_ms,
+        "expires_ms": found.gone_ms,
     }, headers
 
 

@@ -26,7 +26,9 @@ class UserApiSettings:
     file_piece_bytes: int = 256 * 1024
     """An upload is stored in pieces of this size, and none of it is ever longer in memory."""
     file_ttl_days: float = 30.0
-    """An upload is gone after this time."""
+    """A file is gone this long after its upload began."""
+    upload_ttl_hours: float = 24.0
+    """An upload that is not complete by then is gone."""
     max_file_readers: int = 100
     """Users that its owner lets read one file."""
     cors_origins: tuple[str, ...] = ()

@@ -249,6 +249,9 @@ class CassandraStore(Store):
     async def file(self, file: str) -> File | None:
         return await self._parts().files.one(file)
 
+    async def files_of(self, owner: str) -> list[File]:
+        return await self._parts().files.of_owner(owner)
+
     async def file_length(self, file: str) -> int:
         return await self._parts().files.length(file)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from protocol.errors import NotFoundError
 from store.cassandra.connecting import Connection
@@ -15,11 +16,17 @@ from store.cassandra.requests import Requests
 from store.interface import File
 
 _CREATE = (
-    "INSERT INTO files (file, owner, name, media_type, size, created_ms, expires_ms, readers, sha256) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
+    "INSERT INTO files (file, owner, name, media_type, size, created_ms, expires_ms, readers, sha256, "
+    "upload_expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
 )
-_FILE = (
-    "SELECT owner, name, media_type, size, created_ms, expires_ms, readers, sha256, complete FROM files WHERE file = ?"
+_FILE_COLUMNS = (
+    "file, owner, name, media_type, size, created_ms, expires_ms, readers, sha256, complete, upload_expires_ms"
+)
+_FILE = f"SELECT {_FILE_COLUMNS} FROM files WHERE file = ?"
+# An index by owner would cost every upload a write; this is asked for once in a long while.
+_FIRST, _REST = (
+    f"SELECT {_FILE_COLUMNS} FROM files LIMIT ?",
+    f"SELECT {_FILE_COLUMNS} FROM files WHERE token(file) > token(?) LIMIT ?",
 )
 _LAST = "SELECT position, length, piece FROM pieces WHERE file = ? AND position <= ? LIMIT 1"
 _DATA = "SELECT data FROM piece_data WHERE piece = ?"
@@ -32,6 +39,7 @@ _REMOVE = ("DELETE FROM files WHERE file = ?", "DELETE FROM pieces WHERE file = 
 _REMOVE_DATA = "DELETE FROM piece_data WHERE piece = ?"
 
 _ANYWHERE = 2**62
+_READ_AT_ONCE = 500
 
 
 class Files:
@@ -42,6 +50,8 @@ class Files:
         self._clock = clock
         self._create = connection.prepare(_CREATE)
         self._file = connection.prepare(_FILE)
+        self._first = connection.prepare(_FIRST)
+        self._rest = connection.prepare(_REST)
         self._last = connection.prepare(_LAST)
         self._data = connection.prepare(_DATA)
         self._put_data = connection.prepare(_PUT_DATA)
@@ -67,6 +77,7 @@ class Files:
             file.expires_ms,
             set(file.readers),
             file.sha256,
+            file.upload_expires_ms,
             self._ttl_s(file),
         )
         await self._requests.run([self._create.bind(values)])
@@ -74,12 +85,26 @@ class Files:
     async def one(self, file: str) -> File | None:
         """The file, unless it has expired."""
         (rows,) = await self._requests.run([self._file.bind((file or " ",))])
+        return self._there(rows[0]) if rows else None
+
+    async def of_owner(self, owner: str) -> list[File]:
+        """All of one owner that have not expired, by id."""
+        found: list[File] = []
+        (rows,) = await self._requests.run([self._first.bind((_READ_AT_ONCE,))])
+        while rows:
+            found += [file for row in rows if row[1] == owner and (file := self._there(row)) is not None]
+            (rows,) = await self._requests.run([self._rest.bind((rows[-1][0], _READ_AT_ONCE))])
+        return sorted(found, key=lambda file: file.file)
+
+    def _there(self, row: Any) -> File | None:
+        """A row as a file, unless it has expired."""
+        readers, sha256, complete, upload_expires_ms = row[7:]
         # A checksum or a reader that was written behind a removal leaves a row without an owner.
-        if not rows or rows[0][0] is None or rows[0][5] <= self._clock() * 1000:
+        if row[1] is None:
             return None
-        owner, name, media_type, size, created_ms, expires_ms, readers, sha256, complete = rows[0]
         users = frozenset(readers or ())
-        return File(file, owner, name, media_type, size, created_ms, expires_ms, users, sha256 or "", bool(complete))
+        file = File(*row[:7], users, sha256 or "", bool(complete), upload_expires_ms or 0)
+        return file if file.gone_ms > self._clock() * 1000 else None
 
     async def _piece(self, file: str, offset: int) -> tuple[int, int, str] | None:
         """(position, length, piece) of the last one that begins at `offset` or before."""

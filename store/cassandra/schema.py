@@ -100,6 +100,7 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
     ),
     # True, or nothing.
     ("ALTER TABLE users ADD IF NOT EXISTS disabled boolean STATIC",),
+    ("ALTER TABLE files ADD IF NOT EXISTS upload_expires_ms bigint",),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)

@@ -200,6 +200,9 @@ class SqliteStore(Store):
     async def file(self, file: str) -> File | None:
         return await self._reader.call(partial(files.one, file=file, now_ms=self._now_ms()))
 
+    async def files_of(self, owner: str) -> list[File]:
+        return await self._reader.call(partial(files.of_owner, owner=owner, now_ms=self._now_ms()))
+
     async def file_length(self, file: str) -> int:
         return await self._reader.call(partial(files.length, file=file))
 

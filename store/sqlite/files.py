@@ -5,10 +5,17 @@ Owns their SQL. Begins and commits nothing; reads no clock.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from typing import Any
 
 from protocol.errors import NotFoundError
 from store.interface import File
+
+_FILE = (
+    "SELECT f.file, owner, name, media_type, size, created_ms, expires_ms, sha256, complete, upload_expires_ms, "
+    "(SELECT json_group_array(user) FROM file_readers AS r WHERE r.file = f.file) FROM files AS f WHERE "
+)
 
 
 def create(connection: sqlite3.Connection, file: File) -> None:
@@ -22,25 +29,29 @@ def create(connection: sqlite3.Connection, file: File) -> None:
         file.created_ms,
         file.expires_ms,
         file.sha256,
+        file.upload_expires_ms,
     )
-    if connection.execute("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)", values).rowcount:
+    if connection.execute("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)", values).rowcount:
         for user in sorted(file.readers):
             connection.execute("INSERT INTO file_readers VALUES (?, ?)", (file.file, user))
 
 
 def one(connection: sqlite3.Connection, file: str, now_ms: int) -> File | None:
     """The file, unless it has expired."""
-    row = connection.execute(
-        "SELECT owner, name, media_type, size, created_ms, expires_ms, sha256, complete FROM files "
-        "WHERE file = ? AND expires_ms > ?",
-        (file, now_ms),
-    ).fetchone()
-    if row is None:
-        return None
-    readers = connection.execute("SELECT user FROM file_readers WHERE file = ?", (file,)).fetchall()
-    owner, name, media_type, size, created_ms, expires_ms, sha256, complete = row
-    users = frozenset(user for (user,) in readers)
-    return File(file, owner, name, media_type, size, created_ms, expires_ms, users, sha256, bool(complete))
+    row = connection.execute(_FILE + "file = ?", (file,)).fetchone()
+    found = None if row is None else _file(row)
+    return found if found is not None and found.gone_ms > now_ms else None
+
+
+def of_owner(connection: sqlite3.Connection, owner: str, now_ms: int) -> list[File]:
+    """All of one owner that have not expired, by id."""
+    rows = connection.execute(_FILE + "owner = ? ORDER BY f.file", (owner,)).fetchall()
+    return [found for found in map(_file, rows) if found.gone_ms > now_ms]
+
+
+def _file(row: tuple[Any, ...]) -> File:
+    sha256, complete, upload_expires_ms, readers = row[7:]
+    return File(*row[:7], frozenset(json.loads(readers)), sha256, bool(complete), upload_expires_ms)
 
 
 def length(connection: sqlite3.Connection, file: str) -> int:
@@ -95,5 +106,9 @@ def remove(connection: sqlite3.Connection, file: str, limit: int) -> bool:
 
 def expired(connection: sqlite3.Connection, now_ms: int) -> list[str]:
     """Files whose time is over, some of them."""
-    rows = connection.execute("SELECT file FROM files WHERE expires_ms <= ? LIMIT 100", (now_ms,))
+    rows = connection.execute(
+        "SELECT file FROM (SELECT file FROM files WHERE expires_ms <= ?1 UNION SELECT file FROM files "
+        "WHERE complete = 0 AND upload_expires_ms > 0 AND upload_expires_ms <= ?1) LIMIT 100",
+        (now_ms,),
+    )
     return [file for (file,) in rows.fetchall()]

@@ -101,7 +101,12 @@ ALTER TABLE devices ADD COLUMN refreshed_ms INTEGER NOT NULL DEFAULT 0;
 _DISABLED = """
 ALTER TABLE accounts ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
 """
-STEPS = (_ACCOUNTS_AND_INBOX, _CONTACTS, _FILES, _PROFILES_AND_LOGINS, _DISABLED)
+# 0: as long as the file itself. So stay uploads of before.
+_UPLOADS = """
+ALTER TABLE files ADD COLUMN upload_expires_ms INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX uploads_by_expiry ON files (upload_expires_ms) WHERE complete = 0 AND upload_expires_ms > 0;
+"""
+STEPS = (_ACCOUNTS_AND_INBOX, _CONTACTS, _FILES, _PROFILES_AND_LOGINS, _DISABLED, _UPLOADS)
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)
 

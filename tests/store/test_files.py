@@ -89,6 +89,39 @@ async def test_an_expired_file_is_gone(open_engine: OpenEngine) -> None:
         assert await store.file("f1") is not None
         await asyncio.sleep(1.4)
         assert await store.file("f1") is None
+        assert await store.files_of("alice") == []
         await store.purge()
         await store.create_file(FILE)
         assert await store.file("f1") == FILE
+
+
+async def test_an_upload_that_is_not_complete_is_gone_sooner(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        upload = replace(FILE, upload_expires_ms=int(time.time() * 1000) + 1500)
+        assert upload.gone_ms == upload.upload_expires_ms
+        for name in ("f1", "f2"):
+            await store.create_file(replace(upload, file=name))
+            assert await store.append_file(replace(upload, file=name), 0, b"abcd")
+        await store.finish_file("f2", "00ff")
+        complete = replace(upload, file="f2", sha256="00ff", complete=True)
+        assert complete.gone_ms == FILE.expires_ms
+        assert await store.files_of("alice") == [upload, complete]
+        await asyncio.sleep(1.7)
+        await store.purge()
+        assert await store.file("f1") is None
+        assert await store.files_of("alice") == [complete]
+        assert await store.file("f2") == complete
+        assert await content(store, "f2") == b"abcd"
+
+
+async def test_the_files_of_one_owner(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        assert await store.files_of("alice") == []
+        # More than one read takes.
+        names = [f"f{number:04}" for number in range(600)]
+        for at in range(0, len(names), 50):
+            await asyncio.gather(*(store.create_file(replace(FILE, file=name)) for name in names[at : at + 50]))
+        await store.create_file(replace(FILE, file="b1", owner="bob"))
+        await store.remove_file("f0007")
+        assert [file.file for file in await store.files_of("alice")] == [name for name in names if name != "f0007"]
+        assert await store.files_of("bob") == [replace(FILE, file="b1", owner="bob")]

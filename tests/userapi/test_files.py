@@ -68,6 +68,13 @@ def uploaded(alice: Owner, content: bytes = CONTENT, **pairs: str) -> str:
     return path
 
 
+def test_an_upload_that_nobody_ends(api: Api, alice: Owner) -> None:
+    hour_ms = 3_600_000
+    begun, ended = alice.begins(5), uploaded(alice, b"all of it")
+    assert alice.does("GET", begun)["expires_ms"] == int(api.now * 1000) + 24 * hour_ms
+    assert alice.does("GET", ended)["expires_ms"] == int(api.now * 1000) + 30 * 24 * hour_ms
+
+
 def test_up_and_down(api: Api, alice: Owner, bob: Owner) -> None:
     path = uploaded(alice, filename="Ünser cat.jpg", filetype="image/jpeg", sha256=SHA256, readers="bob")
     info = bob.does("GET", path)
