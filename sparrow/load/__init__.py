@@ -40,17 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scenarios = parser.add_subparsers(dest="scenario", required=True, metavar="SCENARIO")
     common = _common()
     for name, help_text, chosen in (
-        ("pairs", "pairs of writers and readers, so many texts in flight", ("pairs", "in_flight", "read")),
-        ("rate", "the same at a rate, however the server does", ("pairs", "rate", "read")),
-        ("idle", "clients that do nothing but stay", ("sessions",)),
-        ("storm", "all reconnect at once, with texts under way", ("sessions", "rate")),
+        ("pairs", "pairs of writers and readers, so many texts in flight", ("pairs", "in_flight", "read", "seconds")),
+        ("rate", "the same at a rate, however the server does", ("pairs", "rate", "read", "seconds")),
+        ("idle", "clients that do nothing but stay", ("sessions", "seconds")),
+        ("storm", "all reconnect at once, with texts under way", ("sessions", "rate", "seconds")),
         ("offline", "store for absent users, who then come and pull", ("users", "messages")),
-        ("flap", "clients that come and go", ("pairs", "rate", "flaps")),
-        ("mixed", "a day of a messenger: friends, bursts, some offline, read after a pause", ("users", "rate")),
-        ("soak", "the same for an hour, to see whether memory grows", ("users", "rate")),
+        ("flap", "clients that come and go", ("pairs", "rate", "flaps", "seconds")),
+        (
+            "mixed",
+            "a day of a messenger: friends, bursts, some offline, read after a pause",
+            ("users", "rate", "seconds"),
+        ),
+        ("soak", "the same for an hour, to see whether memory grows", ("users", "rate", "seconds")),
     ):
         command = scenarios.add_parser(name, parents=[common], help=help_text, description=help_text + ".")
-        for option in (*chosen, "seconds"):
+        for option in chosen:
             _add(command, name, option)
     command = scenarios.add_parser("compare", help="two results beside each other")
     command.add_argument("first", type=Path, metavar="A.json")

@@ -104,18 +104,27 @@ class ApiAccounts:
         new.write_text(json.dumps(values))
         new.replace(self._file)
 
-    async def get(self, count: int, good_for_s: float) -> list[Account]:
+    async def get(
+        self, count: int, good_for_s: float, tell: Callable[[int], None] = lambda ready: None
+    ) -> list[Account]:
         """So many, with tokens that are good for so long, or are new. What was made is kept even if this fails.
+
+        `tell` hears how many are ready.
 
         Raises `ConfigError` when the user API's limits are in the way, and what `UserApi` raises.
         """
         self._kept += [Kept(f"{self._prefix}-{n}") for n in range(len(self._kept), count)]
         gate = asyncio.Semaphore(AT_ONCE)
 
+        ready = 0
+
         async def one(kept: Kept) -> None:
+            nonlocal ready
             async with gate:
                 if kept.good_for_s() < good_for_s:
                     await self._renew(kept)
+            ready += 1
+            tell(ready)
 
         try:
             async with asyncio.TaskGroup() as group:

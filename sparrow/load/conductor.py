@@ -26,6 +26,9 @@ EXTRA_S = 600.0
 """A run that takes so much longer than planned has failed."""
 
 
+_ACCOUNTS = "accounts"
+
+
 @dataclass
 class Stretch:
     """What was measured between two moments."""
@@ -56,7 +59,7 @@ class Conductor:
             machine=machine(),
         )
         self._show = show
-        self._phase = "accounts"
+        self._phase = _ACCOUNTS
         self._began = time.monotonic()
         self._accounts: list[Account] = []
         self._troubles: Counter[str] = Counter()
@@ -66,7 +69,7 @@ class Conductor:
         """Raises `SparrowError` if it cannot be run, `TimeoutError` if it does not end."""
         watching = asyncio.create_task(self._watch())
         try:
-            async with asyncio.timeout(2 * self.options.seconds + EXTRA_S):
+            async with asyncio.timeout(None) as self._limit:
                 await scenario(self)
         finally:
             watching.cancel()
@@ -85,6 +88,8 @@ class Conductor:
     async def gather(self, count: int) -> None:
         """Start the crew with so many accounts."""
         self._accounts = await self.target.accounts(count)
+        # Accounts take as long as they take: thousands of them over HTTP many minutes.
+        self._limit.reschedule(asyncio.get_running_loop().time() + 2 * self.options.seconds + EXTRA_S)
         self.phase("starting")
         await self.crew.start(self.options, self.target, self._accounts)
 
@@ -144,11 +149,13 @@ class Conductor:
     async def _watch(self) -> None:
         """Once a second: look at the servers, and tell."""
         before: Counter[str] = Counter()
-        cpu, renewed = cpu_s(self.target.pids()), time.monotonic()
+        cpu, looked = cpu_s(self.target.pids()), time.monotonic()
+        renewed = looked
         while True:
             await asyncio.sleep(1.0)
             pids = self.target.pids()
-            at = time.monotonic() - self._began
+            now = time.monotonic()
+            at, took, looked = now - self._began, now - looked, now
             for pid in pids:
                 self._memory.setdefault(pid, []).append((at, resident_kib((pid,))))
             counts: Counter[str] = Counter()
@@ -159,7 +166,7 @@ class Conductor:
             spent = cpu_s(pids)
             second = Second(
                 at=round(at, 2),
-                phase=self._phase,
+                phase=f"{self._phase} {self.target.progress}".strip() if self._phase == _ACCOUNTS else self._phase,
                 online=sum(worker.latest.get("online", 0) for worker in self.crew.workers),
                 sent=counts["sent"] - before["sent"],
                 received=counts["received"] - before["received"],
@@ -169,15 +176,15 @@ class Conductor:
                 exceptions=counts["exceptions"],
                 p50_ms=summary_ms(one_way)["p50"],
                 p99_ms=summary_ms(one_way)["p99"],
-                cpu_percent=round((spent - cpu) * 100, 1) if pids else None,
+                cpu_percent=round((spent - cpu) / took * 100, 1) if pids else None,
                 resident_mib=round(resident_kib(pids) / 1024, 1) if pids else None,
             )
             before, cpu = counts, spent
             self.report.seconds.append(second)
             self._show(second)
             wait_s = self.target.renews_tokens_s
-            if wait_s and self.crew.workers and time.monotonic() - renewed > wait_s:
-                renewed = time.monotonic()
+            if wait_s and self.crew.workers and now - renewed > wait_s:
+                renewed = now
                 await self._renew_tokens()
 
     async def _renew_tokens(self) -> None:

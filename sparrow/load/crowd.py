@@ -295,7 +295,6 @@ class Crowd:
 
     def _all_settled(self) -> bool:
         counts = self.world.counts
-        # What was not read yet is not owed; what a READ told of was shown, so READs end by themselves.
         return (
             not any(map(_open, self._all_outs()))
             and counts.received >= counts.sent_acks

@@ -16,7 +16,7 @@ from sparrow.load.ledger import Verdict
 from sparrow.load.spec import Options
 
 FORMAT = 1
-COMMON = ("seconds", "warm_up_s", "body_bytes", "processes")
+_TIMED = ("seconds", "warm_up_s")
 USED = {
     "pairs": ("pairs", "in_flight", "read"),
     "rate": ("pairs", "rate", "read"),
@@ -27,12 +27,13 @@ USED = {
     "mixed": ("users", "rate"),
     "soak": ("users", "rate"),
 }
-"""Which options mean something, by scenario."""
+"""Which options make a scenario what it is."""
 
 
 def settings(options: Options) -> dict[str, Any]:
-    """Those that this scenario uses."""
-    return {name: getattr(options, name) for name in (*USED[options.scenario], *COMMON)}
+    """Those that mean something for this scenario."""
+    timed = () if options.scenario == "offline" else _TIMED
+    return {name: getattr(options, name) for name in (*USED[options.scenario], *timed, "body_bytes", "processes")}
 
 
 @dataclass

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from sparrow.load.world import Address
 
@@ -67,7 +67,6 @@ class Spec:
     sources: Sequence[str] = ()
     first: int = 0
     """Number of the first client, among those of all processes."""
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """One line."""

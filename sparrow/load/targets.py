@@ -28,6 +28,8 @@ class Target(abc.ABC):
     shape = ""
     """In a word or two, for the report."""
     ca = ""
+    progress = ""
+    """How far the making of accounts is."""
     keeps_for_strangers = True
     """Whether texts are kept for somebody who has never been here."""
     renews_tokens_s = 0.0
@@ -100,9 +102,12 @@ class ByApi(Running):
 
     async def accounts(self, count: int) -> list[Account]:
         # A token is needed at a login only; the default life is 15 minutes.
-        found = await self._accounts.get(count, good_for_s=1.5 * self.renews_tokens_s)
+        found = await self._accounts.get(count, 1.5 * self.renews_tokens_s, self._tell)
         self._use(self._accounts.connectors)
         return found
+
+    def _tell(self, ready: int) -> None:
+        self.progress = f"{ready:,}"
 
 
 class ByStore(Running):

@@ -79,7 +79,7 @@ def test_offline(spawned: Spawned) -> None:
 
 def test_flap(spawned: Spawned) -> None:
     report = kept(run_against(spawned, replace(SHORT, scenario="flap", flaps=30.0, seconds=2.0), quiet=True))
-    assert report.counters["logins"] > 10
+    assert report.figures["returns_per_second"] > 0
     assert report.figures["online_at_end"] == 10
 
 

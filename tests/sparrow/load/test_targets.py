@@ -148,14 +148,10 @@ def test_a_running_server_over_http(node: Node, tmp_path: Path, capsys: pytest.C
 
 def test_a_running_server_by_its_store(node: Node, tmp_path: Path) -> None:
     config = tmp_path / "sparrow.toml"
-    config.write_text(
-        f'data_dir = "{node.folder}"\n[userapi]\nconnectors = ["127.0.0.1:{node.port}"]\n'
-    )  # fmt: skip
+    config.write_text(f'data_dir = "{node.folder}"\n[userapi]\nconnectors = ["127.0.0.1:{node.port}"]\n')
+    arguments = ("--config", config, "--users", 3, "--messages", 9, "--json", tmp_path / "a.json", "--quiet")
     for _ in range(2):  # the second time the accounts are there
-        assert (
-            load("offline", "--config", config, "--users", 3, "--messages", 9, "--json", tmp_path / "a.json", *SHORT)
-            == 0
-        )
+        assert load("offline", *arguments) == 0
     (report,) = read(tmp_path / "a.json")
     assert report.counters["received"] == 9
     # Whose servers are elsewhere, has no figures of them.
