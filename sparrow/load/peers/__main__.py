@@ -45,7 +45,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots there")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each shape (default: 6)")
     parser.add_argument("--warm-up-s", type=float, default=1.5, help="before measuring (default: 1.5)")
-    parser.add_argument("--rounds", type=int, default=1, help="how often (default: 1); the JSON has all of them")
+    parser.add_argument("--rounds", type=int, default=1, help="how often (default: 1); the table has medians")
     parser.add_argument("--processes", type=int, default=1, help="generator processes (default: 1)")
     parser.add_argument("--servers", default=",".join(SERVERS), help=f"some of {','.join(SERVERS)}")
     parser.add_argument("--shapes", default=",".join(SHAPES), help=f"some of {','.join(SHAPES)}")
@@ -91,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SparrowError as error:
         print(f"peers: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     if chosen.json:
         write(chosen.json, reports)
     if chosen.html:
