@@ -24,13 +24,15 @@ ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "var" / "bare-metal"
 GUARD_S = 60.0
 """Whatever is waited for has long happened by then."""
+COMMAND_S = 180.0
+"""So long may a command in the container take."""
 
 SUITE = "bookworm"
 PYTHON = (3, 11)
 """Debian's of that suite: wheels are fetched for it."""
 INCLUDED = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,iproute2,procps"
 HOST = "chat-a"
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def ensure(program: str, package: str) -> str:
@@ -90,7 +92,7 @@ def fresh_debian() -> Path:
 
 def _archive() -> str:
     """The address of the packages, as this machine has it."""
-    for path in sorted(Path("/etc/apt").glob("sources.list.d/*.sources")) + [Path("/etc/apt/sources.list")]:
+    for path in [*sorted(Path("/etc/apt/sources.list.d").glob("*.sources")), Path("/etc/apt/sources.list")]:
         lines = path.read_text().splitlines() if path.exists() else []
         for line in lines:
             words = line.split()
@@ -128,11 +130,12 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
         subprocess.run(["cp", "-a", fresh_debian(), self.root], check=True)
+        (self.root / "etc/hostname").write_text(HOST + "\n")
 
     def boot(self) -> None:
         """Return when systemd says that it runs."""
         binds = [f"--bind-ro={place}:{inside}" for inside, place in self._binds.items()]
-        options = ["--boot", "-q", "--register=no", "--keep-unit", "--console=pipe", f"--hostname={HOST}"]
+        options = ["--boot", "-q", "--register=no", "--keep-unit", "--console=pipe"]
         command = ["systemd-nspawn", "-D", self.root, *options]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([*command, *binds], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -151,7 +154,9 @@ class Machine:
         """Run a command in it, as root."""
         variables = [f"{name}={value}" for name, value in ({"PATH": _PATH, "LANG": "C.UTF-8"} | environment).items()]
         enter = ["nsenter", "--target", str(self._leader), "--all", "env", "-i", "-C", "/", *variables]
-        done = subprocess.run([*enter, *map(str, command)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*enter, *map(str, command)], capture_output=True, text=True, check=False, timeout=COMMAND_S
+        )
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}{self.tail()}"
         return done
 

@@ -1,23 +1,29 @@
-"""A whole node on a machine, by scripts/install and systemd: from nothing to removal. Each test needs the ones before.
+"""A machine by scripts/install and systemd, from nothing to removal: first a node, then its parts as services.
 
-What is checked is what an operator does: start, reload, stop, upgrade, back; and what systemd does when a process dies
-or stands still.
+Each test needs the ones before. What is checked is what an operator does: start, reload, stop, upgrade, back; and what
+systemd does when a process dies or stands still.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
 import signal
+import socket
+import ssl
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tests.bare_metal.conftest import NEWER
 from tests.bare_metal.machine import Machine, until
 from tests.bare_metal.people import Pair
+from tests.certificates import Authority
 from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -25,6 +31,8 @@ pytestmark = pytest.mark.slow
 INSTALL = "/srv/sparrow/scripts/install"
 WHEELS = ("--wheels", "/srv/wheels")
 UNIT = "sparrow.service"
+BROKER, USERAPI = "sparrow-broker@1.service", "sparrow-userapi.service"
+CONNECTORS = "sparrow-connector@1.service", "sparrow-connector@2.service"
 
 
 class Node:
@@ -208,8 +216,143 @@ async def test_upgrade_and_back(node: Node) -> None:
     assert releases == {this, NEWER}
 
 
+class Cluster:
+    """The parts of a node as services of their own, one broker and two connectors on one port, with TLS and CURVE."""
+
+    def __init__(self, machine: Machine, folder: Path) -> None:
+        self.machine = machine
+        self.folder = folder
+        self.authority = Authority(folder / "tls")
+        self.port, self.api_port, self.monitors = free_port(), free_port(), {n: free_port() for n in (0, 1, 2)}
+        self.people = Pair(folder, f"https://127.0.0.1:{self.api_port}", self.authority.file)
+
+    def renew_certificate(self) -> None:
+        """Where connectors and the user API look for it; only their group may read the key."""
+        certificate, key = self.authority.issue()
+        self.machine.write("/etc/sparrow/tls/chain.pem", certificate.read_bytes(), 0o640)
+        self.machine.write("/etc/sparrow/tls/key.pem", key.read_bytes(), 0o640)
+
+    def make_keys(self) -> None:
+        """As docs/operations.md has it."""
+        keys = "/etc/sparrow/keys"
+        self.machine.run("sparrow", "keys", "broker", keys)
+        self.machine.run("sparrow", "keys", "token", keys)
+        for kind in ("connector", "userapi"):
+            self.machine.run("sh", "-c", f"sparrow keys {kind} {kind}-$(hostname -s) {keys} >> {keys}/allowed.keys")
+
+    def write_environment(self) -> None:
+        """Ports, and the names of this place; all else is as it was installed."""
+        broker = f"tcp://127.0.0.1:{free_port()}"
+        texts = {
+            "broker-1": f"SPARROW_BROKER__LISTEN={broker}\nSPARROW_MONITOR__LISTEN_PORT={self.monitors[0]}\n",
+            "userapi": f"SPARROW_USERAPI__LISTEN_PORT={self.api_port}\nSPARROW_USERAPI__BROKERS={broker}\n"
+            f"SPARROW_USERAPI__CONNECTORS=tls://127.0.0.1:{self.port}\n",
+        }
+        for n in (1, 2):
+            texts[f"connector-{n}"] = (
+                f"SPARROW_CONNECTOR__LISTEN_PORT={self.port}\nSPARROW_CONNECTOR__BROKERS={broker}\n"
+                f"SPARROW_MONITOR__LISTEN_PORT={self.monitors[n]}\n"
+            )
+        for name, text in texts.items():
+            self.machine.write(f"/etc/sparrow/{name}.env", text)
+
+    def connections(self, number: int) -> float:
+        """Of one connector."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.monitors[number]}/varz", timeout=30) as answer:
+            return float(json.load(answer)["values"]["sparrow_connector_connections"])
+
+    def serial(self) -> int:
+        """Of the certificate that a new connection is shown."""
+        return x509.load_pem_x509_certificate(
+            ssl.get_server_certificate(("127.0.0.1", self.port), timeout=30).encode()
+        ).serial_number
+
+
+@pytest.fixture(scope="module")
+def cluster(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    machine = node.machine
+    machine.run("systemctl", "disable", "--now", UNIT)
+    machine.run(INSTALL, "--role", "connector", "--role", "broker", "--role", "userapi", *WHEELS)
+    return Cluster(machine, tmp_path_factory.mktemp("cluster"))
+
+
+@pytest.mark.parametrize("unit", [CONNECTORS[0], BROKER, USERAPI])
+def test_a_key_that_is_missing_is_missed(cluster: Cluster, unit: str) -> None:
+    assert cluster.machine.run("systemctl", "start", unit, check=False).returncode != 0
+    assert "`sparrow keys` makes it" in cluster.machine.run("journalctl", "-u", unit).stdout
+    cluster.machine.run("systemctl", "stop", unit)
+
+
+async def test_parts(cluster: Cluster) -> None:
+    machine = cluster.machine
+    cluster.make_keys()
+    cluster.renew_certificate()
+    cluster.write_environment()
+    for role in ("broker", "connector", "userapi"):
+        machine.run("sparrow", "check", "--config", f"/etc/sparrow/{role}.toml")
+    machine.run("systemctl", "enable", "--now", *CONNECTORS, BROKER, USERAPI)
+    assert [machine.show(unit, "ActiveState") for unit in (*CONNECTORS, BROKER, USERAPI)] == ["active"] * 4
+    async with cluster.people.talking("parts") as talk:
+        await talk.say("hello")
+        await talk.all_heard()
+    assert "/run/credentials/" in machine.run("cat", f"/proc/{machine.show(BROKER, 'MainPID')}/environ").stdout
+
+
+def test_two_connectors_share_a_port(cluster: Cluster) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(64):
+            stack.enter_context(socket.create_connection(("127.0.0.1", cluster.port), timeout=30))
+        until(lambda: cluster.connections(1) + cluster.connections(2) == 64, "connections are missing")
+        assert cluster.connections(1) > 0
+        assert cluster.connections(2) > 0
+
+
+async def test_connectors_one_by_one(cluster: Cluster) -> None:
+    """A rolling restart: clients go over to the other and come back."""
+
+    def failures() -> int:
+        return len(re.findall("Failed with result|timed out", cluster.machine.run("journalctl").stdout))
+
+    before = failures()
+
+    def roll() -> None:
+        for unit in (*CONNECTORS, BROKER, USERAPI):
+            cluster.machine.run("systemctl", "restart", unit)
+            assert cluster.machine.show(unit, "Result") == "success"
+
+    async with cluster.people.talking("roll") as talk:
+        await talk.say("before")
+        rolling = asyncio.create_task(asyncio.to_thread(roll))
+        while not rolling.done():
+            await talk.say("meanwhile")
+        await rolling
+        await talk.all_heard()
+    assert failures() == before
+
+
+def test_new_certificate(cluster: Cluster) -> None:
+    before = cluster.serial()
+    pids = [cluster.machine.show(unit, "MainPID") for unit in (*CONNECTORS, BROKER, USERAPI)]
+    cluster.renew_certificate()
+    cluster.machine.run("systemctl", "reload", *CONNECTORS, BROKER, USERAPI)
+    until(lambda: before not in {cluster.serial() for _ in range(16)}, "the old certificate stays")
+    assert [cluster.machine.show(unit, "MainPID") for unit in (*CONNECTORS, BROKER, USERAPI)] == pids
+    until(lambda: cluster.machine.show(USERAPI, "ActiveState") == "active", "the user API is away")
+
+
+def test_all_of_it_stops(cluster: Cluster) -> None:
+    def are(state: str) -> bool:
+        return {cluster.machine.show(unit, "ActiveState") for unit in (*CONNECTORS, BROKER, USERAPI)} == {state}
+
+    cluster.machine.run("systemctl", "stop", "sparrow.target")  # does not wait
+    until(lambda: are("inactive"), "something goes on")
+    cluster.machine.run("systemctl", "start", "sparrow.target")
+    assert are("active")
+
+
 def test_uninstall(node: Node) -> None:
     machine = node.machine
+    machine.run("systemctl", "start", UNIT)
     machine.run(INSTALL, "--uninstall")
     assert machine.show(UNIT, "LoadState") == "not-found"
     assert not (machine.root / "opt/sparrow").exists()
@@ -219,5 +362,7 @@ def test_uninstall(node: Node) -> None:
     assert not (machine.root / "etc/sparrow").exists()
     assert not (machine.root / "var/lib/sparrow").exists()
     assert machine.run("id", "sparrow", check=False).returncode == 1
+    assert machine.run("pgrep", "-f", "/opt/sparrow", check=False).stdout == ""
+    assert not (machine.root / "usr/local/bin/sparrow").is_symlink()
     assert not [path for path in (machine.root / "etc/systemd/system").rglob("*") if "sparrow" in path.name]
     assert machine.run("systemctl", "is-system-running").stdout.strip() == "running"
