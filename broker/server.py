@@ -31,6 +31,8 @@ from store.interface import NewRow, Page, PageQuery, Removal, SessionStart, Stor
 log = logging.getLogger("sparrow.broker")
 
 TICK_S = 0.1
+SLOW_S = 2.0
+"""A store that has not answered a call by then counts as away, until it does."""
 Result = TypeVar("Result")
 
 
@@ -42,14 +44,15 @@ class StoreCalls:
         self._event = event
         self._loop = asyncio.get_running_loop()
         self.timings = Timings("store", "calls of the store")
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], float] = {}
+        """Calls under way, and when each began; oldest first."""
         self.away = False
         """The last call has failed."""
 
     def _call(self, name: str, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
         task = asyncio.ensure_future(self._run(name, work, done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = self._loop.time()
+        task.add_done_callback(self._tasks.pop)
 
     async def _run(self, name: str, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
         began = self._loop.time()
@@ -107,6 +110,16 @@ class StoreCalls:
     ) -> None:
         """See `StorePort`."""
         self._call("begin_sessions", self._store.begin_sessions(starts), done)
+
+    def well(self) -> bool:
+        """Whether the store answers: the last call has not failed, and none has waited for long."""
+        oldest = next(iter(self._tasks.values()), None)
+        return not self.away and (oldest is None or self._loop.time() - oldest < SLOW_S)
+
+    def look(self) -> None:
+        """Find out whether the store is back, where nothing else asks it."""
+        if self.away and not self._tasks:
+            self.devices(("-",), lambda _: None)
 
     async def settle(self) -> None:
         """Wait for what is under way."""
@@ -186,7 +199,7 @@ class BrokerServer:
         """Why connectors cannot be served; empty if they can."""
         if self._router is None:
             return "not started"
-        return "" if not self._calls.away else "the store is away"
+        return "" if self._calls.well() else "the store does not answer"
 
     # Events.
 
@@ -226,6 +239,7 @@ class BrokerServer:
         self._ticker = self._loop.call_later(TICK_S, self._tick)
         self._clock()
         self._cluster.tick(self._loop.time())
+        self._calls.look()
         self.core.tick()
         if self.core.idle:
             self._idle.set()
@@ -254,6 +268,10 @@ class BrokerServer:
     def members(self) -> Mapping[int, str]:
         """See `Ports`."""
         return self._cluster.members()
+
+    def well(self) -> bool:
+        """See `Ports`."""
+        return self._calls.well()
 
     def log(self, text: str) -> None:
         """See `Ports`."""

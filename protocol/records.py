@@ -54,6 +54,7 @@ OTHERS: Final = 4  # the author has other devices
 QUIET: Final = 8  # nobody is told DELIVERED of it: a READ
 TRACED: Final = 16  # whoever has it in hand says so (docs/operations.md, "Tracing"); the same for all else
 # Flags of the others.
+UNWELL: Final = 1  # of a HEARTBEAT down: the broker's store does not answer, other brokers are better
 AGAIN: Final = 1
 FRESH: Final = 1
 END: Final = 1

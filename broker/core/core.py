@@ -100,6 +100,7 @@ class BrokerCore:
         body = records.pack_members(self._ports.members().items())
         encoded = record(
             records.HEARTBEAT,
+            flags=0 if self._ports.well() else records.UNWELL,
             origin=self.incarnation,
             attempt=asked if lease is None else lease,
             session=asked,

@@ -89,6 +89,9 @@ class Ports(Protocol):
     def members(self) -> Mapping[int, str]:
         """All brokers that are alive, incarnation → endpoint; this one among them, unless it is about to leave."""
 
+    def well(self) -> bool:
+        """Whether the store answers; if not, connectors turn to brokers whose store does."""
+
     def log(self, text: str) -> None:
         """A state change worth a line."""
 

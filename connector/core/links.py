@@ -12,7 +12,7 @@ from hashlib import blake2b
 from connector.core.state import Ports, Turn
 from connector.settings import ConnectorSettings
 from protocol.ids import check_user_id
-from protocol.records import HEARTBEAT, OUTCOMES, Record, batches, record, unpack_members
+from protocol.records import HEARTBEAT, OUTCOMES, UNWELL, Record, batches, record, unpack_members
 
 
 class Link:
@@ -28,6 +28,7 @@ class Link:
         "members",
         "out",
         "outcomes",
+        "unwell",
         "up",
     )
 
@@ -44,6 +45,8 @@ class Link:
         self.up = False
         self.leaving = False
         """It answers still, and will not for long."""
+        self.unwell = False
+        """Its store does not answer."""
         self.out: list[bytes] = []
         self.outcomes: dict[int, list[bytes]] = {}
         """Origin → OUTCOME entries that wait for the end of the turn."""
@@ -87,6 +90,7 @@ class Links:
         if not up:
             return None
         staying = [link for link in up if not link.leaving] or up
+        staying = [link for link in staying if not link.unwell] or staying
         if len(self._routes) >= self.MAX_CACHED_USERS:
             self._routes.clear()
         best = max(staying, key=lambda link: blake2b(name, key=link.identity.encode()[-64:], digest_size=8).digest())
@@ -124,6 +128,13 @@ class Links:
             self._ports.log(f"broker up: {link.endpoint}")
         if came or members != link.members:
             self._new_members(link, members)
+        unwell = bool(rec[1] & UNWELL)
+        if unwell != link.unwell:
+            link.unwell = unwell
+            self._routes.clear()
+            self._ports.log(
+                f"broker {'unwell, its store does not answer' if unwell else 'well again'}: {link.endpoint}"
+            )
         if asked == self.lease and lease != self.lease:
             self.lease = lease
             self.on_lease()
@@ -192,7 +203,7 @@ class Links:
                 link.out.append(beat)
 
     def _down(self, link: Link) -> None:
-        link.up = link.leaving = False
+        link.up = link.leaving = link.unwell = False
         self._routes.clear()
         self._ports.log(f"broker lost: {link.endpoint}")
         self._connect_twins()

@@ -49,6 +49,7 @@ class RecordingPorts:
     gone: set[int] = field(default_factory=set)
     """Connectors that cannot be sent to."""
     brokers: dict[int, str] = field(default_factory=lambda: {INCARNATION: "tcp://here:1"})
+    store_answers: bool = True
 
     def send(self, connector: int, batch: bytes) -> bool:
         if connector in self.gone:
@@ -59,6 +60,9 @@ class RecordingPorts:
 
     def members(self) -> Mapping[int, str]:
         return self.brokers
+
+    def well(self) -> bool:
+        return self.store_answers
 
     def log(self, text: str) -> None:
         raise NotImplementedError

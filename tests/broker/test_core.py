@@ -6,7 +6,7 @@ import pytest
 
 from protocol import records
 from protocol.errors import RecordError
-from protocol.records import COPY, HEARTBEAT, OUTCOME, OUTCOMES, SAFE, STORED, pack_members, record
+from protocol.records import COPY, HEARTBEAT, OUTCOME, OUTCOMES, SAFE, STORED, UNWELL, pack_members, record
 from tests.broker.bench import INCARNATION, A, B, Bench, C, outcomes, returned, route
 
 USERS = {"alice": ["a1"], "bob": ["b1"]}
@@ -116,3 +116,14 @@ def test_copies_that_cannot_be_sent_and_not_be_stored_either_are_told() -> None:
     bench.ports.gone.add(B)
     bench.receives(route(5), route(6), route(7), connector=A)
     assert outcomes(bench.sent()) == [(6, 0, 1, records.UNAVAILABLE), (7, 0, 1, records.UNAVAILABLE)]
+
+
+def test_heartbeats_tell_whether_the_store_answers() -> None:
+    bench = Bench()
+    for well, flags in ((True, 0), (False, UNWELL)):
+        bench.ports.store_answers = well
+        bench.receives(record(HEARTBEAT, origin=B, attempt=50), connector=B)
+        _, _, done = bench.presence.kept.pop()
+        done(50)
+        bench.core.flush()
+        assert bench.only(HEARTBEAT).flags == flags

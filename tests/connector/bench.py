@@ -216,6 +216,7 @@ class Bench:
         lease: int = LEASE,
         asked: int | None = None,
         members: Iterable[int] | Mapping[int, str] | None = None,
+        flags: int = 0,
     ) -> None:
         """A broker answers."""
         if incarnation is None:
@@ -227,7 +228,7 @@ class Bench:
             members = dict.fromkeys(members, broker)
         body = records.pack_members(members.items())
         self.receives(
-            records.record(records.HEARTBEAT, origin=incarnation, attempt=lease, session=asked, body=body),
+            records.record(records.HEARTBEAT, flags=flags, origin=incarnation, attempt=lease, session=asked, body=body),
             broker=broker,
         )
 

@@ -7,7 +7,7 @@ import pytest
 from connector.core.links import Links
 from protocol import records
 from protocol.errors import InvalidIdError, RecordError
-from protocol.records import HEARTBEAT, OUTCOMES, PAGE, ROUTE, SAFE, unpack_outcomes
+from protocol.records import HEARTBEAT, OUTCOMES, PAGE, ROUTE, SAFE, UNWELL, unpack_outcomes
 from protocol.sparrow_pb2 import Failed
 from tests.connector.bench import B1, B2, ELSEWHERE, INCARNATION, LEASE, Bench, copy, failures, text
 
@@ -370,3 +370,28 @@ def test_a_broker_that_leaves_gets_no_new_users_but_is_heard() -> None:
     assert set(served_by(bench).values()) == {B1}
     bench.heartbeat(B1, members={902: B2})  # both: better than nobody
     assert set(served_by(bench).values()) == {B1, B2}
+
+
+# Unwell.
+
+
+def brokers_of(bench: Bench, count: int = 40) -> set[str]:
+    """Which brokers serve these users."""
+    found = [bench.core.links.for_user(f"user{number}") for number in range(count)]
+    return {link.endpoint for link, _ in filter(None, found)}
+
+
+def test_a_broker_whose_store_does_not_answer_serves_only_if_no_other_can() -> None:
+    bench = Bench(up=(B1, B2))
+    assert brokers_of(bench) == {B1, B2}
+    bench.heartbeat(B1, flags=UNWELL)
+    assert brokers_of(bench) == {B2}
+    assert bench.ports.logs[-1] == f"broker unwell, its store does not answer: {B1}"
+    bench.heartbeat(B1, flags=UNWELL)
+    bench.heartbeat(B2, flags=UNWELL)
+    assert brokers_of(bench) == {B1, B2}
+    bench.heartbeat(B1)
+    assert brokers_of(bench) == {B1}
+    assert bench.ports.logs[-1] == f"broker well again: {B1}"
+    bench.heartbeat(B2)
+    assert brokers_of(bench) == {B1, B2}

@@ -94,6 +94,10 @@ class SimBroker(Process):
     def members(self) -> Mapping[int, str]:
         return self.cluster.members(self)
 
+    def well(self) -> bool:
+        # At random: which broker serves a user must never matter.
+        return not self.world.chance(0.05)
+
     def log(self, text: str) -> None:
         self.world.trace(self.name, text)
 

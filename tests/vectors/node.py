@@ -189,6 +189,9 @@ class Node:
     def members(self) -> Mapping[int, str]:
         return {self._broker.incarnation: BROKER}
 
+    def well(self) -> bool:
+        return True
+
     def log(self, text: str) -> None:
         pass
 
