@@ -19,7 +19,7 @@ from sparrow.load.histogram import Histogram, summary_ms
 from sparrow.load.ledger import Verdict
 from sparrow.load.measure import cpu_s, machine, resident_kib, role, slope_kib_per_hour
 from sparrow.load.report import Report, Second, settings
-from sparrow.load.spec import Account, Options
+from sparrow.load.spec import LATENCIES, Account, Options
 from sparrow.load.targets import Target
 
 EXTRA_S = 600.0
@@ -128,21 +128,22 @@ class Conductor:
         """Nobody writes any more; wait for what is under way, and account for all."""
         self.phase("draining")
         await self.crew.do("stop")
-        one_way, to_sent, verdict, counts, errors = Histogram(), Histogram(), Verdict(), Counter[str](), Counter[str]()
+        latencies = {name: Histogram() for name in LATENCIES}
+        verdict, counts, errors = Verdict(), Counter[str](), Counter[str]()
         for answer in await self.crew.do("account"):
             kept = {key: value for key, value in answer["verdict"].items() if key != "kept"}
             verdict.add(Verdict(**kept))
             counts.update(answer["counts"])
             errors.update(answer["errors"])
-            one_way.add(Histogram.of_json(answer["one_way"]))
-            to_sent.add(Histogram.of_json(answer["to_sent"]))
+            for name, histogram in latencies.items():
+                histogram.add(Histogram.of_json(answer["latencies"][name]))
             self.report.figures["online_at_end"] = self.report.figures.get("online_at_end", 0) + answer["online"]
         errors.update(self._troubles)
         counts["exceptions"] += sum(self._troubles.values())
         self.report.promise = verdict
         self.report.counters, self.report.errors = dict(counts), dict(errors)
-        self.report.latency_ms = {"one_way": summary_ms(one_way), "to_sent": summary_ms(to_sent)}
-        self.report.histograms = {"one_way": one_way.buckets_ms(), "to_sent": to_sent.buckets_ms()}
+        self.report.latency_ms = {name: summary_ms(histogram) for name, histogram in latencies.items()}
+        self.report.histograms = {name: histogram.buckets_ms() for name, histogram in latencies.items()}
 
     # Beside it.
 

@@ -16,7 +16,7 @@ from sparrow.load.dialects import DIALECTS
 from sparrow.load.histogram import Histogram
 from sparrow.load.ledger import Tally, Verdict
 from sparrow.load.people import Out, Person
-from sparrow.load.spec import Spec
+from sparrow.load.spec import LATENCIES, Spec
 from sparrow.load.talker import log_in
 from sparrow.load.traffic import AWAY, AWAY_S, READ_AFTER_S, Day, Pace
 from sparrow.load.world import World
@@ -50,7 +50,7 @@ class Crowd:
             person.devices = devices
         self.outs: list[Out] = []
         """Those that the traffic goes through."""
-        self._one_way, self._to_sent = Histogram(), Histogram()
+        self._latencies = {name: Histogram() for name in LATENCIES}
         self._second_one_way = Histogram()
         self._measuring = False
         self._traffic: list[asyncio.Task[None]] = []
@@ -70,7 +70,9 @@ class Crowd:
 
     async def leave(self, who: str) -> dict[str, Any]:
         """These go."""
-        await asyncio.gather(*map(self._leave, self._some(who)))
+        for person in self._some(who):
+            person.away = True
+            await self._leave(person)
         return {}
 
     def _some(self, who: str) -> list[Person]:
@@ -163,6 +165,7 @@ class Crowd:
         chance = self.world.random
         gone = chance.sample(self.people, away)
         for person in gone:
+            person.away = True
             person.close()
         while True:
             await asyncio.sleep(chance.expovariate(away / away_s))
@@ -171,6 +174,7 @@ class Crowd:
             self.world.spawn(back.stay(back.address))
             there = [person for person in self.people if person.online]
             leaving = chance.choice(there) if there else back
+            leaving.away = True
             leaving.close()
             gone.append(leaving)
 
@@ -194,6 +198,7 @@ class Crowd:
         await person.gone()
 
     async def _away(self, person: Person, seconds: float) -> None:
+        person.away = True
         await self._leave(person)
         try:
             await asyncio.sleep(seconds)
@@ -243,7 +248,7 @@ class Crowd:
     async def mark(self) -> dict[str, Any]:
         """Latencies count from now on; returns the counts so far."""
         self._fold()
-        self._one_way, self._to_sent = Histogram(), Histogram()
+        self._latencies = {name: Histogram() for name in LATENCIES}
         self._measuring = True
         return self._snapshot()
 
@@ -257,11 +262,11 @@ class Crowd:
         return {**self.world.snapshot(), "generator_cpu_us": int(time.process_time() * 1e6)}
 
     def _fold(self) -> None:
-        one_way, to_sent = self.world.one_way.take(), self.world.to_sent.take()
-        self._second_one_way.add(one_way)
+        taken: dict[str, Histogram] = {name: getattr(self.world, name).take() for name in LATENCIES}
+        self._second_one_way.add(taken["one_way"])
         if self._measuring:
-            self._one_way.add(one_way)
-            self._to_sent.add(to_sent)
+            for name, histogram in taken.items():
+                self._latencies[name].add(histogram)
 
     def second(self) -> dict[str, Any]:
         """What happened since this was asked last, for the live view."""
@@ -288,8 +293,7 @@ class Crowd:
             "verdict": verdict.as_json(),
             "counts": self.world.snapshot(),
             "errors": dict(self.world.errors),
-            "one_way": self._one_way.as_json(),
-            "to_sent": self._to_sent.as_json(),
+            "latencies": {name: histogram.as_json() for name, histogram in self._latencies.items()},
             "online": sum(person.online for person in self.people),
         }
 

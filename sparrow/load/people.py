@@ -157,7 +157,7 @@ class Person(Talker):
     def was_sent(self, out: Out, numbers: Sequence[int], delivered: bool) -> None:
         """These are SENT."""
         settled = texts = told = 0
-        now, record, early = self.now, self.world.to_sent.record, out.early
+        now, since, record, early = self.now, self.since, self.world.to_sent.record, out.early
         for number in numbers:
             pending = out.open.pop(number, None)
             if pending is None:
@@ -167,7 +167,8 @@ class Person(Talker):
             if at is None:
                 continue
             texts += 1
-            record(now - at)
+            if at >= since:
+                record(now - at)
             if not delivered and number not in early:
                 out.undelivered.add(number)
                 continue
@@ -221,7 +222,10 @@ class Person(Talker):
             self.world.mixed_up += 1
         heard.tally.show(written, late)
         self.world.counts.received += 1
-        self.world.one_way.record(self.now - at)
+        if at >= self.since and at >= heard.author.owner.since:
+            self.world.one_way.record(self.now - at)
+        else:
+            self.world.after_absence.record(self.now - at)
         if self.world.read_after is not None:
             self._will_read(heard, number)
 

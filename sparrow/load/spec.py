@@ -16,6 +16,10 @@ LINE_BYTES = 1 << 28
 """Longest line between a conductor and its crew."""
 
 
+LATENCIES = ("one_way", "to_sent", "after_absence")
+"""The histograms of a `World`."""
+
+
 class Account(NamedTuple):
     """Whom a client logs in as."""
 

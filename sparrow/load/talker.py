@@ -35,6 +35,10 @@ class Talker(asyncio.Protocol):
         self.online = False
         self.wanted = False
         """Whether to come back by itself."""
+        self.away = True
+        """Not there by its own will, or not there yet: what waits for it is no fault of the server's."""
+        self.since = 0.0
+        """When it came back from that."""
         self.address = Address("", 0)
         self._greeting: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -118,6 +122,8 @@ class Talker(asyncio.Protocol):
     def welcomed(self) -> None:
         """The login has worked."""
         self.online = True
+        if self.away:
+            self.away, self.since = False, self.world.clock()
         self._failures = 0
         self.world.counts.logins += 1
         if self._greeting is not None and not self._greeting.done():

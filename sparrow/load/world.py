@@ -91,6 +91,8 @@ class World:
         """From when a text was to be sent until it was shown."""
         self.to_sent = Histogram()
         """From when a text was to be sent until its SENT came."""
+        self.after_absence = Histogram()
+        """The same of texts whose author or reader was away when they were to be sent."""
         self.mixed_up = 0
         self.streams: dict[bytes, Out] = {}
         """Who writes there, by the stream's bytes."""

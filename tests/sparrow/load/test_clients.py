@@ -217,6 +217,24 @@ def test_what_is_left_over_from_another_run_is_passed_over() -> None:
     assert exchange.links["bob"].wire.unacked == 0
 
 
+def test_who_was_away_by_will_does_not_count_as_slow_and_who_was_thrown_out_does() -> None:
+    exchange = Exchange()
+    alice, bob = exchange.person("alice"), exchange.person("bob")
+    out = alice.out_to("bob")
+    for away, one_way, after_absence in ((True, 0, 1), (False, 1, 1)):
+        exchange.breaks(alice)
+        alice.away = away
+        exchange.now += 5.0
+        alice.say(out, exchange.now)
+        exchange.now += 5.0
+        exchange.join(alice)
+        assert (len(exchange.world.one_way), len(exchange.world.after_absence)) == (one_way, after_absence)
+        assert len(exchange.world.to_sent) == one_way
+    assert exchange.world.one_way.highest == 5.0
+    assert len(bob.ins) == 1
+    assert verdict(exchange) == Verdict()
+
+
 # Coordinated omission.
 
 

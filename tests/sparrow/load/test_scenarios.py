@@ -74,6 +74,7 @@ def test_offline(spawned: Spawned) -> None:
     report = kept(run_against(spawned, replace(SHORT, scenario="offline"), quiet=True))
     assert report.counters["sent"] == report.figures["messages"] == 60
     assert report.figures["stored_per_second"] > 0
+    assert report.latency_ms["one_way"]["count"] == 0
     assert report.figures["pull_cpu_us_per_message"] > 0
 
 
