@@ -218,6 +218,59 @@ def _trace(options: argparse.Namespace) -> int:
     return run_trace(_settings(options), options.user, options.seconds)
 
 
+def _add_backup(parser: argparse.ArgumentParser) -> None:
+    from sparrow.backup import add_backup_arguments
+
+    add_backup_arguments(parser)
+    _add_config(parser)
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from sparrow.backup import run_backup
+
+    return run_backup(_settings(options), options)
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    from sparrow.backup import add_restore_arguments
+
+    add_restore_arguments(parser)
+    _add_config(parser)
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from sparrow.backup import run_restore
+
+    return run_restore(_settings(options), options)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    from sparrow.export import add_arguments
+
+    add_arguments(parser)
+    _add_config(parser)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from sparrow.export import run
+
+    return run(_settings(options), options)
+
+
+def _add_remove(parser: argparse.ArgumentParser) -> None:
+    from sparrow.removal import add_arguments
+
+    add_arguments(parser)
+    _add_config(parser)
+
+
+def _remove(options: argparse.Namespace) -> int:
+    settings = _server_settings(options, "store", "log")
+    from sparrow.removal import run
+
+    return run(settings, options)
+
+
 COMMANDS = {
     "serve": _Command("run a whole server in one process, with the user API beside it", _add_config, _serve),
     "connector": _Command("run a connector, which holds clients' connections", _add_config, _connector),
@@ -230,6 +283,10 @@ COMMANDS = {
     "top": _Command("what goes on in every process of the cluster, live", _add_top, _top),
     "trace": _Command("follow what a user writes through every process of the cluster", _add_trace, _trace),
     "keys": _Command("make the keys that servers know one another by", _add_keys, _keys),
+    "backup": _Command("copy a node's data into one file, while it runs", _add_backup, _backup),
+    "restore": _Command("put such a copy into an empty place", _add_restore, _restore),
+    "export": _Command("everything that is kept of one user", _add_export, _export),
+    "remove": _Command("end one user's account, as the user could", _add_remove, _remove),
     "load": _Command("find out what a server carries", _add_load, _load),
 }
 

@@ -62,7 +62,7 @@ def run_serve(settings: Settings) -> int:
         connector=dataclasses.replace(settings.connector, brokers=(INPROC,)),
         userapi=dataclasses.replace(
             settings.userapi,
-            brokers=(_private_endpoint(settings),),
+            brokers=(private_endpoint(settings),),
             curve_key_file="",
             broker_public_key_file="",
         ),
@@ -70,7 +70,7 @@ def run_serve(settings: Settings) -> int:
     return uvloop.run(_until_signal(lambda stack: _start_node(stack, settings)))
 
 
-def _private_endpoint(settings: Settings) -> str:
+def private_endpoint(settings: Settings) -> str:
     """Where the user API of a node reaches its broker: a socket in a folder that is ours alone. Raises `ConfigError`.
 
     Not beside the data, since a Unix socket's path has 107 bytes at most.

@@ -324,7 +324,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def files_of(self, owner: str) -> list[File]:
-        """All files of one owner, complete or not, by id. Reads what every file is: for an export, not for a request."""
+        """All files of one owner, complete or not, by id. It reads what each file is: not for requests."""
 
     @abc.abstractmethod
     async def file_length(self, file: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from protocol.errors import AlreadyExistsError, InvalidIdError, NotFoundError
 from protocol.ids import check_user_id
-from userapi import audit
+from userapi import audit, farewell
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.fields import Answer, Strict, Text, user_id
 from userapi.frame import Area, endpoint
@@ -132,9 +132,6 @@ def delete_account(body: dict[str, Any]) -> tuple[str, int]:
         check_login()
         if right_one(parts, user, account, body["password"], why="wrong_password") is None:
             raise ProblemError("wrong_password", "the password is wrong", field="password")
-    parts.bridge.call(parts.bridge.store.delete_account, user)
-    if account is not None:
-        audit.note("account_deleted", user, device=caller().device)
-    parts.fabric.changed([user])
-    parts.fabric.close(user, removed=True)
+    farewell.delete_account(parts.bridge, user, known=account is not None, device=caller().device)
+    farewell.tell_brokers(parts.fabric, user)
     return "", 204

@@ -98,12 +98,12 @@ class Files:
 
     def _there(self, row: Any) -> File | None:
         """A row as a file, unless it has expired."""
-        readers, sha256, complete, upload_expires_ms = row[7:]
+        name, owner, title, media_type, size, created_ms, expires_ms, readers, sha256, complete, upload_ms = row
         # A checksum or a reader that was written behind a removal leaves a row without an owner.
-        if row[1] is None:
+        if owner is None:
             return None
-        users = frozenset(readers or ())
-        file = File(*row[:7], users, sha256 or "", bool(complete), upload_expires_ms or 0)
+        told = (frozenset(readers or ()), sha256 or "", bool(complete), upload_ms or 0)
+        file = File(name, owner, title, media_type, size, created_ms, expires_ms, *told)
         return file if file.gone_ms > self._clock() * 1000 else None
 
     async def _piece(self, file: str, offset: int) -> tuple[int, int, str] | None:

@@ -50,8 +50,10 @@ def of_owner(connection: sqlite3.Connection, owner: str, now_ms: int) -> list[Fi
 
 
 def _file(row: tuple[Any, ...]) -> File:
-    sha256, complete, upload_expires_ms, readers = row[7:]
-    return File(*row[:7], frozenset(json.loads(readers)), sha256, bool(complete), upload_expires_ms)
+    file, owner, name, media_type, size, created_ms, expires_ms, sha256, complete, upload_ms, readers = row
+    users = frozenset(json.loads(readers))
+    done = bool(complete)
+    return File(file, owner, name, media_type, size, created_ms, expires_ms, users, sha256, done, upload_ms)
 
 
 def length(connection: sqlite3.Connection, file: str) -> int:

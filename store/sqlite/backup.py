@@ -1,0 +1,100 @@
+"""Copies of a database: one that is in use is copied, and a copy takes the place of one that is lost.
+
+Owns what a copy must be before anybody may go on from it. Knows no archive, and nothing of keys.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from protocol.errors import ConfigError
+from store.interface import Counts
+from store.sqlite import reading
+from store.sqlite.failures import primary_code, store_error
+from store.sqlite.schema import VERSION
+
+_BUSY_S = 30.0
+_NEVER_GIVEN = 1 << 40
+"""So many positions are left out: more than were given between a backup and its restore."""
+
+
+def companions(path: Path) -> tuple[Path, ...]:
+    """The files that SQLite keeps beside a database in use."""
+    return tuple(path.with_name(path.name + end) for end in ("-wal", "-shm"))
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a database, in use or not, as it is at one moment; `target` must not be there.
+
+    One step: it holds up nobody who writes, and sees nothing of what is written meanwhile. Raises `StoreError`, and
+    `OSError` for a disk of `target` that is full.
+    """
+    with _open(source) as there, closing(sqlite3.connect(target)) as here:
+        try:
+            there.backup(here)
+        except sqlite3.Error as error:
+            if primary_code(error) == sqlite3.SQLITE_FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+            raise store_error(str(source), error) from error
+
+
+def look_at(path: Path) -> tuple[int, Counts]:
+    """Schema and contents of a copy, all of which is read. Raises `StoreError` if damaged, `ConfigError` if newer."""
+    with _open(path) as connection:
+        try:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if found != "ok":
+                raise store_error(str(path), sqlite3.DatabaseError(f"it is damaged: {found}"))
+            if version > VERSION:
+                raise ConfigError(
+                    f"it was written by a newer Sparrow (schema {version}, this one knows {VERSION}): use that one"
+                )
+            return version, _counts(connection, version)
+        except sqlite3.Error as error:
+            raise store_error(str(path), error) from error
+
+
+def _counts(connection: sqlite3.Connection, version: int) -> Counts:
+    if version == VERSION:
+        return reading.counts(connection)
+    return Counts()  # tables of another time
+
+
+def begin_anew(path: Path) -> None:
+    """Make a copy fit to be gone on from, by those who have seen what came after it. Raises `StoreError`.
+
+    No position is given a second time, since a connector may still hold keys of rows. And no device's newest session is
+    one that its client may have kept, so that every client draws new streams (docs/protocol.md, K4): a client that
+    went back in time together with the database would find nothing wrong, and give ids that it has given.
+    """
+    with _open(path) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE devices SET previous_session = session, session = random() | 1")
+            connection.execute(
+                "INSERT INTO sqlite_sequence SELECT 'inbox', 0 "
+                "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'inbox')"
+            )
+            connection.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'inbox'", (_NEVER_GIVEN,))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise store_error(str(path), error) from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to what is there; SQLite would make what is not."""
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S, isolation_level=None
+        )
+    except sqlite3.Error as error:
+        raise store_error(str(path), error) from error
+    with closing(connection):
+        yield connection
