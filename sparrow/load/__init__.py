@@ -6,6 +6,7 @@ Owns the command line of the load test. Speaks to servers as any client does.
 from __future__ import annotations
 
 import argparse
+import signal
 from dataclasses import fields
 from pathlib import Path
 
@@ -173,6 +174,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(compare(reports.read(arguments.first), reports.read(arguments.second)))
         return 0
     options = options_of(arguments)
+    end_in_order()
     with target_of(arguments) as target:
         report = run_against(target, options, quiet=arguments.quiet)
     print(reports.text(report))
@@ -181,6 +183,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html:
         reports.write_text(arguments.html, page([report]))
     return 0 if report.promise.kept else 1
+
+
+def end_in_order() -> None:
+    """From now on SIGTERM ends this process as Ctrl-C does, so that servers of its own end with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _connections(options: Options) -> int:
@@ -200,4 +207,4 @@ def run_against(target: Target, options: Options, *, quiet: bool = False) -> Rep
         raise ServiceError("the load test did not end: the servers do not answer") from None
 
 
-__all__ = ["add_arguments", "run", "run_against"]
+__all__ = ["add_arguments", "end_in_order", "run", "run_against"]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from protocol.errors import SparrowError
-from sparrow.load import run_against
+from sparrow.load import end_in_order, run_against
 from sparrow.load.html import page
 from sparrow.load.limits import raise_descriptors
 from sparrow.load.peers.servers import PEERS
@@ -86,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 1 if anybody lost, repeated or reordered a message."""
     chosen = parse(arguments)
     raise_descriptors(4_000)
+    end_in_order()
     try:
         reports = list(runs(chosen))
     except SparrowError as error:
