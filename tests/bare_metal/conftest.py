@@ -5,30 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.bare_metal.machine import ROOT, Machine, wheels
-
-NEWER = "99.1.0"
-TREE = (
-    *("protocol", "connector", "broker", "store", "userapi", "sparrow"),
-    *("scripts/systemd", "scripts/install.d", "scripts/install"),
-    *("setup.cfg", "pyproject.toml", "constraints.txt", "LICENSE"),
-)
-"""What a release is made of."""
-
-
-def copy_tree(source: Path, tree: Path) -> Path:
-    """Another tree like `source`."""
-    for name in TREE:
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        if (source / name).is_dir():
-            shutil.copytree(source / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source / name, tree / name)
-    return tree
+from tests.bare_metal.machine import NEWER, ROOT, Machine, copy_tree, wheels
 
 
 @pytest.fixture(scope="module")

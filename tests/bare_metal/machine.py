@@ -1,7 +1,7 @@
 """A machine with systemd for tests: Debian in a container (systemd-nspawn) that shares our network.
 
-Owns the container, its file system, and what is kept below var/ for the next run: a fresh Debian, and the wheels that
-Sparrow needs.
+Owns the container, its file system, what it is given of this tree, and what is kept below var/ for the next run: a
+fresh Debian, and the wheels that Sparrow needs.
 """
 
 from __future__ import annotations
@@ -22,10 +22,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "var" / "bare-metal"
-GUARD_S = 60.0
+GUARD_S = 120.0
 """Whatever is waited for has long happened by then."""
-COMMAND_S = 180.0
+COMMAND_S = 300.0
 """So long may a command in the container take."""
+
+TREE = (
+    *("protocol", "connector", "broker", "store", "userapi", "sparrow"),
+    *("scripts/systemd", "scripts/install.d", "scripts/install"),
+    *("setup.cfg", "pyproject.toml", "constraints.txt", "LICENSE"),
+)
+"""What a release is made of."""
+
+NEWER = "99.1.0"
+"""The version of a tree that is newer than this one."""
 
 SUITE = "bookworm"
 PYTHON = (3, 11)
@@ -59,6 +69,17 @@ def until(condition: Callable[[], object], what: str, guard_s: float = GUARD_S) 
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
+
+
+def copy_tree(source: Path, tree: Path) -> Path:
+    """Another tree like `source`."""
+    for name in TREE:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if (source / name).is_dir():
+            shutil.copytree(source / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source / name, tree / name)
+    return tree
 
 
 @contextlib.contextmanager

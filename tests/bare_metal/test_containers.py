@@ -14,8 +14,7 @@ import yaml
 from sparrow.checks import check
 from sparrow.cli import COMMANDS
 from sparrow.settings import load
-from tests.bare_metal.conftest import copy_tree
-from tests.bare_metal.machine import ROOT, fresh_debian, wheels
+from tests.bare_metal.machine import ROOT, copy_tree, fresh_debian, wheels
 
 CONTAINERS = ROOT / "scripts" / "containers"
 COMPOSED: dict[str, Any] = yaml.safe_load((CONTAINERS / "compose.yaml").read_text())

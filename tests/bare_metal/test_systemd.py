@@ -20,8 +20,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tests.bare_metal.conftest import NEWER
-from tests.bare_metal.machine import Machine, until
+from tests.bare_metal.machine import NEWER, Machine, until
 from tests.bare_metal.people import Pair
 from tests.certificates import Authority
 from tests.ports import free_port
@@ -30,6 +29,8 @@ pytestmark = pytest.mark.slow
 
 INSTALL = "/srv/sparrow/scripts/install"
 WHEELS = ("--wheels", "/srv/wheels")
+PAUSE_S = 0.02
+"""Between messages, which would otherwise take a core from the machine."""
 UNIT = "sparrow.service"
 BROKER, USERAPI = "sparrow-broker@1.service", "sparrow-userapi.service"
 CONNECTORS = "sparrow-connector@1.service", "sparrow-connector@2.service"
@@ -72,6 +73,7 @@ class Node:
             while not disturbing.done():
                 number += 1
                 await talk.say(f"{number}")
+                await asyncio.sleep(PAUSE_S)
             await disturbing
             await talk.say("after")
             await talk.all_heard()
@@ -142,6 +144,7 @@ def test_again_changes_nothing(node: Node) -> None:
     settings.write_text(settings.read_text() + "# mine\n")
     said = node.machine.run(INSTALL, "--role", "one", *WHEELS).stderr
     assert "is there already" in said
+    assert "restart" not in said
     assert settings.read_text().endswith("# mine\n")
     assert len(list((node.machine.root / "opt/sparrow/releases").iterdir())) == 1
 
@@ -295,7 +298,19 @@ async def test_parts(cluster: Cluster) -> None:
     async with cluster.people.talking("parts") as talk:
         await talk.say("hello")
         await talk.all_heard()
-    assert "/run/credentials/" in machine.run("cat", f"/proc/{machine.show(BROKER, 'MainPID')}/environ").stdout
+
+
+def test_a_connector_cannot_have_what_is_not_its_own(cluster: Cluster) -> None:
+    def may_read(user: str, path: str) -> bool:
+        shell = ("setpriv", f"--reuid={user}", "--regid=sparrow", "--clear-groups", "head", "-c1", path)
+        return cluster.machine.run(*shell, check=False).returncode == 0
+
+    assert cluster.machine.run("ps", "-C", "sparrow", "-o", "user:20=").stdout.split().count("sparrow-connector") == 2
+    for path in (f"/run/credentials/{BROKER}/broker.key", "/var/lib/sparrow/sparrow.db"):
+        assert may_read("sparrow", path)
+        assert not may_read("sparrow-connector", path)
+    assert not may_read("sparrow", "/etc/sparrow/keys/broker.key")
+    assert may_read("sparrow-connector", "/etc/sparrow/tls/key.pem")
 
 
 def test_two_connectors_share_a_port(cluster: Cluster) -> None:
@@ -325,6 +340,7 @@ async def test_connectors_one_by_one(cluster: Cluster) -> None:
         rolling = asyncio.create_task(asyncio.to_thread(roll))
         while not rolling.done():
             await talk.say("meanwhile")
+            await asyncio.sleep(PAUSE_S)
         await rolling
         await talk.all_heard()
     assert failures() == before
@@ -361,7 +377,8 @@ def test_uninstall(node: Node) -> None:
     machine.run(INSTALL, "--uninstall", "--purge")
     assert not (machine.root / "etc/sparrow").exists()
     assert not (machine.root / "var/lib/sparrow").exists()
-    assert machine.run("id", "sparrow", check=False).returncode == 1
+    for user in ("sparrow", "sparrow-connector"):
+        assert machine.run("id", user, check=False).returncode == 1
     assert machine.run("pgrep", "-f", "/opt/sparrow", check=False).stdout == ""
     assert not (machine.root / "usr/local/bin/sparrow").is_symlink()
     assert not [path for path in (machine.root / "etc/systemd/system").rglob("*") if "sparrow" in path.name]
