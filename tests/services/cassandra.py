@@ -58,6 +58,7 @@ class Node:
         storage_port: int | None = None,
         yaml: Sequence[str] = (),
         sync: str = "group",
+        jmx_port: int | None = None,
     ) -> None:
         self.folder = folder
         self.address = address
@@ -66,6 +67,7 @@ class Node:
         self._storage_port = storage_port or free_port(address)
         self._yaml = yaml
         self._sync = sync
+        self._jmx_port = jmx_port
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -85,6 +87,8 @@ class Node:
         line = [ROOT / "scripts" / "run-cassandra", self.folder, self.address, "--seeds", ",".join(self._seeds)]
         line += ["--port", str(self.port), "--storage-port", str(self._storage_port)]
         line += ["--sync", self._sync]
+        if self._jmx_port is not None:
+            line += ["--jmx-port", str(self._jmx_port)]
         for entry in self._yaml:
             line += ["--yaml", entry]
         with (self.folder / "out.log").open("ab") as out:
@@ -104,6 +108,13 @@ class Node:
             return answers(self.address, self.port)
 
         wait_until(ready, f"Cassandra does not answer; see {self.folder}/system.log")
+
+    def nodetool(self, *arguments: str) -> str:
+        """What it says; for a node with a JMX port."""
+        line = [ROOT / "scripts" / "nodetool", "-p", str(self._jmx_port), *arguments]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=START_S)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
