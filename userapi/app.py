@@ -12,10 +12,25 @@ from pathlib import Path
 
 from flask import Flask
 
-from userapi import accounts, admin, contacts, devices, document, files, health, limits, logins, problems, profiles, web
+from userapi import (
+    accounts,
+    admin,
+    contacts,
+    devices,
+    document,
+    files,
+    health,
+    limits,
+    logins,
+    metrics,
+    problems,
+    profiles,
+    web,
+)
 from userapi.bridge import StoreBridge
 from userapi.fabric import Fabric
 from userapi.identity import Identity
+from userapi.metrics import Counts
 from userapi.passwords import Passwords
 from userapi.service import EXTENSION, Service
 from userapi.settings import UserApiSettings
@@ -31,6 +46,7 @@ AREAS = (
     contacts.area,
     files.area,
     admin.area,
+    metrics.area,
     health.area,
 )
 """In the order in which the document has them."""
@@ -44,8 +60,9 @@ def create_app(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
     identity: Identity | None = None,
+    counts: Counts | None = None,
 ) -> Flask:
-    """An application over an open bridge; `identity` checks passwords, without it we do.
+    """An application over an open bridge; `identity` checks passwords, without it we do. It counts into `counts`.
 
     Raises `ConfigError` if the private key is not there.
     """
@@ -76,4 +93,5 @@ def create_app(
     problems.install(app)
     for area in AREAS:
         api.register_blueprint(area)
+    metrics.install(app, counts or Counts())
     return app

@@ -31,12 +31,15 @@ from userapi.fabric import BrokerFabric
 from userapi.identity import Identity, open_identity
 from userapi.identity.breaches import check_list
 from userapi.keys import ensure_key_pair
+from userapi.metrics import Counts
 from userapi.settings import UserApiSettings
 from userapi.tls import Certificate
 
 _log = logging.getLogger("sparrow.userapi")
 _WATCH_INTERVAL_S = 0.5
 MAX_CACHE_KIB = 4096
+KEEP_ALIVE_S = 75
+"""Longer than proxies keep a connection that nothing is asked on, so that it is they who close it."""
 
 
 def run(settings: UserApiSettings, store_settings: StoreSettings, *, parent: int | None = None) -> NoReturn:
@@ -65,6 +68,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._bridge: StoreBridge | None = None
         self._brokers: Brokers | None = None
         self._identity: Identity | None = None
+        self._counts = Counts()  # here, before the workers are forked
         self._certificate = Certificate(settings) if settings.tls_certificate_file else None
         super().__init__()
 
@@ -76,6 +80,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "workers": settings.workers,
             "worker_class": "gthread",
             "threads": settings.threads,
+            "keepalive": KEEP_ALIVE_S,
             "graceful_timeout": math.ceil(settings.stop_timeout_s),
             "loglevel": "warning",
             "control_socket_disable": True,
@@ -97,7 +102,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._brokers = Brokers(self._settings)
         self._identity = open_identity(self._settings)
         fabric = BrokerFabric(self._bridge, self._brokers)
-        return create_app(self._settings, self._bridge, fabric, identity=self._identity)
+        return create_app(self._settings, self._bridge, fabric, identity=self._identity, counts=self._counts)
 
     def _when_ready(self, arbiter: Any) -> None:
         _log.info("user API listens on %s", base_url(self._settings))
