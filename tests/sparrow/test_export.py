@@ -1,0 +1,245 @@
+"""`sparrow export` and `sparrow remove`: all that is kept of one user, and its end, with either engine."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol import records
+from protocol.ids import STAMP_SHIFT
+from protocol.sparrow_pb2 import FILE, READ, TEXT, Goodbye, Message, Receipt
+from sparrow.client import Client, DeviceRemovedError
+from sparrow.export import collect, lines
+from store import Store, StoreSettings, open_store
+from store.contacts import Change
+from store.interface import COMMON, File, RowKind
+from tests.ports import free_port
+from tests.sparrow.people import OPTIONS
+from tests.sparrow.serving import PASSWORD, Node
+from tests.store.helpers import bodies, row
+from tests.userapi.engines import each_engine, kept
+from tests.userapi.running_broker import RunningBroker
+
+NOW_MS = int(time.time() * 1000)
+CONTENT = bytes(range(256)) * 300
+SECRET = "$argon2id$the hash that nobody is told"
+
+
+def run(store: StoreSettings, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    there = {
+        "SPARROW_STORE__ENGINE": store.engine,
+        "SPARROW_STORE__PATH": store.path,
+        "SPARROW_STORE__CASSANDRA_CONTACT_POINTS": ",".join(store.cassandra_contact_points),
+        "SPARROW_STORE__CASSANDRA_KEYSPACE": store.cassandra_keyspace,
+        "SPARROW_STORE__CASSANDRA_REQUEST_TIMEOUT_S": str(store.cassandra_request_timeout_s),
+    }
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "sparrow.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, **there, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def message(text: bytes, kind: int = TEXT, at_ms: int = NOW_MS) -> bytes:
+    fields: dict[str, Any] = {"from_id": "bob", "from_device": "b1", "dest_id": "alice", "stream": 7, "id": 1}
+    return Message(kind=kind, body=text, stamp=at_ms << STAMP_SHIFT, **fields).SerializeToString()
+
+
+async def fill(store: Store) -> None:
+    """Alice, with something of everything."""
+    await store.create_account("alice", SECRET)
+    await store.change_profile("alice", display_name="Alice\x1b[31m", hides_presence=True)
+    for device in ("a1", "a2", "gone"):
+        await store.add_device("alice", device, f"Alice's {device}")
+    await store.remove_device("alice", "gone")
+    await store.begin_login("alice", "a1", "login")
+    await store.saw({"alice": NOW_MS})
+    for user in ("bob", "carol", "dave", *(f"friend{number:03}" for number in range(230))):
+        await store.create_account(user, "hash")
+    for number in range(230):
+        await store.change_contact("alice", f"friend{number:03}", Change.ASK)
+    await store.change_contact("bob", "alice", Change.ASK)
+    await store.change_contact("alice", "bob", Change.ACCEPT)
+    await store.change_contact("alice", "carol", Change.BLOCK)
+    await store.change_contact("dave", "alice", Change.BLOCK)
+    for file, owner in (("f1", "alice"), ("f2", "alice"), ("f3", "bob")):
+        one = File(file, owner, "../cat.jpg", "image/jpeg", len(CONTENT), NOW_MS, NOW_MS + 10**9, frozenset({"alice"}))
+        await store.create_file(one)
+        await store.append_file(one, 0, CONTENT[:50_000])
+        if file != "f2":
+            await store.append_file(one, 50_000, CONTENT[50_000:])
+            await store.finish_file(file, hashlib.sha256(CONTENT).hexdigest())
+    receipt = Receipt(stream=9, ids=[3, 4], delivered=True, from_device="a2").SerializeToString()
+    await store.append(
+        [
+            row("alice", "a1", message(b"hello \x1b[31m")),
+            row("alice", "a1", message(b"\xff\xfe", kind=99)),
+            row("alice", COMMON, message(b"for anybody", kind=FILE)),
+            row("alice", "a2", receipt, kind=RowKind.RECEIPT),
+            row("alice", "a2", b"\xff", kind=RowKind.MESSAGE),
+            row("bob", "b1", message(b"not hers")),
+            *(row("alice", "a2", message(b"", kind=READ)) for _ in range(250)),
+        ]
+    )
+
+
+def check(found: dict[str, Any]) -> None:
+    """That all of it is there, and nothing of anybody else."""
+    assert found["account"].pop("created_ms") == pytest.approx(NOW_MS, abs=600_000)
+    assert found["account"] == {"disabled": False, "own_password": True, "last_seen_ms": NOW_MS}
+    assert found["profile"] == {"display_name": "Alice\x1b[31m", "hides_presence": True}
+    assert [(device["device"], device["label"], device["logged_in"]) for device in found["devices"]] == [
+        ("a1", "Alice's a1", True),
+        ("a2", "Alice's a2", False),
+    ]
+    contacts = {contact.pop("user"): contact for contact in found["contacts"]}
+    assert set(contacts) == {"bob", "carol", *(f"friend{number:03}" for number in range(230))}
+    assert contacts["bob"].pop("since_ms") == pytest.approx(NOW_MS, abs=600_000)
+    assert contacts["bob"] == {"friend": True, "asked": False, "asks": False, "blocks": False}
+    assert contacts["carol"]["blocks"]
+    assert contacts["friend229"]["asked"]
+    assert [(file["file"], file["complete"], file["readers"]) for file in found["files"]] == [
+        ("f1", True, ["alice"]),
+        ("f2", False, ["alice"]),
+    ]
+    assert found["files"][0]["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    waiting = [one for one in found["waiting"] if one["kind"] != "READ"]
+    assert len(found["waiting"]) == len(waiting) + 250
+    common = {"from": "bob", "from_device": "b1", "to": "alice", "sent_ms": NOW_MS}
+    assert waiting == [
+        {"device": "a1", "kind": "TEXT", **common, "size": 11, "text": "hello \x1b[31m"},
+        {"device": "a1", "kind": "99", **common, "size": 2, "base64": "//4="},
+        {"device": "a2", "kind": "RECEIPT", "size": waiting[2]["size"], "stream": 9, "ids": [3, 4]},
+        {"device": "a2", "kind": "row 1", "size": 1, "base64": "/w=="},
+        {"device": "", "kind": "FILE", **common, "size": 11, "text": "for anybody"},
+    ]
+
+
+@each_engine
+def test_everything_of_one_user(engine: str, tmp_path: Path) -> None:
+    store = kept(engine, tmp_path)
+
+    async def work() -> None:
+        async with open_store(store) as opened:
+            await fill(opened)
+
+    asyncio.run(work())
+    read = run(store, tmp_path, "export", "alice")
+    assert (read.returncode, read.stderr) == (0, "")
+    assert "hello \ufffd[31m" in read.stdout
+    assert "\x1b" not in read.stdout
+    folder = tmp_path / "hers"
+    done = run(store, tmp_path, "export", "alice", "--json", "alice.json", "--files", str(folder))
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = done.stdout.splitlines()
+    assert listed[0].startswith("account alice: since 20")
+    assert {"devices: 2", "contacts and blocks: 232", "files: 2", "waiting in inboxes: 255"} < set(listed)
+    assert "hello" not in done.stdout
+    assert listed[-1] == "all of it: alice.json"
+    text = (tmp_path / "alice.json").read_text()
+    assert SECRET not in text + read.stdout
+    found = json.loads(text)
+    saved = [Path(file["saved"]) for file in found["files"]]
+    assert [path.read_bytes() for path in saved] == [CONTENT, CONTENT[:50_000]]
+    assert sorted(folder.iterdir()) == saved
+    check(found)
+    for path in (tmp_path / "alice.json", *saved):
+        assert path.stat().st_mode & 0o777 == 0o600
+    for again in (("--json", "alice.json"), ("--files", str(folder))):
+        answer = run(store, tmp_path, "export", "alice", *again)
+        assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
+        assert "not written over" in answer.stderr
+    answer = run(store, tmp_path, "export", "nobody", "--json", "nobody.json")
+    assert (answer.returncode, answer.stderr) == (2, 'sparrow: there is no user "nobody" (any more)\n')
+    assert not (tmp_path / "nobody.json").exists()
+    removes(store, tmp_path)
+
+
+async def what_stays(store: StoreSettings) -> list[str]:
+    async with open_store(store) as opened:
+        assert await opened.profiles(["alice"]) == {}
+        assert await opened.contacts("alice", "", 10) == []
+        assert await opened.last_seen(["alice"]) == {}
+        assert await bodies(opened, "alice", "a1") == []
+        return [file.file for file in await opened.files_of("alice")]
+
+
+def removes(store: StoreSettings, folder: Path) -> None:
+    """The same user, beside a broker that has a session of hers."""
+    only_told = run(store, folder, "remove", "alice")
+    assert only_told.returncode == 1
+    assert "contacts and blocks: 232" in only_told.stdout
+    assert only_told.stdout.splitlines()[-1].startswith("nothing was removed: with --yes all of this goes")
+    # Nobody keeps this connector's lease alive.
+    with RunningBroker(store, lease_s=600.0) as broker:
+        socket = broker.connector(5)
+        socket.send(records.batch([records.record(records.HEARTBEAT, origin=5)]))
+        (beat,) = records.parse(socket.recv())
+        online = records.record(records.ONLINE, flags=records.AGAIN, to=b"alice/a1", session=7, attempt=beat[7])
+        socket.send(records.batch([online]))
+        socket.recv()
+        done = run(store, folder, "remove", "alice", "--yes", SPARROW_USERAPI__BROKERS=broker.endpoint)
+        assert done.returncode == 0, done.stderr
+        (closed,) = records.parse(socket.recv())
+        assert (closed[0], closed[1], closed[4]) == (records.CLOSE, Goodbye.DEVICE_REMOVED, b"alice/a1")
+        context = socket.context
+        socket.close()
+        context.term()
+    assert 'removed: the account "alice", profile, 2 devices, 232 contacts, 255 that waited' in done.stdout
+    assert "2 files stay" in done.stdout
+    assert asyncio.run(what_stays(store)) == ["f1", "f2"]
+    assert "the brokers know" in done.stdout
+    assert "event=account_deleted user=alice by=(administrator) from=-" in done.stderr.replace('"', "")
+    gone = run(store, folder, "export", "alice")
+    assert (gone.returncode, gone.stderr) == (2, 'sparrow: there is no user "alice" (any more)\n')
+    away = f"tcp://127.0.0.1:{free_port()}"
+    again = run(store, folder, "remove", "alice", "--yes", SPARROW_USERAPI__BROKERS=away)
+    assert again.returncode == 1
+    assert '"alice" was removed before; done once more' in again.stdout
+    assert "no broker could be told" in again.stderr
+    assert "event=" not in again.stderr
+    never = run(store, folder, "remove", "nobody", "--yes")
+    assert (never.returncode, never.stderr.splitlines()[-1]) == (2, 'sparrow: there is no user "nobody"')
+    wrong = run(store, folder, "remove", "No Body", "--yes")
+    assert (wrong.returncode, wrong.stderr.splitlines()[-1][:16]) == (2, "sparrow: user id")
+
+
+async def test_a_user_of_a_node_that_runs(tmp_path: Path) -> None:
+    node = Node(tmp_path).start()
+    store = StoreSettings(path=str(tmp_path / "var" / "sparrow.db"))
+    try:
+        node.register("alice", "bob")
+        async with Client("alice", password=PASSWORD, api=node.api, options=OPTIONS) as alice:
+            await (await alice.send("bob", "hello")).sent
+            done = await asyncio.to_thread(run, store, tmp_path, "remove", "alice", "--yes")
+            assert done.returncode == 0, done.stderr
+            with pytest.raises(DeviceRemovedError):
+                async with asyncio.timeout(20):
+                    async for _ in alice:
+                        pass
+        # What she has written stays with whom it was for.
+        found = await asyncio.to_thread(run, store, tmp_path, "export", "bob")
+        assert "TEXT  from alice, " in found.stdout
+    finally:
+        assert node.stop() == 0, node.log
+    assert "Traceback" not in node.log
+
+
+async def test_of_a_disabled_one_whose_password_another_system_keeps(tmp_path: Path) -> None:
+    async with open_store(StoreSettings(path=str(tmp_path / "sparrow.db"))) as store:
+        await store.create_account("alice", "")
+        await store.set_disabled("alice", True)
+        first, *_ = lines(await collect(store, "alice"), bodies=True)
+        assert first.endswith(", another system's password, disabled")
