@@ -63,25 +63,12 @@ def run_backup(settings: Settings, options: argparse.Namespace) -> int:
     source, file = _database(settings), Path(options.file)
     if not source.is_file():
         raise ConfigError(f"there is no database {source}: name it in store.path, or run this in the server's folder")
+    there = _keys(settings)
     with errors_of(file):
-        _refuse(file)
-        keys = _keys(settings)
-        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as drafts:
-            draft = Path(drafts, DATABASE)
-            database.copy(source, draft)
-            schema, counts = database.look_at(draft)
-            about = {"schema": schema, **_counted(counts)}
-            archive = Path(drafts, "archive")
-            with created(archive) as out, tarfile.open(fileobj=out, mode="w") as tar:
-                about["sha256"] = _add(tar, DATABASE, draft)
-                kept = _add_keys(tar, keys if options.with_keys else {})
-                made_ms = int(time.time() * 1000)
-                manifest = {"format": FORMAT, "made_ms": made_ms, "database": about, "keys": kept}
-                _add_bytes(tar, MANIFEST, json.dumps(manifest, indent=1).encode())
-            _put(archive, file)
-    print(f"{file}: {file.stat().st_size} bytes; {_told(about)}")
-    for key, path in keys.items():
-        print(f"{'in it' if key in kept else 'not in it'}: {key}, {path}")
+        manifest = _pack(source, file, there if options.with_keys else {})
+    print(f"{file}: {file.stat().st_size} bytes; {_told(manifest['database'])}")
+    for key, path in there.items():
+        print(f"{'in it' if key in manifest['keys'] else 'not in it'}: {key}, {path}")
     for key, path in _others(settings).items():
         print(f"not in it: {key}, {path}")
     print("not in it: the settings themselves")
@@ -96,24 +83,8 @@ def run_restore(settings: Settings, options: argparse.Namespace) -> int:
     target, file = _database(settings), Path(options.file)
     with errors_of(target):
         for path in (target, *database.companions(target)):
-            _refuse(
-                path, "a restore needs an empty place. Stop the server, and move it away, with all that belongs to it"
-            )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _opened(file) as tar, tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as drafts:
-            manifest = _manifest(file, tar)
-            draft = Path(drafts, DATABASE)
-            _extract(file, tar, draft, manifest["database"]["sha256"])
-            try:
-                database.look_at(draft)
-            except (ConfigError, StoreError) as error:
-                raise type(error)(f"{file}: {error}") from error
-            database.begin_anew(draft)
-            keys = _restored_keys(settings, file, tar, manifest["keys"])
-            for path, (content, mode) in keys.items():
-                _restore_key(path, content, mode)
-            # Last: until it is there, all may be begun again.
-            _put(draft, target)
+            _refuse(path, "stop the server, and move its database away: a restore needs an empty place")
+        manifest, keys = _unpack(settings, file, target)
     made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(manifest["made_ms"] / 1000))
     print(f"{target}: as it was at {made}; {_told(manifest['database'])}")
     for path in keys:
@@ -122,6 +93,47 @@ def run_restore(settings: Settings, options: argparse.Namespace) -> int:
         print(f"not there, and not in the backup: {key}, {name}")
     print("what was sent since may be lost: docs/operations.md, Data, says what this means for users and devices")
     return 0
+
+
+def _pack(source: Path, file: Path, keys: dict[str, Path]) -> dict[str, Any]:
+    """Make the archive; returns its manifest."""
+    _refuse(file)
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as drafts:
+        draft, archive = Path(drafts, DATABASE), Path(drafts, "archive")
+        # Before the copy: who goes through a log from then on finds all that is not in it.
+        made_ms = int(time.time() * 1000)
+        database.copy(source, draft)
+        schema, counts = database.look_at(draft)
+        about = {"schema": schema, **_counted(counts)}
+        with created(archive) as out, tarfile.open(fileobj=out, mode="w") as tar:
+            about["sha256"] = _add(tar, DATABASE, draft)
+            kept = _add_keys(tar, keys)
+            manifest = {"format": FORMAT, "made_ms": made_ms, "database": about, "keys": kept}
+            _add_bytes(tar, MANIFEST, json.dumps(manifest, indent=1).encode())
+        _put(archive, file)
+    return manifest
+
+
+def _unpack(settings: Settings, file: Path, target: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Put the archive's content in its place; returns its manifest, and the keys that were made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _opened(file) as tar, tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as drafts:
+        manifest = _manifest(file, tar)
+        draft = Path(drafts, DATABASE)
+        _extract(file, tar, draft, manifest["database"]["sha256"])
+        try:
+            database.look_at(draft)
+        except (ConfigError, StoreError) as error:
+            raise type(error)(f"{file}: {error}") from error
+        database.begin_anew(draft)
+        keys = _restored_keys(settings, file, tar, manifest["keys"])
+        for path, (content, mode) in keys.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with created(path, mode) as out:
+                out.write(content)
+        # Last: until it is there, all may be begun again.
+        _put(draft, target)
+    return manifest, list(keys)
 
 
 def _database(settings: Settings) -> Path:
@@ -154,7 +166,7 @@ def _keys(settings: Settings, there: bool = True) -> dict[str, Path]:
 def _others(settings: Settings) -> dict[str, Path]:
     from sparrow.settings import PATHS
 
-    rest = [pair for pair in PATHS if pair not in KEY_SETTINGS and pair[0] in ("broker", "connector", "userapi")]
+    rest = [pair for pair in PATHS if pair not in KEY_SETTINGS and pair[0] != "store"]
     named = {f"{section}.{key}": getattr(getattr(settings, section), key) for section, key in rest}
     return {name: Path(path) for name, path in named.items() if path}
 
@@ -186,12 +198,6 @@ def _restored_keys(
         elif Path(path).read_bytes() != content:
             raise ConfigError(f"{path} is another key than the backup's: move it away, or name another in {name}")
     return found
-
-
-def _restore_key(path: Path, content: bytes, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with created(path, mode) as out:
-        out.write(content)
 
 
 # The archive.

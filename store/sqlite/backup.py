@@ -75,6 +75,8 @@ def begin_anew(path: Path) -> None:
     """
     with _open(path) as connection:
         try:
+            # All in one file: what is beside it does not come along.
+            connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("UPDATE devices SET previous_session = session, session = random() | 1")
             connection.execute(

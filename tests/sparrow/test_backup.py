@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from protocol.errors import LocalFileError
+from protocol.errors import DeviceRemovedError, LocalFileError
 from sparrow import backup
 from sparrow.client import Client
 from sparrow.settings import Settings, load
@@ -133,6 +133,9 @@ async def test_a_node_goes_back_in_time_under_traffic(node: Node) -> None:
             shown = carol.texts
             assert shown == [f"waits {number}" for number in range(20)]
             await (await send("dave", "lost")).sent
+            await asyncio.to_thread(node.register, "erin")
+            async with Reader(node, "erin"):
+                pass
 
             await asyncio.to_thread(lose, node)
             done = await asyncio.to_thread(run, node, "restore", str(archive))
@@ -151,6 +154,9 @@ async def test_a_node_goes_back_in_time_under_traffic(node: Node) -> None:
                 await carol.until("after")
                 await dave.until("after")
                 await settled(node, "carol", "dave")
+    # Of what came since, nothing is known.
+    with pytest.raises(DeviceRemovedError):
+        await Reader(node, "erin").__aenter__()
     # Repeats came, and were dropped: they are acked and gone, and nobody was shown them.
     assert carol.texts == ["after"]
     # SENT was said of it, and the backup is older: this is what a restore costs.

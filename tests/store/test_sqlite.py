@@ -16,7 +16,7 @@ import pytest
 
 from protocol.errors import ConfigError, StoreError
 from store import StoreSettings, open_store
-from store.interface import COMMON, PageQuery
+from store.interface import COMMON, File, PageQuery
 from store.sqlite import SqliteStore, writing
 from tests.store.helpers import bodies, make_user, row
 
@@ -162,6 +162,26 @@ async def test_expired_rows_go_by_themselves(settings: StoreSettings) -> None:
                     (count,) = connection.execute("SELECT count(*) FROM inbox").fetchone()
                 connection.close()
         assert await bodies(store, "alice", "d") == [b"y"]
+
+
+async def test_a_purge_takes_the_bytes_of_uploads_that_nobody_ends(settings: StoreSettings) -> None:
+    now = 1_000_000.0
+    day_ms = 86_400_000
+    async with SqliteStore(settings, clock=lambda: now) as store:
+        for name, complete in (("begun", False), ("whole", True)):
+            at_ms = int(now * 1000)
+            file = File(name, "alice", "", "a/b", 4, at_ms, at_ms + 30 * day_ms, upload_expires_ms=at_ms + day_ms)
+            await store.create_file(file)
+            await store.append_file(file, 0, b"abcd")
+            if complete:
+                await store.finish_file(name, "00ff")
+        assert await store.purge() == 0
+        now += 86_401
+        assert await store.purge() == 1
+        assert [await store.file_length(name) for name in ("begun", "whole")] == [0, 4]
+        now += 30 * 86_400
+        assert await store.purge() == 1
+        assert await store.file_length("whole") == 0
 
 
 async def test_a_purge_says_how_many(settings: StoreSettings) -> None:
