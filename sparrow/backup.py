@@ -60,9 +60,7 @@ def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_backup(settings: Settings, options: argparse.Namespace) -> int:
     """Make an archive of a node, which may run. Raises `ConfigError`, `LocalFileError`, `StoreError`."""
-    source, file = _database(settings), Path(options.file)
-    if not source.is_file():
-        raise ConfigError(f"there is no database {source}: name it in store.path, or run this in the server's folder")
+    source, file = database.existing(_database(settings)), Path(options.file)
     there = _keys(settings)
     with errors_of(file):
         manifest = _pack(source, file, there if options.with_keys else {})

@@ -26,6 +26,7 @@ from sparrow.client.api.local import safe_name
 from sparrow.newfiles import created, errors_of
 from store import Store, StoreSettings, open_store
 from store.interface import COMMON, File, PageQuery, Row, RowKind
+from store.sqlite.backup import existing
 
 if TYPE_CHECKING:
     from sparrow.settings import Settings
@@ -67,7 +68,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def passive(settings: StoreSettings) -> StoreSettings:
-    """For a process that only visits: others drop what has expired."""
+    """For a process that only visits: others make the database, and drop what has expired. Raises `ConfigError`."""
+    if settings.engine == "sqlite":
+        existing(Path(settings.path))
     return dataclasses.replace(settings, purge_interval_s=0.0)
 
 

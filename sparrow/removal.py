@@ -46,9 +46,11 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         if not options.yes:
             print("nothing was removed: with --yes all of this goes, but for the files, and nobody gets the name again")
             return 1
+        # What is wrong with a key or a folder is found out before anything is done.
+        places = [Brokers(where) for where in _places(settings)]
         delete_account(bridge, user, known=found is not None, by=audit.ADMINISTRATOR)
         print(_removed(user, found))
-        told = any(_tell(bridge, where, user) for where in _places(settings))
+        told = any(_tell(bridge, brokers, user) for brokers in places)
     if told:
         print("the brokers know; its sessions are closed")
         return 0
@@ -98,8 +100,7 @@ def _places(settings: Settings) -> Iterator[UserApiSettings]:
     yield settings.userapi
 
 
-def _tell(bridge: StoreBridge, where: UserApiSettings, user: str) -> bool:
-    brokers = Brokers(where)
+def _tell(bridge: StoreBridge, brokers: Brokers, user: str) -> bool:
     try:
         tell_brokers(BrokerFabric(bridge, brokers), user)
     except ServiceError:

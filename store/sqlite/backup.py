@@ -28,6 +28,13 @@ def companions(path: Path) -> tuple[Path, ...]:
     return tuple(path.with_name(path.name + end) for end in ("-wal", "-shm"))
 
 
+def existing(path: Path) -> Path:
+    """`path`, for those who must not make a database by looking for one. Raises `ConfigError` if there is none."""
+    if not path.is_file():
+        raise ConfigError(f"there is no database {path}: name it in store.path, or run this in the server's folder")
+    return path
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy a database, in use or not, as it is at one moment; `target` must not be there.
 

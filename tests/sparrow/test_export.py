@@ -237,6 +237,30 @@ async def test_a_user_of_a_node_that_runs(tmp_path: Path) -> None:
     assert "Traceback" not in node.log
 
 
+def test_no_database_is_made_by_looking_for_one(tmp_path: Path) -> None:
+    for command in ("export", "remove"):
+        answer = run(StoreSettings(path=str(tmp_path / "sparrow.db")), tmp_path, command, "alice")
+        assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
+        assert "there is no database" in answer.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_that_is_not_there_is_found_out_before(tmp_path: Path) -> None:
+    store = StoreSettings(path=str(tmp_path / "sparrow.db"))
+
+    async def make() -> None:
+        async with open_store(store) as opened:
+            await opened.create_account("alice", "hash")
+
+    asyncio.run(make())
+    keys = {"CURVE_KEY_FILE": "nothing.key", "BROKER_PUBLIC_KEY_FILE": "nothing.pub"}
+    environment = {f"SPARROW_USERAPI__{name}": value for name, value in keys.items()}
+    answer = run(store, tmp_path, "remove", "alice", "--yes", **environment)
+    assert answer.returncode == 2
+    assert "nothing.key" in answer.stderr.splitlines()[-1]
+    assert run(store, tmp_path, "export", "alice").returncode == 0
+
+
 async def test_of_a_disabled_one_whose_password_another_system_keeps(tmp_path: Path) -> None:
     async with open_store(StoreSettings(path=str(tmp_path / "sparrow.db"))) as store:
         await store.create_account("alice", "")
