@@ -28,7 +28,7 @@ from store.cassandra.batches import Queue, Write, batches
 from store.cassandra.connecting import Connection, connect
 from store.cassandra.keys import Cursor, Positions, begin_pass, parse_cursor, position_at, time_us
 from store.cassandra.schema import STEPS, VERSION
-from store.interface import COMMON, PageQuery, Removal, SessionStart
+from store.interface import COMMON, File, PageQuery, Removal, SessionStart
 from tests.ports import free_port
 from tests.store.conftest import shared_cassandra
 from tests.store.helpers import bodies, make_user, read_all, remove, row
@@ -273,6 +273,22 @@ async def test_a_page_past_many_expired_rows(settings: StoreSettings) -> None:
             read_plainly(settings, "alice", "d")
         await store.append([row("alice", "d", b"new")])
         assert await bodies(store, "alice", "d") == [b"new"]
+
+
+async def test_a_file_that_is_complete_outlives_the_time_of_its_upload(settings: StoreSettings) -> None:
+    now_ms = int(time.time() * 1000)
+    day_ms = DAY_S * 1000
+    async with CassandraStore(settings) as store:
+        for name in ("begun", "whole"):
+            file = File(name, "alice", "", "a/b", 4, now_ms, now_ms + 30 * day_ms, upload_expires_ms=now_ms + day_ms)
+            await store.create_file(file)
+            await store.append_file(file, 0, b"abcd")
+        await store.finish_file("whole", "00ff")
+        assert [file.file for file in await store.files_of("alice")] == ["begun", "whole"]
+    async with CassandraStore(settings, clock=shifted(2 * DAY_S)) as store:
+        assert [file.file for file in await store.files_of("alice")] == ["whole"]
+        assert await store.file("begun") is None
+        assert await store.read_file("whole", 0) == b"abcd"
 
 
 async def test_a_removed_device_whose_queue_is_full_of_tombstones(settings: StoreSettings) -> None:

@@ -97,21 +97,21 @@ async def test_an_expired_file_is_gone(open_engine: OpenEngine) -> None:
 
 async def test_an_upload_that_is_not_complete_is_gone_sooner(open_engine: OpenEngine) -> None:
     async with open_engine() as store:
-        upload = replace(FILE, upload_expires_ms=int(time.time() * 1000) + 1500)
-        assert upload.gone_ms == upload.upload_expires_ms
-        for name in ("f1", "f2"):
-            await store.create_file(replace(upload, file=name))
-            assert await store.append_file(replace(upload, file=name), 0, b"abcd")
-        await store.finish_file("f2", "00ff")
-        complete = replace(upload, file="f2", sha256="00ff", complete=True)
-        assert complete.gone_ms == FILE.expires_ms
-        assert await store.files_of("alice") == [upload, complete]
-        await asyncio.sleep(1.7)
+        upload = replace(FILE, upload_expires_ms=NOW_MS + 1_800_000)
+        late = replace(FILE, file="f2", upload_expires_ms=NOW_MS - 1)
+        for file in (upload, late):
+            await store.create_file(file)
+            assert await store.append_file(file, 0, b"abcd")
+        assert (upload.gone_ms, late.gone_ms) == (upload.upload_expires_ms, late.upload_expires_ms)
+        assert await store.file("f2") is None
+        assert await store.files_of("alice") == [upload]
         await store.purge()
-        assert await store.file("f1") is None
+        await store.finish_file("f1", "00ff")
+        complete = replace(upload, sha256="00ff", complete=True)
+        assert complete.gone_ms == FILE.expires_ms
+        assert await store.file("f1") == complete
         assert await store.files_of("alice") == [complete]
-        assert await store.file("f2") == complete
-        assert await content(store, "f2") == b"abcd"
+        assert await content(store, "f1") == b"abcd"
 
 
 async def test_the_files_of_one_owner(open_engine: OpenEngine) -> None:
