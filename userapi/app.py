@@ -58,6 +58,7 @@ def create_app(
     fabric: Fabric,
     *,
     clock: Callable[[], float] = time.time,
+    steady: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     identity: Identity | None = None,
     counts: Counts | None = None,
@@ -69,7 +70,7 @@ def create_app(
     app = Flask("userapi", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     minter = TokenMinter(Path(settings.token_private_key_file), settings.access_token_lifetime_s)
-    counted = limits.Limits(settings)
+    counted = limits.Limits(settings, steady)
     app.extensions[EXTENSION] = Service(
         settings,
         bridge,

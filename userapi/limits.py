@@ -73,16 +73,16 @@ class Limit:
 class Limits:
     """All limits of one process. Each check raises `ProblemError` ("too_many_requests") with `Retry-After`."""
 
-    def __init__(self, settings: UserApiSettings) -> None:
-        """Raises `ConfigError`."""
+    def __init__(self, settings: UserApiSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is in seconds, and never steps. Raises `ConfigError`."""
         self._trusted = parse_networks("userapi.trusted_proxies", settings.trusted_proxies)
         self._unlimited = parse_networks("userapi.unlimited_addresses", settings.unlimited_addresses)
-        self._requests = Limit(settings.max_requests_per_second_of_address, 1.0)
-        self._account_requests = Limit(settings.max_requests_per_second_of_account, 1.0)
-        self._registrations = Limit(settings.max_registrations_per_hour_of_address, 3600.0)
-        self._logins = Limit(settings.max_logins_per_minute_of_address, 60.0)
-        self._failures = Limit(settings.max_failed_logins_per_hour_of_account, 3600.0)
-        self._failures_here = Limit(settings.max_failed_logins_per_hour_of_account_and_address, 3600.0)
+        self._requests = Limit(settings.max_requests_per_second_of_address, 1.0, clock)
+        self._account_requests = Limit(settings.max_requests_per_second_of_account, 1.0, clock)
+        self._registrations = Limit(settings.max_registrations_per_hour_of_address, 3600.0, clock)
+        self._logins = Limit(settings.max_logins_per_minute_of_address, 60.0, clock)
+        self._failures = Limit(settings.max_failed_logins_per_hour_of_account, 3600.0, clock)
+        self._failures_here = Limit(settings.max_failed_logins_per_hour_of_account_and_address, 3600.0, clock)
 
     def address(self) -> Address | None:
         """Where this request comes from."""

@@ -37,7 +37,8 @@ class FarBroker:
         self.cassandra_ports = [int(name.rpartition(":")[2]) for name in settings.store.cassandra_contact_points]
         self._log = cluster.folder / "broker-far.log"
         file = cluster.folder / "broker-far.toml"
-        text = (cluster.folder / "broker-1.toml").read_text()
+        # Without the monitor, whose port and address are another host's.
+        text = (cluster.folder / "broker-1.toml").read_text().partition("[monitor]")[0]
         file.write_text(text.replace(settings.broker.listen, self.endpoint).replace('"broker-1"', '"broker-far"'))
         command = self.wire.within(str(ROOT / ".venv" / "bin" / "sparrow"), "broker", "--config", str(file))
         kept = {key: value for key, value in os.environ.items() if not key.startswith("SPARROW_")}
