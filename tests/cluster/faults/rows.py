@@ -12,6 +12,8 @@ from tests.cluster.faults.story import Row, Scene
 ETCD = ("etcd-1", "etcd-2", "etcd-3")
 CONNECTORS = ("connector-1", "connector-2", "connector-3")
 BROKERS = ("broker-1", "broker-2")
+ROLL_S = 2.0
+"""Between two restarts, so that connectors have found a broker again before the next one goes."""
 
 
 async def nothing(scene: Scene) -> None:
@@ -118,6 +120,15 @@ async def stop_everything(scene: Scene) -> None:
     await scene.run("start")
 
 
+async def rolling_restart(scene: Scene) -> None:
+    """An upgrade: every server of ours, one after the other, stopped in order and started again."""
+    await scene.fault(connectors=CONNECTORS, brokers=BROKERS, unsteady=True)
+    for name in (*BROKERS, *CONNECTORS, "userapi"):
+        await scene.run("stop", name)
+        await scene.run("start", name)
+        await scene.flows(ROLL_S)
+
+
 async def slow_link(scene: Scene) -> None:
     """100 ms and 5 % loss each way, to connectors, etcd and Cassandra."""
     assert scene.far is not None
@@ -168,6 +179,7 @@ ROWS = {
         Row("kill-cassandra", "kill -9 one Cassandra of three", kill_cassandra, cassandra=3),
         Row("stop-cassandra", "all Cassandra away", stop_cassandra),
         Row("stop-everything", "everything stopped and started", stop_everything),
+        Row("rolling-restart", "rolling restart of all brokers and connectors", rolling_restart),
         Row("slow-link", "broker's links slow: 100 ms, 5 % loss", slow_link, far=True),
         Row("cut-connectors", "broker cut from connectors", cut_from_connectors, far=True),
         Row("cut-etcd", "broker cut from etcd", cut_from_etcd, far=True),
