@@ -200,6 +200,11 @@ class Crowd(People):
             self.devices[device].wanted = online
             self._steady.discard(device)
 
+    def come(self) -> None:
+        """Those who were to be away until the end come now."""
+        for name in self._spec.away:
+            self.devices[name].come()
+
     # The end.
 
     async def settle(self) -> Account:
@@ -289,6 +294,8 @@ async def _obey(crowd: Crowd, command: dict[str, Any]) -> object:
             return crowd.told()
         case "want":
             crowd.want(**command)
+        case "come":
+            crowd.come()
         case "more":
             await crowd.some_sent(command["sent"])
         case "settle":

@@ -91,6 +91,8 @@ async def stop_etcd(scene: Scene) -> None:
     await scene.fault(unsteady=True)
     await scene.each("kill", *ETCD)
     await scene.flows(scene.times.outage)
+    # Those who come and go may be gone again before brokers have given etcd up.
+    await scene.all("come")
     await scene.heard("TRY_AGAIN")
     await scene.run("start")
 
