@@ -41,6 +41,8 @@ _BYTES = "[0-9]{1,15}"
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_NAME = 255
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Of a file's name: controls, and what ends a line."""
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 
@@ -265,7 +267,11 @@ def file_info(file: str) -> tuple[dict[str, Any], dict[str, str]]:
     area,
     "GET",
     "/v1/files/<file>/content",
-    headers=(HeaderText("Range", "bytes=first-last, one range."), IF_NONE_MATCH),
+    headers=(
+        HeaderText("Range", "bytes=first-last, one range."),
+        HeaderText("If-Range", "The `ETag` of what you have a part of; of another file all comes."),
+        IF_NONE_MATCH,
+    ),
     gives="application/octet-stream",
     also={206: "The range.", 304: "You have it."},
     parts=(FILE_IN_PATH,),
@@ -287,6 +293,8 @@ def download(file: str) -> BaseResponse:
         return Response(status=304, headers=headers)
     first, last, status = 0, found.size, 200
     wanted = request.range
+    if request.if_range.etag not in (None, found.sha256) or request.if_range.date is not None:
+        wanted = None  # what they have is no part of this file
     if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1:
         span = wanted.range_for_length(found.size)
         if span is None:
@@ -342,8 +350,8 @@ def _metadata(header: str) -> dict[str, str]:
             raise ProblemError(
                 "malformed_upload", f"Upload-Metadata: the value of {key[:80]!r} is not base64"
             ) from None
-    if len(found.get("filename", "")) > _MAX_NAME or not found.get("filename", "x").isprintable():
-        raise ProblemError("malformed_upload", f"a file's name has up to {_MAX_NAME} printable characters")
+    if len(found.get("filename", "")) > _MAX_NAME or _UNFIT.search(found.get("filename", "")):
+        raise ProblemError("malformed_upload", f"a file's name has up to {_MAX_NAME} characters on one line")
     if not _MEDIA_TYPE.fullmatch(found.get("filetype", "a/b")):
         raise ProblemError("malformed_upload", "filetype is no media type such as image/jpeg")
     if not _SHA256.fullmatch(found.get("sha256", "0" * 64)):

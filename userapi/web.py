@@ -16,6 +16,7 @@ _ASKED = (
     "Content-Type",
     "Idempotency-Key",
     "If-None-Match",
+    "If-Range",
     "Range",
     "Tus-Resumable",
     "Upload-Checksum",

@@ -158,6 +158,22 @@ def test_ranges(alice: Owner, asked: str, first: int, last: int) -> None:
     assert answer.data == CONTENT[first:last]
 
 
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [(f'"{SHA256}"', 206), ('"of another file"', 200), ("Wed, 21 Oct 2015 07:28:00 GMT", 200)],
+)
+def test_the_rest_of_what_one_has_a_part_of(alice: Owner, condition: str, status: int) -> None:
+    path = uploaded(alice)
+    answer = alice.asks("GET", f"{path}/content", extra={"Range": "bytes=5-", "If-Range": condition})
+    assert answer.status_code == status
+    assert answer.data == (CONTENT[5:] if status == 206 else CONTENT)
+
+
+def test_a_name_with_unusual_spaces(alice: Owner) -> None:
+    path = uploaded(alice, filename="Screenshot 9.41\u202fAM.png")
+    assert alice.asks("GET", path).json["name"] == "Screenshot 9.41\u202fAM.png"  # type: ignore[index]
+
+
 def test_ranges_that_are_none(alice: Owner) -> None:
     path = uploaded(alice, b"12345")
     answer = alice.asks("GET", f"{path}/content", extra={"Range": "bytes=5-"})
@@ -219,6 +235,7 @@ def test_too_many_readers(alice: Owner) -> None:
         ({**SIZED, "Upload-Metadata": "filename /w=="}, 400, "malformed_upload"),
         ({**SIZED, **metadata(filename="x" * 256)}, 400, "malformed_upload"),
         ({**SIZED, **metadata(filename="a\nb")}, 400, "malformed_upload"),
+        ({**SIZED, **metadata(filename="a\u2028b")}, 400, "malformed_upload"),
         ({**SIZED, **metadata(filetype="text")}, 400, "malformed_upload"),
         ({**SIZED, **metadata(filetype="text/html; charset=x")}, 400, "malformed_upload"),
         ({**SIZED, **metadata(sha256="x")}, 400, "malformed_upload"),
