@@ -7,20 +7,13 @@ from broker.timings import Timings
 from protocol.records import ONLINE, PAGE, REMOVE, pack_keys, record
 from store.interface import Page, Row
 from tests.broker.bench import A, Bench, route
+from tests.metrics import nonzero
 
 USERS = {"alice": ["a1"], "bob": ["b1"]}
 
 
 def values(bench: Bench) -> dict[str, float]:
-    """Name without prefix, with labels' values behind it → value; what is 0 is left out."""
-    found: dict[str, float] = {}
-    for metric in metrics(bench.core, online=7, members=2):
-        assert metric.documentation.endswith(".")
-        for sample in metric.samples:
-            name = " ".join([sample.name.removeprefix("sparrow_broker_"), *sample.labels.values()])
-            if sample.value:
-                found[name] = sample.value
-    return found
+    return nonzero(metrics(bench.core, online=7, members=2), "sparrow_broker_")
 
 
 def test_messages() -> None:

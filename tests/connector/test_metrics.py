@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client.core import Metric
-
 from connector.metrics import metrics
 from protocol.records import DELIVERED, SAFE, UNAVAILABLE
 from tests.connector.bench import Bench, copy, kept_message
+from tests.metrics import nonzero
 
 
 def values(bench: Bench) -> dict[str, float]:
-    """Name without prefix, with labels' values behind it → value; what is 0 is left out."""
-    found: dict[str, float] = {}
-    for metric in metrics(bench.core):
-        assert isinstance(metric, Metric)
-        assert metric.documentation.endswith(".")
-        for sample in metric.samples:
-            name = " ".join([sample.name.removeprefix("sparrow_connector_"), *sample.labels.values()])
-            if sample.value:
-                found[name] = sample.value
-    return found
+    return nonzero(metrics(bench.core), "sparrow_connector_")
 
 
 def test_what_authors_are_told() -> None:
