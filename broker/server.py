@@ -50,12 +50,14 @@ class StoreCalls:
         """The last call has failed."""
 
     def _call(self, name: str, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
-        task = asyncio.ensure_future(self._run(name, work, done))
-        self._tasks[task] = self._loop.time()
+        began = self._loop.time()
+        task = asyncio.ensure_future(self._run(name, work, done, began))
+        self._tasks[task] = began
         task.add_done_callback(self._tasks.pop)
 
-    async def _run(self, name: str, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
-        began = self._loop.time()
+    async def _run(
+        self, name: str, work: Awaitable[Result], done: Callable[[Result | None], None], began: float
+    ) -> None:
         try:
             result = await work
         except SparrowError as error:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client import Histogram
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client import Counter, Histogram
+from prometheus_client.core import Metric
 
 _P = "sparrow_broker_"
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -21,8 +21,9 @@ class Timings:
         self._seconds = Histogram(
             f"{_P}{what}_seconds", f"How long {text} take.", ("call",), buckets=_BUCKETS_S, registry=None
         )
-        self._name, self._text = f"{_P}{what}_failures", f"How many {text} have failed, by call."
-        self._failures: dict[str, int] = {}
+        self._failures = Counter(
+            f"{_P}{what}_failures", f"How many {text} have failed, by call.", ("call",), registry=None
+        )
 
     def took(self, call: str, seconds: float) -> None:
         """One has succeeded."""
@@ -30,12 +31,9 @@ class Timings:
 
     def failed(self, call: str) -> None:
         """One has not."""
-        self._failures[call] = self._failures.get(call, 0) + 1
+        self._failures.labels(call).inc()
 
     def metrics(self) -> Iterator[Metric]:
         """Both, as they are now."""
         yield from self._seconds.collect()
-        failures = CounterMetricFamily(self._name, self._text, labels=("call",))
-        for call, count in self._failures.items():
-            failures.add_metric((call,), count)
-        yield failures
+        yield from self._failures.collect()

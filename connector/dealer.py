@@ -65,9 +65,7 @@ class Dealer:
         socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(settings.link_timeout_s * 1000))
         if self._keys is not None:
-            socket.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
-            socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(encode(self._keys.secret).encode()))
-            socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.broker)
+            secure(socket, self._keys)
         self._monitor = socket.get_monitor_socket(_FAILURES)
         try:
             socket.connect(self._endpoint)
@@ -142,6 +140,13 @@ class Dealer:
         self._socket.disable_monitor()
         self._monitor.close()
         self._socket.close()
+
+
+def secure(socket: zmq.Socket[bytes], keys: LinkKeys) -> None:
+    """Have a socket that is not connected yet speak CURVE with a broker."""
+    socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(encode(keys.secret).encode()))
+    socket.setsockopt(zmq.CURVE_SERVERKEY, keys.broker)
 
 
 def _reason(event: int, keys: LinkKeys | None) -> str:

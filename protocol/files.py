@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 from protocol.errors import FileReferenceError
+from protocol.strict_json import without_repeats
 
 MAX_BODY_BYTES = 8192
 MAX_NAME = 255
@@ -19,8 +19,8 @@ MAX_SIZE = 2**53 - 1
 """What every reader of JSON can hold exactly."""
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9_.+-]{1,60}/[A-Za-z0-9_.+-]{1,60}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+MEDIA_TYPE = re.compile(r"[A-Za-z0-9_.+-]{1,60}/[A-Za-z0-9_.+-]{1,60}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class FileReference:
 
     def __post_init__(self) -> None:
         _match("file", _ID, self.file)
-        _match("media_type", _MEDIA_TYPE, self.media_type)
-        _match("sha256", _SHA256, self.sha256)
+        _match("media_type", MEDIA_TYPE, self.media_type)
+        _match("sha256", SHA256, self.sha256)
         if not _is_name(self.name):
             raise FileReferenceError(f"a FILE message's name is no text of up to {MAX_NAME} characters")
         if type(self.size) is not int or not 0 <= self.size <= MAX_SIZE:
@@ -56,7 +56,7 @@ def parse_file_reference(body: bytes) -> FileReference:
     if len(body) > MAX_BODY_BYTES:
         raise FileReferenceError(f"a FILE message's body has {len(body)} bytes, more than {MAX_BODY_BYTES}")
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_without_repeats)
+        value = json.loads(body.decode(), object_pairs_hook=without_repeats)
     except (ValueError, RecursionError):
         raise FileReferenceError("a FILE message's body is not JSON in UTF-8 with each field once") from None
     if not isinstance(value, dict):
@@ -66,13 +66,6 @@ def parse_file_reference(body: bytes) -> FileReference:
         return FileReference(**{field.name: value[field.name] for field in fields(FileReference)})
     except KeyError as error:
         raise FileReferenceError(f"a FILE message's body lacks {error.args[0]}") from None
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a field is there twice")
-    return values
 
 
 def _match(name: str, pattern: re.Pattern[str], value: object) -> None:

@@ -1,1 +1,11 @@
 """What a person touches: command line, settings, client library, the one-process node, terminal chat."""
+
+from importlib import metadata
+
+
+def version() -> str:
+    """Of Sparrow, as it is installed; empty if it is not. Reads files: not for each request."""
+    try:
+        return metadata.version("sparrow-im")
+    except metadata.PackageNotFoundError:
+        return ""

@@ -29,6 +29,10 @@ _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}")
 _CASSANDRA_BATCH_BYTES = 32 * 1024
 
 
+ROLES = ("connector", "broker", "userapi")
+"""What a process of ours can be, other than a whole node."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that is wrong (`serious`) or unwise with a setting, and the cure."""

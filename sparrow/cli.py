@@ -10,11 +10,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from protocol.errors import SparrowError
+from sparrow import version
 
 if TYPE_CHECKING:
     from sparrow.settings import Settings
@@ -101,12 +101,14 @@ def _userapi(options: argparse.Namespace) -> int:
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
+    from sparrow.checks import ROLES
+
     parser.add_argument(
         "--try",
         dest="roles",
         nargs="+",
         default=[],
-        choices=("connector", "broker", "userapi"),
+        choices=ROLES,
         metavar="ROLE",
         help="also try every address, key and certificate that a connector, broker or userapi on this machine needs",
     )
@@ -296,11 +298,7 @@ COMMANDS = {
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        try:
-            version = metadata.version("sparrow-im")
-        except metadata.PackageNotFoundError:
-            version = "(not installed)"
-        print(f"sparrow {version}")
+        print(f"sparrow {version() or '(not installed)'}")
         parser.exit()
 
 

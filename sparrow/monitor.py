@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from dataclasses import dataclass
-from importlib import metadata
 from socketserver import TCPServer, ThreadingMixIn
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -34,6 +33,7 @@ from prometheus_client.exposition import generate_latest
 
 from protocol.errors import ConfigError, InvalidIdError
 from protocol.ids import check_user_id
+from sparrow import version
 from sparrow.systemd import ALIVE, READY, STOPPING, Systemd
 from sparrow.traces import Traces
 
@@ -42,6 +42,8 @@ LOOK_S = 0.25
 MAX_TRACE_S = 3600.0
 ANSWER_S = 3.0
 """An event loop that has not answered by then stands still."""
+Told: TypeAlias = tuple[str, str, bytes]
+"""An answer: status, media type and body."""
 _LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -61,7 +63,7 @@ class MonitorSettings:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A part of the process that can tell of itself. Both are called in the event loop."""
+    """A part of the process that can tell of itself. All of it is called in the event loop."""
 
     name: str
     metrics: Callable[[], Iterable[Metric]]
@@ -71,23 +73,14 @@ class Source:
     """Trace what this user writes for so long."""
 
 
-def version() -> str:
-    """Of Sparrow, as it is installed."""
-    try:
-        return metadata.version("sparrow-im")
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
 class Monitor:
     """The monitor of a process, made in its event loop. `start`, then `stop`."""
 
     def __init__(self, settings: MonitorSettings, role: str, name: str, sources: Sequence[Source]) -> None:
         self._settings = settings
-        self.port = settings.listen_port
-        """The port that is listened on, once it is; 0: none."""
         self._role = role
         self._name = name
+        self._version = version() or "unknown"
         self._sources = sources
         self._loop = asyncio.get_running_loop()
         self._systemd = Systemd()
@@ -122,7 +115,6 @@ class Monitor:
                     f"the monitor cannot listen on {settings.listen_host}:{settings.listen_port} ({error.strerror}); "
                     "set monitor.listen_host and listen_port"
                 ) from error
-            self.port = self._server.server_port
             self._thread = threading.Thread(target=self._server.serve_forever, name="monitor", daemon=True)
             self._thread.start()
         self._due = self._loop.time()
@@ -168,7 +160,7 @@ class Monitor:
 
     def _collect(self) -> list[Metric]:
         info = InfoMetricFamily("sparrow", "What this process is.")
-        info.add_metric((), {"role": self._role, "name": self._name, "version": version()})
+        info.add_metric((), {"role": self._role, "name": self._name, "version": self._version})
         return [info, *self._lag.collect(), *(metric for source in self._sources for metric in source.metrics())]
 
     def _not_ready(self) -> dict[str, str]:
@@ -193,50 +185,49 @@ class Monitor:
         yield from self._ask(self._collect)
 
     def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        method, path = environ.get("REQUEST_METHOD", ""), environ.get("PATH_INFO", "")
         try:
-            path = environ.get("PATH_INFO", "")
-            asked = dict(parse_qsl(environ.get("QUERY_STRING", "")))
-            status, kind, body = (
-                self._trace(environ.get("REQUEST_METHOD", ""), asked)
-                if path == "/trace"
-                else self._answer(environ.get("REQUEST_METHOD", ""), path)
-            )
+            if path == "/trace":
+                told = self._trace(method, dict(parse_qsl(environ.get("QUERY_STRING", ""))))
+            else:
+                told = self._answer(method, path)
         except TimeoutError as error:
-            status, kind, body = "503 Service Unavailable", "application/json", _json({"status": str(error)})
+            told = _told("503 Service Unavailable", {"status": str(error)})
+        status, kind, body = told
         start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
         return [body]
 
-    def _answer(self, method: str, path: str) -> tuple[str, str, bytes]:
+    def _answer(self, method: str, path: str) -> Told:
         if method not in ("GET", "HEAD"):
-            return "405 Method Not Allowed", "application/json", _json({"status": "GET it"})
+            return _told("405 Method Not Allowed", {"status": "GET it"})
         if path == "/metrics":
             return "200 OK", CONTENT_TYPE_LATEST, generate_latest(self._registry)
         if path == "/healthz":
             self._ask(lambda: None)
-            return "200 OK", "application/json", _json({"status": "ok"})
+            return _told("200 OK", {"status": "ok"})
         if path == "/readyz":
             reasons = self._ask(self._not_ready)
             status = "503 Service Unavailable" if reasons else "200 OK"
-            return status, "application/json", _json({"status": "not ready" if reasons else "ok", **reasons})
+            return _told(status, {"status": "not ready" if reasons else "ok", **reasons})
         if path == "/varz":
-            return "200 OK", "application/json", _json(self._varz())
+            return _told("200 OK", self._varz())
         text = "there are /metrics, /healthz, /readyz and /varz"
-        return "404 Not Found", "application/json", _json({"status": text})
+        return _told("404 Not Found", {"status": text})
 
-    def _trace(self, method: str, asked: dict[str, str]) -> tuple[str, str, bytes]:
+    def _trace(self, method: str, asked: dict[str, str]) -> Told:
         """POST ?user=&seconds= begins, GET ?after= tells."""
         if not self._settings.allow_trace:
-            return "403 Forbidden", "application/json", _json({"status": "set monitor.allow_trace = true to allow it"})
+            return _told("403 Forbidden", {"status": "set monitor.allow_trace = true to allow it"})
         try:
             if method == "POST":
                 user, seconds = check_user_id(asked.get("user", "")), float(asked.get("seconds", ""))
                 self._ask(lambda: self._begin_trace(user, seconds))
-                return "200 OK", "application/json", _json({"status": "ok"})
+                return _told("200 OK", {"status": "ok"})
             after = float(asked.get("after", "0"))
             found = self._ask(lambda: self._traces.since(after))
         except (ValueError, InvalidIdError) as error:
-            return "400 Bad Request", "application/json", _json({"status": str(error)})
-        return "200 OK", "application/json", _json([[one.at, one.attempt, one.text] for one in found])
+            return _told("400 Bad Request", {"status": str(error)})
+        return _told("200 OK", [[one.at, one.attempt, one.text] for one in found])
 
     def _varz(self) -> dict[str, Any]:
         values = {
@@ -248,7 +239,7 @@ class Monitor:
         return {
             "role": self._role,
             "name": self._name,
-            "version": version(),
+            "version": self._version,
             "pid": os.getpid(),
             "up_s": round(time.time() - self._began, 1),
             "not_ready": self._ask(self._not_ready),
@@ -294,5 +285,5 @@ def _labels(labels: dict[str, str]) -> str:
     return "{" + ",".join(f"{name}={value}" for name, value in sorted(labels.items())) + "}" if labels else ""
 
 
-def _json(value: object) -> bytes:
-    return json.dumps(value).encode() + b"\n"
+def _told(status: str, value: object) -> Told:
+    return status, "application/json", json.dumps(value).encode() + b"\n"

@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import email.utils
 import resource
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -20,12 +19,13 @@ import zmq
 from cryptography import x509
 from zmq.utils.monitor import parse_monitor_message
 
-from protocol.curve import LinkKeys, encode, read_link_keys
+from connector.dealer import secure
+from protocol.curve import LinkKeys, read_link_keys
 from protocol.errors import ConfigError, SparrowError
 from sparrow.checks import Finding
 from sparrow.settings import Settings
+from userapi import listening
 
-ROLES = ("connector", "broker", "userapi")
 PATIENCE_S = 5.0
 """For each trial."""
 SOON_D = 14.0
@@ -42,7 +42,7 @@ _HANDSHAKES: dict[int, str] = {
 
 
 async def try_out(settings: Settings, roles: tuple[str, ...]) -> AsyncIterator[Finding]:
-    """Everything that fails, of processes with these `ROLES` on this machine."""
+    """Everything that fails, of processes with these roles (`sparrow.checks.ROLES`) on this machine."""
     for finding in [*_certificates(settings, roles), *_files(settings, roles), *_ports(settings, roles)]:
         yield finding
     async for finding in _brokers(settings, roles):
@@ -120,20 +120,9 @@ def _ports(settings: Settings, roles: tuple[str, ...]) -> Iterator[Finding]:
     if monitor.listen_port:
         wanted.append(("monitor.listen_port", monitor.listen_host, monitor.listen_port))
     for key, host, number in wanted:
-        if number and (why := _cannot_listen(host, number)):
+        if number and (why := listening.why_not(host, number)):
             text = f"{host}:{number}: {why}; if it is not the server itself that runs already, choose another"
             yield Finding(key, text, serious=False)
-
-
-def _cannot_listen(host: str, port: int) -> str:
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, number) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
 
 
 # Others.
@@ -159,9 +148,7 @@ def shake_hands(endpoint: str, keys: LinkKeys | None, patience_s: float = PATIEN
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.setsockopt(zmq.LINGER, 0)
         if keys is not None:
-            dealer.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-            dealer.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(encode(keys.secret).encode()))
-            dealer.setsockopt(zmq.CURVE_SERVERKEY, keys.broker)
+            secure(dealer, keys)
         with dealer.get_monitor_socket(sum(_HANDSHAKES)) as watched:
             try:
                 dealer.connect(endpoint)

@@ -14,6 +14,7 @@ from flask import Request, request
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from protocol.strict_json import without_repeats
 from userapi.problems import ProblemError
 
 
@@ -75,7 +76,7 @@ def read_object() -> dict[str, Any]:
     if request.content_length is None and len(body) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_without_repeats, parse_constant=_refuse)
+        value = json.loads(body.decode(), object_pairs_hook=without_repeats, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise ProblemError("malformed_json", "the body is not JSON in UTF-8 with each field once") from None
     if not isinstance(value, dict):
@@ -85,13 +86,6 @@ def read_object() -> dict[str, Any]:
     except UnicodeEncodeError:
         raise ProblemError("malformed_json", "the body holds half a surrogate pair") from None
     return value
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a field is there twice")
-    return values
 
 
 def _refuse(constant: str) -> NoReturn:

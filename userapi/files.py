@@ -20,6 +20,7 @@ from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Response as BaseResponse
 
 from protocol.errors import InvalidIdError, NotFoundError
+from protocol.files import MAX_NAME, MEDIA_TYPE, SHA256
 from protocol.ids import check_user_id
 from store.interface import File
 from userapi import audit
@@ -38,9 +39,6 @@ FILE_IN_PATH = PathText("file", "A file's id, as its upload was answered.", "[0-
 TUS = {"Tus-Resumable": VERSION, "Tus-Version": VERSION}
 TUS_HEADER = HeaderText("Tus-Resumable", "The version of tus.", r"1\.0\.0", required=True)
 _BYTES = "[0-9]{1,15}"
-_MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_MAX_NAME = 255
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Of a file's name: controls, and what ends a line."""
 _HOUR_MS = 3_600_000
@@ -350,11 +348,11 @@ def _metadata(header: str) -> dict[str, str]:
             raise ProblemError(
                 "malformed_upload", f"Upload-Metadata: the value of {key[:80]!r} is not base64"
             ) from None
-    if len(found.get("filename", "")) > _MAX_NAME or _UNFIT.search(found.get("filename", "")):
-        raise ProblemError("malformed_upload", f"a file's name has up to {_MAX_NAME} characters on one line")
-    if not _MEDIA_TYPE.fullmatch(found.get("filetype", "a/b")):
+    if len(found.get("filename", "")) > MAX_NAME or _UNFIT.search(found.get("filename", "")):
+        raise ProblemError("malformed_upload", f"a file's name has up to {MAX_NAME} characters on one line")
+    if not MEDIA_TYPE.fullmatch(found.get("filetype", "a/b")):
         raise ProblemError("malformed_upload", "filetype is no media type such as image/jpeg")
-    if not _SHA256.fullmatch(found.get("sha256", "0" * 64)):
+    if not SHA256.fullmatch(found.get("sha256", "0" * 64)):
         raise ProblemError("malformed_upload", "sha256 has 64 digits 0-9, a-f")
     return found
 

@@ -154,10 +154,7 @@ def log_out() -> tuple[str, int]:
     access token until it expires: a device that was stolen should be removed.
     """
     parts = service()
-    kept = parts.bridge.call(parts.bridge.store.login, caller().user, caller().device)
-    stands = kept is not None and bool(kept.id)
-    if stands:
-        check_login()
+    stands = _stands(parts)
     end_login(parts, caller().user, caller().device, stands)
     return "", 204
 
@@ -187,13 +184,20 @@ def log_device_out(device: str) -> tuple[str, int]:
 def log_all_out() -> tuple[str, int]:
     """Log all of one's own devices out, this one included, and last."""
     parts = service()
-    kept = parts.bridge.call(parts.bridge.store.login, caller().user, caller().device)
-    stands = kept is not None and bool(kept.id)
+    stands = _stands(parts)
     if stands:
-        check_login()
         end_other_logins(parts, caller().user, caller().device)
     end_login(parts, caller().user, caller().device, stands)
     return "", 204
+
+
+def _stands(parts: Service) -> bool:
+    """Whether the caller's device is logged in, which must be by the caller's own login; if not, this is a repeat."""
+    kept = parts.bridge.call(parts.bridge.store.login, caller().user, caller().device)
+    if kept is None or not kept.id:
+        return False
+    check_login()
+    return True
 
 
 def end_login(parts: Service, user: str, device: str, stands: bool) -> None:

@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import signal
-import socket
 import threading
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from gunicorn.app.base import BaseApplication
 from protocol.curve import read_link_keys
 from protocol.errors import ConfigError
 from store import StoreSettings, open_store
+from userapi import listening
 from userapi.admin import read_admin_token
 from userapi.app import create_app
 from userapi.bridge import StoreBridge
@@ -134,17 +134,11 @@ async def _try_store(settings: StoreSettings) -> None:
 
 def _try_address(settings: UserApiSettings) -> None:
     """Find out now, where there is somebody to tell, that the address is taken."""
-    try:
-        found = socket.getaddrinfo(settings.listen_host, settings.listen_port, type=socket.SOCK_STREAM)
-        family, kind, number, _, address = found[0]
-        with socket.socket(family, kind, number) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
+    if reason := listening.why_not(settings.listen_host, settings.listen_port):
         raise ConfigError(
-            f"the user API cannot listen on {_address(settings)} ({error.strerror}): "
+            f"the user API cannot listen on {_address(settings)} ({reason}): "
             "change userapi.listen_host or userapi.listen_port, or stop what listens there"
-        ) from error
+        )
 
 
 def base_url(settings: UserApiSettings) -> str:

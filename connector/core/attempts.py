@@ -188,8 +188,7 @@ class Attempts:
             self._trace(counter, f"its author is told {text}")
 
     def _fail(self, counter: int, state: int) -> None:
-        if self._traced:
-            self._trace_end(counter, f"Failed, for outcome {state}")
+        self._trace_end(counter, f"Failed, for outcome {state}")
         session, stream, number, *_ = self._forget(counter)
         if session.phase == ENDED:
             return
@@ -215,8 +214,7 @@ class Attempts:
         """An attempt did not leave."""
         if counter not in self._attempts:
             return
-        if self._traced:
-            self._trace_end(counter, "Failed, since the broker was lost")
+        self._trace_end(counter, "Failed, since the broker was lost")
         session, stream, number, *_ = self._forget(counter)
         if session.phase != ENDED:
             self._refuse(session, stream, number, Failed.UNAVAILABLE, "the broker was lost", self.LINK_RETRY_MS)

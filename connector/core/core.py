@@ -113,7 +113,8 @@ class ConnectorCore:
     def closed(self, session: Session) -> None:
         """A client's connection is gone."""
         self._to_tell.pop(session, None)
-        if self.connections.pop(session, self) is None:
+        if session in self.connections:
+            del self.connections[session]
             self._repeats += session.wire.repeats
         self._greeting.pop(session, None)
         self.logins.leave(session)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 30.0
 """For each step of a request. A login takes seconds when it adds a further device."""
 IDLE_S = 1.0
-"""A connection that nobody uses is kept for so long; the server closes it after two seconds."""
+"""A connection that nobody uses is kept for so long: shorter than any server or proxy keeps it."""
 
 _BY_CODE: dict[str, type[SparrowError]] = {
     "wrong_credentials": WrongPasswordError,
