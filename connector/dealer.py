@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import cast
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -24,6 +25,10 @@ MAX_DRAIN = 256
 KNOCK_AGAIN_S = 1.0
 """After a handshake that has failed. ZeroMQ itself would try twenty times a second, or, once refused, never again."""
 LOG_AGAIN_S = 60.0
+
+# Plain numbers: zmq's enumerations take a microsecond to combine.
+EVENTS = int(zmq.EVENTS)
+READABLE = int(zmq.POLLIN)
 
 _FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
@@ -92,20 +97,21 @@ class Dealer:
         return True
 
     def _look_again(self) -> None:
-        if not self._looking:
+        if not self._looking and self._readable():
             self._looking = True
             self._loop.call_soon(self._drain)
+
+    def _readable(self) -> bool:
+        """Whether something waits. Asking costs half of zmq.Again, which says that nothing does."""
+        return cast(int, self._socket.getsockopt(EVENTS)) & READABLE != 0
 
     def _drain(self) -> None:
         self._looking = False
         socket = self._socket
-        if socket.closed:
-            return
-        try:
-            for _ in range(MAX_DRAIN):
-                self._on_batch(self._endpoint, socket.recv(zmq.NOBLOCK))
-        except zmq.Again:
-            return
+        for _ in range(MAX_DRAIN):
+            if socket.closed or not self._readable():
+                return
+            self._on_batch(self._endpoint, socket.recv(zmq.NOBLOCK))
         self._look_again()
 
     def _watch(self) -> None:
