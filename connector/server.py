@@ -49,6 +49,12 @@ class ClientConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self._session: Session | None = self._server.opened(self)
 
+    @property
+    def address(self) -> str:
+        """Where the client is, for the log."""
+        host, port, *_ = self.transport.get_extra_info("peername") or ("?", 0)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def data_received(self, data: bytes) -> None:
         if self._session is None:
             return
