@@ -18,6 +18,7 @@ from typing import cast
 import zmq
 from prometheus_client.core import Metric
 
+from connector.clients import ClientConnection, ProxiedConnection, TlsConnection
 from connector.core import ConnectorCore, Session
 from connector.dealer import Dealer
 from connector.metrics import metrics
@@ -25,81 +26,14 @@ from connector.settings import ConnectorSettings
 from connector.tls import Certificate, TlsListener
 from protocol.curve import read_link_keys
 from protocol.errors import ConfigError, RecordError
+from protocol.networks import parse_networks
 from protocol.tokens import Identity, TokenVerifier
 
 log = logging.getLogger("sparrow.connector")
 
 TICK_S = 0.1
-TURN_BYTES = 16 * 1024
-"""What one client may have handled in a turn; the rest waits for the next, so that everybody gets theirs."""
 CLOSE_TIMEOUT_S = 3.0
 """How long a closing connection may take to read its Goodbye."""
-
-
-class ClientConnection(asyncio.Protocol):
-    """One client's socket."""
-
-    __slots__ = ("_server", "_session", "_waiting", "transport")
-
-    def __init__(self, server: ConnectorServer) -> None:
-        self._server = server
-        self._waiting = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self._session: Session | None = self._server.opened(self)
-
-    @property
-    def address(self) -> str:
-        """Where the client is, for the log."""
-        host, port, *_ = self.transport.get_extra_info("peername") or ("?", 0)
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-    def data_received(self, data: bytes) -> None:
-        if self._session is None:
-            return
-        if len(data) > TURN_BYTES or self._waiting:
-            self._waiting += data
-            self.transport.pause_reading()
-            self._server.has_more(self)
-        else:
-            self._server.received(self._session, data)
-
-    def next_turn(self) -> bool:
-        """Handle a turn's worth of what waits; whether there is more."""
-        if self._session is None or self.transport.is_closing():
-            self._waiting = b""
-            return False
-        data, self._waiting = self._waiting[:TURN_BYTES], self._waiting[TURN_BYTES:]
-        self._server.received(self._session, data)
-        if self._waiting:
-            return True
-        self.transport.resume_reading()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            self._server.received(session, self._waiting)
-            self._server.lost(self, session)
-
-    def choked(self) -> None:
-        """The client lets too much pile up."""
-        if self._session is not None:
-            self._server.too_slow(self._session)
-
-
-class TlsConnection(ClientConnection):
-    """One client's socket, whose session begins before the handshake, so that handshakes are counted and timed."""
-
-    __slots__ = ()
-
-    def accepted(self, transport: asyncio.Transport) -> None:
-        """A client has connected; there is no TLS yet."""
-        super().connection_made(transport)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
 
 
 class ConnectorServer:
@@ -110,6 +44,8 @@ class ConnectorServer:
         self._max_write_buffer_bytes = settings.max_write_buffer_bytes
         self._context = context
         self._loop = asyncio.get_running_loop()
+        self.proxies = parse_networks("connector.proxies", settings.proxies)
+        """Whose connections begin with a PROXY header."""
         self._verifier = TokenVerifier(_read_key(settings.token_public_key_file))
         self.core = ConnectorCore(self, settings)
         self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None
@@ -141,17 +77,20 @@ class ConnectorServer:
         settings = self._settings
         host = settings.listen_host
         listener: asyncio.Server | TlsListener
+        plain = ProxiedConnection if self.proxies else ClientConnection
         try:
             if certificate is None:
                 listener = await self._loop.create_server(
-                    lambda: ClientConnection(self),
+                    lambda: plain(self),
                     host,
                     port,
                     backlog=settings.listen_backlog,
                     reuse_port=settings.reuse_port,
                 )
             else:
-                listener = TlsListener(certificate, settings, lambda: TlsConnection(self), self.core.complaints.add)
+                listener = TlsListener(
+                    certificate, settings, self.proxies, lambda: TlsConnection(self), self.core.complaints.add
+                )
                 await listener.start(host, port)
         except OSError as error:
             raise ConfigError(

@@ -29,6 +29,10 @@ class ConnectorSettings:
     """Allows clients beyond this machine without TLS: everybody on the way can read their tokens and messages."""
     plain_listen_port: int = 0
     """A second port, for clients without TLS, beside a `listen_port` with TLS; 0: none."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies in front. Their connections, and nobody else's, begin with a PROXY header
+    (version 1 or 2), which says where the client is.
+    """
     token_public_key_file: str = "var/token.pub.pem"
     """PEM of the key that verifies login tokens."""
 

@@ -11,12 +11,14 @@ import functools
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
+from connector.proxy import ProxyHeader, expected_header
 from connector.settings import ConnectorSettings
-from protocol.errors import ConfigError
+from protocol.errors import ConfigError, ProxyHeaderError
+from protocol.networks import Network
 
 log = logging.getLogger("sparrow.connector")
 
@@ -105,6 +107,9 @@ class Upgraded(Protocol):
         """A client has connected, the handshake begins; `connection_made` comes at its end, and `connection_lost`
         in any case."""
 
+    def proxied(self, address: str) -> None:
+        """The proxy that the connection comes from says that the client is at `address`; empty if it does not know."""
+
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`; a second call does nothing."""
 
@@ -123,11 +128,13 @@ class TlsListener:
         self,
         certificate: Certificate,
         settings: ConnectorSettings,
+        proxies: Sequence[Network],
         make: Callable[[], AnyUpgraded],
         complain: Callable[[str], object],
     ) -> None:
         self._certificate = certificate
         self._settings = settings
+        self._proxies = proxies
         self._make = make
         self._complain = complain
         self._loop = asyncio.get_running_loop()
@@ -164,7 +171,7 @@ class TlsListener:
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPT_AT_ONCE):
             try:
-                connection, _ = listener.accept()
+                connection, (host, *_) = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptors or memory left
@@ -174,7 +181,7 @@ class TlsListener:
                 return
             connection.setblocking(False)
             client = self._make()
-            task = self._loop.create_task(self._handshake(connection, client))
+            task = self._loop.create_task(self._handshake(connection, client, host))
             self._handshakes.add(task)
             task.add_done_callback(functools.partial(self._over, connection, client))
             client.accepted(_Pending(task.cancel))
@@ -183,7 +190,11 @@ class TlsListener:
         del self._resting[listener]
         self._loop.add_reader(listener, self._accept, listener)
 
-    async def _handshake(self, connection: socket.socket, client: AnyUpgraded) -> None:
+    async def _handshake(self, connection: socket.socket, client: AnyUpgraded, host: str) -> None:
+        header = expected_header(host, self._proxies)
+        if header is not None:
+            await self._receive(header, connection)
+            client.proxied(header.address)
         await self._loop.connect_accepted_socket(
             lambda: cast(asyncio.Protocol, client),
             connection,
@@ -191,6 +202,14 @@ class TlsListener:
             ssl_handshake_timeout=self._settings.login_timeout_s,
             ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         )
+
+    async def _receive(self, header: ProxyHeader, connection: socket.socket) -> None:
+        """Not a byte beyond it: the rest is TLS's. Raises `ProxyHeaderError`, and `OSError` if the peer has gone."""
+        while header.wanted:
+            data = await self._loop.sock_recv(connection, header.wanted)
+            if not data:
+                raise ConnectionAbortedError("the connection ends within the PROXY header")
+            header.receive(data)
 
     def _over(self, connection: socket.socket, client: Upgraded, task: asyncio.Task[None]) -> None:
         # Not in the task, which may be cancelled before it has begun.
@@ -200,6 +219,8 @@ class TlsListener:
             return
         if isinstance(error, ssl.SSLError):
             self._complain(f"a TLS handshake has failed: {error.reason or error}")
+        elif isinstance(error, ProxyHeaderError):
+            self._complain(str(error))
         elif error is not None and not isinstance(error, OSError):
             log.error("a TLS handshake has failed", exc_info=error)
         connection.close()

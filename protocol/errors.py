@@ -45,6 +45,10 @@ class WindowError(PeerError):
     """More unsettled messages, or a higher ack, than the windows allow (docs/protocol.md, "Windows")."""
 
 
+class ProxyHeaderError(PeerError):
+    """A connection from a proxy does not begin with a PROXY header that can be understood."""
+
+
 class RecordError(PeerError):
     """Bytes on a fabric link are not records of this version."""
 

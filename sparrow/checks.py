@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from connector.settings import MESSAGE_OVERHEAD_BYTES
 from protocol.client import MAX_WINDOW
 from protocol.errors import ConfigError
+from protocol.networks import parse_networks
 from protocol.tokens import TokenVerifier
 from sparrow.exposure import exposure
 
@@ -120,6 +121,10 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
     for key, endpoint in (("broker.listen", broker.listen), *(("connector.brokers", one) for one in connector.brokers)):
         if not _ENDPOINT.fullmatch(endpoint):
             yield Finding(key, f'"{endpoint}" is no endpoint: write tcp://host:port')
+    try:
+        parse_networks("connector.proxies", connector.proxies)
+    except ConfigError as error:
+        yield Finding("connector.proxies", str(error))
     for address in userapi.connectors:
         if not _HOST_PORT.fullmatch(address.removeprefix("tls://")):
             yield Finding("userapi.connectors", f'"{address}" is no address: write host:port or tls://host:port')
@@ -247,7 +252,6 @@ def _cassandra(settings: Settings) -> Iterator[Finding]:
 
 
 def _identity(settings: Settings) -> Iterator[Finding]:
-    from userapi.addresses import parse_networks
     from userapi.admin import read_admin_token
     from userapi.identity import open_identity
     from userapi.identity.breaches import check_list

@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from flask import Flask, request
 
-from userapi.addresses import Address, among, as_key, client_address, parse_networks
+from protocol.networks import Address, among, parse_networks
+from userapi.addresses import as_key, client_address
 from userapi.problems import ProblemError
 from userapi.settings import UserApiSettings
 

@@ -64,7 +64,7 @@ class Place:
         )
         self.clients = Client.made = []
         self.complaints: list[str] = []
-        self.listener = TlsListener(Certificate(self.settings), self.settings, Client, self.complaints.append)
+        self.listener = TlsListener(Certificate(self.settings), self.settings, (), Client, self.complaints.append)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -100,7 +100,7 @@ async def test_it_works(place: Place) -> None:
 async def test_two_listen_on_one_port_if_both_say_so(tmp_path: Path) -> None:
     place = Place(tmp_path)
     settings = dataclasses.replace(place.settings, reuse_port=True)
-    one, other = (TlsListener(Certificate(settings), settings, Client, place.complaints.append) for _ in range(2))
+    one, other = (TlsListener(Certificate(settings), settings, (), Client, place.complaints.append) for _ in range(2))
     await one.start("127.0.0.1", 0)
     port = int(one.sockets[0].getsockname()[1])
     await other.start("127.0.0.1", port)

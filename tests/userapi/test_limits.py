@@ -9,10 +9,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from protocol.errors import ConfigError
+from protocol.networks import parse_networks
 from tests.userapi.conftest import Api
 from tests.userapi.test_accounts import problem
 from userapi import limits
-from userapi.addresses import parse_networks
 from userapi.app import create_app
 from userapi.limits import Limit
 

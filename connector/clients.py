@@ -1,0 +1,122 @@
+"""Clients' sockets: what asyncio tells of them becomes the server's events.
+
+Owns the bytes that a client has sent and that wait for their turn. Decides nothing, and knows frames as little as
+messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from connector.core import Session
+from connector.proxy import ProxyHeader, address_text, expected_header
+from protocol.errors import ProxyHeaderError
+
+if TYPE_CHECKING:
+    from connector.server import ConnectorServer
+
+TURN_BYTES = 16 * 1024
+"""What one client may have handled in a turn; the rest waits for the next, so that everybody gets theirs."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """One client's socket."""
+
+    __slots__ = ("_given_address", "_server", "_session", "_waiting", "transport")
+
+    def __init__(self, server: ConnectorServer) -> None:
+        self._server = server
+        self._waiting = b""
+        self._given_address = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._session: Session | None = self._server.opened(self)
+
+    def proxied(self, address: str) -> None:
+        """A proxy has said that the client is at `address`; empty if it does not know."""
+        self._given_address = address
+
+    @property
+    def address(self) -> str:
+        """Where the client is, for the log."""
+        if self._given_address:
+            return self._given_address
+        host, port, *_ = self.transport.get_extra_info("peername") or ("?", 0)
+        return address_text(host, port)
+
+    def data_received(self, data: bytes) -> None:
+        if self._session is None:
+            return
+        if len(data) > TURN_BYTES or self._waiting:
+            self._waiting += data
+            self.transport.pause_reading()
+            self._server.has_more(self)
+        else:
+            self._server.received(self._session, data)
+
+    def next_turn(self) -> bool:
+        """Handle a turn's worth of what waits; whether there is more."""
+        if self._session is None or self.transport.is_closing():
+            self._waiting = b""
+            return False
+        data, self._waiting = self._waiting[:TURN_BYTES], self._waiting[TURN_BYTES:]
+        self._server.received(self._session, data)
+        if self._waiting:
+            return True
+        self.transport.resume_reading()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            self._server.received(session, self._waiting)
+            self._server.lost(self, session)
+
+    def choked(self) -> None:
+        """The client lets too much pile up."""
+        if self._session is not None:
+            self._server.too_slow(self._session)
+
+
+class TlsConnection(ClientConnection):
+    """One client's socket, whose session begins before the handshake, so that handshakes are counted and timed."""
+
+    __slots__ = ()
+
+    def accepted(self, transport: asyncio.Transport) -> None:
+        """A client has connected; there is no TLS yet."""
+        super().connection_made(transport)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+
+class ProxiedConnection(ClientConnection):
+    """One client's socket where proxies come as well, whose connections begin with a header."""
+
+    __slots__ = ("_header",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")  # None: it has gone already
+        self._header = expected_header(peer[0], self._server.proxies) if peer else None
+
+    def data_received(self, data: bytes) -> None:
+        if self._header is not None:
+            data = self._behind(self._header, data)
+        if data:
+            super().data_received(data)
+
+    def _behind(self, header: ProxyHeader, data: bytes) -> bytes:
+        try:
+            rest = header.receive(data)
+        except ProxyHeaderError as error:
+            self._server.core.complaints.add(str(error))
+            self.transport.abort()
+            return b""
+        if not header.wanted:
+            self._header = None
+            self.proxied(header.address)
+        return rest
