@@ -26,10 +26,12 @@ from connector.settings import ConnectorSettings
 from connector.tls import Certificate, TlsListener
 from protocol.curve import read_link_keys
 from protocol.errors import ConfigError, RecordError
+from protocol.facts import tell
 from protocol.networks import parse_networks
 from protocol.tokens import Identity, TokenVerifier
 
 log = logging.getLogger("sparrow.connector")
+sessions_log = logging.getLogger("sparrow.sessions")
 
 TICK_S = 0.1
 CLOSE_TIMEOUT_S = 3.0
@@ -273,6 +275,27 @@ class ConnectorServer:
     def log(self, text: str) -> None:
         """See `Ports`."""
         log.info("%s: %s", self._settings.name, text)
+
+    def session_began(self, session: Session, previous: int) -> None:
+        """See `Ports`."""
+        address = cast(ClientConnection, session.handle).address
+        replaces = {"replaces": _name(previous)} if previous else {}
+        facts = {**self._facts(session), "from": address, "client": session.client, **replaces}
+        tell(sessions_log, "session_began", **facts)
+
+    def session_ended(self, session: Session, why: str) -> None:
+        """See `Ports`."""
+        lasted_s = f"{self._loop.time() - session.opened:.1f}"
+        tell(sessions_log, "session_ended", **self._facts(session), lasted_s=lasted_s, why=why)
+
+    def _facts(self, session: Session) -> dict[str, str]:
+        user, _, device = session.key.decode().partition("/")
+        return {"session": _name(session.number), "user": user, "device": device, "connector": self._settings.name}
+
+
+def _name(session: int) -> str:
+    """A session as it is called wherever people read: in presence, in traces, in the log."""
+    return f"{session:016x}"
 
 
 def _read_key(path: str) -> bytes:

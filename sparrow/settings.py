@@ -74,6 +74,7 @@ _MAY_BE_ZERO = {
     ("connector", "max_messages_per_second"),
     ("connector", "plain_listen_port"),
     ("connector", "store_after_s"),
+    ("log", "session_lines_per_second"),
     ("monitor", "listen_port"),
     ("store", "purge_interval_s"),
     ("userapi", "further_device_delay_s"),
@@ -93,10 +94,12 @@ _LARGEST = 2**53
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """What goes to the log, which is the standard error stream."""
+    """What goes to the log: standard error, or the journal with fields if that is where standard error leads."""
 
     level: str = "info"
     """debug, info, warning or error."""
+    session_lines_per_second: int = 1000
+    """A line, of some 250 bytes, tells that a session begins or ends; beyond this they are only counted. 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ class Routing:
             where = self._presence.where(user)
             for device, key in devices:
                 place = where.get(device)
-                to = "the inbox" if place is None else f"the connector {place.connector:x}, session {place.session:x}"
+                to = "the inbox" if place is None else f"connector {place.connector:016x}, session {place.session:016x}"
                 self._outbox.traces.append((connector, rec[7], f"a copy for {key.decode()} goes to {to}"))
 
     def _copy(

@@ -117,7 +117,7 @@ class ConnectorCore:
             del self.connections[session]
             self._repeats += session.wire.repeats
         self._greeting.pop(session, None)
-        self.logins.leave(session)
+        self.logins.leave(session, "the connection was lost")
 
     def too_slow(self, session: Session) -> None:
         """A client lets more pile up than a write buffer may hold."""

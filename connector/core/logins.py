@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
+from sys import intern
 
 from connector.core.catchup import Catchup
 from connector.core.complaints import Complaints
@@ -33,6 +34,8 @@ from protocol.records import (
 from protocol.sparrow_pb2 import Goodbye, LoggedIn, Login
 
 REMOVED = "this device has been removed; log in anew"
+MAX_CLIENT_CHARACTERS = 64
+"""Of a client's own name that are kept for the log."""
 
 
 class Logins:
@@ -83,6 +86,7 @@ class Logins:
         if self.stopping or not self._links.ready or len(self._sessions) >= self._settings.max_sessions:
             self.end(session, Goodbye.TRY_AGAIN, "not now", self.RETRY_MS)
             return
+        session.client = intern(frame.client[:MAX_CLIENT_CHARACTERS])
         session.user = identity.user
         session.key = address(identity.user, identity.device)
         from_id, from_device = identity.user.encode(), identity.device.encode()
@@ -140,6 +144,7 @@ class Logins:
             )
         )
         self._turn.mark(session)
+        self._ports.session_began(session, previous)
         if predecessor:
             session.predecessor_until = self._turn.now + settings.predecessor_timeout_s
         self._catchup.begin(session)
@@ -152,12 +157,14 @@ class Logins:
             self.goodbyes[code] += 1
             session.wire.goodbye(code, text, retry_after_ms)
             self._turn.mark(session)
-            self.leave(session)
+            self.leave(session, text)
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: Session, why: str) -> None:
         """The connection is over: return its copies, give up its place."""
         if session.phase == ENDED:
             return
+        if session.phase != GREETING:
+            self._ports.session_ended(session, why)
         session.phase = ENDED
         self._asked.pop(session, None)
         self._rejoin.pop(session, None)

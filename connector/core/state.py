@@ -51,6 +51,12 @@ class Ports(Protocol):
     def log(self, text: str) -> None:
         """A state change worth a line."""
 
+    def session_began(self, session: Session, previous: int) -> None:
+        """A client has been told `LoggedIn`; `previous` is the session that it replaced, 0 if there was none."""
+
+    def session_ended(self, session: Session, why: str) -> None:
+        """A session that had begun is over."""
+
 
 class Turn:
     """The time of the current event, and who has something to send at the end of the turn."""
@@ -100,6 +106,7 @@ class Session:
         "attempts",
         "budget",
         "budget_at",
+        "client",
         "cursor",
         "dirty",
         "handle",
@@ -132,6 +139,8 @@ class Session:
         self.phase = GREETING
         self.number = 0
         """Names the session for ever; 0 before login."""
+        self.client = ""
+        """Name and version of the client, as it says."""
         self.user = ""
         self.key = b""
         """The device's address."""

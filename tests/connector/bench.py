@@ -67,6 +67,7 @@ class RecordingPorts:
     """The broker of each batch."""
     refusing: set[str] = field(default_factory=set)
     logs: list[str] = field(default_factory=list)
+    sessions: list[str] = field(default_factory=list)
     writes: int = 0
     randoms: int = 0
 
@@ -111,6 +112,12 @@ class RecordingPorts:
 
     def log(self, text: str) -> None:
         self.logs.append(text)
+
+    def session_began(self, session: Session, previous: int) -> None:
+        self.sessions.append(f"{session.key.decode()} began, {session.client}, after {previous}")
+
+    def session_ended(self, session: Session, why: str) -> None:
+        self.sessions.append(f"{session.key.decode()} ended: {why}")
 
 
 class Client:

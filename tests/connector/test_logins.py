@@ -432,3 +432,36 @@ def test_a_hint_is_passed_on_to_a_session_that_is_welcome() -> None:
     bench.receives(record(HINT, to=b"alice/a1", session=0, body=b""))
     assert alice.took("hint") == [hint]
     assert not eve.frames
+
+
+# The log.
+
+
+def test_a_session_is_told_of_when_it_begins_and_ends() -> None:
+    bench = Bench()
+    client = bench.connect()
+    client.says(Frame(login=Login(token="alice/a1", client="x" * 100)))
+    assert bench.ports.sessions == []
+    bench.welcome(client, previous=42)
+    assert bench.ports.sessions == [f"alice/a1 began, {'x' * 64}, after 42"]
+    client.logout()
+    client.hangs_up()
+    assert bench.ports.sessions[1:] == ["alice/a1 ended: goodbye"]
+
+
+def test_a_lost_connection_ends_its_session() -> None:
+    bench = Bench()
+    client = bench.live("alice/a1")
+    client.hangs_up()
+    assert bench.ports.sessions == ["alice/a1 began, test, after 0", "alice/a1 ended: the connection was lost"]
+
+
+def test_who_was_not_let_in_is_not_told_of() -> None:
+    """Else strangers could fill a disk."""
+    bench = Bench()
+    for token, result in (("nobody", OK), ("alice/a1", NO_DEVICE), ("alice/a1", AWAY)):
+        client = bench.logging_in(token)
+        if client.session.number:
+            bench.welcome(client, result)
+        client.hangs_up()
+    assert bench.ports.sessions == []

@@ -193,6 +193,12 @@ class SimConnector(Process):
     def log(self, text: str) -> None:
         self.world.trace(self.name, text)
 
+    def session_began(self, session: Session, previous: int) -> None:
+        self.world.trace(self.name, f"session {session.number:x} began")
+
+    def session_ended(self, session: Session, why: str) -> None:
+        self.world.trace(self.name, f"session {session.number:x} ended: {why}")
+
 
 @dataclass
 class SimJournal:

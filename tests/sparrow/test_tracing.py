@@ -57,7 +57,7 @@ async def test_a_message_through_a_node(tmp_path: Path, capsys: pytest.CaptureFi
         whole = max(attempts.values(), key=len)
         assert [text.split()[0] for text in whole] == ["stream", "a", "written", "acked", "its"]
         assert f"from alice/{alice.device} to bob" in whole[0]
-        assert whole[1].startswith(f"a copy for bob/{bob.device} goes to the connector")
+        assert whole[1].startswith(f"a copy for bob/{bob.device} goes to connector ")
         assert whole[4] == "its author is told SENT and DELIVERED"
         assert "secret" not in said
         assert "from bob" not in said

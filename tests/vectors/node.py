@@ -236,3 +236,9 @@ class _ConnectorPorts:
 
     def log(self, text: str) -> None:
         pass
+
+    def session_began(self, session: object, previous: int) -> None:
+        pass
+
+    def session_ended(self, session: object, why: str) -> None:
+        pass

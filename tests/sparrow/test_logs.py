@@ -1,0 +1,102 @@
+"""Where the log goes: standard error, or a journal that listens on a real socket."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sparrow.logs import PerSecond
+
+ROOT = Path(__file__).parent.parent.parent
+SPEAK = r"""
+import logging
+from logging_journald import JournaldTransport
+from pathlib import Path
+from protocol.facts import tell
+from sparrow.logs import set_up
+from sparrow.settings import LogSettings
+JournaldTransport.SOCKET_PATH = Path({path!r})
+set_up(LogSettings(level="info", session_lines_per_second={limit}))
+logging.getLogger("sparrow.connector").warning("something")
+tell(logging.getLogger("sparrow.sessions"), "session_began", user="alice", client="one\ntwo")
+"""
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "journal"))
+        listener.settimeout(10)
+        yield listener
+
+
+def speak(folder: Path, *, journal: bool, limit: int = 1000) -> str:
+    """What a process writes to its standard error, which the environment may call the journal's."""
+    with (folder / "stderr").open("w+") as stderr:
+        found = os.fstat(stderr.fileno())
+        stream = f"{found.st_dev}:{found.st_ino + (not journal)}"
+        subprocess.run(
+            [sys.executable, "-c", SPEAK.format(path=str(folder / "journal"), limit=limit)],
+            cwd=ROOT,
+            env={**os.environ, "JOURNAL_STREAM": stream},
+            stderr=stderr,
+            check=True,
+        )
+        stderr.seek(0)
+        return stderr.read()
+
+
+def fields(entry: bytes) -> dict[str, str]:
+    """An entry as it travels: `NAME=value` lines, or a name, a length of eight bytes, and a value with line ends."""
+    found = {}
+    while entry:
+        line, _, entry = entry.partition(b"\n")
+        name, separator, value = line.partition(b"=")
+        if not separator:
+            size = int.from_bytes(entry[:8], sys.byteorder)
+            value, entry = entry[8 : 8 + size], entry[9 + size :]
+        found[name.decode()] = value.decode()
+    return found
+
+
+def test_facts_are_fields_of_the_journal(journal: socket.socket, tmp_path: Path) -> None:
+    assert speak(tmp_path, journal=True) == ""
+    first, second = fields(journal.recv(65536)), fields(journal.recv(65536))
+    assert first["MESSAGE"] == "sparrow.connector: something"
+    assert (first["PRIORITY"], first["LOGGER"], first["SYSLOG_IDENTIFIER"]) == ("4", "sparrow.connector", "sparrow")
+    assert second["PRIORITY"] == "6"
+    assert second["SPARROW_EVENT"] == "session_began"
+    assert second["SPARROW_USER"] == "alice"
+    assert second["SPARROW_CLIENT"] == "one\ntwo"
+
+
+def test_elsewhere_it_is_lines(journal: socket.socket, tmp_path: Path) -> None:
+    lines = speak(tmp_path, journal=False).splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith("WARNING sparrow.connector: something")
+    assert lines[1].endswith('INFO sparrow.sessions: event=session_began user=alice client="one\\ntwo"')
+
+
+def test_what_the_journal_does_not_take_is_lines(tmp_path: Path) -> None:
+    first, second = speak(tmp_path, journal=True).splitlines()
+    assert first == "sparrow.connector: something"
+    assert second.startswith("sparrow.sessions: event=session_began")
+
+
+def test_sessions_may_be_left_out(tmp_path: Path) -> None:
+    assert "session_began" not in speak(tmp_path, journal=False, limit=0)
+
+
+def test_a_flood_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    limit = PerSecond(2)
+    passed = [limit.filter(logging.makeLogRecord({"created": at})) for at in (7.1, 7.2, 7.3, 7.9, 8.0, 8.1, 9.0)]
+    assert passed == [True, True, False, False, True, True, True]
+    assert caplog.messages == ["2 lines about sessions were left out"]
