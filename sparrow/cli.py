@@ -95,9 +95,10 @@ def _broker(options: argparse.Namespace) -> int:
 
 def _userapi(options: argparse.Namespace) -> int:
     settings = _server_settings(options, "userapi", "store", "log")
+    from sparrow.systemd import Systemd
     from userapi.server import run
 
-    run(settings.userapi, settings.store)
+    run(settings.userapi, settings.store, manager=Systemd())
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:

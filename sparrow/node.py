@@ -265,7 +265,6 @@ class _UserApi:
 
 def _serve_userapi(settings: Settings, parent: int) -> None:
     """The child's main function."""
-    os.environ.pop("NOTIFY_SOCKET", None)  # gunicorn would tell systemd that it is ready; that is the node's to say
     set_up(settings.log)
     try:
         run_userapi(settings.userapi, settings.store, parent=parent)

@@ -34,8 +34,20 @@ class Systemd:
             except OSError:
                 return  # it is about to notice anything that matters by itself
 
+    def ready(self) -> None:
+        """We do our work, or a reload has ended."""
+        self.tell(READY)
+
+    def alive(self) -> None:
+        """For the watchdog."""
+        self.tell(ALIVE)
+
+    def stopping(self) -> None:
+        """We end."""
+        self.tell(STOPPING)
+
     def reloading(self) -> None:
-        """A reload has begun; `READY` ends it."""
+        """A reload has begun; `ready` ends it."""
         self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
 

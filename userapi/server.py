@@ -25,6 +25,7 @@ from store import StoreSettings, open_store
 from userapi import listening
 from userapi.admin import read_admin_token
 from userapi.app import create_app
+from userapi.arbiter import Arbiter, Manager
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
 from userapi.fabric import BrokerFabric
@@ -42,11 +43,19 @@ KEEP_ALIVE_S = 75
 """Longer than proxies keep a connection that nothing is asked on, so that it is they who close it."""
 
 
-def run(settings: UserApiSettings, store_settings: StoreSettings, *, parent: int | None = None) -> NoReturn:
+def run(
+    settings: UserApiSettings,
+    store_settings: StoreSettings,
+    *,
+    manager: Manager | None = None,
+    parent: int | None = None,
+) -> NoReturn:
     """Serve until SIGTERM or SIGINT, or until `parent` (a process id) is no longer our parent; then exit.
 
-    Raises `ConfigError` or `StoreError`, before anything is served, when it cannot start.
+    `manager` is told how we are. Raises `ConfigError` or `StoreError`, before anything is served, when it cannot start.
     """
+    # gunicorn would tell systemd that it is ready before a worker is, and in a node, which tells that itself.
+    os.environ.pop("NOTIFY_SOCKET", None)
     ensure_key_pair(Path(settings.token_private_key_file), Path(settings.token_public_key_file))
     # The process that runs brokers drops expired rows, and has the use of a large cache; files would only fill ours.
     cache_kib = min(store_settings.cache_kib, MAX_CACHE_KIB)
@@ -57,14 +66,15 @@ def run(settings: UserApiSettings, store_settings: StoreSettings, *, parent: int
     _try_address(settings)
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), name="parent-watch", daemon=True).start()
-    _Server(settings, store_settings).run()
+    _Server(settings, store_settings, manager).run()
     raise SystemExit(0)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    def __init__(self, settings: UserApiSettings, store_settings: StoreSettings) -> None:
+    def __init__(self, settings: UserApiSettings, store_settings: StoreSettings, manager: Manager | None) -> None:
         self._settings = settings
         self._store_settings = store_settings
+        self._manager = manager
         self._bridge: StoreBridge | None = None
         self._brokers: Brokers | None = None
         self._identity: Identity | None = None
@@ -94,6 +104,13 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             values["ssl_context"] = lambda config, default: certificate.context()
         for name, value in values.items():
             self.cfg.set(name, value)
+
+    def run(self) -> None:
+        """Until it is stopped."""
+        if self._manager is None:
+            super().run()
+        else:
+            Arbiter(self, self._manager, self._store_settings.cassandra_start_timeout_s).run()
 
     def load(self) -> Flask:
         """In the worker, after the fork: threads and database connections do not survive one."""
