@@ -356,6 +356,18 @@ def test_new_certificate(cluster: Cluster) -> None:
     until(lambda: cluster.machine.show(USERAPI, "ActiveState") == "active", "the user API is away")
 
 
+def test_the_user_api_standing_still(cluster: Cluster) -> None:
+    """gunicorn's arbiter, whose workers go on; they end with it."""
+    machine = cluster.machine
+    pid = machine.signal_main(USERAPI, signal.SIGSTOP)
+    machine.await_next_life(USERAPI, pid)
+    assert "Watchdog timeout" in machine.run("journalctl", "-u", USERAPI).stdout
+    assert machine.show(USERAPI, "NRestarts") == "1"
+    context = ssl.create_default_context(cafile=str(cluster.authority.file))
+    with urllib.request.urlopen(f"https://127.0.0.1:{cluster.api_port}/healthz", timeout=30, context=context) as answer:
+        assert answer.status == 200
+
+
 def test_all_of_it_stops(cluster: Cluster) -> None:
     def are(state: str) -> bool:
         return {cluster.machine.show(unit, "ActiveState") for unit in (*CONNECTORS, BROKER, USERAPI)} == {state}
