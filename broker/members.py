@@ -1,6 +1,7 @@
 """Which brokers there are: each announces itself in etcd under a lease of its own, and all watch.
 
-Owns this broker's key and the list. Keys, under the prefix: `broker/<incarnation>` = endpoint.
+Owns this broker's key and the list. Keys, under the prefix: `broker/<incarnation>` = endpoint. Further words behind it,
+and keys of any other form, are a later release's.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Members:
 
     def put(self, name: bytes, kv: api.KeyValue) -> None:
         """See `View`."""
-        incarnation, endpoint = _incarnation(name), kv.value.decode(errors="replace")
+        incarnation, endpoint = _incarnation(name), kv.value.partition(b" ")[0].decode(errors="replace")
+        if not incarnation:
+            return
         if incarnation not in self._found and incarnation != self._incarnation:
             log.info("broker joined: %s", endpoint)
         self._found[incarnation] = endpoint

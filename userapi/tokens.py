@@ -92,7 +92,8 @@ class TokenMinter:
     def read_refresh_token(self, token: str) -> RefreshClaims | None:
         """What it stands for; None for what we have not made."""
         try:
-            user, device, login, generation = self._refreshing.loads(token)
+            # What follows is a later release's.
+            user, device, login, generation, *_ = self._refreshing.loads(token)
         except (BadData, ValueError, TypeError):
             return None
         return RefreshClaims(user, device, login, generation)

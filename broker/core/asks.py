@@ -23,8 +23,11 @@ class Asks:
         self._outbox = outbox
         self._presence = presence
 
-    def ask(self, rec: Record, answer: Answer) -> None:
-        """One of them. Raises `RecordError` if it is none."""
+    def ask(self, rec: Record, answer: Answer) -> bool:
+        """One of them. False for what this release does not know: its answer is FAILED, so that others are asked.
+
+        Raises `RecordError` if it cannot be read.
+        """
         kind = rec[0]
         if kind == CHANGED:
             users = _users(rec)
@@ -42,7 +45,9 @@ class Asks:
             online = bytes(bool(self._presence.where(user)) for user in _users(rec))
             answer(_answer(rec, True, online))
         else:
-            raise RecordError(f"the user API sent a record of kind {kind}, which is not for it to send")
+            answer(_answer(rec, False))
+            return False
+        return True
 
     def _close(self, rec: Record, passed: bool, answer: Answer) -> None:
         user, device = split_address(rec[4])

@@ -19,7 +19,6 @@ from broker.core.state import Outbox, Place, Ports, Presence, StorePort, Storing
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
 from protocol import records
-from protocol.errors import RecordError
 from protocol.ids import split_address
 from protocol.records import Record, record
 
@@ -45,13 +44,19 @@ class BrokerCore:
         self.inbox = Inbox(settings, outbox, store)
         self.batches = self.records = 0
         """Sent to connectors."""
+        self._strange: set[int] = set()
+        """Kinds of records that were passed over."""
 
     def time(self, now: float) -> None:
         """The time of the events that follow, in seconds of a steady clock."""
         self._outbox.now = now
 
     def batch(self, connector: int, data: bytes) -> None:
-        """A batch from a connector. Raises `RecordError`; then what came before in the batch was used."""
+        """A batch from a connector. Raises `RecordError`; then what came before in the batch was used.
+
+        What is not for this release to understand is as good as lost on the way, which whoever sent it can bear; the
+        other records are of other people.
+        """
         for rec in records.parse(data):
             kind = rec[0]
             if kind == records.ROUTE:
@@ -64,7 +69,8 @@ class BrokerCore:
     def ask(self, data: bytes, answer: Answer) -> None:
         """A batch from a process of the user API. Raises `RecordError`; then what came before in the batch was used."""
         for rec in records.parse(data):
-            self.asks.ask(rec, answer)
+            if not self.asks.ask(rec, answer):
+                self._pass_over("the user API", rec[0])
 
     def _rare_record(self, connector: int, rec: Record) -> None:
         kind = rec[0]
@@ -86,7 +92,12 @@ class BrokerCore:
         elif kind == records.EVICTED:
             self._outbox.push(rec[6], records.encode(rec))
         else:
-            raise RecordError(f"a connector sent a record of kind {kind}, which only brokers send")
+            self._pass_over("a connector", kind)
+
+    def _pass_over(self, sender: str, kind: int) -> None:
+        if kind not in self._strange:
+            self._strange.add(kind)
+            self._ports.log(f"{sender} sends records of kind {kind}, of another release; they are passed over")
 
     def _store(self, returned_by: int, rec: Record) -> None:
         user, device = split_address(rec[4])

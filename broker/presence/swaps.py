@@ -60,6 +60,7 @@ class Removal:
 
     key: bytes
     value: bytes
+    """What stands there, if no later release has written it."""
 
     def op(self) -> api.RequestOp:
         """As an operation of a transaction."""
@@ -67,8 +68,17 @@ class Removal:
             txn=api.TxnRequest(
                 compare=[api.Compare(target=api.Compare.VALUE, key=self.key, value=self.value)],
                 success=[api.RequestOp(delete_range=api.DeleteRangeRequest(key=self.key))],
+                failure=[api.RequestOp(range=api.RangeRequest(key=self.key))],
             )
         )
+
+    def is_written_otherwise(self, txn: api.TxnResponse) -> bool:
+        """Whether the same place stands there in other words, which `op` then expects."""
+        kvs = () if txn.succeeded else txn.responses[0].range.kvs
+        if not kvs or decode_place(kvs[0].value) != decode_place(self.value):
+            return False
+        self.value = kvs[0].value
+        return True
 
 
 def encode_place(place: Place) -> bytes:
@@ -77,9 +87,9 @@ def encode_place(place: Place) -> bytes:
 
 
 def decode_place(value: bytes) -> Place | None:
-    """The place; None if somebody else's value stands there."""
-    connector, _, session = value.partition(b" ")
+    """The place; None if somebody else's value stands there. Further words are a later release's."""
     try:
+        connector, session, *_ = value.split(b" ")
         return Place(int(connector, 16), int(session, 16))
     except ValueError:
         return None
@@ -239,13 +249,16 @@ class Swaps:
             while self._removals:
                 batch = [self._removals.popleft() for _ in range(min(len(self._removals), MAX_OPS))]
                 try:
-                    await self._etcd.call(TXN, api.TxnRequest(success=[removal.op() for removal in batch]))
+                    response = await self._etcd.call(TXN, api.TxnRequest(success=[item.op() for item in batch]))
                 except SparrowError:
                     self._event(lambda batch=batch: self._repeat(batch))  # type: ignore[misc]
                     await asyncio.sleep(REMOVAL_PAUSE_S)
                 else:
-                    for removal in batch:
-                        self._end(removal)
+                    for removal, answer in zip(batch, response.responses, strict=True):
+                        if removal.is_written_otherwise(answer.txn):
+                            self._removals.append(removal)
+                        else:
+                            self._end(removal)
         finally:
             self._removing = False
 

@@ -13,8 +13,9 @@ from connector.settings import ConnectorSettings
 from protocol.records import END, FAILED, FRESH, NUDGED, PAGE, Record, record, unpack_rows
 from protocol.sparrow_pb2 import READ, Message
 
-RECEIPT_ROW = 2
-"""`store.interface.RowKind.RECEIPT`; a connector may not import the store."""
+MESSAGE_ROW, RECEIPT_ROW = 1, 2
+"""`store.interface.RowKind`; a connector may not import the store."""
+_ROWS = frozenset((MESSAGE_ROW, RECEIPT_ROW))
 
 
 class Catchup:
@@ -133,7 +134,8 @@ class Catchup:
             return
         session.cursor = cursor
         for key, kind, row in unpack_rows(body):
-            if key not in session.rows:
+            # One of a later release's kinds stays for a connector of that release.
+            if key not in session.rows and kind in _ROWS:
                 self._write_row(session, key, kind, row)
         if flags & END:
             self._end_pass(session)

@@ -18,7 +18,6 @@ from connector.core.receipts import Receipts
 from connector.core.state import ENDED, GREETING, Ports, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from protocol import records
-from protocol.errors import RecordError
 from protocol.server import Breach, Event, ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
 
@@ -46,6 +45,8 @@ class ConnectorCore:
         """Who is to move on, once we stop."""
         self._repeats = 0
         """Of connections that are gone."""
+        self._strange: set[int] = set()
+        """Kinds of records that were passed over."""
         self.complaints = Complaints(ports)
         self.links = Links(ports, settings, turn, self.incarnation)
         self.receipts = Receipts(settings, turn, self.links, RECEIPT_ATTEMPTS)
@@ -132,7 +133,12 @@ class ConnectorCore:
     # Brokers.
 
     def batch(self, endpoint: str, data: bytes) -> None:
-        """A batch from a broker. Raises `RecordError`; then nothing of it was used."""
+        """A batch from a broker. Raises `RecordError`: for what is no batch nothing of it was used, and for a record
+        whose body cannot be read what came before it.
+
+        What is not for this release to understand is as good as lost on the way, which whoever sent it can bear; the
+        other records are of other people.
+        """
         link = self.links.link(endpoint)
         if link is None:
             return
@@ -172,8 +178,9 @@ class ConnectorCore:
         elif kind == records.EVICTED:
             if rec[6] == self.incarnation:
                 self.logins.evicted(rec)
-        else:
-            raise RecordError(f"a broker sent a record of kind {kind}, which only connectors send")
+        elif kind not in self._strange:
+            self._strange.add(kind)
+            self._ports.log(f"a broker sends records of kind {kind}, of another release; they are passed over")
 
     def _hint(self, rec: records.Record) -> None:
         session = self.sessions.get(rec[8])

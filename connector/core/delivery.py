@@ -34,7 +34,8 @@ def _state_of_ack(flags: int) -> int:
     return state | OTHERS_BIT if flags & OTHERS else state
 
 
-_ACKED = [_state_of_ack(flags) for flags in range(32)]
+_ACKED = [_state_of_ack(flags) for flags in range(256)]
+"""By the flags of the copy, with any that a later release may add."""
 
 
 class Delivery:

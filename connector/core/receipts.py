@@ -12,8 +12,24 @@ from connector.core.links import Link, Links
 from connector.core.state import ENDED, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from protocol.ids import split_address
-from protocol.records import NO_SUCH_USER, OTHERS_BIT, RECEIPT, REMOVE, ROUTE, UNAVAILABLE, pack_keys, record
+from protocol.records import (
+    BLOCKED,
+    BLOCKS,
+    DELIVERED,
+    NO_SUCH_USER,
+    NOT_FRIEND,
+    OTHERS_BIT,
+    RECEIPT,
+    REMOVE,
+    ROUTE,
+    SAFE,
+    pack_keys,
+    record,
+)
 from protocol.sparrow_pb2 import Receipt
+
+DONE = frozenset((DELIVERED, SAFE, NO_SUCH_USER, BLOCKED, BLOCKS, NOT_FRIEND))
+"""What ends a copy. Of a state that a later release has added nobody here can say so: it is tried again."""
 
 
 @dataclass(slots=True)
@@ -110,7 +126,7 @@ class Receipts:
         if telling is None:
             return
         state &= ~OTHERS_BIT
-        if state == UNAVAILABLE:
+        if state not in DONE:
             return  # tried again when it is due
         telling.done.add(index)
         if state == NO_SUCH_USER or len(telling.done) >= count:

@@ -13,7 +13,6 @@ from typing import Final
 
 from protocol.errors import ConfigError
 
-VERSION: Final = 1
 APPLICATION_ID: Final = 0x53507277
 """Marks the file as ours ("SPrw")."""
 LOCK_TIMEOUT_S: Final = 0.5
@@ -26,7 +25,7 @@ SESSION_OPEN: Final = "session_open"
 NAME_ANOTHER: Final = "name another state file; this one can be removed if nothing in it is missed"
 
 # Numbers of streams, and ids that others chose, are unsigned 64 bits: kept as SQLite's signed ones.
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE outbound (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -103,6 +102,9 @@ CREATE TABLE marks (
 );
 CREATE INDEX marks_by_name ON marks (stream, id);
 """
+STEPS: tuple[str, ...] = (_FIRST,)
+"""What makes each version of the one before it, oldest first."""
+VERSION = len(STEPS)
 
 
 def signed(number: int) -> int:
@@ -164,9 +166,10 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
                 f"state file {path} was written by a newer Sparrow (version {version}, this one knows {VERSION}): "
                 "use that one, or name another file"
             )
-        if not objects:
-            for statement in _SCHEMA.split(";\n"):
+        for step in STEPS[version:]:
+            for statement in step.split(";\n"):
                 connection.execute(statement)
+        if version < VERSION:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
             connection.execute(f"PRAGMA user_version = {VERSION:d}")
         connection.execute("COMMIT")

@@ -5,6 +5,7 @@ Owns `CREATE` and the version. Knows no operation on the data.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -104,6 +105,8 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)
+OLDEST = VERSION
+"""The lowest schema whose releases can go on with this one: a step that only adds leaves it at the release before."""
 
 _APPLY = "run: sparrow schema apply"
 
@@ -111,35 +114,36 @@ _APPLY = "run: sparrow schema apply"
 def apply(settings: StoreSettings, say: Callable[[str], None] = print) -> None:
     """Bring keyspace and tables to this version; `say` is told each step. May be repeated, from one place at a time.
 
-    Raises `ConfigError` for a newer schema and for settings that are wrong, `StoreError` when Cassandra is away.
+    Raises `ConfigError` for a newer schema that leaves us behind and for settings that are wrong, `StoreError` when
+    Cassandra is away.
     """
     with connect(settings) as connection:
         _make_keyspace(connection, settings, say)
         connection.execute(f"USE {settings.cassandra_keyspace}")
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (id int PRIMARY KEY, version int)")
-        found = _version(connection)
-        _refuse_newer(settings, found)
+        connection.execute("ALTER TABLE schema_version ADD IF NOT EXISTS oldest int")
+        found = _version(connection, settings)
         for number, step in enumerate(STEPS[found:], found + 1):
             for change in step:
                 if callable(change):
                     change(connection)
                 else:
                     connection.execute(change)
-            connection.execute("INSERT INTO schema_version (id, version) VALUES (0, %s)", (number,))
+            keep = "INSERT INTO schema_version (id, version, oldest) VALUES (0, %s, %s)"
+            connection.execute(keep, (number, min(number, OLDEST)))
             say(f"keyspace {settings.cassandra_keyspace}: schema {number} was made")
-        if found == VERSION:
-            say(f"keyspace {settings.cassandra_keyspace}: schema {VERSION} was there already, nothing to do")
+        if found >= VERSION:
+            say(f"keyspace {settings.cassandra_keyspace}: schema {found} was there already, nothing to do")
 
 
 def enter_keyspace(connection: Connection, settings: StoreSettings) -> None:
     """Use our keyspace. Raises `ConfigError` if it, or its tables, are not those of this version."""
     try:
         connection.enter(settings.cassandra_keyspace)
-        found = _version(connection)
+        found = _version(connection, settings)
     except InvalidRequest:
         keyspace = f'the keyspace "{settings.cassandra_keyspace}"'
         raise ConfigError(f"store {where(settings)}: {keyspace} is not there, or not ours: {_APPLY}") from None
-    _refuse_newer(settings, found)
     if found < VERSION:
         raise ConfigError(
             f"store {where(settings)}: the tables are of schema {found}, this Sparrow needs {VERSION}: {_APPLY}"
@@ -162,14 +166,15 @@ def _make_keyspace(connection: Connection, settings: StoreSettings, say: Callabl
         )
 
 
-def _version(connection: Connection) -> int:
-    rows = connection.execute("SELECT version FROM schema_version WHERE id = 0")
-    return rows[0][0] if rows else 0
-
-
-def _refuse_newer(settings: StoreSettings, found: int) -> None:
-    if found > VERSION:
+def _version(connection: Connection, settings: StoreSettings) -> int:
+    """0: none yet. Raises `ConfigError` for one that this release cannot go on with."""
+    # By name: which columns there are depends on who has applied a schema here.
+    rows = connection.execute("SELECT JSON * FROM schema_version WHERE id = 0")
+    row = json.loads(rows[0][0]) if rows else {}
+    found: int = row.get("version") or 0
+    if found > VERSION and (row.get("oldest") or found) > VERSION:
         raise ConfigError(
             f"store {where(settings)}: the tables were made by a newer Sparrow (schema {found}, this one knows "
             f"{VERSION}): run that one, or name another keyspace in store.cassandra_keyspace"
         )
+    return found

@@ -16,7 +16,7 @@ from protocol.errors import ConfigError
 from store.interface import Counts
 from store.sqlite import reading
 from store.sqlite.failures import primary_code, store_error
-from store.sqlite.schema import VERSION
+from store.sqlite.schema import VERSION, find_version
 
 _BUSY_S = 30.0
 _NEVER_GIVEN = 1 << 40
@@ -55,20 +55,16 @@ def look_at(path: Path) -> tuple[int, Counts]:
     with _open(path) as connection:
         try:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
             if found != "ok":
                 raise store_error(str(path), sqlite3.DatabaseError(f"it is damaged: {found}"))
-            if version > VERSION:
-                raise ConfigError(
-                    f"it was written by a newer Sparrow (schema {version}, this one knows {VERSION}): use that one"
-                )
+            version = find_version(connection, "it", "use that one")
             return version, _counts(connection, version)
         except sqlite3.Error as error:
             raise store_error(str(path), error) from error
 
 
 def _counts(connection: sqlite3.Connection, version: int) -> Counts:
-    if version == VERSION:
+    if version >= VERSION:
         return reading.counts(connection)
     return Counts()  # tables of another time
 

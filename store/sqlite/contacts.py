@@ -38,7 +38,12 @@ def change(
         return before, before
     pair = pair_of(user, other)
     if after:
-        connection.execute("INSERT OR REPLACE INTO contacts VALUES (?, ?, ?, ?)", (*pair, after, now_ms))
+        # No REPLACE: it would empty columns of a later release.
+        connection.execute(
+            "INSERT INTO contacts (low, high, bits, since_ms) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET bits = excluded.bits, since_ms = excluded.since_ms",
+            (*pair, after, now_ms),
+        )
     else:
         connection.execute("DELETE FROM contacts WHERE low = ? AND high = ?", pair)
     return before, seen_by(user, other, after, now_ms)
@@ -86,7 +91,7 @@ def verdicts(connection: sqlite3.Connection, pairs: Collection[tuple[str, str]])
 def saw(connection: sqlite3.Connection, seen: Mapping[str, int]) -> None:
     """Keep the latest."""
     connection.execute(
-        "INSERT INTO seen SELECT key, value FROM json_each(?) WHERE true "
+        "INSERT INTO seen (user, seen_ms) SELECT key, value FROM json_each(?) WHERE true "
         "ON CONFLICT (user) DO UPDATE SET seen_ms = max(seen_ms, excluded.seen_ms)",
         (json.dumps(seen),),
     )

@@ -17,6 +17,12 @@ _FILE = (
     "(SELECT json_group_array(user) FROM file_readers AS r WHERE r.file = f.file) FROM files AS f WHERE "
 )
 
+_CREATE = (
+    "INSERT OR IGNORE INTO files "
+    "(file, owner, name, media_type, size, created_ms, expires_ms, sha256, complete, upload_expires_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)"
+)
+
 
 def create(connection: sqlite3.Connection, file: File) -> None:
     """Begin a file, or do nothing if it is there."""
@@ -31,9 +37,9 @@ def create(connection: sqlite3.Connection, file: File) -> None:
         file.sha256,
         file.upload_expires_ms,
     )
-    if connection.execute("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)", values).rowcount:
+    if connection.execute(_CREATE, values).rowcount:
         for user in sorted(file.readers):
-            connection.execute("INSERT INTO file_readers VALUES (?, ?)", (file.file, user))
+            connection.execute("INSERT INTO file_readers (file, user) VALUES (?, ?)", (file.file, user))
 
 
 def one(connection: sqlite3.Connection, file: str, now_ms: int) -> File | None:
@@ -93,7 +99,7 @@ def add_reader(connection: sqlite3.Connection, file: str, user: str) -> None:
     """One more. Raises `NotFoundError`."""
     if connection.execute("SELECT 1 FROM files WHERE file = ?", (file,)).fetchone() is None:
         raise NotFoundError(f'there is no file "{file}" (any more)')
-    connection.execute("INSERT OR IGNORE INTO file_readers VALUES (?, ?)", (file, user))
+    connection.execute("INSERT OR IGNORE INTO file_readers (file, user) VALUES (?, ?)", (file, user))
 
 
 def remove(connection: sqlite3.Connection, file: str, limit: int) -> bool:

@@ -109,13 +109,17 @@ CREATE INDEX uploads_by_expiry ON files (upload_expires_ms) WHERE complete = 0 A
 STEPS = (_ACCOUNTS_AND_INBOX, _CONTACTS, _FILES, _PROFILES_AND_LOGINS, _DISABLED, _UPLOADS)
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)
+OLDEST = VERSION
+"""The lowest schema whose releases can go on with this one: a step that only adds leaves it at the release before."""
+_HALF = 16
+"""`PRAGMA user_version` holds the version in its low bits, and from here on OLDEST."""
 
 
 def open_writer(settings: StoreSettings) -> sqlite3.Connection:
     """A connection that may write; makes the file, its folder and the schema where missing.
 
     Its caller waits for other writers by itself (`begin_immediate`). Raises `ConfigError` for a file of a newer
-    version and `StoreError` for everything else.
+    version that leaves us behind, and `StoreError` for everything else.
     """
     _check_library()
     try:
@@ -209,21 +213,27 @@ def _enter_wal(connection: sqlite3.Connection, settings: StoreSettings) -> None:
         )
 
 
+def find_version(connection: sqlite3.Connection, what: str, cure: str) -> int:
+    """Of the schema; 0: none yet. Raises `ConfigError` for one that this release cannot go on with."""
+    (number,) = connection.execute("PRAGMA user_version").fetchone()
+    version: int = number & (1 << _HALF) - 1
+    if version > VERSION and (number >> _HALF or version) > VERSION:
+        raise ConfigError(f"{what} was written by a newer Sparrow (schema {version}, this one knows {VERSION}): {cure}")
+    return version
+
+
 def _migrate(connection: sqlite3.Connection, settings: StoreSettings) -> None:
     begin_immediate(connection, settings.busy_timeout_s)
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise ConfigError(
-                f"store {settings.path} was written by a newer Sparrow (schema {version}, this one knows {VERSION}): "
-                "run that one, or name another file in store.path"
-            )
+        cure = "run that one, or name another file in store.path"
+        version = find_version(connection, f"store {settings.path}", cure)
         if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
             raise ConfigError(f"store {settings.path} is another program's database: name another file in store.path")
         for step in STEPS[version:]:
             for statement in step.split(";\n"):
                 connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION:d}")
+        if version < VERSION:
+            connection.execute(f"PRAGMA user_version = {VERSION | OLDEST << _HALF:d}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

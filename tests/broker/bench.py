@@ -50,6 +50,7 @@ class RecordingPorts:
     """Connectors that cannot be sent to."""
     brokers: dict[int, str] = field(default_factory=lambda: {INCARNATION: "tcp://here:1"})
     store_answers: bool = True
+    logs: list[str] = field(default_factory=list)
 
     def send(self, connector: int, batch: bytes) -> bool:
         if connector in self.gone:
@@ -65,7 +66,7 @@ class RecordingPorts:
         return self.store_answers
 
     def log(self, text: str) -> None:
-        raise NotImplementedError
+        self.logs.append(text)
 
 
 @dataclass

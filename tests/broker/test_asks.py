@@ -11,6 +11,7 @@ from protocol.records import (
     CLOSE,
     FAILED,
     HINT,
+    LAST_KIND,
     OK,
     ROUTE,
     WHERE,
@@ -104,9 +105,17 @@ def test_who_is_online() -> None:
     assert answered(bench.asks(asked)) == (3, OK, b"\x00\x01")
 
 
-def test_what_is_not_for_the_user_api_to_send() -> None:
+@pytest.mark.parametrize("kind", [ROUTE, LAST_KIND + 1])
+def test_an_ask_of_another_release_is_answered_so_that_others_are_asked(kind: int) -> None:
     bench = Bench()
-    with pytest.raises(RecordError, match="not for it to send"):
-        bench.asks(record(ROUTE, to=b"bob"))
+    known = record(WHERE, attempt=4, body=pack_keys([b"bob"]))
+    other, answer = bench.asks(record(kind, to=b"bob", attempt=3), known)
+    assert answered([other]) == (3, FAILED, b"")
+    assert answered([answer]) == (4, OK, b"\x00")
+    assert bench.ports.logs == [f"the user API sends records of kind {kind}, of another release; they are passed over"]
+
+
+def test_an_ask_that_cannot_be_read() -> None:
+    bench = Bench()
     with pytest.raises(RecordError, match="no text"):
         bench.asks(record(WHERE, body=pack_keys([b"\xff"])))

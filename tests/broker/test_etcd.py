@@ -39,6 +39,7 @@ async def test_places_are_kept_as_text_that_says_what_it_is() -> None:
     assert decode_place(encode_place(place)) == place
     assert decode_place(b"anything") is None
     assert decode_place(b"") is None
+    assert decode_place(encode_place(place) + b" and more") == place  # of a later release
 
 
 async def test_two_brokers_see_the_same_and_each_tells_whom_the_other_displaced(etcd_settings: EtcdSettings) -> None:
@@ -141,7 +142,41 @@ async def test_foreign_values_are_nobody(etcd_settings: EtcdSettings) -> None:
         assert await node.where() == {"b1": Place(A, 1)}
 
 
+async def test_what_a_later_release_has_written_is_understood_and_removed(etcd_settings: EtcdSettings) -> None:
+    async with presence(etcd_settings, A, B) as node:
+        client = Etcd(etcd_settings)
+        key = etcd_settings.prefix.encode() + b"place/bob/b1"
+        for place, replaced in ((Place(A, 1), None), (Place(B, 2), Place(A, 1))):
+            value = encode_place(place) + b" since=today"
+            await client.call(PUT, api.PutRequest(key=key, value=value, lease=node.leases[place.connector]))
+            await node.sees({"b1": place})
+            assert node.displaced == ([] if replaced is None else [("bob", "b1", replaced)])
+        node.presence.offline("bob", "b1", Place(A, 1))  # no more
+        assert await node.where() == {"b1": Place(B, 2)}
+        node.presence.offline("bob", "b1", Place(B, 2))
+        await node.sees({})
+        await client.call(PUT, api.PutRequest(key=key, value=encode_place(Place(A, 3)) + b" since=today"))
+        await node.sees({"b1": Place(A, 3)})
+        assert await node.online("b1", Place(B, 4)) == Registered(Place(A, 3))
+        await client.close()
+
+
 # Members.
+
+
+async def test_a_broker_of_a_later_release_is_known_by_its_endpoint(etcd_settings: EtcdSettings) -> None:
+    async with presence(etcd_settings) as node:
+        client = Etcd(etcd_settings)
+        prefix = etcd_settings.prefix.encode() + b"broker/"
+        own = b"%016x" % node.incarnation
+        await client.call(PUT, api.PutRequest(key=prefix + own + b"/release", value=b"9.9"))
+        await client.call(PUT, api.PutRequest(key=prefix + b"%016x" % 0xABC, value=b"tcp://there:1 release=9.9"))
+        await client.close()
+        await until(lambda: 0xABC in node.cluster.members(), "the other")
+        assert node.cluster.members() == {
+            0xABC: "tcp://there:1",
+            node.incarnation: f"tcp://127.0.0.1:{node.incarnation}",
+        }
 
 
 async def test_brokers_see_one_another_come_and_go(etcd_settings: EtcdSettings) -> None:

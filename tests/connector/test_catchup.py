@@ -376,3 +376,14 @@ def test_a_session_that_ends_while_it_reads_is_forgotten() -> None:
     bench.passes(10.0)
     assert not bench.sent()
     assert not bench.core.catchup._reading
+
+
+def test_a_row_of_a_later_releases_kind_stays_in_the_inbox_and_holds_nothing_up() -> None:
+    bench = Bench()
+    bob = bench.settling()
+    bench.page(bob, [row(1), (b"other", 3, b"\xff no protobuf"), row(2)])
+    assert bob.session.phase == LIVE
+    assert ids(bob.took("message")) == [1, 2]
+    assert bob.session.rows == {b"key1", b"key2"}
+    bob.acks(2)
+    assert b"other" not in b"".join(rec.body for rec in bench.sent())

@@ -196,11 +196,16 @@ def test_a_connection_that_is_lost_twice_is_lost_once() -> None:
 # Brokers.
 
 
-@pytest.mark.parametrize("kind", [ROUTE, STORE, REMOVE, OFFLINE, records.ONLINE, records.PAGE, records.NUDGED])
-def test_a_record_that_only_connectors_send_is_refused(kind: int) -> None:
+@pytest.mark.parametrize("kind", [0, ROUTE, STORE, REMOVE, OFFLINE, records.WHERE, records.LAST_KIND + 1, 255])
+def test_a_record_of_another_release_is_passed_over_and_said_once(kind: int) -> None:
     bench = Bench()
-    with pytest.raises(RecordError, match="only connectors send"):
-        bench.receives(record(kind))
+    bob = bench.live()
+    other = record(kind, flags=0xFF, to=b"bob/b1", by=b"alice/a1", origin=1, attempt=1, session=2, body=b"\xff")
+    bench.ports.logs.clear()
+    bench.receives(copy(bob, 1), other, copy(bob, 2))
+    bench.receives(other, copy(bob, 3))
+    assert ids(bob.took("message")) == [1, 2, 3]
+    assert bench.ports.logs == [f"a broker sends records of kind {kind}, of another release; they are passed over"]
 
 
 def test_a_batch_that_cannot_be_read_is_refused_and_nothing_of_it_used() -> None:

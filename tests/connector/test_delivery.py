@@ -371,3 +371,16 @@ def test_traced_copies_are_followed() -> None:
         "given back to be stored for bob/b1",
     ]
     assert all(rec.flags & TRACED for rec in bench.sent(STORE) if rec.attempt == 102)
+
+
+@pytest.mark.parametrize("flags", [0, OWN, OTHERS, RECEIPT])
+def test_flags_of_a_later_release_are_ignored_and_come_back_with_a_copy(flags: int) -> None:
+    bench = Bench()
+    bob = bench.live()
+    bench.receives(copy(bob, 1, flags=flags | 0xE0), copy(bob, 2, flags=flags))
+    bob.acks(2)
+    (_, _, _, first), (_, _, _, second) = outcomes(bench.only(OUTCOMES))
+    assert first == second
+    bench.receives(copy(bob, 3, flags=flags | 0xE0))
+    bob.hangs_up()
+    assert bench.only(STORE).flags == flags | 0xE0

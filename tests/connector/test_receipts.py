@@ -9,6 +9,7 @@ from connector.core.receipts import Receipts
 from protocol.records import (
     DELIVERED,
     NO_SUCH_USER,
+    NOT_FRIEND,
     OTHERS_BIT,
     RECEIPT,
     REMOVE,
@@ -241,3 +242,17 @@ def test_receipts_to_other_devices_are_bounded_in_size(monkeypatch: pytest.Monke
     for rec in sent:
         bench.outcome(rec.attempt, SAFE)
     assert [ids for ids, _, _ in receipt_ids(alice.took("receipt"))] == [[1, 2], [3]]
+
+
+def test_a_state_of_a_later_release_is_no_end() -> None:
+    bench = Bench()
+    bob = reading(bench, row(1))
+    bob.acks(1)
+    rec = bench.only(ROUTE)
+    bench.outcome(rec.attempt, NOT_FRIEND + 1)
+    assert not bench.sent(REMOVE)
+    bench.passes(bench.settings.receipt_retry_s + 0.2)
+    again = bench.only(ROUTE)
+    assert told(again) == ("alice", "a1", 9, [1])
+    bench.outcome(again.attempt, SAFE)
+    assert bench.sent(REMOVE)

@@ -338,6 +338,29 @@ def test_a_file_of_a_newer_version(tmp_path: Path) -> None:
         SqliteJournal(path)
 
 
+def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.db"
+    journal = SqliteJournal(path)
+    journal.put_session(7, False)
+    journal.commit()
+    journal.close()
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, "CREATE TABLE later (name TEXT);\n"))
+    monkeypatch.setattr(schema, "VERSION", len(schema.STEPS))
+    for _ in range(2):
+        journal = SqliteJournal(path)
+        assert journal.load().session == 7
+        assert journal._query("SELECT count(*) FROM later") == [(0,)]
+        journal.put_session(8, True)
+        journal.commit()
+        assert journal.load().session == 8
+        journal.put_session(7, False)
+        journal.commit()
+        journal.close()
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="newer Sparrow"):
+        SqliteJournal(path)
+
+
 def test_another_programs_file(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     with sqlite3.connect(path) as connection:

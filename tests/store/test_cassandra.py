@@ -507,6 +507,16 @@ async def test_the_schema_is_not_there_or_of_another_version(settings: StoreSett
                 )
                 with pytest.raises(ConfigError, match=says):
                     await CassandraStore(other).__aenter__()
+            only_adds = f"UPDATE {other.cassandra_keyspace}.schema_version SET version = 99, oldest = %s WHERE id = 0"
+            connection.execute(only_adds, (VERSION,))
+            async with CassandraStore(other):
+                pass
+            apply(other, said.append)
+            assert "schema 99 was there already" in said[-1]
+            connection.execute(only_adds, (VERSION + 1,))
+            with pytest.raises(ConfigError, match="newer Sparrow"):
+                await CassandraStore(other).__aenter__()
+            connection.execute(f"UPDATE {other.cassandra_keyspace}.schema_version SET oldest = null WHERE id = 0")
             connection.execute(set_version, (99,))
             with pytest.raises(ConfigError, match="newer Sparrow"):
                 apply(other, said.append)

@@ -16,8 +16,9 @@ import pytest
 
 from protocol.errors import ConfigError, StoreError
 from store import StoreSettings, open_store
-from store.interface import COMMON, File, PageQuery
-from store.sqlite import SqliteStore, writing
+from store.contacts import Change
+from store.interface import COMMON, File, PageQuery, SessionStart
+from store.sqlite import SqliteStore, schema, writing
 from tests.store.helpers import bodies, make_user, row
 
 
@@ -241,6 +242,59 @@ async def test_a_newer_schema_is_left_alone(settings: StoreSettings) -> None:
     connection.close()
     with pytest.raises(ConfigError, match="newer Sparrow"):
         await SqliteStore(settings).__aenter__()
+
+
+async def test_a_newer_schema_that_only_adds_is_worked_with_and_left_as_it_is(
+    settings: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = "".join(
+        f"ALTER TABLE {table} ADD COLUMN later TEXT NOT NULL DEFAULT 'x';\n"
+        for table in ("accounts", "devices", "inbox", "contacts", "seen", "files", "file_readers", "pieces")
+    )
+
+    def later(oldest: int) -> None:
+        monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, added))
+        monkeypatch.setattr(schema, "VERSION", len(schema.STEPS))
+        monkeypatch.setattr(schema, "OLDEST", oldest)
+
+    async with SqliteStore(settings) as here:  # goes on while the later release brings the file up to date
+        later(schema.VERSION)
+        async with SqliteStore(settings) as there:
+            await make_user(there, "alice", "a1")
+            await use(here, "bob")
+        monkeypatch.undo()
+        await use(here, "carol")
+    async with SqliteStore(settings) as here:
+        await use(here, "dave")
+        assert (await here.account("alice")) is not None
+    later(schema.VERSION)
+    async with SqliteStore(settings) as there:
+        assert (await there.account("dave")) is not None
+    monkeypatch.undo()
+    other = dataclasses.replace(settings, path=settings.path + ".other")
+    later(schema.VERSION + 1)
+    async with SqliteStore(other):
+        pass
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="newer Sparrow"):
+        await SqliteStore(other).__aenter__()
+
+
+async def use(store: SqliteStore, user: str) -> None:
+    """Everything that writes rows."""
+    await make_user(store, user, "d")
+    await store.append([row(user, "d", b"x"), row(user, COMMON, b"y")])
+    assert await bodies(store, user, "d") == [b"x", b"y"]
+    await store.change_contact(user, "alice", Change.ASK)
+    await store.saw({user: 1})
+    file = File(user, user, "name", "text/plain", 1, 1, 2**50, frozenset({"alice"}))
+    await store.create_file(file)
+    await store.add_reader(user, "zoe")
+    assert await store.append_file(file, 0, b"z")
+    await store.finish_file(user, "0")
+    assert await store.read_file(user, 0) == b"z"
+    await store.begin_sessions([SessionStart(user, "d", 5)])
+    await store.begin_login(user, "d", "login")
 
 
 async def test_another_programs_database_is_left_alone(settings: StoreSettings) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jwt
 import pytest
 
 from protocol.errors import TokenError
+from protocol.tokens import ALGORITHM, AUDIENCE, ISSUER
 from userapi import tokens
 from userapi.keys import ensure_key_pair
-from userapi.tokens import TokenMinter
+from userapi.tokens import RefreshClaims, TokenMinter
 
 
 @pytest.fixture
@@ -47,3 +49,22 @@ def test_it_remembers_only_so_many(minter: TokenMinter, monkeypatch: pytest.Monk
     for number in range(10):
         verifier.verify(minter.mint("alice", f"d{number}", 1000.0)[0], 1001.0)
     assert 1 <= len(verifier._known) <= 3
+
+
+def test_what_a_later_release_adds_to_tokens_is_passed_over(minter: TokenMinter) -> None:
+    claims = RefreshClaims("alice", "d1", "login", 3)
+    assert minter.read_refresh_token(minter.refresh_token(claims)) == claims
+    longer = minter._refreshing.dumps(["alice", "d1", "login", 3, {"later": True}])
+    assert minter.read_refresh_token(longer) == claims
+    assert minter.read_refresh_token(minter._refreshing.dumps(["alice", "d1", "login"])) is None
+    content = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "alice",
+        "dev": "d1",
+        "exp": 2000,
+        "later": {"a": [1]},
+        "jti": "7",
+    }
+    token = jwt.encode(content, minter._key, algorithm=ALGORITHM, headers={"kid": "next"})
+    assert minter.verifier().verify(token, 1000.0).device == "d1"
