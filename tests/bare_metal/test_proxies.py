@@ -1,13 +1,30 @@
-"""The sample configurations for proxies: the programs that they are for accept them."""
+"""The sample configurations for proxies: the programs that they are for accept them, and tell who the clients are."""
 
 from __future__ import annotations
 
+import asyncio
 import re
+import socket
+import ssl
 import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
+from protocol.framing import FrameReader, delimit
+from protocol.sparrow_pb2 import Frame, Login
 from sparrow.settings import Settings
-from tests.bare_metal.machine import ROOT, ensure
+from store import StoreSettings, open_store
+from tests.bare_metal.machine import ROOT, ensure, until
+from tests.connector.running_connector import RunningConnector
+from tests.ports import free_port
+from tests.userapi.running_broker import RunningBroker
+from userapi.tokens import TokenMinter
 
 PROXIES = ROOT / "scripts" / "proxies"
 
@@ -36,3 +53,148 @@ def test_silent_clients_are_the_connectors_to_end() -> None:
     ]
     assert len(found) == 3
     assert all(int(limit_s) > silent_s for limit_s in found)
+
+
+# The same programs with the same configurations, but for addresses, ports and sizes, in front of a real connector.
+
+GUARD_S = 30.0
+CLIENT_HOST = "127.0.0.2"
+"""The proxies and the connector are 127.0.0.1."""
+
+
+class Ready(BaseHTTPRequestHandler):
+    """A monitor that says that its connector can take clients; to whoever speaks HTTP from the first byte on."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """A test need not tell."""
+
+
+@pytest.fixture
+def checks() -> Iterator[tuple[int, list[str]]]:
+    """The port of such a monitor, and what it was asked."""
+    Ready.asked = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port, Ready.asked
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def connector(tmp_path: Path) -> Iterator[RunningConnector]:
+    store = StoreSettings(path=str(tmp_path / "sparrow.db"))
+
+    async def alice() -> None:
+        async with open_store(store) as opened:
+            await opened.create_account("alice", "")
+            await opened.add_device("alice", "a1", "")
+
+    asyncio.run(alice())
+    with (
+        RunningBroker(store) as broker,
+        RunningConnector(tmp_path, proxies=("127.0.0.1",), brokers=(broker.endpoint,)) as running,
+    ):
+        running.run(running.server.ready())
+        yield running
+
+
+def haproxy(folder: Path, listen: int, to: int, monitor: int) -> list[str]:
+    """What runs it."""
+    text = _changed(
+        (PROXIES / "haproxy.cfg").read_text(),
+        (r"maxconn \d+", "maxconn 100"),
+        (r"bind :7400", f"bind 127.0.0.1:{listen}"),
+        (r"check port \d+", f"check port {monitor}"),
+        (r"server a 10\.0\.0\.1:7400", f"server a 127.0.0.1:{to}"),
+        (r" +server [bc] .*\n", ""),
+    )
+    (folder / "haproxy.cfg").write_text(text)
+    return [ensure("haproxy", "haproxy"), "-db", "-f", str(folder / "haproxy.cfg")]
+
+
+def nginx(folder: Path, listen: int, to: int, _: int) -> list[str]:
+    """What runs it."""
+    text = _changed(
+        (PROXIES / "nginx.conf").read_text(),
+        (r"/run/nginx\.pid", str(folder / "pid")),
+        (r"worker_processes auto", "daemon off; worker_processes 1"),
+        (r"worker_rlimit_nofile \d+", "worker_rlimit_nofile 200"),
+        (r"worker_connections \d+", "worker_connections 100"),
+        (r"listen 7400", f"listen 127.0.0.1:{listen}"),
+        (r"server 10\.0\.0\.1:7400", f"server 127.0.0.1:{to}"),
+        (r" +server 10\.0\.0\.[23]:.*\n", ""),
+    )
+    (folder / "nginx.conf").write_text(text)
+    return [ensure("nginx", "libnginx-mod-stream"), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+
+
+def _changed(text: str, *changes: tuple[str, str]) -> str:
+    for pattern, to in changes:
+        text, count = re.subn(pattern, to, text)
+        assert count, f"the sample has no {pattern} any more"
+    return text
+
+
+@contextmanager
+def running(command: list[str], log: Path) -> Iterator[None]:
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    try:
+        yield
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.terminate()
+        process.wait(GUARD_S)
+
+
+def dialled(port: int) -> socket.socket:
+    """A client's connection to the proxy, as soon as that listens."""
+    deadline = time.monotonic() + GUARD_S
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=GUARD_S, source_address=(CLIENT_HOST, 0))
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("proxy", [haproxy, nginx], ids=["haproxy", "nginx"])
+def test_a_client_behind_it(
+    tmp_path: Path,
+    connector: RunningConnector,
+    checks: tuple[int, list[str]],
+    proxy: Callable[[Path, int, int, int], list[str]],
+    tls: bool,
+) -> None:
+    """It logs in, and the connector knows its own address."""
+    monitor, asked = checks
+    port = free_port()
+    command = proxy(tmp_path, port, connector.server.port if tls else connector.plain_port, monitor)
+    with running(command, tmp_path / "log"), dialled(port) as link:
+        own = f"{CLIENT_HOST}:{link.getsockname()[1]}"
+        if tls:
+            context = ssl.create_default_context(cafile=connector.ca.file)
+            link = context.wrap_socket(link, server_hostname="127.0.0.1")
+        token, _ = TokenMinter(connector.token_key, 600).mint("alice", "a1", time.time())
+        link.sendall(delimit(Frame(login=Login(token=token)).SerializeToString()))
+        reader = FrameReader(1 << 16)
+        frames: list[bytes] = []
+        while not frames:
+            data = link.recv(65536)
+            assert data, (tmp_path / "log").read_text()
+            frames = reader.receive(data)
+        assert Frame.FromString(frames[0]).logged_in.user_id == "alice"
+        assert connector.address() == own
+        if proxy is haproxy:
+            until(lambda: asked, "nobody asks whether the connector can take clients")
+            assert set(asked) == {"/readyz"}
+        link.close()

@@ -10,33 +10,21 @@ import logging
 import socket
 import ssl
 import struct
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Iterator
 
 import pytest
 import uvloop
-import zmq
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connector.clients import ClientConnection
-from connector.core import Session
 from connector.proxy import MAX_HEADER_BYTES, SIGNATURE_BYTES, ProxyHeader, address_text, expected_header
 from connector.server import ConnectorServer
-from connector.settings import ConnectorSettings
 from protocol.errors import ConfigError, ProxyHeaderError
 from protocol.framing import FrameReader, delimit
 from protocol.networks import parse_networks
 from protocol.sparrow_pb2 import Frame, Goodbye, Login
-from tests.certificates import Authority
-from tests.ports import free_port
-from userapi.keys import ensure_key_pair
-
-Result = TypeVar("Result")
-GUARD_S = 30.0
+from tests.connector.running_connector import GUARD_S, RunningConnector, until
 
 # The format, from the specification and not from what reads it.
 
@@ -205,69 +193,13 @@ HEADERS = {
 LOGIN = delimit(Frame(login=Login(token="nonsense" * 20)).SerializeToString())
 
 
-class Watched(ConnectorServer):
-    """Remembers its clients."""
-
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
-        self.clients: list[ClientConnection] = []
-
-    def opened(self, connection: ClientConnection) -> Session:
-        self.clients.append(connection)
-        return super().opened(connection)
-
-
-class Place:
-    """A connector, without a broker, in a thread of its own, with a port for TLS and one without."""
-
-    def __init__(self, folder: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-        self.ca = Authority(folder)
-        certificate, key = self.ca.issue()
-        ensure_key_pair(folder / "token.key.pem", folder / "token.pub.pem")
-        self._settings = ConnectorSettings(
-            listen_port=0,
-            plain_listen_port=free_port(),
-            brokers=(f"tcp://127.0.0.1:{free_port()}",),
-            tls_certificate_file=str(certificate),
-            tls_private_key_file=str(key),
-            token_public_key_file=str(folder / "token.pub.pem"),
-            proxies=("10.0.0.0/8", PROXY_HOST),
-            login_timeout_s=2.0,
-            stop_timeout_s=0.1,
-        )
-        self._loop = new_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="connector")
-
-    def run(self, work: Awaitable[Result]) -> Result:
-        async def awaited() -> Result:
-            return await work
-
-        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(GUARD_S)
-
-    def __enter__(self) -> Place:
-        self._thread.start()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.run(self._start())
-        return self
-
-    async def _start(self) -> None:
-        self.server = Watched(self._settings, self._context)
-        await self.server.start()
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self.run(self.server.stop())
-            until(lambda: not self.server.core.connections)
-        finally:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-            self._context.term()
+class Place(RunningConnector):
+    """A connector without a broker, and how to call it."""
 
     def dial(self, port: str, host: str = PROXY_HOST) -> socket.socket:
         """Connect from `host`; who was there before is forgotten."""
         self.server.clients.clear()
-        number = self.server.port if port == "tls" else self._settings.plain_listen_port
+        number = self.server.port if port == "tls" else self.plain_port
         return socket.create_connection(("127.0.0.1", number), timeout=GUARD_S, source_address=(host, 0))
 
     def talk(self, port: str, link: socket.socket) -> socket.socket:
@@ -277,20 +209,9 @@ class Place:
         context = ssl.create_default_context(cafile=self.ca.file)
         return context.wrap_socket(link, server_hostname="127.0.0.1")
 
-    def address(self) -> str:
-        """Of the client that has come; empty before that."""
-        return self.server.clients[-1].address if self.server.clients else ""
-
     def is_over(self) -> bool:
         """Nobody is connected."""
         return not self.server.core.connections
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + GUARD_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def goodbye(link: socket.socket) -> Goodbye:
@@ -305,7 +226,8 @@ def goodbye(link: socket.socket) -> Goodbye:
 
 @pytest.fixture(scope="module", params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with Place(tmp_path_factory.mktemp("proxy"), request.param) as made:
+    folder = tmp_path_factory.mktemp("proxy")
+    with Place(folder, request.param, proxies=("10.0.0.0/8", PROXY_HOST), login_timeout_s=2.0) as made:
         yield made
 
 
@@ -463,8 +385,8 @@ def test_a_stranger_who_sends_one(place: Place, port: str, version: str, caplog:
 
 def test_proxies_that_are_none(place: Place) -> None:
     async def make() -> None:
-        settings = dataclasses.replace(place._settings, proxies=("proxy.example.net",))
+        settings = dataclasses.replace(place.settings, proxies=("proxy.example.net",))
         with pytest.raises(ConfigError, match=r'connector\.proxies: "proxy\.example\.net" is no address or network'):
-            ConnectorServer(settings, place._context)
+            ConnectorServer(settings, place.context)
 
     place.run(make())
