@@ -208,6 +208,18 @@ def _top(options: argparse.Namespace) -> int:
     return run_top(_settings(options), options.interval, options.looks)
 
 
+def _add_drain(parser: argparse.ArgumentParser) -> None:
+    from sparrow.drain import add_arguments
+
+    add_arguments(parser)
+
+
+def _drain(options: argparse.Namespace) -> int:
+    from sparrow.drain import run
+
+    return run(options)
+
+
 def _add_trace(parser: argparse.ArgumentParser) -> None:
     from sparrow.tracing import add_arguments
 
@@ -284,6 +296,7 @@ COMMANDS = {
     "check": _Command("look for mistakes in the settings", _add_check, _check),
     "status": _Command("who is up, and how every process of the cluster is", _add_config, _status),
     "top": _Command("what goes on in every process of the cluster, live", _add_top, _top),
+    "drain": _Command("take one process of this machine out of service, and see it go", _add_drain, _drain),
     "trace": _Command("follow what a user writes through every process of the cluster", _add_trace, _trace),
     "keys": _Command("make the keys that servers know one another by", _add_keys, _keys),
     "backup": _Command("copy a node's data into one file, while it runs", _add_backup, _backup),

@@ -34,7 +34,7 @@ from prometheus_client.exposition import generate_latest
 from protocol.errors import ConfigError, InvalidIdError
 from protocol.ids import check_user_id
 from sparrow import version
-from sparrow.systemd import ALIVE, READY, STOPPING, Systemd
+from sparrow.systemd import Systemd
 from sparrow.traces import Traces
 
 LOOK_S = 0.25
@@ -74,7 +74,7 @@ class Source:
 
 
 class Monitor:
-    """The monitor of a process, made in its event loop. `start`, then `stop`."""
+    """The monitor of a process, made in its event loop. `start`, then `stopping` if it may last, then `stop`."""
 
     def __init__(self, settings: MonitorSettings, role: str, name: str, sources: Sequence[Source]) -> None:
         self._settings = settings
@@ -122,15 +122,18 @@ class Monitor:
 
     def ready(self) -> None:
         """Tell systemd that the process is ready, or that a reload has ended."""
-        self._systemd.tell(READY)
+        self._systemd.ready()
 
     def reloading(self) -> None:
         """Tell systemd that a reload begins."""
         self._systemd.reloading()
 
+    def stopping(self) -> None:
+        """Tell systemd that the process stops. The port goes on to tell how far it is."""
+        self._systemd.stopping()
+
     def stop(self) -> None:
-        """Tell systemd that the process stops, and close the port."""
-        self._systemd.tell(STOPPING)
+        """Close the port, if there is one."""
         if self._look is not None:
             self._look.cancel()
         if self._server is not None and self._thread is not None:
@@ -146,7 +149,7 @@ class Monitor:
         watchdog_s = self._systemd.watchdog_s
         if watchdog_s and now - self._alive_at >= watchdog_s / 3:
             self._alive_at = now
-            self._systemd.tell(ALIVE)
+            self._systemd.alive()
 
     def traced(self, traces: Iterable[tuple[int, int, str]]) -> None:
         """Something has happened to attempts that are traced: origin, attempt, and what."""

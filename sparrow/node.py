@@ -136,9 +136,10 @@ def _context(stack: AsyncExitStack) -> zmq.Context[zmq.Socket[bytes]]:
 
 async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
     connector = ConnectorServer(settings.connector, _context(stack))
+    monitor = _monitor(stack, settings, "connector", settings.connector.name, _connector_source(connector))
     stack.push_async_callback(connector.stop)
     await connector.start()
-    monitor = _monitor(stack, settings, "connector", settings.connector.name, _connector_source(connector))
+    _listen(stack, monitor)
     connector.on_traces = monitor.traced
     _at_hangup(monitor, connector.reload)
     await connector.ready()
@@ -148,9 +149,10 @@ async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
 async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     store = await stack.enter_async_context(open_store(settings.store))
     broker = BrokerServer(settings.broker, store, _context(stack), settings.etcd)
+    monitor = _monitor(stack, settings, "broker", settings.broker.name, _broker_source(broker))
     stack.push_async_callback(broker.stop)
     await broker.start()
-    monitor = _monitor(stack, settings, "broker", settings.broker.name, _broker_source(broker))
+    _listen(stack, monitor)
     broker.on_traces = monitor.traced
     monitor.ready()
     _at_hangup(monitor, broker.reload)
@@ -165,11 +167,16 @@ def _broker_source(broker: BrokerServer) -> Source:
 
 
 def _monitor(stack: AsyncExitStack, settings: Settings, role: str, name: str, *sources: Source) -> Monitor:
-    """Listening; it stops first, so that whoever looks sees a process that stops, not one that is gone."""
+    """It stops after all that is pushed from now on, so that whoever looks sees a process that drains, not one that is
+    gone."""
     monitor = Monitor(settings.monitor, role, name, sources)
     stack.callback(monitor.stop)
-    monitor.start()
     return monitor
+
+
+def _listen(stack: AsyncExitStack, monitor: Monitor) -> None:
+    monitor.start()
+    stack.callback(monitor.stopping)
 
 
 async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
@@ -178,15 +185,16 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     store = await stack.enter_async_context(open_store(settings.store))
     context = _context(stack)
     broker = BrokerServer(settings.broker, store, context, endpoints=api.brokers)
+    connector = ConnectorServer(settings.connector, context)
+    sources = (_broker_source(broker), _connector_source(connector))
+    monitor = _monitor(stack, settings, "node", settings.connector.name, *sources)
     stack.push_async_callback(broker.stop)
     await broker.start()
-    connector = ConnectorServer(settings.connector, context)
     stack.push_async_callback(connector.stop)
     child = _UserApi(settings)
     stack.push_async_callback(child.stop)
     await connector.start()
-    sources = (_broker_source(broker), _connector_source(connector))
-    monitor = _monitor(stack, settings, "node", settings.connector.name, *sources)
+    _listen(stack, monitor)
     broker.on_traces = connector.on_traces = monitor.traced
     if settings.connector.tls_certificate_file or "NOTIFY_SOCKET" in os.environ:  # `systemctl reload` ends nothing
         _at_hangup(monitor, connector.reload)

@@ -38,6 +38,8 @@ class Seen:
     up_s: float = 0.0
     not_ready: dict[str, str] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
+    pid: int = 0
+    """On its own machine."""
 
     @property
     def well(self) -> bool:
@@ -65,7 +67,7 @@ async def _ask(client: httpx.AsyncClient, address: str) -> Seen:
             return Seen(address, now, trouble=str(told["status"]))
         return Seen(
             address, now, "", told["name"], told["role"], told["version"], told["up_s"], told["not_ready"],
-            told["values"],
+            told["values"], told["pid"],
         )  # fmt: skip
     except httpx.TimeoutException:
         return Seen(address, now, trouble="no answer")

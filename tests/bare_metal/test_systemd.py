@@ -15,6 +15,7 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -354,6 +355,22 @@ def test_new_certificate(cluster: Cluster) -> None:
     until(lambda: before not in {cluster.serial() for _ in range(16)}, "the old certificate stays")
     assert [cluster.machine.show(unit, "MainPID") for unit in (*CONNECTORS, BROKER, USERAPI)] == pids
     until(lambda: cluster.machine.show(USERAPI, "ActiveState") == "active", "the user API is away")
+
+
+def test_drain(cluster: Cluster) -> None:
+    """By its unit, and by its process id, which systemd would start again if it were only killed."""
+    machine = cluster.machine
+
+    def inactive(unit: str) -> bool:
+        return machine.show(unit, "ActiveState") == "inactive"
+
+    for unit, target in ((CONNECTORS[1], "sparrow-connector@2"), (CONNECTORS[0], "")):
+        pid = machine.show(unit, "MainPID")
+        said = machine.run("sparrow", "drain", target or pid).stdout.splitlines()
+        assert said[0] == f"sparrow connector (process {pid}) of {unit}: stopping; sessions left: 0"
+        assert said[-1].startswith(f"sparrow connector (process {pid}) of {unit}: gone after ")
+        until(partial(inactive, unit), f"{unit} comes back")
+    machine.run("systemctl", "start", *CONNECTORS)
 
 
 def test_the_user_api_standing_still(cluster: Cluster) -> None:
