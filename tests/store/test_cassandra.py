@@ -503,7 +503,8 @@ async def test_the_schema_is_not_there_or_of_another_version(settings: StoreSett
             assert "ALTER KEYSPACE" in said[-2]
             for version, says in ((99, "newer Sparrow"), (0, "sparrow schema apply")):
                 connection.execute(
-                    f"UPDATE {other.cassandra_keyspace}.schema_version SET version = {version} WHERE id = 0"
+                    f"UPDATE {other.cassandra_keyspace}.schema_version "
+                    f"SET version = {version}, oldest = {version} WHERE id = 0"
                 )
                 with pytest.raises(ConfigError, match=says):
                     await CassandraStore(other).__aenter__()
