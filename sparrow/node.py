@@ -14,6 +14,7 @@ import os
 import signal
 import stat
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from hashlib import blake2b
@@ -40,6 +41,8 @@ INPROC = "inproc://broker"
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 5
 FIRST_RESTART_S, LAST_RESTART_S = 1.0, 30.0
+USERAPI_WATCHDOG_S = 15.0
+"""As WatchdogSec= has it for one that is a service of its own."""
 
 
 def run_connector(settings: Settings) -> int:
@@ -210,11 +213,36 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     )
 
 
+class _Pulse:
+    """What the user API tells its node: `userapi.arbiter.Manager`, over memory that both see."""
+
+    watchdog_s = USERAPI_WATCHDOG_S
+
+    def __init__(self) -> None:
+        self._heard_at = multiprocessing.get_context("spawn").RawValue("d", 0.0)
+
+    def ready(self) -> None:
+        """The node sees that for itself."""
+
+    def alive(self) -> None:
+        self._heard_at.value = time.monotonic()
+
+    def stopping(self) -> None:
+        self._heard_at.value = 0.0
+
+    @property
+    def is_late(self) -> bool:
+        """Not before it has been heard at all."""
+        heard_at: float = self._heard_at.value
+        return 0 < heard_at < time.monotonic() - self.watchdog_s
+
+
 class _UserApi:
-    """The user API as a child process, started again if it dies."""
+    """The user API as a child process, started again if it dies or stands still."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._pulse = _Pulse()
         self._process: SpawnProcess | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -231,8 +259,9 @@ class _UserApi:
         raise ServiceError("the user API did not start; the line above says why")
 
     def _spawn(self) -> SpawnProcess:
+        self._pulse = _Pulse()
         process = multiprocessing.get_context("spawn").Process(
-            target=_serve_userapi, args=(self._settings, os.getpid()), name="sparrow-userapi"
+            target=_serve_userapi, args=(self._settings, self._pulse, os.getpid()), name="sparrow-userapi"
         )
         process.start()
         self._process = process
@@ -249,8 +278,15 @@ class _UserApi:
 
     async def _watch(self) -> None:
         wait_s = FIRST_RESTART_S
+        was_late = False
         while True:
             await asyncio.sleep(wait_s)
+            # Twice, since both may have stood still together and go on now.
+            is_late = self._pulse.is_late
+            if is_late and was_late and self._process is not None and self._process.is_alive():
+                log.error("the user API has stood still for %.0f s; ending it", USERAPI_WATCHDOG_S)
+                self._process.kill()
+            was_late = is_late
             if self._process is not None and not self._process.is_alive():
                 log.error("the user API has ended (exit status %s); starting it again", self._process.exitcode)
                 self._spawn()
@@ -271,11 +307,11 @@ class _UserApi:
         process.kill()
 
 
-def _serve_userapi(settings: Settings, parent: int) -> None:
+def _serve_userapi(settings: Settings, pulse: _Pulse, parent: int) -> None:
     """The child's main function."""
     set_up(settings.log)
     try:
-        run_userapi(settings.userapi, settings.store, parent=parent)
+        run_userapi(settings.userapi, settings.store, manager=pulse, parent=parent)
     except SparrowError as error:
         log.error("%s", error)
         raise SystemExit(1) from None
