@@ -9,7 +9,7 @@ from protocol import records
 from protocol.errors import RecordError
 from protocol.framing import delimit
 from protocol.records import EVICTED, OFFLINE, REMOVE, ROUTE, SAFE, STORE, record
-from protocol.sparrow_pb2 import Ack, Frame, Goodbye, Logout
+from protocol.sparrow_pb2 import Ack, Failed, Frame, Goodbye, Logout
 from tests.connector.bench import B1, Bench, Client, copy, ids, text
 
 
@@ -343,3 +343,29 @@ def test_many_are_told_to_move_a_few_at_a_time() -> None:
     bench.passes(0.1)
     assert [code(client) for client in clients[:4]] == [Goodbye.MOVE] * 4
     assert bench.core.idle
+
+
+# What a later release says.
+
+
+def test_a_result_of_a_later_release_is_try_again() -> None:
+    bench = Bench()
+    client = bench.logging_in()
+    bench.welcome(client, result=records.AWAY + 1)
+    assert code(client) == Goodbye.TRY_AGAIN
+
+
+def test_a_close_of_a_later_release_ends_the_session_all_the_same() -> None:
+    bench = Bench()
+    bob = bench.live()
+    bench.receives(record(records.CLOSE, flags=99, to=b"bob/b1", session=bob.session.number))
+    assert code(bob) == Goodbye.LOGGED_OUT
+
+
+def test_a_state_of_a_later_release_settles_nothing() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    alice.writes(1)
+    bench.outcome(bench.only(ROUTE).attempt, records.NOT_FRIEND + 1)
+    (failed,) = alice.took("failed")
+    assert (failed.code, failed.retry_after_ms > 0) == (Failed.UNAVAILABLE, True)
