@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 import ssl
@@ -174,8 +175,10 @@ def test_a_client_behind_it(
     checks: tuple[int, list[str]],
     proxy: Callable[[Path, int, int, int], list[str]],
     tls: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It logs in, and the connector knows its own address."""
+    """It logs in, and the connector knows its own address, and logs it."""
+    caplog.set_level(logging.INFO)
     monitor, asked = checks
     port = free_port()
     command = proxy(tmp_path, port, connector.server.port if tls else connector.plain_port, monitor)
@@ -194,6 +197,7 @@ def test_a_client_behind_it(
             frames = reader.receive(data)
         assert Frame.FromString(frames[0]).logged_in.user_id == "alice"
         assert connector.address() == own
+        assert f" from={own} " in caplog.text
         if proxy is haproxy:
             until(lambda: asked, "nobody asks whether the connector can take clients")
             assert set(asked) == {"/readyz"}

@@ -9,7 +9,6 @@ import ipaddress
 import logging
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Iterator
 
@@ -24,36 +23,8 @@ from protocol.errors import ConfigError, ProxyHeaderError
 from protocol.framing import FrameReader, delimit
 from protocol.networks import parse_networks
 from protocol.sparrow_pb2 import Frame, Goodbye, Login
+from tests.connector.proxy_headers import LOCAL, OTHER, PROXY, TCP4, TCP6, UNIX, V2, field, v1, v2, v2_from
 from tests.connector.running_connector import GUARD_S, RunningConnector, until
-
-# The format, from the specification and not from what reads it.
-
-V2 = b"\r\n\r\n\0\r\nQUIT\n"
-LOCAL, PROXY = 0x20, 0x21
-TCP4, TCP6, UNIX, OTHER = 0x11, 0x21, 0x31, 0x41
-
-
-def v1(kind: str, source: object, port: int) -> bytes:
-    """A line."""
-    there = "10.0.0.1" if kind == "TCP4" else "fd00::1"
-    return f"PROXY {kind} {source} {there} {port} 7400\r\n".encode()
-
-
-def v2(command: int, kind: int, body: bytes) -> bytes:
-    """A binary header around `body`."""
-    return V2 + struct.pack("!BBH", command, kind, len(body)) + body
-
-
-def v2_from(source: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, more: bytes = b"") -> bytes:
-    """A binary header of a TCP connection."""
-    kind = TCP4 if source.version == 4 else TCP6
-    return v2(PROXY, kind, source.packed + bytes(len(source.packed)) + struct.pack("!HH", port, 7400) + more)
-
-
-def field(kind: int, value: bytes) -> bytes:
-    """What may follow the addresses."""
-    return struct.pack("!BH", kind, len(value)) + value
-
 
 PORTS = st.integers(0, 65535)
 FIELDS = st.lists(st.builds(field, st.integers(4, 255), st.binary(max_size=100)), max_size=5).map(b"".join)
@@ -269,7 +240,9 @@ def test_header_and_the_beginning_of_tls_in_one_segment(place: Place, version: s
             except ssl.SSLWantReadError:
                 link.sendall(prefix + outgoing.read())
                 prefix = b""
-                incoming.write(link.recv(65536))
+                answer = link.recv(65536)
+                assert answer, "the handshake has come to nothing"
+                incoming.write(answer)
         tls.write(LOGIN)
         link.sendall(outgoing.read())
         until(lambda: place.address() == "203.0.113.9:567")

@@ -8,16 +8,24 @@ from types import ModuleType
 
 import pytest
 
+from connector.proxy import ProxyHeader
 from protocol import records
 from protocol.client import ClientSession
 from protocol.framing import FrameReader
 from protocol.inbound import InboundStream, Shown
 from protocol.server import ServerSession
 from protocol.sparrow_pb2 import Message
-from tests.fuzz import client, frames, runner, server, streams
+from tests.fuzz import client, frames, proxy, runner, server, streams
 from tests.fuzz import records as record_fuzzer
 
-FUZZERS = {"frames": frames, "records": record_fuzzer, "server": server, "client": client, "streams": streams}
+FUZZERS = {
+    "frames": frames,
+    "records": record_fuzzer,
+    "server": server,
+    "client": client,
+    "streams": streams,
+    "proxy": proxy,
+}
 RUNS = 4000
 SEED = 20261123
 
@@ -168,6 +176,19 @@ def drop_what_is_parked_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(InboundStream, "receive", broken)
 
 
+def take_what_is_behind_a_header(patch: pytest.MonkeyPatch) -> None:
+    def broken(self: ProxyHeader) -> None:
+        read(self)
+        self.wanted += self.wanted > 1
+
+    read = ProxyHeader._read
+    patch.setattr(ProxyHeader, "_read", broken)
+
+
+def let_other_errors_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("connector.proxy.struct.error", ZeroDivisionError)
+
+
 @pytest.mark.parametrize(
     ("name", "defect"),
     [
@@ -185,6 +206,8 @@ def drop_what_is_parked_twice(patch: pytest.MonkeyPatch) -> None:
         ("streams", show_repeats),
         ("streams", wait_for_ever),
         ("streams", drop_what_is_parked_twice),
+        ("proxy", take_what_is_behind_a_header),
+        ("proxy", let_other_errors_out),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
