@@ -301,6 +301,20 @@ async def test_parts(cluster: Cluster) -> None:
         await talk.all_heard()
 
 
+def test_a_session_is_followed_in_the_journal(cluster: Cluster) -> None:
+    def told(*fields: str) -> list[dict[str, str]]:
+        lines = cluster.machine.run("journalctl", "--output=json", *fields).stdout.splitlines()
+        return [json.loads(line) for line in lines]
+
+    began = told("LOGGER=sparrow.sessions", "SPARROW_EVENT=session_began")[-1]
+    assert began["_SYSTEMD_UNIT"] in CONNECTORS
+    assert began["PRIORITY"] == "6"
+    assert began["SPARROW_FROM"].startswith("127.0.0.1:")
+    session = f"SPARROW_SESSION={began['SPARROW_SESSION']}"
+    until(lambda: [entry["SPARROW_EVENT"] for entry in told(session)] == ["session_began", "session_ended"], "no end")
+    assert {entry["SPARROW_USER"] for entry in told(session)} == {began["SPARROW_USER"]}
+
+
 def test_a_connector_cannot_have_what_is_not_its_own(cluster: Cluster) -> None:
     def may_read(user: str, path: str) -> bool:
         shell = ("setpriv", f"--reuid={user}", "--regid=sparrow", "--clear-groups", "head", "-c1", path)
