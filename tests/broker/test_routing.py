@@ -274,7 +274,7 @@ def test_traced_messages_are_followed() -> None:
         bench.read_devices()
     assert bench.core.take_traces() == [
         (A, 1, "a copy for alice/a2 goes to the inbox"),
-        (A, 1, f"a copy for bob/b1 goes to the connector {place.connector:x}, session {place.session:x}"),
+        (A, 1, f"a copy for bob/b1 goes to connector {place.connector:016x}, session {place.session:016x}"),
         (A, 1, "a copy for bob/b2 goes to the inbox"),
     ]
     assert {rec.attempt: rec.flags & TRACED for rec in bench.sent(COPY)} == {1: TRACED, 2: 0}
