@@ -66,10 +66,16 @@ async def fill(store: Store) -> None:
     await store.remove_device("alice", "gone")
     await store.begin_login("alice", "a1", "login")
     await store.saw({"alice": NOW_MS})
-    for user in ("bob", "carol", "dave", *(f"friend{number:03}" for number in range(230))):
-        await store.create_account(user, "hash")
-    for number in range(230):
-        await store.change_contact("alice", f"friend{number:03}", Change.ASK)
+    friends = [f"friend{number:03}" for number in range(230)]
+    gate = asyncio.Semaphore(20)
+
+    async def make(user: str) -> None:
+        async with gate:
+            await store.create_account(user, "hash")
+            if user in friends:
+                await store.change_contact("alice", user, Change.ASK)
+
+    await asyncio.gather(*map(make, ["bob", "carol", "dave", *friends]))
     await store.change_contact("bob", "alice", Change.ASK)
     await store.change_contact("alice", "bob", Change.ACCEPT)
     await store.change_contact("alice", "carol", Change.BLOCK)

@@ -108,9 +108,9 @@ def test_nothing_that_the_document_does_not_say(tmp_path: Path, engine: str) -> 
     with RunningBroker(store) as broker, serving(tmp_path, broker.endpoint, store, **settings) as server:
         fuzzer = Fuzzer(server, tmp_path)
         before = fuzzer.profile()
-        fuzzer.run(40, fuzzer.known, *_without(ENDING))
+        fuzzer.run(25, fuzzer.known, *_without(ENDING))
         assert fuzzer.profile() != before  # it was somebody, and did something
-        fuzzer.run(15, {}, *_without(LOGGING_OUT))
+        fuzzer.run(8, {}, *_without(LOGGING_OUT))
         said = fuzzer.run(5, {}, "--include-operation-id", "log_out")
         assert "1 selected" in said
         log = server.stop()[1]
