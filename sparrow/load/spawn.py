@@ -101,9 +101,9 @@ class Spawned(Target):
     def _start_etcd(self) -> None:
         url, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         command = (
-            "etcd", "--name", "load", "--auto-compaction-retention", "1m", "--data-dir", str(self._folder / "etcd"), "--listen-client-urls", url,
+            "etcd", "--name", "load", "--data-dir", str(self._folder / "etcd"), "--listen-client-urls", url,
             "--advertise-client-urls", url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-            "--initial-cluster", f"load={peer}",
+            "--initial-cluster", f"load={peer}", "--auto-compaction-retention", "1m",
         )  # fmt: skip
         self._spawn("etcd", command, {})
         self._environment |= {"SPARROW_BROKER__PRESENCE": "etcd", "SPARROW_ETCD__ENDPOINTS": url}
