@@ -10,7 +10,7 @@ from tests.cluster.story import start, writing
 
 pytestmark = pytest.mark.slow
 
-KILLS = 3
+KILLS = 2
 
 
 async def kill_again_and_again(people: People, process: Process) -> None:
