@@ -27,6 +27,7 @@ from connector.tls import Certificate, TlsListener
 from protocol.curve import read_link_keys
 from protocol.errors import ConfigError, RecordError
 from protocol.facts import tell
+from protocol.ids import split_address
 from protocol.networks import parse_networks
 from protocol.tokens import Identity, TokenVerifier
 
@@ -289,7 +290,7 @@ class ConnectorServer:
         tell(sessions_log, "session_ended", **self._facts(session), lasted_s=lasted_s, why=why)
 
     def _facts(self, session: Session) -> dict[str, str]:
-        user, _, device = session.key.decode().partition("/")
+        user, device = split_address(session.key)
         return {"session": _name(session.number), "user": user, "device": device, "connector": self._settings.name}
 
 

@@ -18,7 +18,7 @@ from connector.core.state import ENDED, GREETING, Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
 from protocol.errors import TokenError
 from protocol.framing import varint
-from protocol.ids import address
+from protocol.ids import address, split_address
 from protocol.records import (
     AGAIN,
     EVICTED,
@@ -127,7 +127,7 @@ class Logins:
     def _welcome(self, session: Session, previous: int, predecessor: bool) -> None:
         self.begun += 1
         settings = self._settings
-        user, _, device = session.key.decode().partition("/")
+        user, device = split_address(session.key)
         session.wire.logged_in(
             LoggedIn(
                 user_id=user,
