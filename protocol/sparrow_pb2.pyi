@@ -49,15 +49,21 @@ class Frame(_message.Message):
     def __init__(self, login: _Optional[_Union[Login, _Mapping]] = ..., message: _Optional[_Union[Message, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., sync: _Optional[_Union[Sync, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., logout: _Optional[_Union[Logout, _Mapping]] = ..., logged_in: _Optional[_Union[LoggedIn, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., synced: _Optional[_Union[Synced, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., hint: _Optional[_Union[Hint, _Mapping]] = ...) -> None: ...
 
 class Login(_message.Message):
-    __slots__ = ("token", "client")
+    __slots__ = ("token", "client", "start", "tries", "understands")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    TRIES_FIELD_NUMBER: _ClassVar[int]
+    UNDERSTANDS_FIELD_NUMBER: _ClassVar[int]
     token: str
     client: str
-    def __init__(self, token: _Optional[str] = ..., client: _Optional[str] = ...) -> None: ...
+    start: int
+    tries: int
+    understands: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, token: _Optional[str] = ..., client: _Optional[str] = ..., start: _Optional[int] = ..., tries: _Optional[int] = ..., understands: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LoggedIn(_message.Message):
-    __slots__ = ("user_id", "device_id", "session", "previous_session", "server_time_ms", "heartbeat_ms", "max_frame_bytes", "max_message_bytes", "max_unsettled_per_stream", "max_unsettled_per_connection", "max_unacked")
+    __slots__ = ("user_id", "device_id", "session", "previous_session", "server_time_ms", "heartbeat_ms", "max_frame_bytes", "max_message_bytes", "max_unsettled_per_stream", "max_unsettled_per_connection", "max_unacked", "understands", "inbox_ttl_ms")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +75,8 @@ class LoggedIn(_message.Message):
     MAX_UNSETTLED_PER_STREAM_FIELD_NUMBER: _ClassVar[int]
     MAX_UNSETTLED_PER_CONNECTION_FIELD_NUMBER: _ClassVar[int]
     MAX_UNACKED_FIELD_NUMBER: _ClassVar[int]
+    UNDERSTANDS_FIELD_NUMBER: _ClassVar[int]
+    INBOX_TTL_MS_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     device_id: str
     session: int
@@ -80,7 +88,9 @@ class LoggedIn(_message.Message):
     max_unsettled_per_stream: int
     max_unsettled_per_connection: int
     max_unacked: int
-    def __init__(self, user_id: _Optional[str] = ..., device_id: _Optional[str] = ..., session: _Optional[int] = ..., previous_session: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., heartbeat_ms: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_unsettled_per_stream: _Optional[int] = ..., max_unsettled_per_connection: _Optional[int] = ..., max_unacked: _Optional[int] = ...) -> None: ...
+    understands: _containers.RepeatedScalarFieldContainer[str]
+    inbox_ttl_ms: int
+    def __init__(self, user_id: _Optional[str] = ..., device_id: _Optional[str] = ..., session: _Optional[int] = ..., previous_session: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., heartbeat_ms: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_unsettled_per_stream: _Optional[int] = ..., max_unsettled_per_connection: _Optional[int] = ..., max_unacked: _Optional[int] = ..., understands: _Optional[_Iterable[str]] = ..., inbox_ttl_ms: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("stream", "id", "settled", "from_id", "from_device", "dest_id", "kind", "body", "stamp", "about")
@@ -215,6 +225,9 @@ class Failed(_message.Message):
         NOT_FRIEND: _ClassVar[Failed.Code]
         UNAVAILABLE: _ClassVar[Failed.Code]
         TOO_FAST: _ClassVar[Failed.Code]
+        NOT_ALLOWED: _ClassVar[Failed.Code]
+        INBOX_FULL: _ClassVar[Failed.Code]
+        NO_SPACE: _ClassVar[Failed.Code]
     UNSPECIFIED: Failed.Code
     NO_SUCH_USER: Failed.Code
     TOO_LARGE: Failed.Code
@@ -222,6 +235,9 @@ class Failed(_message.Message):
     NOT_FRIEND: Failed.Code
     UNAVAILABLE: Failed.Code
     TOO_FAST: Failed.Code
+    NOT_ALLOWED: Failed.Code
+    INBOX_FULL: Failed.Code
+    NO_SPACE: Failed.Code
     STREAM_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
@@ -251,6 +267,7 @@ class Goodbye(_message.Message):
         LOGGED_OUT: _ClassVar[Goodbye.Code]
         TOO_SLOW: _ClassVar[Goodbye.Code]
         DEVICE_REMOVED: _ClassVar[Goodbye.Code]
+        ACCOUNT_DISABLED: _ClassVar[Goodbye.Code]
     UNSPECIFIED: Goodbye.Code
     MALFORMED: Goodbye.Code
     FRAME_TOO_LARGE: Goodbye.Code
@@ -264,6 +281,7 @@ class Goodbye(_message.Message):
     LOGGED_OUT: Goodbye.Code
     TOO_SLOW: Goodbye.Code
     DEVICE_REMOVED: Goodbye.Code
+    ACCOUNT_DISABLED: Goodbye.Code
     CODE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
