@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from protocol.errors import FrameTooLargeError
+from protocol.errors import FrameError, FrameTooLargeError, InvalidIdError
 from protocol.framing import (
     FrameReader,
     delimit,
@@ -22,7 +22,10 @@ from protocol.framing import (
     sole_ack,
     sole_message,
 )
+from protocol.ids import check_device_id
 from protocol.sparrow_pb2 import (
+    READ,
+    TEXT,
     Failed,
     Frame,
     Goodbye,
@@ -36,6 +39,15 @@ from protocol.sparrow_pb2 import (
     Sync,
     Synced,
 )
+from protocol.strict import check_message, plain_bytes, plain_read_bytes
+
+MAX_ID: Final = 2**53 - 1
+"""Of a message, so that languages whose numbers are floating-point can count them."""
+MAX_ABOUT_IDS: Final = 256
+FIRST_OWN_KIND: Final = 1000
+"""Kinds from here on are for clients to give."""
+_LAST_KIND: Final = READ
+_MAX_INT32: Final = 2**31 - 1
 
 Incoming: TypeAlias = tuple[int, int, str, int, bytes]
 """A message from the client: stream, id, dest_id, kind, and all of it as it came. No other event is a tuple."""
@@ -51,7 +63,16 @@ class Breach:
     text: str
 
 
-Event: TypeAlias = Incoming | Acked | Login | Sync | Ping | Logout | Breach
+@dataclass(frozen=True, slots=True)
+class NotAllowed:
+    """A message that can be read, and that no client may send: a final `Failed`, since no repeat would be better."""
+
+    stream: int
+    id: int
+    text: str
+
+
+Event: TypeAlias = Incoming | Acked | Login | Sync | Ping | Logout | Breach | NotAllowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +186,21 @@ class ServerSession:
     def _checked(self, message: Message, raw: bytes) -> Event:
         if self.state != ACTIVE:
             return self._unexpected("message")
-        if message.from_id or message.from_device or message.stamp:
-            return self._breach(Goodbye.MALFORMED, "from_id, from_device and stamp are set by the server")
         stream, number, settled = message.stream, message.id, message.settled
+        dest_id, kind, body = message.dest_id, message.kind, message.body
         if not stream:
             return self._breach(Goodbye.MALFORMED, "stream must not be 0")
         if not 1 <= settled <= number:
             return self._breach(Goodbye.MALFORMED, "need 1 <= settled <= id")
+        if (
+            not body
+            or len(raw) != plain_bytes(number, settled, dest_id, kind, body)
+            or (not TEXT < kind < READ and (kind != TEXT or not body.isascii()))
+            or number > MAX_ID
+        ):
+            wrong = self._doubtful(message, raw)
+            if wrong is not None:
+                return wrong
         if number >= settled + self._windows.max_unsettled_per_stream:
             return self._breach(Goodbye.WINDOW_EXCEEDED, "too many unsettled messages in a stream")
         unsettled = self.unsettled
@@ -181,7 +210,20 @@ class ServerSession:
             self.repeats += 1
         elif before >= self._windows.max_unsettled_per_connection:
             return self._breach(Goodbye.WINDOW_EXCEEDED, "too many unsettled messages on the connection")
-        return stream, number, message.dest_id, message.kind, raw
+        return stream, number, dest_id, kind, raw
+
+    def _doubtful(self, message: Message, raw: bytes) -> Event | None:
+        """What is wrong with a message that is not plainly right."""
+        if message.from_id or message.from_device or message.stamp:
+            return self._breach(Goodbye.MALFORMED, "from_id, from_device and stamp are set by the server")
+        abouts, kind = int(message.HasField("about")), message.kind
+        if message.body or kind != READ or len(raw) != plain_read_bytes(message):
+            try:
+                abouts, kind = check_message(raw)
+            except FrameError as error:
+                return self._breach(Goodbye.MALFORMED, f"a message that not everybody can read: {error}")
+        text = _not_allowed(message, abouts, kind)
+        return NotAllowed(message.stream, message.id, text) if text else None
 
     def _ack(self, up_to: int) -> Event:
         if self.state != ACTIVE:
@@ -261,6 +303,39 @@ class ServerSession:
     def unacked(self) -> int:
         """Counted frames beyond the client's last ack."""
         return self.counted - self.acked
+
+
+def _not_allowed(message: Message, abouts: int, kind: int) -> str:
+    """Why no client may send this message; empty if one may. `kind` is the one that was written."""
+    about = message.about
+    if message.id > MAX_ID or any(number > MAX_ID for number in about.ids):
+        return f"an id beyond {MAX_ID}"
+    if not 1 <= kind <= _LAST_KIND and not FIRST_OWN_KIND <= kind <= _MAX_INT32:
+        return f"kinds of your own go from {FIRST_OWN_KIND} to {_MAX_INT32}"
+    if len(about.ids) > MAX_ABOUT_IDS or abouts > 1:
+        return f"one about, with at most {MAX_ABOUT_IDS} ids"
+    if kind == READ:
+        return _not_read(message, abouts)
+    if kind == TEXT:
+        try:
+            message.body.decode()
+        except UnicodeDecodeError:
+            return f"a text that is not UTF-8; what only clients can read has a kind from {FIRST_OWN_KIND} on"
+    return ""
+
+
+def _not_read(message: Message, abouts: int) -> str:
+    """Why this is no READ that a client may send."""
+    about = message.about
+    if message.body:
+        return "a READ has no body"
+    if not abouts or not about.stream or not about.ids or 0 in about.ids:
+        return "a READ names a stream and 1 to 256 ids in about"
+    try:
+        check_device_id(about.from_device)
+    except InvalidIdError as error:
+        return f"about.from_device: {error}"
+    return ""
 
 
 def _receipts(sent: list[tuple[int, bool, int, int]]) -> list[bytes]:

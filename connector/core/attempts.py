@@ -29,7 +29,7 @@ from protocol.records import (
     SAFE,
     TRACED,
 )
-from protocol.server import Incoming
+from protocol.server import Incoming, NotAllowed
 from protocol.sparrow_pb2 import READ, Failed
 
 REFUSALS: dict[int, tuple[Failed.Code, str]] = {
@@ -131,6 +131,10 @@ class Attempts:
         head = HEADER.pack(ROUTE, flags, 0, 0, len(dest), len(key), 0, counter, session.number, size)
         link.out.append(b"".join((head, dest, key, raw, suffix, _STAMP.pack(_STAMP_TAG, stamp))))
         return None
+
+    def not_allowed(self, session: Session, message: NotAllowed) -> None:
+        """A message that nobody may send: told for good, so that it does not stand in its author's journal for ever."""
+        self._refuse(session, message.stream, message.id, Failed.NOT_ALLOWED, message.text, 0)
 
     def _refill(self, session: Session) -> None:
         """A token bucket of one second's worth; empty while too many repeats of what is under way are out."""

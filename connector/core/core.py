@@ -18,7 +18,7 @@ from connector.core.receipts import Receipts
 from connector.core.state import ENDED, GREETING, Ports, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from protocol import records
-from protocol.server import Breach, Event, ServerSession, Windows
+from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
 
 RECEIPT_ATTEMPTS = 1 << 63
@@ -106,6 +106,8 @@ class ConnectorCore:
         elif isinstance(event, Logout):
             self._greeting.pop(session, None)
             self.logins.end(session, Goodbye.LOGGED_OUT, "goodbye")
+        elif isinstance(event, NotAllowed):
+            self.attempts.not_allowed(session, event)
         elif isinstance(event, Breach):
             self._greeting.pop(session, None)
             self.complaints.add(f"protocol breach by {session.key.decode() or 'a stranger'}: {event.text}")

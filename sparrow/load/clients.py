@@ -12,7 +12,7 @@ from protocol.framing import MESSAGE_TAG, FrameReader, delimit, message_frame, s
 from protocol.inbound import InboundStream
 from protocol.sparrow_pb2 import READ, About, Ack, Failed, Frame, Goodbye, LoggedIn, Login, Ping, Receipt, Sync
 from sparrow.load.people import LAST_RESEND_S, RESEND_S, In, Out, Pending, Person
-from sparrow.load.wire import BODY, read_message, read_tail, text_tail
+from sparrow.load.wire import head, read_message, read_tail, text_tail
 from sparrow.load.world import World
 
 ORDER_WAIT_S = 10.0
@@ -140,7 +140,7 @@ class LoadClient(Person):
         self.world.counts.sent += 1
         self.unsettled += 1
         out.next = number + 1
-        tail = b"".join((out.prefix, BODY.pack(at, number, out.number), out.padding))
+        tail = b"".join((out.prefix, head(at, number, out.number), out.padding))
         waiting[number] = Pending(at, tail, self.now + RESEND_S)
         self._out.append(message_frame(b"".join((out.head, varint(number), b"\x18", varint(first), tail))))
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sparrow.load.ledger import Tally
 from sparrow.load.talker import Talker
-from sparrow.load.wire import BODY
+from sparrow.load.wire import head, read_head
 from sparrow.load.world import World
 
 RESEND_S, LAST_RESEND_S = 3.0, 30.0
@@ -134,7 +134,7 @@ class Person(Talker):
         number = out.next
         out.next = number + 1
         if at is not None:
-            tail = b"".join((out.prefix, BODY.pack(at, number, out.number), out.padding))
+            tail = b"".join((out.prefix, head(at, number, out.number), out.padding))
         pending = out.open[number] = Pending(at, tail, self.now + RESEND_S)
         self.unsettled += 1
         self.put(out, number, pending)
@@ -217,7 +217,7 @@ class Person(Talker):
 
     def show(self, heard: In, number: int, body: bytes, late: bool = False) -> None:
         """A text that was numbered so on its way."""
-        at, written, stream = BODY.unpack_from(body)
+        at, written, stream = read_head(body)
         if written != number or stream != heard.author.number:
             self.world.mixed_up += 1
         heard.tally.show(written, late)

@@ -7,13 +7,31 @@ fields of a message in the order of their numbers up to `settled`, then `dest_id
 from __future__ import annotations
 
 import struct
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 
 from protocol.framing import varint
 from protocol.sparrow_pb2 import READ, TEXT, About
 
-BODY = struct.Struct("<dQQ")
-"""How each body begins: when it was to be sent (the clock's seconds), its number, its stream."""
+_HEAD = struct.Struct("<dQQ")
+HEAD_BYTES = 32
+"""How much of each body `head` takes."""
+
+
+def head(at: float, number: int, stream: int) -> bytes:
+    """How each body begins: when it was to be sent (the clock's seconds), its number, its stream; as text."""
+    return b2a_base64(_HEAD.pack(at, number, stream), newline=False)
+
+
+def read_head(body: bytes) -> tuple[float, int, int]:
+    """What `head` has written."""
+    at, number, stream = _HEAD.unpack(a2b_base64(body[:HEAD_BYTES]))
+    return at, number, stream
+
+
+def padding(body_bytes: int) -> bytes:
+    """What makes a body as long as that, behind its head."""
+    return b"." * max(0, body_bytes - HEAD_BYTES)
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
@@ -51,9 +69,9 @@ def _addressed(dest: str) -> bytes:
 
 
 def text_tail(dest: str, body_bytes: int) -> tuple[bytes, bytes]:
-    """What stands before `BODY` and what behind it in a text to `dest`."""
-    padding = bytes(max(0, body_bytes - BODY.size))
-    return _addressed(dest) + b"\x38" + varint(TEXT) + b"\x42" + varint(BODY.size + len(padding)), padding
+    """What stands before `head` and what behind it in a text to `dest`."""
+    rest = padding(body_bytes)
+    return _addressed(dest) + b"\x38" + varint(TEXT) + b"\x42" + varint(HEAD_BYTES + len(rest)), rest
 
 
 def read_tail(dest: str, device: str, stream: int, ids: Sequence[int]) -> bytes:

@@ -10,7 +10,7 @@ import struct
 
 from sparrow.load.people import Out, Pending, Person
 from sparrow.load.spec import Account
-from sparrow.load.wire import BODY
+from sparrow.load.wire import padding, read_head
 from sparrow.load.world import World
 
 KEEP_ALIVE_S = 60
@@ -117,7 +117,7 @@ class MqttPerson(Person):
 
     def opened(self, out: Out) -> None:
         out.head = string(_TEXT + out.dest.encode())
-        out.padding = bytes(max(0, self.body_bytes - BODY.size))
+        out.padding = padding(self.body_bytes)
 
     def put(self, out: Out, number: int, pending: Pending) -> None:
         self._out.append(packet(_PUBLISH_QOS_1, out.head + self._packet_id((out, number)) + pending.tail))
@@ -140,7 +140,7 @@ class MqttPerson(Person):
             if out is not None:
                 self.was_delivered(out, numbers)
             return
-        _, number, stream = BODY.unpack_from(content)
+        _, number, stream = read_head(content)
         heard = self.hears(stream.to_bytes(8, "little"))
         if heard is None:
             self.world.counts.foreign += 1

@@ -12,7 +12,7 @@ from collections import deque
 
 from sparrow.load.people import Out, Pending, Person
 from sparrow.load.spec import Account
-from sparrow.load.wire import BODY
+from sparrow.load.wire import padding, read_head
 from sparrow.load.world import World
 
 HOST = "localhost"
@@ -133,7 +133,7 @@ class XmppPerson(Person):
 
     def opened(self, out: Out) -> None:
         out.head = f"<message to='{out.dest}@{HOST}' type='chat' id='{out.number}-".encode()
-        out.padding = bytes(max(0, self.body_bytes * 3 // 4 - BODY.size))
+        out.padding = padding(self.body_bytes * 3 // 4)
 
     def put(self, out: Out, number: int, pending: Pending) -> None:
         body = base64.b64encode(pending.tail)
@@ -168,7 +168,7 @@ class XmppPerson(Person):
                 self.world.error("a message came back as an error")
             return
         content = base64.b64decode(found[1])
-        _, sequence, stream_number = BODY.unpack_from(content)
+        _, sequence, stream_number = read_head(content)
         heard = self.hears(stream_number.to_bytes(8, "little"))
         if heard is None:
             self.world.counts.foreign += 1

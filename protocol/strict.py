@@ -1,0 +1,152 @@
+"""What every decoder reads alike: a strict look at encoded messages before they are handed on.
+
+Owns which bytes are valid (docs/protocol.md, "Strictly valid") and how long the plainest encoding of a message is.
+Protobuf libraries differ in what they put up with: what one of them reads, another one hangs up on, so what a stranger
+wrote is held against the strictest of all. Touches no session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from protocol.errors import FrameError
+from protocol.sparrow_pb2 import Message
+
+MAX_UNKNOWN_BYTES: Final = 1024
+"""Of the fields of a message, together, that this release does not know."""
+
+VARINT: Final = 0
+FIXED64: Final = 1
+BYTES: Final = 2
+FIXED32: Final = 5
+"""Wire types; 3 and 4 are groups, which are not spoken here."""
+
+_MESSAGE: Final[Mapping[int, frozenset[int]]] = {
+    1: frozenset((FIXED64,)),
+    2: frozenset((VARINT,)),
+    3: frozenset((VARINT,)),
+    4: frozenset((BYTES,)),
+    5: frozenset((BYTES,)),
+    6: frozenset((BYTES,)),
+    7: frozenset((VARINT,)),
+    8: frozenset((BYTES,)),
+    9: frozenset((FIXED64,)),
+    10: frozenset((BYTES,)),
+}
+_ABOUT: Final[Mapping[int, frozenset[int]]] = {
+    1: frozenset((BYTES,)),
+    2: frozenset((FIXED64,)),
+    3: frozenset((BYTES, VARINT)),  # repeated numbers, packed or not
+}
+_ABOUT_FIELD: Final = 10
+_IDS_FIELD: Final = 3
+KIND_FIELD: Final = 7
+
+PLAIN_BYTES: Final = 16
+"""Tags, lengths and `stream` of a message that has these, `id`, `settled`, `dest_id`, `kind` and a body of 1 to 127
+bytes, and nothing else."""
+
+
+def varint_bytes(value: int) -> int:
+    """How long the shortest varint of a positive number is."""
+    return (value.bit_length() + 6) // 7
+
+
+def plain_bytes(number: int, settled: int, dest_id: str, kind: int, body: bytes) -> int:
+    """How long a message of these is in its plainest encoding; none of them is 0 or empty.
+
+    One that decodes to these and is as long is encoded so, and every decoder reads it: each of these fields needs as
+    much, and whatever else could be there needs two bytes at least.
+    """
+    length = len(body)
+    size = PLAIN_BYTES + varint_bytes(number) + varint_bytes(settled) + len(dest_id) + varint_bytes(kind) + length
+    return size if length < 0x80 else size - 1 + varint_bytes(length)
+
+
+def plain_read_bytes(message: Message) -> int:
+    """The same for a READ, with an `about` in which nothing is missing and no body."""
+    about = message.about
+    packed = sum(map(varint_bytes, about.ids))
+    inner = 12 + len(about.from_device) + varint_bytes(packed) + packed
+    size = PLAIN_BYTES + varint_bytes(message.id) + varint_bytes(message.settled) + len(message.dest_id)
+    return size + varint_bytes(inner) + inner
+
+
+def check_message(encoded: bytes) -> tuple[int, int]:
+    """Raise `FrameError` unless every decoder reads this `Message`; it was decoded by one of them before.
+
+    Returns how often `about` is there, and `kind` as it was written: 64 bits, of which decoders keep what they like.
+    """
+    unknown = abouts = kind = 0
+    for number, value, size in _fields(encoded, _MESSAGE):
+        if number == KIND_FIELD:
+            assert isinstance(value, int)
+            kind = value
+        elif number == _ABOUT_FIELD:
+            assert isinstance(value, bytes)
+            abouts += 1
+            unknown += _check_about(value)
+        elif number not in _MESSAGE:
+            unknown += size
+    if unknown > MAX_UNKNOWN_BYTES:
+        raise FrameError(f"{unknown} bytes of unknown fields; at most {MAX_UNKNOWN_BYTES} are carried")
+    return abouts, kind
+
+
+def _check_about(encoded: bytes) -> int:
+    """The same for an `About`; returns how many bytes of unknown fields it has."""
+    unknown = 0
+    for number, value, size in _fields(encoded, _ABOUT):
+        if number not in _ABOUT:
+            unknown += size
+        elif number == _IDS_FIELD and isinstance(value, bytes):
+            at = 0
+            while at < len(value):
+                _, at = _varint(value, at)
+    return unknown
+
+
+def _fields(encoded: bytes, known: Mapping[int, frozenset[int]]) -> Iterator[tuple[int, int | bytes, int]]:
+    """Number, value and size of each field. Raises `FrameError`."""
+    at, end = 0, len(encoded)
+    while at < end:
+        start = at
+        tag, at = _varint(encoded, at)
+        number, wire = tag >> 3, tag & 7
+        if not 1 <= number < 1 << 29 or at - start != varint_bytes(tag):
+            raise FrameError("a field's number is not one, or oddly encoded")
+        if wire not in known.get(number, _WIRE_TYPES):
+            raise FrameError(f"field {number} has wire type {wire}")
+        value: int | bytes
+        if wire == VARINT:
+            value, at = _varint(encoded, at)
+        else:
+            length = 8 if wire == FIXED64 else 4
+            if wire == BYTES:
+                length_at = at
+                length, at = _varint(encoded, at)
+                if at - length_at > 5:
+                    raise FrameError(f"the length of field {number} is oddly encoded")
+            if length > end - at:
+                raise FrameError(f"field {number} is cut off")
+            value = encoded[at : at + length]
+            at += length
+        yield number, value, at - start
+
+
+_WIRE_TYPES: Final = frozenset((VARINT, FIXED64, BYTES, FIXED32))
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A varint of at most 64 bits, and where it ends. Raises `FrameError`."""
+    value = 0
+    for place, byte in enumerate(data[at : at + 10]):
+        value |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            if value >> 64:
+                break
+            return value, at + place + 1
+    raise FrameError("a number is cut off or has more than 64 bits")
+
+
