@@ -50,6 +50,7 @@ def metrics(core: BrokerCore, online: int, members: int) -> Iterator[Metric]:
     yield _by_name("logins", "Logins, by what they were answered.", "result", logins.results, _RESULTS)
     yield _counter("batches", "Batches sent to connectors.", core.batches)
     yield _counter("records", "Records in these.", core.records)
+    yield _counter("records_unreadable", "Records that could not be read.", core.records_unreadable)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

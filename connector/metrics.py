@@ -30,6 +30,8 @@ def metrics(core: ConnectorCore) -> Iterator[Metric]:
     yield _by_name("failed", "Messages whose author was told Failed, by code.", "code", attempts.failed, Failed.Code)
     yield _counter("copies", "Live copies of messages and receipts written to devices.", delivery.copies)
     yield _counter("rows", "Inbox rows written to devices.", catchup.rows_sent)
+    yield _counter("rows_unreadable", "Inbox rows that could not be read.", catchup.rows_unreadable)
+    yield _counter("records_unreadable", "Records of brokers that could not be read.", core.records_unreadable)
     yield _counter("given_back", "Copies that went back to a broker to be stored.", delivery.given_back)
     yield _counter("logins", "Sessions that were told LoggedIn.", logins.begun)
     yield _by_name("goodbyes", "Sessions that were told Goodbye, by code.", "code", logins.goodbyes, Goodbye.Code)

@@ -6,12 +6,13 @@ Owns what may come when and the numbering of counted frames. Knows no socket, no
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from google.protobuf.message import DecodeError
 
 from protocol.errors import FrameError, MisuseError, PeerError, SequenceError
-from protocol.framing import FrameReader, delimit, message_frame
+from protocol.framing import HINT_TAG, MESSAGE_TAG, FrameReader, delimit, message_frame
 from protocol.sparrow_pb2 import (
     Ack,
     Failed,
@@ -29,7 +30,15 @@ from protocol.sparrow_pb2 import (
     Synced,
 )
 
-Event: TypeAlias = LoggedIn | Message | Receipt | Failed | Synced | Pong | Hint | Goodbye
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message has come that cannot be read: it is counted like any other, and nobody can say whose it is."""
+
+    size: int  # bytes
+
+
+Event: TypeAlias = LoggedIn | Message | Receipt | Failed | Synced | Pong | Hint | Goodbye | Unreadable
 
 NEW: Final = 0
 LOGGING_IN: Final = 1
@@ -91,8 +100,7 @@ class ClientSession:
         try:
             frame = Frame.FromString(payload)
         except DecodeError:
-            self.error = FrameError("a frame is not valid protobuf")
-            return None
+            return self._unreadable(payload)
         kind = frame.WhichOneof("kind")
         if kind is None:
             return None  # of a later version of the protocol
@@ -100,8 +108,7 @@ class ClientSession:
             self.error = SequenceError(f"the server sent {kind}, which is not allowed now")
             return None
         if kind == "message" and not _possible(frame.message):
-            self.error = FrameError("a message whose stream, id or settled cannot be")
-            return None
+            return self._unreadable(payload)
         if kind == "message" or (kind == "receipt" and not frame.receipt.sent):
             self.counted += 1
         elif kind == "logged_in":
@@ -110,6 +117,16 @@ class ClientSession:
             self.state = CLOSED
         event: Event = getattr(frame, kind)
         return event
+
+    def _unreadable(self, payload: bytes) -> Event | None:
+        """One message that is no good must not keep all others away: they would come behind it again and again."""
+        if self.state != ACTIVE or payload[0] not in (MESSAGE_TAG, HINT_TAG):
+            self.error = FrameError("a frame is not valid protobuf")
+            return None
+        if payload[0] == HINT_TAG:
+            return None
+        self.counted += 1
+        return Unreadable(len(payload))
 
     # Out.
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from protocol.errors import RecordError
+from protocol.errors import InvalidIdError, RecordError
 
 VERSION: Final = b"\x01"
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -78,6 +78,9 @@ BLOCKED: Final = 5  # by the receiver
 BLOCKS: Final = 6  # the author has blocked the receiver
 NOT_FRIEND: Final = 7
 OTHERS_BIT: Final = 0x80
+
+UNREADABLE: Final = (RecordError, InvalidIdError, UnicodeDecodeError)
+"""What one bad record raises where it is used. It is passed over and counted: the others of its batch are of others."""
 
 Record = tuple[int, int, int, int, bytes, bytes, int, int, int, bytes]
 """kind, flags, index, count, to, by, origin, attempt, session, body."""

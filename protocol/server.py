@@ -216,7 +216,7 @@ class ServerSession:
         """What is wrong with a message that is not plainly right."""
         if message.from_id or message.from_device or message.stamp:
             return self._breach(Goodbye.MALFORMED, "from_id, from_device and stamp are set by the server")
-        abouts, kind = int(message.HasField("about")), message.kind
+        abouts, kind = int(message.HasField("about")), int(message.kind)
         if message.body or kind != READ or len(raw) != plain_read_bytes(message):
             try:
                 abouts, kind = check_message(raw)

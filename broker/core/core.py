@@ -22,6 +22,9 @@ from protocol import records
 from protocol.ids import split_address
 from protocol.records import Record, record
 
+COMPLAINT_INTERVAL_S = 10.0
+"""One line in so long, about whatever cannot be read."""
+
 
 class BrokerCore:
     """One broker. Call `time` before events, `flush` at the end of the turn, `tick` every 0.1 s."""
@@ -44,6 +47,9 @@ class BrokerCore:
         self.inbox = Inbox(settings, outbox, store)
         self.batches = self.records = 0
         """Sent to connectors."""
+        self.records_unreadable = 0
+        """Records that were passed over."""
+        self._complain_at = 0.0
         self._strange: set[int] = set()
         """Kinds of records that were passed over."""
 
@@ -52,25 +58,40 @@ class BrokerCore:
         self._outbox.now = now
 
     def batch(self, connector: int, data: bytes) -> None:
-        """A batch from a connector. Raises `RecordError`; then what came before in the batch was used.
+        """A batch from a connector. Raises `RecordError` for what is no batch; then nothing of it was used.
 
-        What is not for this release to understand is as good as lost on the way, which whoever sent it can bear; the
-        other records are of other people.
+        A record that is not for this release to understand, or cannot be read, is as good as lost on the way, which
+        whoever sent it can bear; the other records are of other people.
         """
         for rec in records.parse(data):
             kind = rec[0]
-            if kind == records.ROUTE:
-                self.routing.route(connector, rec)
-            elif kind == records.OUTCOMES:
-                self._outbox.push(rec[6], records.encode(rec))
-            else:
-                self._rare_record(connector, rec)
+            try:
+                if kind == records.ROUTE:
+                    self.routing.route(connector, rec)
+                elif kind == records.OUTCOMES:
+                    self._outbox.push(rec[6], records.encode(rec))
+                else:
+                    self._rare_record(connector, rec)
+            except records.UNREADABLE as error:
+                self._unreadable(f"connector {connector:016x}", kind, error)
 
     def ask(self, data: bytes, answer: Answer) -> None:
-        """A batch from a process of the user API. Raises `RecordError`; then what came before in the batch was used."""
+        """The same from a process of the user API."""
         for rec in records.parse(data):
-            if not self.asks.ask(rec, answer):
-                self._pass_over("the user API", rec[0])
+            try:
+                if not self.asks.ask(rec, answer):
+                    self._pass_over("the user API", rec[0])
+            except records.UNREADABLE as error:
+                self._unreadable("the user API", rec[0], error)
+
+    def _unreadable(self, sender: str, kind: int, error: Exception) -> None:
+        self.records_unreadable += 1
+        if self._outbox.now >= self._complain_at:
+            self._complain_at = self._outbox.now + COMPLAINT_INTERVAL_S
+            self._ports.log(
+                f"a record of kind {kind} from {sender} cannot be read and is passed over ({error}); "
+                f"{self.records_unreadable} of them so far"
+            )
 
     def _rare_record(self, connector: int, rec: Record) -> None:
         kind = rec[0]

@@ -6,12 +6,16 @@ request at a time, from where a row may have been missed to the end.
 
 from __future__ import annotations
 
+from google.protobuf.message import DecodeError
+
+from connector.core.complaints import Complaints
 from connector.core.delivery import Delivery
 from connector.core.links import Link, Links
 from connector.core.state import BEHIND, ENDED, LIVE, SETTLING, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from protocol.records import END, FAILED, FRESH, NUDGED, PAGE, Record, record, unpack_rows
-from protocol.sparrow_pb2 import READ, Message
+from protocol.sparrow_pb2 import READ, Message, Receipt
+from protocol.strict import readable
 
 MESSAGE_ROW, RECEIPT_ROW = 1, 2
 """`store.interface.RowKind`; a connector may not import the store."""
@@ -32,16 +36,20 @@ class Catchup:
         links: Links,
         sessions: dict[int, Session],
         delivery: Delivery,
+        complaints: Complaints,
     ) -> None:
         self._settings = settings
         self._turn = turn
         self._links = links
         self._sessions = sessions
         self._delivery = delivery
+        self._complaints = complaints
         self._requests = 0
         self._reading: dict[Session, None] = {}
         self.rows_sent = 0
         """Inbox rows written to devices."""
+        self.rows_unreadable = 0
+        """Inbox rows that were passed over."""
         in_buffer = (settings.max_write_buffer_bytes - settings.max_unacked_bytes) // settings.max_frame_bytes
         self._page_rows = max(1, min(settings.max_unacked // 2, in_buffer))
 
@@ -136,7 +144,7 @@ class Catchup:
         for key, kind, row in unpack_rows(body):
             # One of a later release's kinds stays for a connector of that release.
             if key not in session.rows and kind in _ROWS:
-                self._write_row(session, key, kind, row)
+                self._row(session, key, kind, row)
         if flags & END:
             self._end_pass(session)
         elif session.phase == SETTLING:
@@ -145,18 +153,26 @@ class Catchup:
         self._ask(session)
         self._try_live(session)
 
-    def _write_row(self, session: Session, key: bytes, kind: int, body: bytes) -> None:
+    def _row(self, session: Session, key: bytes, kind: int, body: bytes) -> None:
+        """One row; one that cannot be read stays where it is until it expires, and those behind it go on."""
+        try:
+            if kind == RECEIPT_ROW:
+                Receipt.FromString(body)
+                sent = SentRow(key, None, "", 0, 0, len(body))
+                session.wire.delivered(body)
+            else:
+                message = Message.FromString(body)
+                author = None if message.kind == READ or message.from_id == session.user else message.from_id
+                sent = SentRow(key, author, message.from_device, message.stream, message.id, len(body))
+                session.wire.message(readable(message, body))
+        except DecodeError:
+            self.rows_unreadable += 1
+            self._complaints.add(f"a row in the inbox of {session.key.decode()} cannot be read and is passed over")
+            return
         self.rows_sent += 1
         session.rows.add(key)
+        session.unacked.append(sent)
         session.unacked_bytes += len(body)
-        if kind == RECEIPT_ROW:
-            session.unacked.append(SentRow(key, None, "", 0, 0, len(body)))
-            session.wire.delivered(body)
-        else:
-            message = Message.FromString(body)
-            author = None if message.kind == READ or message.from_id == session.user else message.from_id
-            session.unacked.append(SentRow(key, author, message.from_device, message.stream, message.id, len(body)))
-            session.wire.message(body)
         self._turn.mark(session)
 
     def _end_pass(self, session: Session) -> None:

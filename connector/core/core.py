@@ -45,6 +45,8 @@ class ConnectorCore:
         """Who is to move on, once we stop."""
         self._repeats = 0
         """Of connections that are gone."""
+        self.records_unreadable = 0
+        """Records of brokers that were passed over."""
         self._strange: set[int] = set()
         """Kinds of records that were passed over."""
         self.complaints = Complaints(ports)
@@ -52,7 +54,7 @@ class ConnectorCore:
         self.receipts = Receipts(settings, turn, self.links, RECEIPT_ATTEMPTS)
         self.attempts = Attempts(settings, turn, self.links, self.receipts, 1)
         self.delivery = Delivery(settings, turn, self.links, self.sessions, self._outcome, self._acked_rows)
-        self.catchup = Catchup(settings, turn, self.links, self.sessions, self.delivery)
+        self.catchup = Catchup(settings, turn, self.links, self.sessions, self.delivery, self.complaints)
         self.logins = Logins(
             ports, settings, turn, self.links, self.sessions, self.delivery, self.catchup, self.complaints
         )
@@ -135,29 +137,35 @@ class ConnectorCore:
     # Brokers.
 
     def batch(self, endpoint: str, data: bytes) -> None:
-        """A batch from a broker. Raises `RecordError`: for what is no batch nothing of it was used, and for a record
-        whose body cannot be read what came before it.
+        """A batch from a broker. Raises `RecordError` for what is no batch; then nothing of it was used.
 
-        What is not for this release to understand is as good as lost on the way, which whoever sent it can bear; the
-        other records are of other people.
+        A record that is not for this release to understand, or cannot be read, is as good as lost on the way, which
+        whoever sent it can bear; the other records are of other people.
         """
         link = self.links.link(endpoint)
         if link is None:
             return
         for rec in records.parse(data):
             kind = rec[0]
-            if kind == records.COPY:
-                self.delivery.copy(link, rec)
-            elif kind == records.OUTCOMES:
-                if rec[6] == self.incarnation:
-                    outcome = self.attempts.outcome
-                    for counter, index, count, state in records.unpack_outcomes(rec[9]):
-                        if counter < RECEIPT_ATTEMPTS:
-                            outcome(counter, index, count, state)
-                        else:
-                            self.receipts.outcome(counter, index, count, state)
+            try:
+                if kind == records.COPY:
+                    self.delivery.copy(link, rec)
+                elif kind == records.OUTCOMES:
+                    if rec[6] == self.incarnation:
+                        self._outcomes(rec)
+                else:
+                    self._rare_record(link, rec)
+            except records.UNREADABLE:
+                self.records_unreadable += 1
+                self.complaints.add(f"a record of kind {kind} from {endpoint} cannot be read and is passed over")
+
+    def _outcomes(self, rec: records.Record) -> None:
+        outcome = self.attempts.outcome
+        for counter, index, count, state in records.unpack_outcomes(rec[9]):
+            if counter < RECEIPT_ATTEMPTS:
+                outcome(counter, index, count, state)
             else:
-                self._rare_record(link, rec)
+                self.receipts.outcome(counter, index, count, state)
 
     def _rare_record(self, link: Link, rec: records.Record) -> None:
         kind = rec[0]

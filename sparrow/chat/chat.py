@@ -27,6 +27,7 @@ from sparrow.client import (
     ReadElsewhere,
     Sending,
     SendingChanged,
+    Unreadable,
 )
 
 QUIET_S = 0.5
@@ -268,6 +269,8 @@ class Chat:
             self._view.added(self.model.own(event.message))
         elif isinstance(event, ReadElsewhere):
             self.model.read_elsewhere(event)
+        elif isinstance(event, Unreadable):
+            self._view.notice("a message has come that cannot be read")
         elif event.error is not None:
             self.error = event.error
             self._view.stop()

@@ -63,6 +63,7 @@ from sparrow.client.events import (
     Progress,
     ReadElsewhere,
     SendingChanged,
+    Unreadable,
 )
 from sparrow.client.history import HistoryEntry
 from sparrow.client.messages import FILE, TEXT, Message, Milestone, Sending, State
@@ -126,6 +127,7 @@ __all__ = [
     "TokenRejectedError",
     "UnavailableError",
     "UnreachableError",
+    "Unreadable",
     "UntrustedError",
     "UserApi",
     "WrongPasswordError",

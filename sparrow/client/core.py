@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from protocol.client import ACTIVE, ClientSession
+from protocol.client import ACTIVE, ClientSession, Unreadable
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outbox, Outgoing
 from protocol.sparrow_pb2 import About, Failed, Goodbye, Hint, LoggedIn, Message, Pong, Receipt, Synced
@@ -98,7 +98,7 @@ class Refused:
     final: bool
 
 
-Event: TypeAlias = LoggedIn | Shown[Message] | Settled | Delivered | Refused | Hint | Goodbye
+Event: TypeAlias = LoggedIn | Shown[Message] | Settled | Delivered | Refused | Unreadable | Hint | Goodbye
 
 
 class DeviceCore:

@@ -77,6 +77,11 @@ class ReadElsewhere:
     ids: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message has come that nobody can read, nor say whose it is. It is passed over and will not come again."""
+
+
 class HintKind(IntEnum):
     """What has changed (docs/protocol.md, "Hints")."""
 
@@ -102,4 +107,6 @@ class Hint:
     user: str
 
 
-Event: TypeAlias = Connected | Disconnected | Closed | SendingChanged | Progress | OwnMessage | ReadElsewhere | Hint
+Event: TypeAlias = (
+    Connected | Disconnected | Closed | SendingChanged | Progress | OwnMessage | ReadElsewhere | Unreadable | Hint
+)

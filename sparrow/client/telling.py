@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable
 
 from protocol import sparrow_pb2 as pb
+from protocol.client import Unreadable
 from protocol.errors import (
     BlockedError,
     MessageTooLargeError,
@@ -105,6 +106,8 @@ class Telling:
             self._progress("", event.from_device, event.stream, event.ids, State.DELIVERED)
         elif isinstance(event, core.Refused):
             self._refused(event)
+        elif isinstance(event, Unreadable):
+            self._tell(events.Unreadable())
         elif isinstance(event, pb.Hint) and event.kind in _HINTS:
             self._tell(events.Hint(events.HintKind(event.kind), event.user_id))
 

@@ -6,7 +6,20 @@ import pytest
 
 from protocol import records
 from protocol.errors import RecordError
-from protocol.records import COPY, HEARTBEAT, OUTCOME, OUTCOMES, SAFE, STORED, UNWELL, pack_members, record
+from protocol.records import (
+    COPY,
+    HEARTBEAT,
+    OFFLINE,
+    OUTCOME,
+    OUTCOMES,
+    REMOVE,
+    ROUTE,
+    SAFE,
+    STORED,
+    UNWELL,
+    pack_members,
+    record,
+)
 from tests.broker.bench import INCARNATION, A, B, Bench, C, outcomes, returned, route
 
 USERS = {"alice": ["a1"], "bob": ["b1"]}
@@ -62,6 +75,33 @@ def test_a_batch_that_cannot_be_read_is_refused() -> None:
         bench.core.batch(A, records.batch([route()])[:-1])
     bench.core.flush()
     assert not bench.asked("devices")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        record(ROUTE, to=b"\xff", by=b"alice/a1", attempt=1),
+        record(OFFLINE, to=b"\xff/b1", session=1),
+        record(REMOVE, to=b"bob/b1", body=b"\x05x"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_passed_over_and_counted(bad: bytes) -> None:
+    bench = Bench(USERS)
+    outcome = record(OUTCOMES, origin=C, body=OUTCOME.pack(5, 0, 1, SAFE))
+    for _ in range(3):
+        bench.receives(outcome, bad, outcome)
+        assert [rec.kind for rec in bench.sent()] == [OUTCOMES] * 2
+    assert bench.core.records_unreadable == 3
+    assert len(bench.ports.logs) == 1
+
+
+def test_an_ask_that_cannot_be_read_is_passed_over_and_counted() -> None:
+    bench = Bench(USERS)
+    answers: list[bytes] = []
+    good = record(records.WHERE, attempt=1, body=records.pack_keys([b"bob"]))
+    bench.core.ask(records.batch([record(records.CHANGED, attempt=2, body=b"\x05x"), good]), answers.append)
+    assert len(answers) == 1
+    assert bench.core.records_unreadable == 1
 
 
 # The turn.

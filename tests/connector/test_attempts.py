@@ -49,11 +49,11 @@ def test_fields_and_kinds_of_later_versions_are_carried() -> None:
     bench = Bench()
     alice = bench.live("alice/a1")
     unknown = b"\xd2\x3f\x05later"  # field 1018, length-delimited
-    body = text(1, kind=77).message.SerializeToString() + unknown
+    body = text(1, kind=1077).message.SerializeToString() + unknown
     alice.raw(bytes((len(body) + 2, 0x12, len(body))) + body)
     sent = bench.only(ROUTE).body
     assert unknown in sent
-    assert Message.FromString(sent).kind == 77
+    assert Message.FromString(sent).kind == 1077
 
 
 def test_a_repeat_is_an_attempt_of_its_own_with_a_later_stamp() -> None:

@@ -218,14 +218,17 @@ def test_a_batch_that_cannot_be_read_is_refused_and_nothing_of_it_used() -> None
     assert not bob.frames
 
 
-@pytest.mark.parametrize("kind", [records.OUTCOMES, records.ROWS])
-def test_a_record_whose_body_cannot_be_read_is_refused(kind: int) -> None:
+@pytest.mark.parametrize("kind", [records.OUTCOMES, records.ROWS, records.HEARTBEAT])
+def test_a_record_whose_body_cannot_be_read_is_passed_over_and_counted(kind: int) -> None:
     bench = Bench()
-    bob = bench.settling()
-    with pytest.raises(RecordError, match="cut off"):
-        bench.receives(
-            record(kind, origin=1, session=bob.session.number, attempt=bob.session.page, body=b"\x05\x01\x02")
-        )
+    bob, carol = bench.settling(), bench.live("carol/c1")
+    bad = record(kind, origin=1, session=bob.session.number, attempt=bob.session.page, body=b"\x05\x01\x02")
+    bench.ports.logs.clear()
+    bench.receives(copy(carol, 1), bad, copy(carol, 2))
+    assert ids(carol.took("message")) == [1, 2]
+    assert bench.core.records_unreadable == 1
+    bench.passes(0.2)
+    assert bench.ports.logs == [f"a record of kind {kind} from {B1} cannot be read and is passed over"]
 
 
 # The turn.

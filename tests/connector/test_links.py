@@ -6,7 +6,7 @@ import pytest
 
 from connector.core.links import Links
 from protocol import records
-from protocol.errors import InvalidIdError, RecordError
+from protocol.errors import InvalidIdError
 from protocol.records import HEARTBEAT, OUTCOMES, PAGE, ROUTE, SAFE, UNWELL, unpack_outcomes
 from protocol.sparrow_pb2 import Failed
 from tests.connector.bench import B1, B2, ELSEWHERE, INCARNATION, LEASE, Bench, copy, failures, text
@@ -131,10 +131,11 @@ def test_a_broker_that_joins_changes_nothing() -> None:
     assert not bench.sent()
 
 
-def test_a_list_of_members_that_is_cut_off_is_refused() -> None:
-    bench = Bench()
-    with pytest.raises(RecordError, match="cut off"):
-        bench.receives(records.record(HEARTBEAT, origin=901, attempt=LEASE, session=LEASE, body=b"1234567"))
+def test_a_list_of_members_that_is_cut_off_is_passed_over() -> None:
+    bench = Bench(up=())
+    bench.receives(records.record(HEARTBEAT, origin=901, attempt=LEASE, session=LEASE, body=b"1234567"))
+    assert bench.core.records_unreadable == 1
+    assert not bench.core.links.ready
 
 
 # The lease.

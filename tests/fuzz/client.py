@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from protocol.client import ClientSession, Event
+from protocol.client import ClientSession, Event, Unreadable
 from protocol.errors import PeerError
 from protocol.framing import FrameReader, delimit
 from protocol.inbound import Shown
@@ -45,7 +45,7 @@ def _session(pieces: list[bytes]) -> tuple[list[Event], int, int, str]:
         assert broken is None or not more, "understands something behind an error"
         events += more
     assert session.error is None or isinstance(session.error, PeerError)
-    counted = sum(isinstance(e, Message) or (isinstance(e, Receipt) and not e.sent) for e in events)
+    counted = sum(isinstance(e, Message | Unreadable) or (isinstance(e, Receipt) and not e.sent) for e in events)
     assert session.counted == counted, "miscounts"
     return events, session.state, session.counted, str(session.error)
 

@@ -16,7 +16,10 @@ CUT = b"\x00\x00"
 def frames(sender: str) -> list[bytes]:
     """Frames of `client` or of `server`, good and bad ones, and each side of each dialogue as one stream."""
     found = [
-        unhex(vector["hex"]) for file in ("frames", "bad_frames") for vector in load(file) if vector["from"] == sender
+        unhex(vector["hex"])
+        for file in ("frames", "bad_frames", "refused_frames", "unreadable_frames")
+        for vector in load(file)
+        if vector["from"] == sender
     ]
     for dialogue in load("dialogues"):
         sides: dict[str, bytes] = {}

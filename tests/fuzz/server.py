@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from protocol.framing import FrameReader
-from protocol.server import ACTIVE, CLOSED, LOGGING_IN, WAITING, Breach, Event, Incoming, ServerSession, Windows
+from protocol.server import (
+    ACTIVE,
+    CLOSED,
+    LOGGING_IN,
+    WAITING,
+    Breach,
+    Event,
+    Incoming,
+    NotAllowed,
+    ServerSession,
+    Windows,
+)
 from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Login, Logout, Message, Ping, Sync
+from protocol.strict import check_message
 from tests.fuzz import runner, seeds
 
 WINDOWS = Windows(max_frame_bytes=400, max_unsettled_per_stream=16, max_unsettled_per_connection=20)
@@ -63,13 +75,14 @@ class _Server:
             elif isinstance(event, tuple):
                 self._message(event)
             else:
-                assert isinstance(event, int | Login | Logout | Ping | Sync)
+                assert isinstance(event, int | Login | Logout | Ping | Sync | NotAllowed)
         assert len(self._session.unsettled) <= WINDOWS.max_unsettled_per_connection + 1, "holds too much"
         if events and isinstance(events[-1], Breach | Logout):
             assert self._session.state == CLOSED
 
     def _message(self, event: Incoming) -> None:
         message = Message.FromString(event[4])
+        check_message(event[4])
         named = (message.stream, message.id, message.dest_id, message.kind)
         assert named == event[:4], "passes on another message than it has checked"
         assert message.stream

@@ -12,7 +12,11 @@ from google.protobuf import proto
 from hypothesis import strategies as st
 
 from protocol import records
+from protocol.server import FIRST_OWN_KIND, MAX_ID
 from protocol.sparrow_pb2 import (
+    FILE,
+    READ,
+    TEXT,
     About,
     Ack,
     Failed,
@@ -61,18 +65,18 @@ def abouts() -> st.SearchStrategy[About]:
     return st.builds(About, from_device=st.text(max_size=5), stream=U64, ids=st.lists(U64, max_size=5))
 
 
-def client_messages() -> st.SearchStrategy[Message]:
-    """Messages that a server takes, as far as they go: windows aside."""
+def _message(stream: int, low: int, more: int, dest: str, kind: int, body: bytes, about: About | None) -> Message:
+    message = Message(stream=stream, settled=low, id=min(low + more, 2**64 - 1), dest_id=dest, body=body)
+    message.kind = kind  # type: ignore[assignment]
+    if about is not None:
+        message.about.CopyFrom(about)
+    return message
 
-    def build(stream: int, low: int, more: int, dest: str, kind: int, body: bytes, about: About | None) -> Message:
-        message = Message(stream=stream, settled=low, id=min(low + more, 2**64 - 1), dest_id=dest, body=body)
-        message.kind = kind  # type: ignore[assignment]
-        if about is not None:
-            message.about.CopyFrom(about)
-        return message
 
+def readable_messages() -> st.SearchStrategy[Message]:
+    """Messages that a server can read; most are of a kind that no client may send."""
     return st.builds(
-        build,
+        _message,
         POSITIVE,
         POSITIVE,
         st.integers(0, 255),
@@ -83,11 +87,30 @@ def client_messages() -> st.SearchStrategy[Message]:
     )
 
 
+def client_messages() -> st.SearchStrategy[Message]:
+    """Messages that a server takes, as far as they go: windows aside."""
+    numbers = st.integers(1, MAX_ID - 255)
+    dest = st.text(max_size=10)
+    ids = st.lists(st.integers(1, MAX_ID), min_size=1, max_size=256)
+    device = st.from_regex(r"[a-z0-9]{1,32}", fullmatch=True)
+    about = st.builds(About, from_device=device, stream=POSITIVE, ids=ids)
+    any_about = st.none() | about
+    more = st.integers(0, 255)
+    texts = st.builds(str.encode, st.text(max_size=300))
+    own = st.integers(FIRST_OWN_KIND, 2**31 - 1)
+    blobs = st.binary(max_size=300)
+    return st.one_of(
+        st.builds(_message, POSITIVE, numbers, more, dest, st.just(int(TEXT)), texts, any_about),
+        st.builds(_message, POSITIVE, numbers, more, dest, st.just(int(FILE)) | own, blobs, any_about),
+        st.builds(_message, POSITIVE, numbers, more, dest, st.just(int(READ)), st.just(b""), about),
+    )
+
+
 def client_frames() -> st.SearchStrategy[Frame]:
     """Any frame of a client; most are well-behaved, none is checked."""
     return st.one_of(
         st.builds(lambda token: Frame(login=Login(token=token)), st.text(max_size=20)),
-        st.builds(lambda message: Frame(message=message), client_messages()),
+        st.builds(lambda message: Frame(message=message), client_messages() | readable_messages()),
         st.builds(lambda n: Frame(ack=Ack(up_to=n)), st.integers(0, 3)),
         st.builds(lambda n: Frame(sync=Sync(n=n)), U64),
         st.builds(lambda n: Frame(ping=Ping(n=n)), U64),
@@ -111,7 +134,7 @@ def server_frames() -> st.SearchStrategy[Frame]:
     )
     return st.one_of(
         st.just(Frame(logged_in=LoggedIn(session=1))),
-        client_messages().map(incoming),
+        readable_messages().map(incoming),
         receipts.map(lambda receipt: Frame(receipt=receipt)),
         st.builds(lambda number, wait: Frame(failed=Failed(id=number, retry_after_ms=wait)), U64, st.integers(0, 9)),
         st.builds(lambda n: Frame(synced=Synced(n=n)), U64),

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.client import ACTIVE, CLOSED, LOGGING_IN, MAX_WINDOW, NEW, ClientSession, Event
+from protocol.client import ACTIVE, CLOSED, LOGGING_IN, MAX_WINDOW, NEW, ClientSession, Event, Unreadable
 from protocol.errors import FrameError, FrameTooLargeError, MisuseError, PeerError, SequenceError
 from protocol.framing import FrameReader
 from protocol.server import ServerSession, Windows
 from protocol.sparrow_pb2 import (
+    TEXT,
     Ack,
     Failed,
     Frame,
@@ -176,11 +177,23 @@ def test_what_is_no_frame(data: bytes, error: type[FrameError]) -> None:
         message(number=2**64 - 1, settled=1),
     ],
 )
-def test_a_message_that_cannot_be(wrong: Message) -> None:
+def test_a_message_that_cannot_be_is_counted_and_passed_over(wrong: Message) -> None:
     session = active()
-    assert session.receive_data(delimited(Frame(message=wrong))) == []
-    assert isinstance(session.error, FrameError)
-    assert session.counted == 0
+    frame = Frame(message=wrong)
+    assert session.receive_data(delimited(frame)) == [Unreadable(frame.ByteSize())]
+    assert session.error is None
+    assert session.counted == 1
+
+
+@pytest.mark.parametrize("start", [logging_in, active])
+@pytest.mark.parametrize("kind", [b"\x12", b"\x6a", b"\x42"], ids=["message", "hint", "receipt"])
+def test_frames_that_cannot_be_read(start: Callable[[], ClientSession], kind: bytes) -> None:
+    session = start()
+    events = session.receive_data(b"\x03" + kind + b"\x01\x08" + delimited(Frame(pong=Pong(n=1))))
+    survives = start is active and kind != b"\x42"
+    assert (session.error is None) == survives
+    unreadable = [Unreadable(3)] if kind == b"\x12" else []
+    assert events == ([*unreadable, Pong(n=1)] if survives else [])
 
 
 @pytest.mark.parametrize(
@@ -293,7 +306,7 @@ def test_random_bytes_never_raise(chunks: list[bytes], state: str) -> None:
         broken = session.error
         events = session.receive_data(chunk)
         assert broken is None or (events == [] and session.error is broken)
-        counted += sum(isinstance(e, Message) or (isinstance(e, Receipt) and not e.sent) for e in events)
+        counted += sum(isinstance(e, Message | Unreadable) or (isinstance(e, Receipt) and not e.sent) for e in events)
     assert session.error is None or isinstance(session.error, PeerError)
     assert session.counted == counted
 
@@ -314,7 +327,7 @@ def test_a_server_takes_whatever_a_client_says(words: list[str], counted: int) -
         if word != "ack" or client.counted > client.acked:
             expected.append(word)
         if word == "message":
-            client.message(Message(stream=1, id=1, settled=1, dest_id="bob"))
+            client.message(Message(stream=1, id=1, settled=1, dest_id="bob", kind=TEXT))
         else:
             WORDS[word](client)
         if word == "logout":

@@ -19,6 +19,7 @@ from protocol.server import (
     Windows,
 )
 from protocol.sparrow_pb2 import (
+    TEXT,
     Ack,
     Failed,
     Frame,
@@ -77,7 +78,8 @@ def dismissed() -> ServerSession:
 
 
 def message(stream: int = 1, number: int = 1, settled: int = 1, **more: object) -> Message:
-    return Message(stream=stream, id=number, settled=settled, dest_id="bob", **more)  # type: ignore[arg-type]
+    fields = {"dest_id": "bob", "kind": TEXT, **more}
+    return Message(stream=stream, id=number, settled=settled, **fields)  # type: ignore[arg-type]
 
 
 def said(session: ServerSession) -> list[Frame]:
@@ -228,7 +230,7 @@ def test_a_message_that_breaks_a_rule(wrong: Message, text: str) -> None:
     assert text in event.text
 
 
-@pytest.mark.parametrize("settled", [1, 2, 1000, 2**64 - 256])
+@pytest.mark.parametrize("settled", [1, 2, 1000, 2**53 - 257])
 def test_the_window_of_a_stream(settled: int) -> None:
     (event,) = active().receive_data(delimited(Frame(message=message(number=settled + 255, settled=settled))))
     assert taken(event)
@@ -302,11 +304,11 @@ UNKNOWN_FIELD = b"\x9a\x06\x03new"
 
 @pytest.mark.parametrize("behind", [b"", UNKNOWN_FIELD], ids=["in the message", "also in the frame"])
 def test_unknown_fields_are_carried(behind: bytes) -> None:
-    raw = message(kind=77).SerializeToString() + UNKNOWN_FIELD
+    raw = message(kind=1077).SerializeToString() + UNKNOWN_FIELD
     (event,) = active().receive_data(delimit(b"\x12" + bytes([len(raw)]) + raw + behind))
     parsed, carried = taken(event)
     assert UNKNOWN_FIELD in carried
-    assert parsed.kind == 77
+    assert parsed.kind == 1077
 
 
 def test_of_a_field_given_twice_the_last_counts_and_is_what_is_checked() -> None:

@@ -7,11 +7,11 @@ import json
 import pytest
 from google.protobuf.message import Message as AnyMessage
 
-from protocol.client import ClientSession
+from protocol.client import ClientSession, Unreadable
 from protocol.framing import delimit
 from protocol.inbound import InboundStream, Shown
-from protocol.server import Breach, ServerSession, Windows
-from protocol.sparrow_pb2 import Ack, Frame, Goodbye, LoggedIn, Message
+from protocol.server import Breach, NotAllowed, ServerSession, Windows
+from protocol.sparrow_pb2 import Ack, Frame, Goodbye, LoggedIn, Message, Ping
 from tests.protocol.strategies import taken
 from tests.vectors import example
 from tests.vectors.dialogues import ORDER_WAIT_S, Reader, play
@@ -143,6 +143,33 @@ def test_a_client_gives_a_bad_server_up(vector: Json) -> None:
     session = client_in(vector["state"])
     assert session.receive_data(unhex(vector["hex"])) == []
     assert session.error is not None
+
+
+@vectors("refused_frames")
+def test_a_server_refuses_for_good_what_no_client_may_send(vector: Json) -> None:
+    session = server_in("active", 0)
+    payload = unhex(vector["hex"])
+    (event,) = session.receive_data(payload)
+    assert isinstance(event, NotAllowed)
+    assert event.text
+    if vector["frame"] is not None:
+        assert payload == delimit(frame(vector["frame"]).SerializeToString(deterministic=True))
+        message = frame(vector["frame"]).message
+        assert (event.stream, event.id) == (message.stream, message.id)
+    assert not session.unsettled
+    (event,) = session.receive_data(delimit(frame({"ping": {"n": "1"}}).SerializeToString()))
+    assert isinstance(event, Ping)
+
+
+@vectors("unreadable_frames")
+def test_a_client_goes_on_behind_what_it_cannot_read(vector: Json) -> None:
+    session = client_in("active")
+    (event,) = session.receive_data(unhex(vector["hex"]))
+    assert isinstance(event, Message | Unreadable)
+    assert session.error is None
+    assert session.counted == 1
+    session.ack()
+    assert session.data_to_send() == delimit(frame({"ack": {"upTo": "1"}}).SerializeToString())
 
 
 # Streams.

@@ -34,6 +34,7 @@ from sparrow.client import (
     StateError,
     Timing,
     TokenRejectedError,
+    Unreadable,
     UserApi,
 )
 from sparrow.client.connection import parse_address
@@ -343,6 +344,20 @@ async def test_hints() -> None:
         await until(lambda: Hint(HintKind.PROFILE_CHANGED, "bob") in events)
     # Of others we know nothing.
     assert [event.kind for event in events if isinstance(event, Hint)] == list(HintKind)
+
+
+async def test_a_message_that_cannot_be_read_holds_nobody_up() -> None:
+    events: list[object] = []
+    async with talking(polite, on_event=events.append) as (alice, server):
+        wire = server.sessions[0].wire
+        for broken in (True, False):
+            good = Message(stream=9, id=1, settled=1, from_id="bob", from_device="b1", kind=1, body=b"hi")
+            wire.message(b"\x08" if broken else good.SerializeToString())
+        server.sessions[0].flush()
+        assert (await anext(aiter(alice))).text == "hi"
+        await until(lambda: wire.acked == 2)
+    assert events.count(Unreadable()) == 1
+    assert len(server.sessions) == 1
 
 
 @pytest.mark.parametrize("code", [Goodbye.MOVE, Goodbye.TRY_AGAIN, Goodbye.TIMED_OUT, Goodbye.MALFORMED, 99])

@@ -21,7 +21,7 @@ def main() -> None:
         if vector.get("canonical", True):
             vector["hex"] = _hex(delimit(frame(vector["frame"]).SerializeToString(deterministic=True)))
     dump("frames", frames)
-    for name in ("bad_frames", "streams"):
+    for name in ("bad_frames", "refused_frames", "unreadable_frames", "streams"):
         dump(name, load(name))
     dump("dialogues", [{**dialogue, "steps": play(dialogue)} for dialogue in load("dialogues")])
     example.write()

@@ -16,7 +16,7 @@ from google.protobuf import json_format
 from protocol.sparrow_pb2 import Frame
 
 HERE = Path(__file__).parent
-NAMES = ("frames", "bad_frames", "streams", "dialogues")
+NAMES = ("frames", "bad_frames", "refused_frames", "unreadable_frames", "streams", "dialogues")
 
 Json: TypeAlias = Any
 """What a vector file holds; its shape is README.md's business."""

@@ -1,0 +1,155 @@
+"""What every decoder reads: the shortcut agrees with the long way, and the long way with a decoder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import FrameError
+from protocol.sparrow_pb2 import READ, TEXT, About, Message
+from protocol.strict import (
+    MAX_UNKNOWN_BYTES,
+    check_message,
+    plain_bytes,
+    plain_read_bytes,
+    readable,
+    varint_bytes,
+)
+from tests.protocol.strategies import client_messages
+
+GROUPS = b"\xc3\x3e" * 100 + b"\xc4\x3e" * 100
+"""Unknown groups, one in another."""
+VOUCHED = Message(from_id="alice", from_device="a1", stamp=7).SerializeToString()
+"""What the server puts behind a message."""
+
+
+def text(**more: object) -> Message:
+    fields: dict[str, object] = {"stream": 5, "id": 1, "settled": 1, "dest_id": "bob", "kind": TEXT, "body": b"hi"}
+    return Message(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def plain(message: Message) -> int:
+    if message.HasField("about"):
+        return plain_read_bytes(message)
+    return plain_bytes(message.id, message.settled, message.dest_id, message.kind, message.body)
+
+
+@pytest.mark.parametrize("number", [1, 127, 128, 2**14 - 1, 2**14, 2**53 - 1, 2**63, 2**64 - 1])
+def test_the_length_of_a_varint(number: int) -> None:
+    assert varint_bytes(number) == len(Message(id=number).SerializeToString()) - 1
+
+
+@pytest.mark.parametrize("body_bytes", [1, 127, 128, 16_383, 16_384, 60_000])
+@pytest.mark.parametrize("number", [1, 127, 128, 2**53 - 1])
+@pytest.mark.parametrize("kind", [1, 2, 1000, 2**31 - 1])
+def test_the_length_of_a_plain_message(body_bytes: int, number: int, kind: int) -> None:
+    message = text(id=number, settled=number, dest_id="b" * 64, kind=kind, body=b"x" * body_bytes)
+    assert plain(message) == len(message.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "ids", [[1], [127], [128], [2**53 - 1], range(1, 130), range(1, 257), range(2**50, 2**50 + 256)]
+)
+def test_the_length_of_a_plain_read(ids: range | list[int]) -> None:
+    about = About(from_device="a1b2c3", stream=7, ids=ids)
+    message = text(kind=READ, body=b"", about=about)
+    assert plain(message) == len(message.SerializeToString())
+
+
+@given(client_messages(), st.lists(st.binary(max_size=12), max_size=4), st.data())
+def test_what_is_as_long_as_the_plainest_is_strictly_valid(
+    message: Message, noise: list[bytes], data: st.DataObject
+) -> None:
+    """Whatever bytes stand in, between or behind the fields."""
+    fields = [
+        Message(**{name: getattr(message, name)}) for name in ("stream", "id", "settled", "dest_id", "kind", "body")
+    ]
+    pieces = [field.SerializeToString() for field in fields]
+    encoded = b"".join(data.draw(st.permutations([*pieces, *noise])))
+    try:
+        decoded = Message.FromString(encoded)
+    except DecodeError:
+        return
+    complete = all((decoded.stream, decoded.id, decoded.settled, decoded.dest_id, decoded.kind > 0, decoded.body))
+    if complete and not decoded.HasField("about") and plain(decoded) == len(encoded):
+        assert check_message(encoded) == (0, decoded.kind)
+        assert not decoded.from_id
+        decoded.DiscardUnknownFields()
+        assert decoded.ByteSize() == len(encoded)
+
+
+@given(client_messages())
+def test_what_protobuf_writes_is_strictly_valid(message: Message) -> None:
+    encoded = message.SerializeToString()
+    assert check_message(encoded) == (message.HasField("about"), message.kind)
+    assert readable(message, encoded) is encoded
+    vouched = encoded + VOUCHED
+    assert readable(Message.FromString(vouched), vouched) is vouched
+
+
+@given(st.binary(max_size=60))
+def test_random_bytes_end_in_one_kind_of_error(encoded: bytes) -> None:
+    with contextlib.suppress(FrameError):
+        check_message(encoded)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        GROUPS,
+        b"\x5b\x5c",
+        b"\x5c",
+        b"\x00\x01",
+        b"\xc0\x3e" + b"\x81" + b"\x80" * 8 + b"\x7e",
+        b"\xc0\x3e" + b"\x80" * 10 + b"\x01",
+        b"\xc0\x3e\x80",
+        b"\xff\xff\xff\xff\x7f\x01",
+        b"\x80\x80\x80\x80\x10\x01",
+        b"\xd8\x80\x00\x01",
+        b"\x0d\x01\x00\x00\x00",
+        b"\x10",
+        b"\x12\x01x",
+        b"\x9a\x06\x05new",
+        b"\x9a\x06\x83\x80\x80\x80\x80\x00new",
+        b"\x9d\x06\x01\x00\x00",
+        b"\x52\x02\x5b\x5c",
+        b"\x52\x02\x08\x01",
+        b"\x52\x0c\x1a\x0a" + b"\x80" * 10,
+        b"\x9a\x06\xfe\x07" + b"x" * 1022,
+    ],
+)
+def test_what_not_everybody_can_read(tail: bytes) -> None:
+    with pytest.raises(FrameError):
+        check_message(text().SerializeToString() + tail)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"",
+        b"\x9a\x06\x03new",
+        b"\x99\x06" + bytes(8) + b"\x9d\x06" + bytes(4) + b"\x98\x06\x00",
+        b"\x9a\x06\xfc\x07" + b"x" * (MAX_UNKNOWN_BYTES - 4),
+        b"\x98\x06" + b"\xff" * 9 + b"\x01",
+        b"\x52\x04\x18\x01\x18\x02",
+    ],
+)
+def test_what_everybody_can_read(tail: bytes) -> None:
+    check_message(text().SerializeToString() + tail)
+
+
+def test_a_stored_message_is_given_in_bytes_that_everybody_reads() -> None:
+    good, poisoned = (
+        text().SerializeToString() + VOUCHED,
+        text().SerializeToString() + GROUPS[:20] + GROUPS[-20:] + VOUCHED,
+    )
+    message = Message.FromString(poisoned)
+    repaired = readable(message, poisoned)
+    assert Message.FromString(repaired) == Message.FromString(good)
+    check_message(repaired)
+    odd = text().SerializeToString() + b"\x9a\x06\x03new" + VOUCHED
+    assert readable(Message.FromString(odd), odd) is odd
