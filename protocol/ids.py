@@ -23,9 +23,14 @@ def check_user_id(user: str) -> str:
     return user
 
 
+def is_device_id(device: str) -> bool:
+    """Whether the user API could have minted it."""
+    return _DEVICE.fullmatch(device) is not None
+
+
 def check_device_id(device: str) -> str:
     """Return `device`. Raises `InvalidIdError`."""
-    if not _DEVICE.fullmatch(device):
+    if not is_device_id(device):
         raise InvalidIdError(f"device id {device[:80]!r}: use the id that the user API gave at login")
     return device
 

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from protocol.errors import FrameError, FrameTooLargeError, InvalidIdError
+from protocol.errors import FrameError, FrameTooLargeError
 from protocol.framing import (
     FrameReader,
     delimit,
@@ -22,8 +22,9 @@ from protocol.framing import (
     sole_ack,
     sole_message,
 )
-from protocol.ids import check_device_id
+from protocol.ids import is_device_id
 from protocol.sparrow_pb2 import (
+    FILE,
     READ,
     TEXT,
     Failed,
@@ -39,7 +40,7 @@ from protocol.sparrow_pb2 import (
     Sync,
     Synced,
 )
-from protocol.strict import check_message, plain_bytes, plain_read_bytes
+from protocol.strict import check_message, is_plain_read, plain_bytes
 
 MAX_ID: Final = 2**53 - 1
 """Of a message, so that languages whose numbers are floating-point can count them."""
@@ -195,9 +196,9 @@ class ServerSession:
         if (
             not body
             or len(raw) != plain_bytes(number, settled, dest_id, kind, body)
-            or (not TEXT < kind < READ and (kind != TEXT or not body.isascii()))
+            or (kind != FILE and (kind != TEXT or not body.isascii()))
             or number > MAX_ID
-        ):
+        ) and (body or not is_plain_read(raw)):
             wrong = self._doubtful(message, raw)
             if wrong is not None:
                 return wrong
@@ -216,12 +217,10 @@ class ServerSession:
         """What is wrong with a message that is not plainly right."""
         if message.from_id or message.from_device or message.stamp:
             return self._breach(Goodbye.MALFORMED, "from_id, from_device and stamp are set by the server")
-        abouts, kind = int(message.HasField("about")), int(message.kind)
-        if message.body or kind != READ or len(raw) != plain_read_bytes(message):
-            try:
-                abouts, kind = check_message(raw)
-            except FrameError as error:
-                return self._breach(Goodbye.MALFORMED, f"a message that not everybody can read: {error}")
+        try:
+            abouts, kind = check_message(raw)
+        except FrameError as error:
+            return self._breach(Goodbye.MALFORMED, f"a message that not everybody can read: {error}")
         text = _not_allowed(message, abouts, kind)
         return NotAllowed(message.stream, message.id, text) if text else None
 
@@ -331,11 +330,7 @@ def _not_read(message: Message, abouts: int) -> str:
         return "a READ has no body"
     if not abouts or not about.stream or not about.ids or 0 in about.ids:
         return "a READ names a stream and 1 to 256 ids in about"
-    try:
-        check_device_id(about.from_device)
-    except InvalidIdError as error:
-        return f"about.from_device: {error}"
-    return ""
+    return "" if is_device_id(about.from_device) else "about.from_device is no device id"
 
 
 def _receipts(sent: list[tuple[int, bool, int, int]]) -> list[bytes]:

@@ -7,6 +7,7 @@ wrote is held against the strictest of all. Touches no session.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -67,22 +68,38 @@ def plain_bytes(number: int, settled: int, dest_id: str, kind: int, body: bytes)
     return size if length < 0x80 else size - 1 + varint_bytes(length)
 
 
-def plain_read_bytes(message: Message) -> int:
-    """The same for a READ, with an `about` in which nothing is missing and no body."""
-    about = message.about
-    packed = sum(map(varint_bytes, about.ids))
-    inner = 12 + len(about.from_device) + varint_bytes(packed) + packed
-    size = PLAIN_BYTES + varint_bytes(message.id) + varint_bytes(message.settled) + len(message.dest_id)
-    return size + varint_bytes(inner) + inner
+_ID: Final = rb"(?:[\x80-\xff]{0,6}[\x01-\x7f])"
+_READ: Final = re.compile(
+    rb"\t(?!\0{8})[\0-\xff]{8}"  # stream
+    rb"\x10" + _ID + rb"\x18" + _ID + rb"2[\x01-\x40]([a-z0-9._-]+)8\x03"  # id, settled, dest_id, kind
+    rb"R[\x01-\x7f]\n[\x01-\x20]([a-z0-9]+)\x11(?!\0{8})[\0-\xff]{8}\x1a[\x01-\x7f](" + _ID + rb"+)"  # about
+)
+
+
+def is_plain_read(encoded: bytes) -> bool:
+    """Whether this is a READ that anybody may send, as protobuf writes it: its fields in their order, and no other."""
+    found = _READ.fullmatch(encoded)
+    if found is None:
+        return False
+    dest, dest_end = found.span(1)
+    device, device_end = found.span(2)
+    ids, end = found.start(3), len(encoded)
+    return (
+        encoded[dest - 1] == dest_end - dest
+        and encoded[device - 1] == device_end - device
+        and encoded[ids - 1] == end - ids
+        and encoded[device - 3] == end - device + 2
+    )
 
 
 def readable(message: Message, encoded: bytes) -> bytes:
     """A message of a broker, in bytes that every decoder reads: as they came, or else what is known of them."""
-    if message.body and not message.HasField("about"):
+    behind = _VOUCHED_BYTES + len(message.from_id) + len(message.from_device)
+    if message.body:
         plain = plain_bytes(message.id, message.settled, message.dest_id, message.kind, message.body)
-    else:
-        plain = plain_read_bytes(message)
-    if plain + _VOUCHED_BYTES + len(message.from_id) + len(message.from_device) == len(encoded):
+        if plain + behind == len(encoded):
+            return encoded
+    elif is_plain_read(encoded[:-behind]):
         return encoded
     try:
         check_message(encoded)
