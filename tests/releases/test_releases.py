@@ -148,11 +148,33 @@ def test_tokens(folder: Path, tmp_path: Path) -> None:
     assert minter(tmp_path).read_refresh_token(tokens["refresh"]) == RefreshClaims(**tokens["refresh_means"])
 
 
+WITHDRAWN = {
+    # Final Failed{NOT_ALLOWED} since 0.2: no client of 0.1 writes them by itself, and one that does settles them.
+    "frames": {
+        "message: a kind that is not known yet",
+        "message: a negative kind",
+        "message: of no kind",
+        "message: the largest numbers",
+    },
+    # Since 0.2 a client passes over a message that cannot be (docs/protocol.md, R10). One of 0.1 hangs up as before.
+    "bad_frames": {
+        "a message of stream 0",
+        "a message whose settled is beyond its id",
+        "a message whose settled is 0",
+        "a message 65,536 ahead of settled",
+    },
+}
+"""Vectors that are no more, on purpose."""
+
+
 @every_release
 @pytest.mark.parametrize("name", VECTORS)
 def test_conformance_vectors_are_there_as_they_were(folder: Path, name: str) -> None:
     now = digests(name)
     for vector, digest in load(folder, "vectors")[name].items():
+        if vector in WITHDRAWN.get(name, ()):
+            assert vector not in now
+            continue
         assert now.get(vector) == digest, f"{vector!r} is not what clients of {folder.name} were tested with"
 
 
