@@ -1,11 +1,13 @@
 """Telling a connector that a row stands in the inbox of one of its sessions, until it says that it heard.
 
-Owns unconfirmed nudges. Each has a number of its own, so that the answer to an earlier one does not silence a later.
+Owns unconfirmed nudges, and who waits for them. Each has a number of its own, so that the answer to an earlier one does
+not silence a later.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from broker.core.state import Outbox, Place, Presence
 from broker.settings import BrokerSettings
@@ -14,12 +16,36 @@ from protocol.records import NUDGE, Record, record
 
 
 @dataclass(slots=True)
+class Wait:
+    """Somebody who must know that each of some devices has been told."""
+
+    left: int
+    """Devices whose connectors have not heard."""
+    until: float
+    done: Callable[[bool], None]
+
+    def heard(self) -> None:
+        """One more has."""
+        self.left -= 1
+        if not self.left:
+            self.done(True)
+
+    def late(self) -> None:
+        """It takes too long."""
+        if self.left > 0:
+            self.left = 0
+            self.done(False)
+
+
+@dataclass(slots=True)
 class Pending:
     """A nudge that was not confirmed."""
 
     place: Place
-    number: int
-    due: float
+    number: int = 0
+    due: float = 0.0
+    waits: list[tuple[int, Wait]] = field(default_factory=list)
+    """Each with the first nudge that tells of its row."""
 
 
 class Nudges:
@@ -30,42 +56,76 @@ class Nudges:
         self._outbox = outbox
         self._presence = presence
         self._pending: dict[tuple[str, str], Pending] = {}
-        self._new: dict[tuple[str, str], Place] = {}
+        self._new: dict[tuple[str, str], tuple[Place, list[Wait]]] = {}
         self._counter = 0
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._new)
 
-    def nudge(self, user: str, device: str, place: Place) -> None:
-        """One nudge a device and turn."""
-        self._new[user, device] = place
+    def nudge(self, user: str, places: Mapping[str, Place], done: Callable[[bool], None]) -> None:
+        """Tell these devices of a row, with one nudge a device and turn; `places` is not empty.
+
+        `done(True)` comes when all their connectors have heard, or presence names them there no more, since whoever
+        comes later reads its inbox; `done(False)` if one of them is silent for too long.
+        """
+        wait = Wait(len(places), self._outbox.now + self._settings.nudge_timeout_s, done)
+        for device, place in places.items():
+            new = self._new.get((user, device))
+            if new is None or new[0] != place:
+                _all_heard(new[1] if new is not None else ())
+                new = self._new[user, device] = (place, [])
+            new[1].append(wait)
 
     def flush(self) -> None:
         """Send the nudges of this turn."""
         if self._new:
             new, self._new = self._new, {}
-            for (user, device), place in new.items():
-                self._send(user, device, place)
+            for (user, device), (place, waits) in new.items():
+                pending = self._pending.get((user, device))
+                if pending is None or pending.place != place:
+                    if pending is not None:
+                        _all_heard(wait for _, wait in pending.waits)
+                    pending = self._pending[user, device] = Pending(place)
+                self._send(user, device, pending)
+                pending.waits += [(pending.number, wait) for wait in waits]
 
-    def _send(self, user: str, device: str, place: Place) -> None:
+    def _send(self, user: str, device: str, pending: Pending) -> None:
         self._counter += 1
-        due = self._outbox.now + self._settings.nudge_repeat_s
-        self._pending[user, device] = Pending(place, self._counter, due)
-        encoded = record(NUDGE, to=address(user, device), session=place.session, attempt=self._counter)
-        self._outbox.push(place.connector, encoded)
+        pending.number = self._counter
+        pending.due = self._outbox.now + self._settings.nudge_repeat_s
+        encoded = record(NUDGE, to=address(user, device), session=pending.place.session, attempt=self._counter)
+        self._outbox.push(pending.place.connector, encoded)
 
     def confirmed(self, user: str, device: str, rec: Record) -> None:
         """A connector has heard."""
-        pending = self._pending.get((user, device))
-        if pending is not None and pending.number == rec[7]:
+        pending, number = self._pending.get((user, device)), rec[7]
+        if pending is None or rec[8] != pending.place.session:
+            return
+        heard = [wait for first, wait in pending.waits if first <= number]
+        pending.waits = pending.waits[len(heard) :]
+        if pending.number == number:
             del self._pending[user, device]
+        _all_heard(heard)
 
     def tick(self) -> None:
         """Repeat what is due; a device that is elsewhere or gone by now reads its inbox when it comes."""
         now = self._outbox.now
         for (user, device), pending in list(self._pending.items()):
-            if pending.due <= now:
+            if pending.due > now and not pending.waits:
+                continue
+            if self._presence.where(user).get(device) != pending.place:
                 del self._pending[user, device]
-                place = self._presence.where(user).get(device)
-                if place is not None and place == pending.place:
-                    self._send(user, device, place)
+                _all_heard(wait for _, wait in pending.waits)
+                continue
+            late = [wait for _, wait in pending.waits if wait.until <= now]
+            pending.waits = pending.waits[len(late) :]
+            for wait in late:
+                wait.late()
+            if pending.due <= now:
+                self._send(user, device, pending)
+
+
+def _all_heard(waits: Iterable[Wait]) -> None:
+    for wait in waits:
+        if wait.left > 0:
+            wait.heard()

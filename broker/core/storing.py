@@ -1,4 +1,4 @@
-"""Into the inbox: append, be sure of presence and device, nudge, and only then *safe*.
+"""Into the inbox: append, be sure of presence and device, nudge until it is heard, and only then *safe*.
 
 Owns copies on their way into the inbox. The order of the steps is the promise (docs/design.md, "Storing").
 """
@@ -108,15 +108,14 @@ class Storage:
             copy.device = COMMON
             self._queue.append(copy)
             return
-        self._nudge(copy)
-        self._finish(copy, SAFE)
-
-    def _nudge(self, copy: Storing) -> None:
         where = self._presence.where(copy.user)
-        for device in where if copy.device == COMMON else (copy.device,):
-            place = where.get(device)
-            if place is not None:
-                self._nudges.nudge(copy.user, device, place)
+        if copy.device != COMMON:
+            where = {copy.device: where[copy.device]} if copy.device in where else {}
+        if where:
+            # Should this broker die now, nobody else would look: connectors may not count it among the living.
+            self._nudges.nudge(copy.user, where, lambda heard: self._finish(copy, SAFE if heard else UNAVAILABLE))
+        else:
+            self._finish(copy, SAFE)
 
     # Answers.
 

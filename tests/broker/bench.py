@@ -228,8 +228,14 @@ class Bench:
         self.presence.barriers.pop(0)(ok)
         self.core.flush()
 
-    def store_everything(self) -> None:
-        """Everything that is on its way into the inbox gets there."""
+    def hear(self, *nudges: Sent) -> None:
+        """Connectors have heard these nudges."""
+        for nudge in nudges:
+            heard = record(records.NUDGED, to=nudge.to, session=nudge.session, attempt=nudge.attempt)
+            self.receives(heard, connector=nudge.connector)
+
+    def store_everything(self, hear: bool = True) -> None:
+        """Everything that is on its way into the inbox gets there, and connectors hear of it."""
         while self.store.calls["append"] or self.presence.barriers or self.store.calls["devices"]:
             if self.store.calls["append"]:
                 self.answer("append", True)
@@ -237,6 +243,8 @@ class Bench:
                 self.pass_barrier()
             else:
                 self.read_devices()
+        if hear:
+            self.hear(*(rec for rec in self.ports.sent if rec.kind == records.NUDGE))
 
     def sent(self, kind: int | None = None) -> list[Sent]:
         """What was sent to connectors since the last call, of one kind (all are dropped) or all."""

@@ -143,6 +143,9 @@ def test_what_a_connector_does_not_take_is_stored_and_the_rest_is_nobodys() -> N
     assert len(bench.asked("append")) == 1
     assert not bench.sent()
     bench.store_everything()
+    assert not bench.sent()
+    bench.presence.places.clear()  # its lease has run out
+    bench.passes(0.1)
     assert outcomes(bench.sent()) == [(5, 0, 1, SAFE)]
 
 

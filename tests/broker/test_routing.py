@@ -254,6 +254,8 @@ def test_copies_for_a_connector_that_is_gone_are_stored() -> None:
     assert copies(bench) == [(C, "bob/b2", 30, 0, 1, 2)]
     assert appended(bench) == [("bob", "b1")]
     bench.store_everything()
+    bench.presence.places["bob"].pop("b1")
+    bench.passes(0.1)
     assert outcomes(bench.sent()) == [(5, 0, 2, SAFE)]
 
 

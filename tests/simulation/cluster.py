@@ -44,14 +44,16 @@ class Cluster:
         self.world = world
         self.database = Database()
         self.etcd = Etcd(world)
-        self.memory_presence = random.random() < 0.3
+        apart = "back and dead" in emphasis
+        self.memory_presence = random.random() < 0.3 and not apart
         """The one-process node: one broker, one connector, presence in memory."""
         self.max_unacked = random.choice((4, 16, 256))
         self.store_after_s = random.choice((0.0, 0.2, 0.5, 0.5))
         self.order_wait_s = random.choice((3.0, 10.0))
         self.resend_s = random.choice((0.05, 0.5, 2.0))
         self.active_s = random.uniform(8.0, 45.0)
-        brokers, connectors = (1, 1) if self.memory_presence else (random.randint(1, 3), random.randint(1, 3))
+        least = 2 if apart else 1
+        brokers, connectors = (1, 1) if self.memory_presence else (random.randint(least, 3), random.randint(least, 3))
         self.brokers = [SimBroker(world, f"broker{n}", self, self._skew()) for n in range(brokers)]
         self.connectors = [SimConnector(world, f"connector{n}", self, self._skew()) for n in range(connectors)]
         self.links = [Link(world, connector, broker) for connector in self.connectors for broker in self.brokers]
@@ -60,8 +62,10 @@ class Cluster:
             link.connector.links[link.broker.name] = link
         for connector in self.connectors:
             names = [broker.name for broker in self.brokers]
-            connector.configured = tuple(random.sample(names, random.randint(1, len(names))))
+            connector.configured = tuple(random.sample(names, 1 if apart else random.randint(1, len(names))))
         self._members: dict[int, tuple[str, float | None]] = {}
+        self._lapsed: dict[int, tuple[float, float]] = {}
+        """Broker → from when until when it is missing, though it lives."""
         self.clients: list[SimClient] = []
         self.checker = Checker(self)
         self.faults = Faults(self)
@@ -97,14 +101,34 @@ class Cluster:
 
     def configure(self, broker: SimBroker) -> None:
         self._members[broker.core.incarnation] = (broker.name, None)
+        self._lapsed.pop(broker.core.incarnation, None)
         self.faults.configure(broker)
 
     def broker_died(self, broker: SimBroker) -> None:
-        self._members[broker.core.incarnation] = (broker.name, self.world.now + 3.0)
+        incarnation = broker.core.incarnation
+        since, back = self._lapsed.get(incarnation, (math.inf, math.inf))
+        if since <= self.world.now < back:
+            del self._members[incarnation]
+        else:
+            self._members[incarnation] = (broker.name, self.world.now + Etcd.LEASE_S)
 
-    def members(self, _: SimBroker) -> dict[int, str]:
+    def broker_stops(self, broker: SimBroker, seconds: float) -> None:
+        """One that stands still for longer than its lease is missing until it has announced itself anew."""
+        if seconds > Etcd.LEASE_S:
+            now = self.world.now
+            back = now + seconds + self.world.random.uniform(0.0, 1.0)
+            self._lapsed[broker.core.incarnation] = (now + Etcd.LEASE_S, back)
+
+    def members(self, asking: SimBroker) -> dict[int, str]:
+        """As `broker.members.Members` has them: a broker that is not about to leave always names itself."""
         now = self.world.now
-        return {member: name for member, (name, until) in self._members.items() if until is None or until > now}
+        found = {}
+        for member, (name, until) in self._members.items():
+            since, back = self._lapsed.get(member, (now, now))
+            lapsed = since <= now < back and member != asking.core.incarnation
+            if not lapsed and (until is None or until > now):
+                found[member] = name
+        return found
 
     # The story.
 
@@ -113,11 +137,11 @@ class Cluster:
         for process in (*self.brokers, *self.connectors, *self.clients):
             process.start()
         for client in self.clients:
-            world.at(random.uniform(0.0, 3.0), lambda client=client: self._come(client))
+            world.at(random.uniform(0.0, 3.0), lambda client=client: self.come(client))
             for _ in range(random.choice((3, 8, 20))):
-                world.at(random.uniform(0.5, self.active_s), lambda client=client: self._write(client))
+                world.at(random.uniform(0.5, self.active_s), lambda client=client: self.write(client))
             for _ in range(random.choice((0, 2, 5))):
-                world.at(random.uniform(1.0, self.active_s), lambda client=client: self._come_or_go(client))
+                world.at(random.uniform(1.0, self.active_s), lambda client=client: self.come_or_go(client))
         for user in self.database.users if "further devices" in self.emphasis else ():
             world.at(random.uniform(2.0, self.active_s), lambda user=user: self._further_device(user))
         if random.random() < 0.4:
@@ -135,7 +159,7 @@ class Cluster:
             if client.connection is not None:
                 client.connection.slow_s = client.connection.up_slow_s = 0.0
             client.start()
-            self._come(client)
+            self.come(client)
         while world.now < self.active_s + QUIET_S:
             world.run(world.now + 5.0)
             if world.now > self.active_s + 25.0 and self._quiet():
@@ -145,15 +169,15 @@ class Cluster:
     def _quiet(self) -> bool:
         return all(client.removed or (client.core.logged_in and not client.core.unsettled) for client in self.clients)
 
-    def _come(self, client: SimClient) -> None:
+    def come(self, client: SimClient) -> None:
         client.wants = True
 
-    def _come_or_go(self, client: SimClient) -> None:
+    def come_or_go(self, client: SimClient) -> None:
         client.wants = not client.wants
         if not client.wants and client.alive:
             client.event(client._disconnect)
 
-    def _write(self, client: SimClient) -> None:
+    def write(self, client: SimClient) -> None:
         """A burst of messages, or READ for what was shown."""
         if not client.alive or client.removed or client.usable_from > self.world.now:
             return

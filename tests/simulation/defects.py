@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from broker.core.cached import Trust
 from broker.core.devices import Devices
+from broker.core.nudges import Nudges
 from broker.core.storing import Storage
 from connector.core.attempts import Attempts, Partial
 from connector.core.catchup import Catchup
@@ -268,6 +269,18 @@ def _silent_after_compaction(self: Any) -> None:
     self._moved(self._etcd.revision)
 
 
+def _nobody_nudged(self: Any, user: str, places: Any, done: Callable[[bool], None]) -> None:
+    done(True)
+
+
+def _not_waited(nudge: Any) -> Any:
+    def broken(self: Any, user: str, places: Any, done: Callable[[bool], None]) -> None:
+        nudge(self, user, places, lambda heard: None)
+        done(True)
+
+    return broken
+
+
 def _no_op(self: Any, *args: Any) -> None:
     return None
 
@@ -280,7 +293,8 @@ DEFECTS = (
         ((Storage, "_appended", _no_barrier),),
         ("late watch",),
     ),
-    Defect("no nudge", 20, ((Storage, "_nudge", _no_op),)),
+    Defect("no nudge", 20, ((Nudges, "nudge", _nobody_nudged),)),
+    Defect("safe before a nudge is heard", 700, ((Nudges, "nudge", _not_waited(Nudges.nudge)),), ("back and dead",)),
     Defect(
         "a nudge ignored while a page is on its way",
         400,

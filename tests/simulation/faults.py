@@ -52,6 +52,7 @@ class Faults:
             self._kill_client,
             self._kill_node,
             self._stop_process,
+            self._back_and_dead,
             self._cut_link,
             self._cut_connection,
             self._cut_connection,
@@ -118,6 +119,16 @@ class Faults:
         random = self._cluster.world.random
         process = random.choice((*self._cluster.brokers, *self._cluster.connectors, *self._cluster.clients))
         process.stop(random.choice((0.3, 2.0, 6.0, 15.0)))
+
+    def _back_and_dead(self) -> None:
+        """A broker stands still for longer than its lease, is used again by those who know it, and dies at once."""
+        cluster, world = self._cluster, self._cluster.world
+        broker = world.random.choice(cluster.brokers)
+        seconds = world.random.choice((0.5, 4.0, 4.0, 8.0))
+        broker.stop(seconds)
+        for client in cluster.clients:
+            world.after(seconds + world.random.uniform(0.0, 0.3), lambda client=client: cluster.write(client))  # type: ignore[misc]
+        world.after(seconds + world.random.uniform(0.1, 0.8), lambda: self._restart(broker))
 
     def _cut_link(self) -> None:
         random = self._cluster.world.random

@@ -79,6 +79,11 @@ class SimBroker(Process):
     def flush(self) -> None:
         self.core.flush()
 
+    def stop(self, seconds: float) -> None:
+        if self.alive and not self._stopped:
+            self.cluster.broker_stops(self, seconds)
+        super().stop(seconds)
+
     def died(self) -> None:
         for link in self.links:
             link.reset()
