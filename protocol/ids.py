@@ -51,8 +51,14 @@ def stamp_ms(stamp: int) -> int:
     return stamp >> STAMP_SHIFT
 
 
+MAX_STAMP_AHEAD_MS = 1000
+"""A clock that steps back by less is waited for; one that steps back further is followed."""
+
+_MAX_STAMP_AHEAD = MAX_STAMP_AHEAD_MS << STAMP_SHIFT
+
+
 class Stamper:
-    """Gives rising stamps, also when the clock steps back."""
+    """Gives rising stamps, as long as the clock does not step back by more than `MAX_STAMP_AHEAD_MS`."""
 
     __slots__ = ("_last",)
 
@@ -60,9 +66,9 @@ class Stamper:
         self._last = 0
 
     def next(self, wall_ms: int) -> int:
-        """A stamp for this Unix time in milliseconds, above all before it."""
+        """A stamp for this Unix time in milliseconds, above all before it that are not of a clock that was wrong."""
         stamp = wall_ms << STAMP_SHIFT
-        if stamp <= self._last:
+        if stamp <= self._last < stamp + _MAX_STAMP_AHEAD:
             stamp = self._last + 1
         self._last = stamp
         return stamp
