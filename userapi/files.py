@@ -27,6 +27,7 @@ from userapi import audit
 from userapi.callers import DEVICE, caller
 from userapi.fields import Answer, Flag, Number, Text, user_id
 from userapi.frame import USER_IN_PATH, Area, HeaderText, PathText, endpoint
+from userapi.handover import BODY_LEFT, MORE
 from userapi.pages import IF_NONE_MATCH
 from userapi.problems import ProblemError
 from userapi.service import Service, service
@@ -137,7 +138,8 @@ def upload(file: str) -> BaseResponse:
     if found.complete or offset != parts.bridge.call(store.file_length, file):
         raise ProblemError("wrong_offset")
     request.max_content_length = found.size - offset
-    if (request.content_length or 0) > found.size - offset:
+    told = request.environ.get(BODY_LEFT) or 0
+    if max(told, (request.content_length or 0) + bool(request.environ.get(MORE))) > found.size - offset:
         raise ProblemError("file_too_large", f"the upload has {found.size - offset} bytes to come")
     for piece in _pieces(parts.settings.file_piece_bytes, found.size - offset):
         if not parts.bridge.call(store.append_file, found, offset, piece):

@@ -16,6 +16,7 @@ from flask import Flask, request
 
 from protocol.networks import Address, among, parse_networks
 from userapi.addresses import as_key, client_address
+from userapi.handover import CONTINUED
 from userapi.problems import ProblemError
 from userapi.settings import UserApiSettings
 
@@ -135,7 +136,7 @@ def install(app: Flask, limits: Limits) -> None:
     """Count every request."""
 
     def count() -> None:
-        if request.path not in _FREE:
+        if request.path not in _FREE and not request.environ.get(CONTINUED):
             limits.check_request()
 
     app.before_request(count)

@@ -22,6 +22,7 @@ from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.fields import LABEL, Answer, Number, Strict, Text, user_id
 from userapi.frame import DEVICE_IN_PATH, Area, HeaderText, endpoint
+from userapi.handover import hold
 from userapi.hints import tell
 from userapi.identity import PASSWORD, authenticate, check_enabled
 from userapi.problems import ProblemError
@@ -281,6 +282,6 @@ def _add_device(parts: Service, user: str, device: str, label: str) -> str:
             parts.bridge.call(store.remove_device, user, device)
             audit.note("device_removed", user, by=user, device=device, why="unavailable")
         raise
-    parts.sleep(parts.settings.further_device_delay_s)
+    hold(parts.settings.further_device_delay_s, parts.sleep)
     tell(user, Hint.DEVICES_CHANGED)
     return device

@@ -17,6 +17,16 @@ from protocol.errors import ServiceError
 
 _log = logging.getLogger("sparrow.userapi")
 _RETRY_AFTER_S = 2
+_MEDIA_TYPE = "application/problem+json"
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # Most answers are one person's, and many hold a secret.
+    "Cache-Control": "no-store",
+}
+"""What every answer has that says nothing else, for browsers."""
 
 CODES: dict[str, tuple[int, str]] = {
     # Of every request.
@@ -30,6 +40,11 @@ CODES: dict[str, tuple[int, str]] = {
     "too_long": (400, "A field is too long; `field` names it."),
     "invalid_value": (400, "A field has a value that it cannot have; `field` names it."),
     "request_entity_too_large": (413, "The body is larger than `userapi.max_body_bytes`."),
+    "request_timeout": (408, "The request came too slowly; repeat it."),
+    "uri_too_long": (414, "Path and query are longer than 8,190 characters."),
+    "expectation_failed": (417, "`Expect` may ask for `100-continue` only."),
+    "request_header_fields_too_large": (431, "The header is larger than 32 KiB, or has more than 100 fields."),
+    "not_implemented": (501, "`Transfer-Encoding` may be `chunked` only."),
     "unsupported_media_type": (415, "Send the body with `Content-Type: application/json`."),
     "too_many_requests": (429, "Too much at once from this address or account; wait for `Retry-After` seconds."),
     "internal_error": (500, "The service failed; its log says why."),
@@ -105,6 +120,13 @@ class ProblemError(Exception):
         super().__init__(self.detail)
 
 
+def rendered(problem: ProblemError) -> tuple[int, str, list[tuple[str, str]], bytes]:
+    """Status, reason, headers and body, for an answer without flask."""
+    headers = [("Content-Type", _MEDIA_TYPE), *HEADERS.items(), *problem.headers.items()]
+    body = _body(problem.status, problem.code, problem.detail, problem.extra)
+    return problem.status, HTTPStatus(problem.status).phrase, headers, body
+
+
 def install(app: Flask) -> None:
     """Make every error of `app` a problem."""
     app.register_error_handler(ProblemError, _problem)
@@ -113,7 +135,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
-def _respond(status: int, code: str, detail: str, extra: Mapping[str, object], headers: Mapping[str, str]) -> Response:
+def _body(status: int, code: str, detail: str, extra: Mapping[str, object]) -> bytes:
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -122,7 +144,11 @@ def _respond(status: int, code: str, detail: str, extra: Mapping[str, object], h
         "detail": detail,
         **extra,
     }
-    return Response(json.dumps(body), status, headers, content_type="application/problem+json")
+    return json.dumps(body).encode()
+
+
+def _respond(status: int, code: str, detail: str, extra: Mapping[str, object], headers: Mapping[str, str]) -> Response:
+    return Response(_body(status, code, detail, extra), status, headers, content_type=_MEDIA_TYPE)
 
 
 def _problem(problem: ProblemError) -> Response:
@@ -133,7 +159,8 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     detail = error.description or HTTPStatus(status).description
     kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    return _respond(status, HTTPStatus(status).name.lower(), detail, {}, kept)
+    code = next((code for code, (known, _) in CODES.items() if known == status), HTTPStatus(status).name.lower())
+    return _respond(status, code, detail, {}, kept)
 
 
 def _service(error: ServiceError) -> Response:

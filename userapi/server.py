@@ -35,12 +35,11 @@ from userapi.keys import ensure_key_pair
 from userapi.metrics import Counts
 from userapi.settings import UserApiSettings
 from userapi.tls import Certificate
+from userapi.worker import Worker
 
 _log = logging.getLogger("sparrow.userapi")
 _WATCH_INTERVAL_S = 0.5
 MAX_CACHE_KIB = 4096
-KEEP_ALIVE_S = 75
-"""Longer than proxies keep a connection that nothing is asked on, so that it is they who close it."""
 
 
 def run(
@@ -72,36 +71,29 @@ def run(
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, settings: UserApiSettings, store_settings: StoreSettings, manager: Manager | None) -> None:
-        self._settings = settings
+        self.settings = settings
         self._store_settings = store_settings
         self._manager = manager
         self._bridge: StoreBridge | None = None
         self._brokers: Brokers | None = None
         self._identity: Identity | None = None
-        self._counts = Counts()  # here, before the workers are forked
-        self._certificate = Certificate(settings) if settings.tls_certificate_file else None
+        self.counts = Counts()  # here, before the workers are forked
+        self.certificate = Certificate(settings) if settings.tls_certificate_file else None
         super().__init__()
 
     def load_config(self) -> None:
-        settings = self._settings
+        settings = self.settings
         values: dict[str, Any] = {
             "bind": _address(settings),
             "backlog": settings.listen_backlog,
             "workers": settings.workers,
-            "worker_class": "gthread",
-            "threads": settings.threads,
-            "keepalive": KEEP_ALIVE_S,
+            "worker_class": Worker,
             "graceful_timeout": math.ceil(settings.stop_timeout_s),
             "loglevel": "warning",
             "control_socket_disable": True,
             "when_ready": self._when_ready,
             "worker_exit": self._worker_exit,
         }
-        certificate = self._certificate
-        if certificate is not None:
-            values["certfile"] = settings.tls_certificate_file
-            values["keyfile"] = settings.tls_private_key_file
-            values["ssl_context"] = lambda config, default: certificate.context()
         for name, value in values.items():
             self.cfg.set(name, value)
 
@@ -114,15 +106,15 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         """In the worker, after the fork: threads and database connections do not survive one."""
-        self._bridge = StoreBridge(open_store(self._store_settings), self._settings.request_timeout_s)
+        self._bridge = StoreBridge(open_store(self._store_settings), self.settings.request_timeout_s)
         self._bridge.open()
-        self._brokers = Brokers(self._settings)
-        self._identity = open_identity(self._settings)
+        self._brokers = Brokers(self.settings)
+        self._identity = open_identity(self.settings)
         fabric = BrokerFabric(self._bridge, self._brokers)
-        return create_app(self._settings, self._bridge, fabric, identity=self._identity, counts=self._counts)
+        return create_app(self.settings, self._bridge, fabric, identity=self._identity, counts=self.counts)
 
     def _when_ready(self, arbiter: Any) -> None:
-        _log.info("user API listens on %s", base_url(self._settings))
+        _log.info("user API listens on %s", base_url(self.settings))
 
     def _worker_exit(self, arbiter: Any, worker: Any) -> None:
         if self._bridge is not None:

@@ -14,7 +14,25 @@ class UserApiSettings:
     workers: int = 1
     """Processes."""
     threads: int = 8
-    """Requests at once in each process."""
+    """Requests at once in each process, besides those that check a password."""
+    password_threads: int = 2
+    """Passwords that each process checks at once; each check takes a core for some 25 ms (`argon2_time_cost`)."""
+    max_waiting_requests: int = 256
+    """Beyond those that have a thread, in each process; more get 503 and `Retry-After`."""
+    max_waiting_passwords: int = 32
+    """The same of requests that check a password."""
+    max_connections: int = 1000
+    """Of each process. Beyond it whoever has most loses one that no request of is in hand."""
+    max_connections_of_address: int = 100
+    """Of each process, from one IPv4 address or IPv6 /64; not of `trusted_proxies` and `unlimited_addresses`."""
+    handshake_timeout_s: float = 10.0
+    """A TLS handshake takes no longer."""
+    header_timeout_s: float = 15.0
+    """A request's header takes no longer, from its first byte or the connection's begin."""
+    stall_timeout_s: float = 30.0
+    """A client that sends nothing of a body, or takes nothing of an answer, for so long is let go."""
+    min_bytes_per_second: int = 500
+    """Of a body or an answer, on average after `stall_timeout_s`: a slower client is let go."""
     listen_backlog: int = 1024
     request_timeout_s: float = 30.0
     """A request that waits longer for the store gets 503."""
