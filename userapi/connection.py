@@ -144,6 +144,8 @@ class Connection(Line):
     def _begin(self, event: h11.Request) -> None:
         """A head is there. Raises `ProblemError`."""
         target, method = event.target.decode("latin-1"), event.method.decode("latin-1")
+        if event.http_version not in (b"1.0", b"1.1"):
+            raise ProblemError("bad_request", "speak HTTP/1.1")
         if len(target) > MAX_TARGET:
             raise ProblemError("uri_too_long")
         if len(event.headers) > MAX_HEADERS:

@@ -24,7 +24,7 @@ _MAX_KEYS = 100_000
 """Of each limit; 100 bytes or so each."""
 _MAX_USER = 65
 """Of characters: what is longer is nobody's id."""
-_FREE = ("/healthz",)
+_FREE = ("/healthz", "/readyz")
 """Paths that load balancers ask for."""
 
 
@@ -83,6 +83,7 @@ class Limits:
         self._account_requests = Limit(settings.max_requests_per_second_of_account, 1.0, clock)
         self._registrations = Limit(settings.max_registrations_per_hour_of_address, 3600.0, clock)
         self._logins = Limit(settings.max_logins_per_minute_of_address, 60.0, clock)
+        self._account_logins = Limit(settings.max_logins_per_minute_of_account, 60.0, clock)
         self._failures = Limit(settings.max_failed_logins_per_hour_of_account, 3600.0, clock)
         self._failures_here = Limit(settings.max_failed_logins_per_hour_of_account_and_address, 3600.0, clock)
 
@@ -110,6 +111,10 @@ class Limits:
         here = self._here()
         if here is not None:
             _refuse(self._failures_here.wait_s(f"{here} {user}"), "wrong passwords for this account")
+
+    def check_new_login(self, user: str, device: str = "") -> None:
+        """Of a login whose password was right, or of a refresh by that device: each is written down."""
+        _refuse(self._account_logins.use(f"{user} {device}"), "logins of this account")
 
     def login_failed(self, user: str) -> None:
         """The password was wrong."""

@@ -93,6 +93,7 @@ def log_in(body: dict[str, Any]) -> dict[str, object]:
     parts = service()
     key = _idempotency_key()
     user = authenticate(parts, body["user"], body["password"]).user
+    parts.limits.check_new_login(user)
     device = body.get("device")
     if device is None:
         device = _add_device(parts, user, _device_id(user, key), body.get("label", ""))
@@ -126,6 +127,7 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
     claims = parts.minter.read_refresh_token(body["refresh_token"])
     if claims is None:
         raise refused
+    parts.limits.check_new_login(claims.user, claims.device)
     check_enabled(parts, claims.user)
     outcome = parts.bridge.call(
         parts.bridge.store.refresh_login,

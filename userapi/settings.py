@@ -131,6 +131,8 @@ class UserApiSettings:
     max_registrations_per_hour_of_address: int = 60
     max_logins_per_minute_of_address: int = 60
     """Tries of a password, right or wrong."""
+    max_logins_per_minute_of_account: int = 30
+    """Logins with the right password; and refreshes, of each device."""
     max_failed_logins_per_hour_of_account: int = 300
     """From all addresses together. Beyond it nobody can log in to the account with a password for a while; who is
     logged in, is not hurt."""
