@@ -59,6 +59,7 @@ def check_login() -> None:
         parts.limits.check_account(user)
     if kept.disabled:
         raise ProblemError("account_disabled")
+    parts.limits.at_home(user)
     g.profile = kept.profile
 
 

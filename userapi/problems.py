@@ -71,7 +71,7 @@ CODES: dict[str, tuple[int, str]] = {
     "user_taken": (409, "Somebody else has, or had, the name: choose another."),
     "changed_meanwhile": (409, "Somebody else changed it at the same time: look, and try again."),
     "device_removed": (409, "The device of this `Idempotency-Key` was removed: send another key."),
-    "too_many_devices": (409, "The user has as many devices as `userapi.max_devices` allows: remove one."),
+    "too_many_devices": (409, "The user has as many devices as allowed, `devices`: log in with `replaces`."),
     # Of files.
     "file_too_large": (413, "The file is larger than `userapi.max_file_bytes`."),
     "malformed_upload": (400, "An upload's headers are not those of tus 1.0; `detail` names the wrong one."),

@@ -122,3 +122,32 @@ def test_audit_without_a_request(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "sparrow.audit"):
         audit.note("account_deleted", "alice", by="cleanup", rows=3, text="x" * 500)
     assert caplog.messages == ["event=account_deleted user=alice by=cleanup from=- rows=3 text=" + "x" * 128]
+
+
+def test_a_hash_of_weaker_settings_is_made_anew_at_the_next_login(api: Api) -> None:
+    import dataclasses
+
+    from userapi.app import create_app
+
+    api.register()
+    store = api.bridge.store
+
+    def kept() -> str:
+        account = api.bridge.call(store.account, "alice")
+        assert account is not None
+        return account.password_hash
+
+    before = kept()
+    assert "m=64,t=1" in before
+    settings = dataclasses.replace(api.settings, argon2_time_cost=2, argon2_memory_kib=128)
+    stronger = create_app(settings, api.bridge, api.fabric, sleep=lambda _: None).test_client()
+    good = {"user": "alice", "password": "correct horse"}
+    problem(stronger.post("/v1/login", json={**good, "password": "wrong horse"}), 401, "wrong_credentials")
+    assert kept() == before
+    assert stronger.post("/v1/login", json=good).status_code == 200
+    after = kept()
+    assert "m=128,t=2" in after
+    assert stronger.post("/v1/login", json=good).status_code == 200
+    assert kept() == after
+    # Nobody was logged out by it.
+    assert len([one for one in api.bridge.call(store.list_devices, "alice") if one.logged_in]) == 2
