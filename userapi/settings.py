@@ -51,6 +51,8 @@ class UserApiSettings:
     """Users that its owner lets read one file."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages whose scripts may call the API, such as "https://chat.example.net"; empty: none."""
+    blocks_are_silent: bool = False
+    """As `broker.blocks_are_silent`: whoever is blocked goes on seeing a friend. Set both alike."""
     connectors: tuple[str, ...] = ("127.0.0.1:7400",)
     """host:port of the connectors, or tls://host:port of those that speak TLS, as clients reach them; every login's
     answer names them."""
