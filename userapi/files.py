@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import Response, request
+from werkzeug.datastructures import Range
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Response as BaseResponse
@@ -42,6 +43,8 @@ TUS_HEADER = HeaderText("Tus-Resumable", "The version of tus.", r"1\.0\.0", requ
 _BYTES = "[0-9]{1,15}"
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Of a file's name: controls, and what ends a line."""
+_NOTHING = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
+"""A range of the last 0 bytes, which werkzeug takes for none."""
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 
@@ -314,6 +317,8 @@ def download(file: str) -> BaseResponse:
         return Response(status=304, headers=headers)
     first, last, status = 0, found.size, 200
     wanted = request.range
+    if _NOTHING.fullmatch(request.headers.get("Range", "")):
+        wanted = Range("bytes", [(found.size, None)])
     # RFC 9110, 13.1.5: a strong comparison, and a date is no validator of ours.
     if request.headers.get("If-Range", headers["ETag"]).strip() != headers["ETag"]:
         wanted = None  # what they have is no part of this file

@@ -17,6 +17,7 @@ _HEALTH_THREADS, _HEALTH_WAITING = 2, 64
 PASSWORDS = {
     ("POST", "/v1/login"),
     ("POST", "/v1/accounts"),
+    ("POST", "/v1/admin/accounts"),
     ("PUT", "/v1/me/password"),
     ("POST", "/v1/me/deletion"),
 }

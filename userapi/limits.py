@@ -22,6 +22,8 @@ from userapi.settings import UserApiSettings
 
 _MAX_KEYS = 100_000
 """Of each limit; 100 bytes or so each."""
+_ADMIN_FAILURES = 60
+"""Of an address and hour."""
 _HOME_S = 30 * 86400.0
 _MAX_USER = 65
 """Of characters: what is longer is nobody's id."""
@@ -107,6 +109,7 @@ class Limits:
         self._logins = Limit(settings.max_logins_per_minute_of_address, 60.0, clock)
         self._account_logins = Limit(settings.max_logins_per_minute_of_account, 60.0, clock)
         self._failures = Limit(settings.max_failed_logins_per_hour_of_account, 3600.0, clock)
+        self._administrators = Limit(_ADMIN_FAILURES, 3600.0, clock)
         self._homes = Homes(clock)
         self._failures_here = Limit(settings.max_failed_logins_per_hour_of_account_and_address, 3600.0, clock)
 
@@ -125,6 +128,14 @@ class Limits:
     def check_registration(self) -> None:
         """Of a registration."""
         self._use_here(self._registrations)
+
+    def check_administrator(self) -> None:
+        """Of whoever shows an administrator's token: after some wrong ones of an address none is looked at."""
+        _refuse(self._administrators.wait_s(self._here() or "-"), "wrong administrator's tokens")
+
+    def administrator_failed(self) -> None:
+        """It was wrong."""
+        self._administrators.use(self._here() or "-")
 
     def check_login(self, user: str, device: str = "") -> None:
         """Of whatever tries a password of `user`, who need not exist.

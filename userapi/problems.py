@@ -59,6 +59,7 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid_user_id": (400, "A user id is 1 to 64 of a-z, 0-9, dot, underscore and hyphen."),
     "password_too_short": (400, "The password is shorter than the service allows."),
     "password_too_long": (400, "The password is longer than the service allows."),
+    "password_common": (400, "The password is one of those that guessers try first: choose another."),
     "password_breached": (400, "The password is on a list of stolen ones, which attackers try first: choose another."),
     "passwords_elsewhere": (403, "Passwords and accounts are kept by another system: register and change them there."),
     "account_disabled": (403, "The account is disabled: ask those who run the service."),
@@ -68,6 +69,7 @@ CODES: dict[str, tuple[int, str]] = {
     "no_such_device": (404, "The user has no such device (any more)."),
     # Of administration.
     "wrong_admin_token": (401, "Send what is in `userapi.admin_token_file` as `Authorization: Bearer`."),
+    "registration_closed": (403, "Accounts are made by those who run the service: ask them."),
     "user_taken": (409, "Somebody else has, or had, the name: choose another."),
     "changed_meanwhile": (409, "Somebody else changed it at the same time: look, and try again."),
     "device_removed": (409, "The device of this `Idempotency-Key` was removed: send another key."),

@@ -84,7 +84,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load_config(self) -> None:
         settings = self.settings
         values: dict[str, Any] = {
-            "bind": _address(settings),
+            # The first is everybody's, the second the administrators' (`userapi.worker`).
+            "bind": [_address(host, port) for host, port in _listens(settings)],
             "backlog": settings.listen_backlog,
             "workers": settings.workers,
             "worker_class": Worker,
@@ -143,21 +144,29 @@ async def _try_store(settings: StoreSettings) -> None:
 
 def _try_address(settings: UserApiSettings) -> None:
     """Find out now, where there is somebody to tell, that the address is taken."""
-    if reason := listening.why_not(settings.listen_host, settings.listen_port):
-        raise ConfigError(
-            f"the user API cannot listen on {_address(settings)} ({reason}): "
-            "change userapi.listen_host or userapi.listen_port, or stop what listens there"
-        )
+    for prefix, (host, port) in zip(("", "admin_"), _listens(settings), strict=False):
+        if reason := listening.why_not(host, port):
+            raise ConfigError(
+                f"the user API cannot listen on {_address(host, port)} ({reason}): "
+                f"change userapi.{prefix}listen_host or userapi.{prefix}listen_port, or stop what listens there"
+            )
 
 
 def base_url(settings: UserApiSettings) -> str:
     """Where it is."""
-    return f"{'https' if settings.tls_certificate_file else 'http'}://{_address(settings)}"
+    scheme = "https" if settings.tls_certificate_file else "http"
+    return f"{scheme}://{_address(settings.listen_host, settings.listen_port)}"
 
 
-def _address(settings: UserApiSettings) -> str:
-    host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
-    return f"{host}:{settings.listen_port}"
+def _listens(settings: UserApiSettings) -> list[tuple[str, int]]:
+    found = [(settings.listen_host, settings.listen_port)]
+    if settings.admin_listen_port:
+        found.append((settings.admin_listen_host, settings.admin_listen_port))
+    return found
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _end_with(parent: int) -> None:

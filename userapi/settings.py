@@ -89,6 +89,8 @@ class UserApiSettings:
     """The token of a user's second and later device is handed out this long after the device was added, so that
     every broker knows of it by then; at least the brokers' `cache_s`."""
 
+    registration: str = "open"
+    """Who makes accounts: "open": everybody, their own; "admin": only POST /v1/admin/accounts."""
     identity: str = "own"
     """Whose passwords: "own", "ldap", "hook", or the name of an entry point in the group sparrow.identity."""
     identity_file: str = ""
@@ -96,8 +98,7 @@ class UserApiSettings:
     identity_timeout_s: float = 5.0
     """Another user system that has not answered by then is away: the login gets 503."""
     identity_max_at_once: int = 4
-    """So many logins wait for another user system in each process; more get 503. Below `threads`, so that there are
-    always some for those who are logged in."""
+    """So many logins ask another user system at once in each process; `max_waiting_passwords` more may wait."""
     ldap_url: str = ""
     """ldaps://host, or ldap://host; and :port if it is not 636 or 389."""
     ldap_start_tls: bool = True
@@ -131,6 +132,7 @@ class UserApiSettings:
     max_requests_per_second_of_account: int = 50
     """With an access token of the account."""
     max_registrations_per_hour_of_address: int = 60
+    """Set it to as many as share an address, where an office or a school registers in an hour."""
     max_logins_per_minute_of_address: int = 60
     """Tries of a password, right or wrong."""
     max_logins_per_minute_of_account: int = 30
@@ -141,6 +143,10 @@ class UserApiSettings:
     max_failed_logins_per_hour_of_account_and_address: int = 20
     """From one address; its owner's other addresses are not hurt."""
 
+    admin_listen_host: str = "127.0.0.1"
+    """Where /v1/admin is, if `admin_listen_port` is not 0."""
+    admin_listen_port: int = 0
+    """A port of its own for /v1/admin, which is then nowhere else; 0: it is on `listen_port`."""
     admin_token_file: str = ""
     """The credential for /v1/admin, in the first line, at least 32 characters; mode 0600. Empty: there is no
     administration over HTTP."""

@@ -171,6 +171,17 @@ def test_a_registration_takes_as_long_whoever_has_the_name(api: Api, monkeypatch
     assert [kept.split("$")[:4] for kept in checked] == [passwords.hash("x").split("$")[:4]] * 2
 
 
+def test_five_hundred_behind_one_address_register_in_an_hour_if_they_may(api: Api) -> None:
+    asked = client(api, max_registrations_per_hour_of_address=500, max_requests_per_second_of_address=0)
+    for number in range(500):
+        body = {**GOOD, "user": f"user{number}"}
+        # What is mistyped first does not count.
+        problem(asked.post("/v1/accounts", json={**body, "password": "short"}, **of(FAR)), 400, "password_too_short")
+        problem(asked.post("/v1/accounts", json={**body, "user": "Ä"}, **of(FAR)), 400, "invalid_user_id")
+        assert asked.post("/v1/accounts", json=body, **of(FAR)).status_code == 201
+    too_many(asked.post("/v1/accounts", json=GOOD, **of(FAR)))
+
+
 def test_registrations(api: Api) -> None:
     asked = client(api, max_registrations_per_hour_of_address=2)
     for number in range(2):

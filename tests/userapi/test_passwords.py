@@ -16,6 +16,7 @@ from tests.userapi.conftest import Api
 from tests.userapi.test_accounts import problem
 from userapi import audit
 from userapi.app import create_app
+from userapi.identity import common
 from userapi.identity.breaches import check_list, is_breached
 
 GOOD = {"user": "alice", "password": "correct horse"}
@@ -124,11 +125,32 @@ def test_audit_without_a_request(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == ["event=account_deleted user=alice by=cleanup from=- rows=3 text=" + "x" * 128]
 
 
+@pytest.mark.parametrize(
+    "password",
+    ["password", "PassWord", "12345678", "iloveyou", "Qwertyuiop", "ｐａｓｓｗｏｒｄ", "alice.of.x", "ALICE.of.X"],
+)
+def test_common_passwords(api: Api, password: str) -> None:
+    user = "alice.of.x"
+    answer = api.client.post("/v1/accounts", json={"user": user, "password": password})
+    assert problem(answer, 400, "password_common")["field"] == "password"
+    api.client.post("/v1/accounts", json={"user": user, "password": "correct horse"})
+    tokens = api.log_in(user)
+    change = {"old_password": "correct horse", "new_password": password}
+    answer = api.ask(tokens, "PUT", "/v1/me/password", json=change)
+    assert problem(answer, 400, "password_common")["field"] == "new_password"
+    # Who has had it for long still logs in.
+    kept = api.client.application.extensions["sparrow"].passwords.hash(password)
+    api.bridge.call(api.bridge.store.create_account, "old", kept)
+    assert api.client.post("/v1/login", json={"user": "old", "password": password}).status_code == 200
+
+
+def test_the_list_of_common_passwords() -> None:
+    listed = common._listed()
+    assert len(listed) > 10_000
+    assert all(len(line) >= 8 and line == line.casefold() for line in listed)
+
+
 def test_a_hash_of_weaker_settings_is_made_anew_at_the_next_login(api: Api) -> None:
-    import dataclasses
-
-    from userapi.app import create_app
-
     api.register()
     store = api.bridge.store
 

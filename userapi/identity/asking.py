@@ -15,6 +15,7 @@ from protocol.ids import check_user_id
 from store.interface import Account
 from userapi import audit
 from userapi.identity.breaches import is_breached
+from userapi.identity.common import is_common
 from userapi.identity.port import Identity
 from userapi.passwords import normal
 from userapi.problems import ProblemError
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 
 PASSWORD = ("wrong_credentials", "account_disabled")
 """Problems of endpoints that call `authenticate`."""
-NEW_PASSWORD = ("password_too_short", "password_too_long", "password_breached", "passwords_elsewhere")
+NEW_PASSWORD = (
+    "password_too_short",
+    "password_too_long",
+    "password_common",
+    "password_breached",
+    "passwords_elsewhere",
+)
 """Problems of endpoints that call `check_new_password`."""
 
 
@@ -94,7 +101,7 @@ def check_enabled(parts: Service, user: str) -> None:
         raise ProblemError("account_disabled")
 
 
-def check_new_password(parts: Service, password: str, field: str) -> None:
+def check_new_password(parts: Service, user: str, password: str, field: str) -> None:
     """Raises `ProblemError` for a password that is too easy, and where another system keeps them."""
     settings = parts.settings
     if parts.identity is not None:
@@ -106,6 +113,8 @@ def check_new_password(parts: Service, password: str, field: str) -> None:
     if length > settings.password_max_length:
         detail = f"the password is too long: use at most {settings.password_max_length} characters"
         raise ProblemError("password_too_long", detail, field=field)
+    if is_common(password, user):
+        raise ProblemError("password_common", field=field)
     if settings.password_breached_file and is_breached(settings.password_breached_file, password):
         raise ProblemError("password_breached", field=field)
 
