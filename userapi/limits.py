@@ -131,11 +131,15 @@ class Limits:
 
     def check_administrator(self) -> None:
         """Of whoever shows an administrator's token: after some wrong ones of an address none is looked at."""
-        _refuse(self._administrators.wait_s(self._here() or "-"), "wrong administrator's tokens")
+        here = self._here()
+        if here is not None:
+            _refuse(self._administrators.wait_s(here), "wrong administrator's tokens")
 
     def administrator_failed(self) -> None:
         """It was wrong."""
-        self._administrators.use(self._here() or "-")
+        here = self._here()
+        if here is not None:
+            self._administrators.use(here)
 
     def check_login(self, user: str, device: str = "") -> None:
         """Of whatever tries a password of `user`, who need not exist.

@@ -296,7 +296,7 @@ def test_a_slow_body_is_none_that_stalls(tmp_path: Path) -> None:
 
 
 def test_whoever_has_most_connections_loses_one(tmp_path: Path) -> None:
-    with small(tmp_path, max_connections=30, max_connections_of_address=20) as server:
+    with small(tmp_path, max_connections=30, max_connections_of_address=20, header_timeout_s=300.0) as server:
         with many(server.port, b"GET", 20, "127.0.0.2") as mine, many(server.port, b"", 10, "127.0.0.3") as others:
             # Of an address: its own oldest.
             with connect(server.port, "127.0.0.2") as one_more:
