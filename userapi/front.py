@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from functools import partial
 
 from protocol.networks import parse_networks
 from userapi import wsgi
@@ -122,7 +123,14 @@ class Front:
         task = self.loop.create_task(self._connect(accepted, connection, context))
         connection.cancel = task.cancel
         self._shaking.add(task)
-        task.add_done_callback(self._shaking.discard)
+        task.add_done_callback(partial(self._connected, accepted, connection))
+
+    def _connected(self, accepted: socket.socket, connection: Connection, task: asyncio.Task[None]) -> None:
+        self._shaking.discard(task)
+        # Not in the task, which may be cancelled before its first step.
+        if task.cancelled():
+            accepted.close()
+            self.left(connection)
 
     async def _connect(self, accepted: socket.socket, connection: Connection, context: ssl.SSLContext | None) -> None:
         timeout_s = None if context is None else self.settings.handshake_timeout_s
@@ -130,9 +138,6 @@ class Front:
             await self.loop.connect_accepted_socket(
                 lambda: connection, accepted, ssl=context, ssl_handshake_timeout=timeout_s
             )
-        except asyncio.CancelledError:
-            accepted.close()
-            self.left(connection)
         except (OSError, ssl.SSLError) as error:
             accepted.close()
             # A client that is cut off, or that speaks no TLS: none of ours.

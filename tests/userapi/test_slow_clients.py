@@ -300,7 +300,7 @@ def test_whoever_has_most_connections_loses_one(tmp_path: Path) -> None:
         with many(server.port, b"GET", 20, "127.0.0.2") as mine, many(server.port, b"", 10, "127.0.0.3") as others:
             # Of an address: its own oldest.
             with connect(server.port, "127.0.0.2") as one_more:
-                assert len(select.select(mine, [], [], 20)[0]) == 1
+                assert 1 <= len(select.select(mine, [], [], 20)[0]) <= 2  # the one that saw it start may be there
                 one_more.sendall(GET)
                 assert read(one_more) is not None
             # Of all: the oldest of whoever has most, which is not whoever comes.
