@@ -182,14 +182,19 @@ class Connection(Line):
         self._body += data
         if self._in_pieces:
             # One byte more, so that whoever takes it knows that more is to come.
-            if len(self._body) > self._settings.file_piece_bytes:
+            if len(self._body) > self._piece_bytes():
                 self._hand_over()
         elif len(self._body) > self._settings.max_body_bytes:
             self._refuse(ProblemError("request_entity_too_large"))
 
+    def _piece_bytes(self) -> int:
+        """The first is small: until it is taken, nobody knows whose it is."""
+        settings = self._settings
+        return settings.file_piece_bytes if self._continued else min(settings.max_body_bytes, settings.file_piece_bytes)
+
     def _hand_over(self) -> None:
         """A body, or a piece of one, is there: it is a thread's turn."""
-        lane, size = self._lane, self._settings.file_piece_bytes
+        lane, size = self._lane, self._piece_bytes()
         assert lane is not None
         more = self._in_pieces and len(self._body) > size
         body = bytes(self._body[:size]) if more else bytes(self._body)
@@ -244,7 +249,7 @@ class Connection(Line):
                 int(self._environ["HTTP_UPLOAD_OFFSET"]) + int(environ["CONTENT_LENGTH"])
             )
             self._enter(Phase.BODY)
-            if len(self._body) > self._settings.file_piece_bytes or self._all_is_there:
+            if len(self._body) > self._piece_bytes() or self._all_is_there:
                 self._hand_over()
             else:
                 self._advance()

@@ -28,7 +28,6 @@ from userapi.tls import Certificate
 
 _log = logging.getLogger("sparrow.userapi")
 
-ACCEPT_AT_ONCE = 64
 ACCEPT_AGAIN_S = 1.0
 SPARE_FILES = 64
 """Descriptors for all but connections: the store, brokers, files."""
@@ -86,20 +85,20 @@ class Front:
         self._listeners = {}
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPT_AT_ONCE):
-            try:
-                accepted, peer = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                # No descriptor is free: whoever waits is still there in a second.
-                if self._says_full:
-                    _log.error("cannot accept connections (%s): raise the limit of open files", error.strerror)
-                    self._says_full = False
-                self.loop.remove_reader(listener.fileno())
-                self.loop.call_later(ACCEPT_AGAIN_S, self._accept_again, listener)
-                return
-            self._welcome(accepted, peer, admin=self._listeners[listener])
+        """One of those who wait: the next may be for another process."""
+        try:
+            accepted, peer = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            # No descriptor is free: whoever waits is still there in a second.
+            if self._says_full:
+                _log.error("cannot accept connections (%s): raise the limit of open files", error.strerror)
+                self._says_full = False
+            self.loop.remove_reader(listener.fileno())
+            self.loop.call_later(ACCEPT_AGAIN_S, self._accept_again, listener)
+            return
+        self._welcome(accepted, peer, admin=self._listeners[listener])
 
     def _accept_again(self, listener: socket.socket) -> None:
         if listener in self._listeners:

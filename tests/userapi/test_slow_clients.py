@@ -27,7 +27,7 @@ from tests.metrics import nonzero
 from tests.ports import free_port
 from tests.userapi.raw import HEAD, ask, connect, is_closed, many, read
 from tests.userapi.running_broker import RunningBroker
-from tests.userapi.running_server import Server, serving, sqlite
+from tests.userapi.running_server import Server, command, serving, sqlite, wait_until_up
 from tests.userapi.test_files import TUS
 
 GOOD = {"user": "alice", "password": "correct horse"}
@@ -149,8 +149,6 @@ def test_half_a_tls_hello_takes_no_thread_and_has_a_deadline(tmp_path: Path) -> 
 
 @contextlib.contextmanager
 def tls_serving(folder: Path, port: int, **files: str) -> Iterator[None]:
-    from tests.userapi.running_server import command
-
     line = command(folder, port, handshake_timeout_s=1.0, header_timeout_s=1.0, unlimited_addresses=[], **files)
     with (folder / "tls.log").open("w") as log:
         process = subprocess.Popen(line, stderr=log, text=True)
@@ -324,6 +322,30 @@ def test_a_proxy_may_have_as_many_as_it_likes(tmp_path: Path) -> None:
     ):
         connections[0].sendall(GET)
         assert read(connections[0]) is not None
+
+
+def test_without_descriptors_it_takes_fewer_and_says_so_once(tmp_path: Path) -> None:
+    """It keeps some for the store, and goes on with those that it has."""
+    port = free_port()
+    line = command(tmp_path, port, unlimited_addresses=[], trusted_proxies=[], max_connections_of_address=1000)
+    with (tmp_path / "log").open("w") as log:
+        limited = ["prlimit", "--nofile=120:120", *line]
+        process = subprocess.Popen(limited, stderr=log, text=True, start_new_session=True)
+    try:
+        wait_until_up(port)
+        with contextlib.ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(connect(port))
+            for _ in range(5):
+                reply = ask(port, GET, "127.0.0.2")
+                assert reply is not None
+                assert reply.status == 200
+        said = (tmp_path / "log").read_text()
+        assert said.count("does not fit the limit of 120 open files: 56 it is") == 1
+        assert "Traceback" not in said
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
 
 
 # What they are told.
