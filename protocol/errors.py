@@ -8,6 +8,9 @@ Three branches: `MisuseError` (you called or configured it wrongly), `PeerError`
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class SparrowError(Exception):
     """Base of all errors; its text says what to do."""
@@ -114,6 +117,14 @@ class ReplacedError(SessionEndedError):
 
 class DeviceRemovedError(SessionEndedError):
     """The device has been removed; its state is of no more use."""
+
+
+class TooManyDevicesError(MisuseError):
+    """The user has as many devices as allowed, `devices` as the user API lists them: log in in the place of one."""
+
+    def __init__(self, text: str, devices: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(text)
+        self.devices = devices
 
 
 class RefusedError(MisuseError):

@@ -18,6 +18,7 @@ from protocol.errors import ConfigError
 from protocol.networks import parse_networks
 from protocol.tokens import TokenVerifier
 from sparrow.exposure import exposure
+from sparrow.openness import openness
 
 if TYPE_CHECKING:
     from sparrow.settings import Settings
@@ -55,6 +56,7 @@ def check(settings: Settings) -> list[Finding]:
         *(Finding(*found) for found in exposure(settings)),
         *_cassandra(settings),
         *_identity(settings),
+        *(Finding(*found) for found in openness(settings)),
     ]
 
 
@@ -279,8 +281,6 @@ def _identity(settings: Settings) -> Iterator[Finding]:
             look()
         except ConfigError as error:
             yield Finding(f"userapi.{name}", str(error))
-    if userapi.identity != "own" and userapi.identity_max_at_once >= userapi.threads:
-        yield Finding("userapi.identity_max_at_once", "must be below userapi.threads, or logins can stop everything")
     plain = userapi.identity == "hook" and userapi.hook_url.startswith("http:")
     if plain or (userapi.identity == "ldap" and userapi.ldap_url.startswith("ldap:") and not userapi.ldap_start_tls):
         key = "hook_url" if plain else "ldap_start_tls"

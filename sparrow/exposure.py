@@ -112,6 +112,18 @@ def _web(settings: Settings) -> Iterator[Found]:
             "set userapi.tls_certificate_file and tls_private_key_file, or say userapi.plain_http = true"
         )
         yield "userapi.listen_host", text, True
+    if userapi.admin_listen_port:
+        if (userapi.admin_listen_host, userapi.admin_listen_port) == (userapi.listen_host, userapi.listen_port):
+            yield "userapi.admin_listen_port", "is userapi.listen_port too: choose another", True
+        if not userapi.admin_token_file:
+            text = "is of no use without userapi.admin_token_file: there is no administration"
+            yield "userapi.admin_listen_port", text, False
+        if not userapi.tls_certificate_file and not _is_here(userapi.admin_listen_host) and not userapi.plain_http:
+            text = (
+                f"{userapi.admin_listen_host} can be reached from other machines, and without TLS others can read the "
+                "administrator's token: set userapi.tls_certificate_file and tls_private_key_file"
+            )
+            yield "userapi.admin_listen_host", text, True
 
 
 def _certificate(room: str, section: ConnectorSettings | UserApiSettings) -> Iterator[Found]:

@@ -66,6 +66,7 @@ PATHS = (
 _CHOICES = {
     ("broker", "presence"): ("memory", "etcd"),
     ("broker", "who_may_write"): ("anyone", "friends"),
+    ("userapi", "registration"): ("open", "admin"),
     ("log", "level"): ("debug", "info", "warning", "error"),
     ("store", "engine"): ("sqlite", "cassandra"),
 }
@@ -77,10 +78,12 @@ _MAY_BE_ZERO = {
     ("log", "session_lines_per_second"),
     ("monitor", "listen_port"),
     ("store", "purge_interval_s"),
+    ("userapi", "admin_listen_port"),
     ("userapi", "further_device_delay_s"),
     ("userapi", "refresh_grace_s"),
     ("userapi", "max_failed_logins_per_hour_of_account"),
     ("userapi", "max_failed_logins_per_hour_of_account_and_address"),
+    ("userapi", "max_logins_per_minute_of_account"),
     ("userapi", "max_logins_per_minute_of_address"),
     ("userapi", "max_registrations_per_hour_of_address"),
     ("userapi", "max_requests_per_second_of_account"),

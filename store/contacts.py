@@ -21,6 +21,8 @@ class Change(StrEnum):
     CANCEL = "cancel"
     REMOVE = "remove"
     BLOCK = "block"
+    BLOCK_SILENTLY = "block silently"
+    """The blocked one goes on seeing what they saw: a friend, or their own request."""
     UNBLOCK = "unblock"
     FORGET = "forget"
     """An account ends: nothing of the pair is left."""
@@ -39,6 +41,8 @@ class Verdict(IntEnum):
 
 # Of a pair, `low` is the user whose id sorts first.
 _LOW_ASKS, _HIGH_ASKS, _FRIENDS, _LOW_BLOCKS, _HIGH_BLOCKS = 1, 2, 4, 8, 16
+_LOW_BELIEVES, _HIGH_BELIEVES = 32, 64
+"""This user is blocked, and still sees a friend; 0.1 does not know it, and shows them none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Relation:
     """A pair, as one of the two sees it."""
 
     friend: bool = False
+    """With `blocked` it only seems so to this user."""
     asked: bool = False
     """This user has asked the other to be a friend."""
     asks: bool = False
@@ -84,14 +89,20 @@ def seen_by(user: str, other: str, bits: int, since_ms: int) -> Relation:
     low = user < other
     mine, theirs = (_LOW_ASKS, _HIGH_ASKS) if low else (_HIGH_ASKS, _LOW_ASKS)
     my_block, their_block = (_LOW_BLOCKS, _HIGH_BLOCKS) if low else (_HIGH_BLOCKS, _LOW_BLOCKS)
+    believes = bits & (_LOW_BELIEVES if low else _HIGH_BELIEVES)
     return Relation(
-        friend=bool(bits & _FRIENDS),
+        friend=bool(bits & _FRIENDS or (believes and bits & their_block)),
         asked=bool(bits & mine),
         asks=bool(bits & theirs and not bits & my_block),
         blocks=bool(bits & my_block),
         blocked=bool(bits & their_block),
         since_ms=since_ms,
     )
+
+
+def keeps_since(what: Change) -> bool:
+    """Whether a pair goes on telling when it became what it was before."""
+    return what == Change.BLOCK_SILENTLY
 
 
 def change(user: str, other: str, bits: int, what: Change) -> int:
@@ -103,11 +114,12 @@ def change(user: str, other: str, bits: int, what: Change) -> int:
     low = user < other
     mine, theirs = (_LOW_ASKS, _HIGH_ASKS) if low else (_HIGH_ASKS, _LOW_ASKS)
     my_block = _LOW_BLOCKS if low else _HIGH_BLOCKS
+    believes, they_believe = (_LOW_BELIEVES, _HIGH_BELIEVES) if low else (_HIGH_BELIEVES, _LOW_BELIEVES)
     asking = _LOW_ASKS | _HIGH_ASKS
     if what == Change.ASK:
         if bits & my_block:
             raise MisuseError(f'you have blocked "{other}": unblock them first')
-        if bits & _FRIENDS:
+        if bits & (_FRIENDS | believes):
             return bits
         # Two who ask each other are agreed.
         return (bits & ~asking) | _FRIENDS if bits & theirs else bits | mine
@@ -118,12 +130,15 @@ def change(user: str, other: str, bits: int, what: Change) -> int:
             raise NotFoundError(f'"{other}" does not ask to be your friend (any more)')
         return (bits & ~asking) | _FRIENDS
     if what == Change.BLOCK:
-        return (bits & ~(asking | _FRIENDS)) | my_block
+        return (bits & ~(asking | _FRIENDS | believes | they_believe)) | my_block
+    if what == Change.BLOCK_SILENTLY:
+        seems = they_believe if bits & _FRIENDS else 0
+        return (bits & ~(mine | _FRIENDS | believes)) | my_block | seems
     gone = {
         Change.DECLINE: theirs,
         Change.CANCEL: mine,
-        Change.REMOVE: _FRIENDS,
-        Change.UNBLOCK: my_block,
+        Change.REMOVE: _FRIENDS | believes,
+        Change.UNBLOCK: my_block | they_believe,
         Change.FORGET: bits,
     }
     return bits & ~gone[what]

@@ -347,6 +347,10 @@ class Store(abc.ABC):
         """Let one more user read it. Raises `NotFoundError` without such a file."""
 
     @abc.abstractmethod
+    async def remove_reader(self, file: str, user: str) -> None:
+        """Let a user read it no more; once more is no error. Raises `NotFoundError` without such a file."""
+
+    @abc.abstractmethod
     async def remove_file(self, file: str) -> None:
         """Forget it; one that is gone already does not matter."""
 

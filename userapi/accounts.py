@@ -16,7 +16,7 @@ from userapi.frame import Area, endpoint
 from userapi.identity import NEW_PASSWORD, check_new_password, right_one
 from userapi.logins import end_other_logins
 from userapi.problems import ProblemError
-from userapi.service import service
+from userapi.service import Service, service
 
 area = Area("accounts", "Accounts: their beginning, their password, their end")
 
@@ -55,7 +55,7 @@ class Farewell(Strict):
     answer=Registered,
     status=201,
     also={200: "It was registered before, with this password: a repeat."},
-    problems=("invalid_user_id", *NEW_PASSWORD, "user_taken"),
+    problems=("registration_closed", "invalid_user_id", *NEW_PASSWORD, "user_taken"),
 )
 def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
     """Register a user.
@@ -64,22 +64,30 @@ def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
     failed login.
     """
     parts = service()
-    store = parts.bridge.store
-    parts.limits.check_registration()
+    if parts.settings.registration != "open":
+        raise ProblemError("registration_closed")
+    return begin(parts, body["user"], body["password"])
+
+
+def begin(parts: Service, wanted: str, password: str, *, by: str = "") -> tuple[dict[str, object], int]:
+    """Make an account; `by` an administrator, whose registrations nobody counts. Raises `ProblemError`."""
     try:
-        user = check_user_id(body["user"])
+        user = check_user_id(wanted)
     except InvalidIdError as error:
         raise ProblemError("invalid_user_id", str(error), field="user") from None
-    check_new_password(parts, body["password"], "password")
-    kept = parts.passwords.hash(body["password"])
+    check_new_password(parts, user, password, "password")
+    if not by:
+        parts.limits.check_registration()
+    store = parts.bridge.store
+    kept = parts.passwords.hash(password)
     try:
         parts.bridge.call(store.create_account, user, kept)
     except AlreadyExistsError as error:
         there = parts.bridge.call(store.account, user)
-        if right_one(parts, user, there, body["password"], why="user_taken") is not None:
+        if right_one(parts, user, there, password, why="user_taken") is not None:
             return {"user": user}, 200
         raise ProblemError("user_taken", str(error), field="user") from None
-    audit.note("account_created", user, by=user)
+    audit.note("account_created", user, by=by or user)
     return {"user": user}, 201
 
 
@@ -100,7 +108,7 @@ def change_password(body: dict[str, Any]) -> tuple[str, int]:
     parts = service()
     store = parts.bridge.store
     old, new = body["old_password"], body["new_password"]
-    check_new_password(parts, new, "new_password")
+    check_new_password(parts, caller().user, new, "new_password")
     account = parts.bridge.call(store.account, caller().user)
     if account is None:
         raise ProblemError("logged_out")

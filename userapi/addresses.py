@@ -19,13 +19,13 @@ _V6_PREFIX = 64
 
 def client_address(trusted: Sequence[Network]) -> Address | None:
     """Of this request: the nearest address that is not one of our proxies. None over a Unix socket."""
-    address = _parse(request.remote_addr or "")
+    address = parse_address(request.remote_addr or "")
     hops = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
     for hop in reversed(hops[-_MAX_HOPS:]):
         if address is None or not among(address, trusted):
             break
         # A hop that is no address is not one that our proxy has written.
-        before = _parse(hop.strip())
+        before = parse_address(hop.strip())
         if before is None:
             break
         address = before
@@ -45,7 +45,7 @@ _V4 = 4
 
 
 @lru_cache(maxsize=4096)
-def _parse(text: str) -> Address | None:
+def parse_address(text: str) -> Address | None:
     """Also with a port, as some proxies write it; IPv4 in IPv6 as what it is."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]

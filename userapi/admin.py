@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+from typing import Any
 
 from flask import request
 from marshmallow import fields
@@ -15,9 +16,11 @@ from protocol.errors import ConfigError, InvalidIdError, NotFoundError, ServiceE
 from protocol.ids import check_user_id
 from store.interface import Account
 from userapi import audit
+from userapi.accounts import Registered, Registration, begin
 from userapi.credentials import read_secret
 from userapi.fields import Answer, Flag, Number, Text, items, user_id
 from userapi.frame import USER_IN_PATH, Area, Guard, endpoint
+from userapi.identity import NEW_PASSWORD
 from userapi.problems import ProblemError
 from userapi.service import service
 from userapi.settings import UserApiSettings
@@ -25,6 +28,8 @@ from userapi.settings import UserApiSettings
 area = Area("administration", "For those who run the service; off unless `userapi.admin_token_file` is set")
 
 _MIN_TOKEN = 32
+_MAX_PATH = 200
+"""Characters of a path in the audit log."""
 
 
 def read_admin_token(settings: UserApiSettings) -> str:
@@ -42,12 +47,16 @@ def read_admin_token(settings: UserApiSettings) -> str:
 
 
 def _check() -> None:
-    wanted = service().admin_token
+    parts = service()
+    wanted = parts.admin_token
     if not wanted:
         raise ProblemError("not_found")
+    parts.limits.check_administrator()
     given = request.authorization
     token = given.token if given is not None and given.type == "bearer" else None
     if not hmac.compare_digest((token or "").encode(), wanted.encode()):
+        parts.limits.administrator_failed()
+        audit.note("admin_token_refused", "-", path=request.path[:_MAX_PATH])
         raise ProblemError("wrong_admin_token", headers={"WWW-Authenticate": 'Bearer realm="administration"'})
 
 
@@ -83,6 +92,22 @@ class KnownAccount(Answer):
     )
     last_seen_ms = Number("When one was there last; Unix time in milliseconds.", allow_none=True)
     devices = items(KnownDevice, "Oldest first.")
+
+
+@endpoint(
+    area,
+    "POST",
+    "/v1/admin/accounts",
+    body=Registration,
+    answer=Registered,
+    status=201,
+    also={200: "It was registered before, with this password: a repeat."},
+    guard=ADMINISTRATOR,
+    problems=("invalid_user_id", *NEW_PASSWORD, "user_taken"),
+)
+def register_for(body: dict[str, Any]) -> tuple[dict[str, object], int]:
+    """Register a user, also where nobody may do so for themselves (`userapi.registration`)."""
+    return begin(service(), body["user"], body["password"], by=audit.ADMINISTRATOR)
 
 
 @endpoint(area, "GET", "/v1/admin/counts", answer=Totals, guard=ADMINISTRATOR)

@@ -18,6 +18,7 @@ from userapi import (
     contacts,
     devices,
     document,
+    doors,
     files,
     health,
     limits,
@@ -88,6 +89,7 @@ def create_app(
     # Two slashes are another path, and no reason to send anybody on.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    doors.install(app, settings)
     web.install(app, settings)
     limits.install(app, counted)
     api = document.install(app, _VERSION)

@@ -47,6 +47,10 @@ class StoreBridge:
         """Await a method of the store. Raises what it raises, and `StoreError` after the timeout."""
         return self._run(method, self._timeout_s, *arguments)
 
+    def call_within(self, timeout_s: float, method: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
+        """As `call`, with another timeout."""
+        return self._run(method, min(timeout_s, self._timeout_s), *arguments)
+
     def together(self, *calls: Callable[[], Awaitable[Any]]) -> list[Any]:
         """Await several at once; returns what each does, in their order. Raises the first error."""
 

@@ -13,6 +13,7 @@ from flask import g, request
 from protocol.errors import TokenError
 from store.interface import Profile
 from userapi.frame import Guard
+from userapi.handover import CONTINUED
 from userapi.problems import ProblemError
 from userapi.service import service
 
@@ -54,9 +55,11 @@ def check_login() -> None:
         headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
         raise ProblemError("logged_out", "the device was logged out or removed: log in again", headers=headers)
     # Not before: whoever has the token of a removed device must not use up what the others may ask.
-    parts.limits.check_account(user)
+    if not request.environ.get(CONTINUED):
+        parts.limits.check_account(user)
     if kept.disabled:
         raise ProblemError("account_disabled")
+    parts.limits.at_home(user)
     g.profile = kept.profile
 
 

@@ -18,7 +18,7 @@ from userapi import audit
 from userapi.callers import DEVICE, caller
 from userapi.fields import Answer, Flag, Number, items, user_id
 from userapi.frame import USER_IN_PATH, Area, endpoint
-from userapi.hints import tell_both
+from userapi.hints import tell, tell_both
 from userapi.pages import MAX_LIMIT, PageAnswer, PageQuery, from_cursor, to_cursor
 from userapi.problems import ProblemError
 from userapi.service import service
@@ -32,6 +32,7 @@ _EVENTS = {
     Change.DECLINE: "request_declined",
     Change.REMOVE: "friend_removed",
     Change.BLOCK: "blocked",
+    Change.BLOCK_SILENTLY: "blocked",
     Change.UNBLOCK: "unblocked",
 }
 """What the audit log calls each change."""
@@ -113,7 +114,8 @@ def list_friends(query: dict[str, Any]) -> dict[str, Any]:
     found, after = _some(query, lambda relation: relation.friend)
     others, store = [other for other, _ in found], parts.bridge.store
     profiles, last_seen = parts.bridge.together(partial(store.profiles, others), partial(store.last_seen, others))
-    shown = [user for user, profile in profiles.items() if not profile.hides_presence]
+    blockers = {other for other, relation in found if relation.blocked}  # to whom it only seems so
+    shown = [user for user, profile in profiles.items() if not profile.hides_presence and user not in blockers]
     seen = {user: last_seen[user] for user in shown if user in last_seen}
     online: Mapping[str, bool] = {}
     with contextlib.suppress(ServiceError):  # who cannot say who is online does not say it
@@ -153,7 +155,10 @@ def _change(other: str, what: Change) -> tuple[Relation, Relation]:
         check_user_id(other)
     except InvalidIdError as error:
         raise ProblemError("no_such_user", str(error)) from None
-    if what in (Change.ASK, Change.BLOCK) and parts.bridge.call(parts.bridge.store.account, other) is None:
+    if (
+        what in (Change.ASK, Change.BLOCK, Change.BLOCK_SILENTLY)
+        and parts.bridge.call(parts.bridge.store.account, other) is None
+    ):
         raise ProblemError("no_such_user", f'there is no user "{other}"')
     before, after = parts.bridge.call(parts.bridge.store.change_contact, user, other, what)
     if after != before:
@@ -162,6 +167,22 @@ def _change(other: str, what: Change) -> tuple[Relation, Relation]:
     if what not in (Change.ASK, Change.CANCEL, Change.DECLINE) or after.friend:
         parts.fabric.changed([user, other])
     return before, after
+
+
+def _tell(other: str, kind: Hint.Kind, *, quietly: bool) -> None:
+    """Both, each about the other; `quietly`: one's own devices only."""
+    if quietly:
+        tell(caller().user, kind, other)
+    else:
+        tell_both(caller().user, other, kind)
+
+
+def _seems_friend(other: str) -> bool:
+    """Whether the other, whom the caller has blocked, still sees a friend."""
+    parts, user = service(), caller().user
+    if user == other:
+        return False
+    return parts.bridge.call(parts.bridge.store.contact, other, user).friend
 
 
 ONE = {"parts": (USER_IN_PATH,), "answer": Contact, "guard": DEVICE}
@@ -209,21 +230,29 @@ def remove(user: str) -> dict[str, Any]:
     """Be friends no more."""
     before, after = _change(user, Change.REMOVE)
     if before.friend:
-        tell_both(caller().user, user, Hint.FRIEND_REMOVED)
+        _tell(user, Hint.FRIEND_REMOVED, quietly=before.blocked)
     return _contact(user, after)
 
 
 @endpoint(area, "PUT", "/v1/blocks/<user>", problems=("not_yourself", "no_such_user"), **ONE)  # type: ignore[arg-type]
 def block(user: str) -> dict[str, Any]:
-    """Block them: no message goes either way, and a friendship or a request ends. They are not told."""
-    before, after = _change(user, Change.BLOCK)
+    """Block them: no message goes either way, and a friendship or a request ends.
+
+    They are told of the friendship's end, or with `userapi.blocks_are_silent` of nothing: they go on seeing you among
+    their friends.
+    """
+    silent = service().settings.blocks_are_silent
+    before, after = _change(user, Change.BLOCK_SILENTLY if silent else Change.BLOCK)
     if before.friend:
-        tell_both(caller().user, user, Hint.FRIEND_REMOVED)
+        _tell(user, Hint.FRIEND_REMOVED, quietly=silent or before.blocked)
     return _contact(user, after)
 
 
 @endpoint(area, "DELETE", "/v1/blocks/<user>", problems=("not_yourself", "no_such_user"), **ONE)  # type: ignore[arg-type]
 def unblock(user: str) -> dict[str, Any]:
-    """Block them no more."""
+    """Block them no more. A friendship that the block has ended is not there again."""
+    seemed = _seems_friend(user)
     _, after = _change(user, Change.UNBLOCK)
+    if seemed and not after.blocks:
+        tell_both(caller().user, user, Hint.FRIEND_REMOVED)
     return _contact(user, after)

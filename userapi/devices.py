@@ -17,7 +17,7 @@ from userapi.fields import LABEL, Answer, Flag, Number, Strict, Text, items
 from userapi.frame import DEVICE_IN_PATH, Area, endpoint
 from userapi.hints import tell
 from userapi.problems import ProblemError
-from userapi.service import service
+from userapi.service import Service, service
 
 area = Area("devices", "One's own devices")
 
@@ -107,13 +107,21 @@ def remove_device(device: str) -> tuple[str, int]:
     stands = parts.bridge.call(parts.bridge.store.login, user, device) is not None
     if stands or device != caller().device:
         check_login()
+    remove(parts, user, device, stands)
+    return "", 204
+
+
+def remove(parts: Service, user: str, device: str, stands: bool, **facts: str) -> None:
+    """Remove a device, which `stands` or was removed before, for good. May be repeated.
+
+    Raises `ProblemError` ("no_such_device") and `ServiceError`.
+    """
     try:
         parts.bridge.call(parts.bridge.store.remove_device, user, device)
     except NotFoundError:
         raise ProblemError("no_such_device") from None
     if stands:
-        audit.note("device_removed", user, device=device)
+        audit.note("device_removed", user, device=device, **facts)
     parts.fabric.changed([user])
     parts.fabric.close(user, device, removed=True)
     tell(user, Hint.DEVICES_CHANGED)
-    return "", 204

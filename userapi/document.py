@@ -12,8 +12,9 @@ from typing import Any
 
 from flask import Flask, Response, send_from_directory
 from flask_smorest import Api
+from marshmallow import fields
 
-from userapi.fields import Answer, Number, Text
+from userapi.fields import Answer, Flag, Number, Text
 
 TITLE = "Sparrow user API"
 _ABOUT = """\
@@ -72,6 +73,16 @@ PAGE_POLICY = (
 )
 
 
+class ListedDevice(Answer):
+    """One of `too_many_devices`."""
+
+    device = Text("Its id.")
+    label = Text("What people call it.")
+    created_ms = Number("When it was made; Unix time in milliseconds.")
+    logged_in = Flag("Whether it can get new tokens.")
+    active_ms = Number("When it last got tokens; Unix time in milliseconds.")
+
+
 class Problem(Answer):
     """RFC 9457 problem details."""
 
@@ -81,6 +92,10 @@ class Problem(Answer):
     code = Text("What is wrong, for programs. It never changes its meaning.")
     detail = Text("What is wrong, and what to do, for people.")
     field = Text("The field that is wrong, where it is one.", required=False)
+    devices = fields.List(
+        fields.Nested(ListedDevice),
+        metadata={"description": "Of `too_many_devices`: the user's, the one silent longest first."},
+    )
 
 
 class _Document(Api):  # type: ignore[misc]  # flask-smorest has no types

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import Response, request
+from werkzeug.datastructures import Range
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Response as BaseResponse
@@ -27,6 +28,7 @@ from userapi import audit
 from userapi.callers import DEVICE, caller
 from userapi.fields import Answer, Flag, Number, Text, user_id
 from userapi.frame import USER_IN_PATH, Area, HeaderText, PathText, endpoint
+from userapi.handover import BODY_LEFT, MORE
 from userapi.pages import IF_NONE_MATCH
 from userapi.problems import ProblemError
 from userapi.service import Service, service
@@ -41,6 +43,8 @@ TUS_HEADER = HeaderText("Tus-Resumable", "The version of tus.", r"1\.0\.0", requ
 _BYTES = "[0-9]{1,15}"
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Of a file's name: controls, and what ends a line."""
+_NOTHING = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
+"""A range of the last 0 bytes, which werkzeug takes for none."""
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 
@@ -137,7 +141,8 @@ def upload(file: str) -> BaseResponse:
     if found.complete or offset != parts.bridge.call(store.file_length, file):
         raise ProblemError("wrong_offset")
     request.max_content_length = found.size - offset
-    if (request.content_length or 0) > found.size - offset:
+    told = request.environ.get(BODY_LEFT) or 0
+    if max(told, (request.content_length or 0) + bool(request.environ.get(MORE))) > found.size - offset:
         raise ProblemError("file_too_large", f"the upload has {found.size - offset} bytes to come")
     for piece in _pieces(parts.settings.file_piece_bytes, found.size - offset):
         if not parts.bridge.call(store.append_file, found, offset, piece):
@@ -217,6 +222,27 @@ def add_reader(file: str, user: str) -> BaseResponse:
     return Response(status=204)
 
 
+@endpoint(
+    area,
+    "DELETE",
+    "/v1/files/<file>/readers/<user>",
+    status=204,
+    parts=(FILE_IN_PATH, USER_IN_PATH),
+    guard=DEVICE,
+    problems=("no_such_file",),
+)
+def remove_reader(file: str, user: str) -> BaseResponse:
+    """Let a user read a file of yours no more; what they have downloaded, they have. Once more is no error."""
+    found, parts = _own(file), service()
+    try:
+        parts.bridge.call(parts.bridge.store.remove_reader, file, user)
+    except NotFoundError as error:
+        raise ProblemError("no_such_file", str(error)) from None
+    if user in found.readers:
+        audit.note("file_reader_removed", found.owner, file=file, reader=user)
+    return Response(status=204)
+
+
 def _readers(users: list[str], parts: Service) -> frozenset[str]:
     if len(users) > parts.settings.max_file_readers:
         raise ProblemError("too_many_readers")
@@ -287,14 +313,17 @@ def download(file: str) -> BaseResponse:
         "Cache-Control": "private, max-age=86400, immutable",
         "Content-Disposition": _disposition(found.name),
     }
-    if found.sha256 in request.if_none_match:
+    if request.if_none_match.contains_weak(found.sha256):
         return Response(status=304, headers=headers)
     first, last, status = 0, found.size, 200
     wanted = request.range
-    if request.if_range.etag not in (None, found.sha256) or request.if_range.date is not None:
+    if _NOTHING.fullmatch(request.headers.get("Range", "")):
+        wanted = Range("bytes", [(found.size, None)])
+    # RFC 9110, 13.1.5: a strong comparison, and a date is no validator of ours.
+    if request.headers.get("If-Range", headers["ETag"]).strip() != headers["ETag"]:
         wanted = None  # what they have is no part of this file
     if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1:
-        span = wanted.range_for_length(found.size)
+        span = _span(wanted.ranges[0], found.size)
         if span is None:
             raise ProblemError("wrong_range", headers={"Content-Range": f"bytes */{found.size}"})
         first, last, status = *span, 206
@@ -303,6 +332,15 @@ def download(file: str) -> BaseResponse:
     response = Response(_content(parts, file, first, last), status, headers, content_type=found.media_type)
     response.content_length = last - first
     return response
+
+
+def _span(wanted: tuple[int, int | None], size: int) -> tuple[int, int] | None:
+    """From where to where; None if the file has nothing of it. `wanted` is as werkzeug reads it."""
+    first, end = wanted
+    if first < 0:
+        # The last so many, and all if there are not so many (RFC 9110, 14.1.2).
+        return (max(0, size + first), size) if size else None
+    return (first, min(size if end is None else end, size)) if first < size else None
 
 
 def _content(parts: Service, file: str, first: int, last: int) -> Iterator[bytes]:

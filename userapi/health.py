@@ -1,6 +1,6 @@
-"""Health: `GET /healthz`, for load balancers and monitors.
+"""Health: `GET /healthz` and `GET /readyz`, for load balancers and monitors.
 
-Owns the answer. 200 means that requests are served and the store answers.
+Owns the answers. They have a lane of their own (`userapi.lanes`), so that busy threads never stop them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 from userapi.fields import Answer, Text
 from userapi.frame import Area, endpoint
 from userapi.service import service
+
+_PATIENCE_S = 3.0
+"""Who asks for health does not wait for as long as others."""
 
 area = Area("health", "For load balancers and monitors")
 
@@ -21,6 +24,16 @@ class Health(Answer):
 @endpoint(area, "GET", "/healthz", answer=Health)
 def healthz() -> dict[str, object]:
     """Whether requests are served and the store answers."""
+    return _look()
+
+
+@endpoint(area, "GET", "/readyz", answer=Health)
+def readyz() -> dict[str, object]:
+    """Whether requests should come here: the same; while it stops, nobody answers."""
+    return _look()
+
+
+def _look() -> dict[str, object]:
     bridge = service().bridge
-    bridge.call(bridge.store.account, "")
+    bridge.call_within(_PATIENCE_S, bridge.store.account, "")
     return {"status": "ok"}

@@ -18,10 +18,10 @@ MAX_TOLD = 200
 _AT_ONCE = 100
 
 
-def tell(user: str, kind: Hint.Kind) -> None:
-    """Whoever of `user`'s devices is online, about `user`."""
+def tell(user: str, kind: Hint.Kind, about: str = "") -> None:
+    """Whoever of `user`'s devices is online, about `user` or another."""
     with contextlib.suppress(ServiceError):
-        service().fabric.hint([user], kind, [user])
+        service().fabric.hint([user], kind, [about or user])
 
 
 def tell_both(user: str, other: str, kind: Hint.Kind) -> None:
@@ -48,7 +48,7 @@ def _friends(user: str) -> list[str]:
     after = ""
     for _ in range(0, MAX_LOOKED_AT, _AT_ONCE):
         some = bridge.call(bridge.store.contacts, user, after, _AT_ONCE)
-        found += [other for other, relation in some if relation.friend]
+        found += [other for other, relation in some if relation.friend and not relation.blocked]
         if len(some) < _AT_ONCE:
             break
         after = some[-1][0]

@@ -16,14 +16,18 @@ from flask import Flask, request
 
 from protocol.networks import Address, among, parse_networks
 from userapi.addresses import as_key, client_address
+from userapi.handover import CONTINUED
 from userapi.problems import ProblemError
 from userapi.settings import UserApiSettings
 
 _MAX_KEYS = 100_000
 """Of each limit; 100 bytes or so each."""
+_ADMIN_FAILURES = 60
+"""Of an address and hour."""
+_HOME_S = 30 * 86400.0
 _MAX_USER = 65
 """Of characters: what is longer is nobody's id."""
-_FREE = ("/healthz",)
+_FREE = ("/healthz", "/readyz")
 """Paths that load balancers ask for."""
 
 
@@ -71,6 +75,27 @@ class Limit:
         self._full_until = {key: until for until, key in left[: _MAX_KEYS // 2]}
 
 
+class Homes:
+    """Where users have lately been let in: a bounded set, which forgets what it has not seen for longest."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seen: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def has(self, key: str) -> bool:
+        """Whether it was added in the last `_HOME_S`."""
+        return self._clock() - self._seen.get(key, -_HOME_S) < _HOME_S
+
+    def add(self, key: str) -> None:
+        """Now."""
+        with self._lock:
+            if key not in self._seen and len(self._seen) >= _MAX_KEYS:
+                latest = sorted(self._seen.items(), key=lambda one: one[1], reverse=True)
+                self._seen = dict(latest[: _MAX_KEYS // 2])
+            self._seen[key] = self._clock()
+
+
 class Limits:
     """All limits of one process. Each check raises `ProblemError` ("too_many_requests") with `Retry-After`."""
 
@@ -82,7 +107,10 @@ class Limits:
         self._account_requests = Limit(settings.max_requests_per_second_of_account, 1.0, clock)
         self._registrations = Limit(settings.max_registrations_per_hour_of_address, 3600.0, clock)
         self._logins = Limit(settings.max_logins_per_minute_of_address, 60.0, clock)
+        self._account_logins = Limit(settings.max_logins_per_minute_of_account, 60.0, clock)
         self._failures = Limit(settings.max_failed_logins_per_hour_of_account, 3600.0, clock)
+        self._administrators = Limit(_ADMIN_FAILURES, 3600.0, clock)
+        self._homes = Homes(clock)
         self._failures_here = Limit(settings.max_failed_logins_per_hour_of_account_and_address, 3600.0, clock)
 
     def address(self) -> Address | None:
@@ -101,20 +129,54 @@ class Limits:
         """Of a registration."""
         self._use_here(self._registrations)
 
-    def check_login(self, user: str) -> None:
-        """Of whatever tries a password of `user`, who need not exist."""
-        self._use_here(self._logins)
+    def check_administrator(self) -> None:
+        """Of whoever shows an administrator's token: after some wrong ones of an address none is looked at."""
+        here = self._here()
+        if here is not None:
+            _refuse(self._administrators.wait_s(here), "wrong administrator's tokens")
+
+    def administrator_failed(self) -> None:
+        """It was wrong."""
+        here = self._here()
+        if here is not None:
+            self._administrators.use(here)
+
+    def check_login(self, user: str, device: str = "") -> None:
+        """Of whatever tries a password of `user`, who need not exist.
+
+        `device`: one of the user's, which the caller has shown to have: then only its own wrong passwords count, and
+        nothing that strangers do.
+        """
         user = user[:_MAX_USER]
-        _refuse(self._failures.wait_s(user), "wrong passwords for this account")
+        if device:
+            _refuse(self._failures_here.wait_s(f"{device} {user}"), "wrong passwords of this device")
+            return
+        self._use_here(self._logins)
         here = self._here()
         if here is not None:
             _refuse(self._failures_here.wait_s(f"{here} {user}"), "wrong passwords for this account")
+        if here is None or not self._homes.has(f"{here} {user}"):
+            _refuse(self._failures.wait_s(user), "wrong passwords for this account")
 
-    def login_failed(self, user: str) -> None:
-        """The password was wrong."""
-        user = user[:_MAX_USER]
-        self._failures.use(user)
+    def at_home(self, user: str) -> None:
+        """The user is known to be where this request comes from: strangers elsewhere do not keep them out here."""
         here = self._here()
+        if here is not None:
+            self._homes.add(f"{here} {user}")
+
+    def check_new_login(self, user: str, device: str = "") -> None:
+        """Of a login whose password was right, or of a refresh by that device: each is written down."""
+        _refuse(self._account_logins.use(f"{user} {device}"), "logins of this account")
+
+    def login_failed(self, user: str, device: str = "") -> None:
+        """The password was wrong; `device` as above."""
+        user = user[:_MAX_USER]
+        if device:
+            self._failures_here.use(f"{device} {user}")
+            return
+        here = self._here()
+        if here is None or not self._homes.has(f"{here} {user}"):
+            self._failures.use(user)
         if here is not None:
             self._failures_here.use(f"{here} {user}")
 
@@ -135,7 +197,7 @@ def install(app: Flask, limits: Limits) -> None:
     """Count every request."""
 
     def count() -> None:
-        if request.path not in _FREE:
+        if request.path not in _FREE and not request.environ.get(CONTINUED):
             limits.check_request()
 
     app.before_request(count)

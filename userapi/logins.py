@@ -22,9 +22,11 @@ from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.fields import LABEL, Answer, Number, Strict, Text, user_id
 from userapi.frame import DEVICE_IN_PATH, Area, HeaderText, endpoint
+from userapi.handover import hold
 from userapi.hints import tell
 from userapi.identity import PASSWORD, authenticate, check_enabled
 from userapi.problems import ProblemError
+from userapi.replacing import SILENT_LONGEST, make_room
 from userapi.service import Service, service
 from userapi.tokens import RefreshClaims
 
@@ -44,6 +46,16 @@ class Credentials(Strict):
     password = Text("Their password.", example="correct horse")
     device = Text("The device's id, from its first login; without it, the login makes a new device.", required=False)
     label = Text("What people call the new device.", required=False, example="phone", **LABEL)
+    replaces = Text(
+        "If the user has as many devices as allowed: the id of the one that the new device takes the place of, or "
+        f"{SILENT_LONGEST}. It is removed for good.",
+        required=False,
+    )
+    proof = Text(
+        "A refresh token that one of the user's devices had, however old: then the wrong guesses of others do not "
+        "keep the user out.",
+        required=False,
+    )
 
 
 class RefreshToken(Strict):
@@ -86,15 +98,17 @@ def log_in(body: dict[str, Any]) -> dict[str, object]:
     """Log in, with a new device or a known one.
 
     A client that repeats the login of a new device, for want of an answer, sends the same `Idempotency-Key`: then it
-    gets the same device. The answer for a user's second and later device takes about two seconds: until every broker
-    knows of it.
+    gets the same device. `too_many_devices` names the user's `devices`, the one silent longest first; repeat the login
+    with one of them as `replaces`. The answer for a user's second and later device takes about two seconds: until
+    every broker knows of it.
     """
     parts = service()
     key = _idempotency_key()
-    user = authenticate(parts, body["user"], body["password"]).user
+    user = authenticate(parts, body["user"], body["password"], _proven(parts, body)).user
+    parts.limits.check_new_login(user)
     device = body.get("device")
     if device is None:
-        device = _add_device(parts, user, _device_id(user, key), body.get("label", ""))
+        device = _add_device(parts, user, _device_id(user, key), body.get("label", ""), body.get("replaces"))
     login = _random_id()
     try:
         parts.bridge.call(parts.bridge.store.begin_login, user, device, login)
@@ -125,6 +139,7 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
     claims = parts.minter.read_refresh_token(body["refresh_token"])
     if claims is None:
         raise refused
+    parts.limits.check_new_login(claims.user, claims.device)
     check_enabled(parts, claims.user)
     outcome = parts.bridge.call(
         parts.bridge.store.refresh_login,
@@ -253,12 +268,21 @@ def _device_id(user: str, key: str | None) -> str:
     return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:_DEVICE_LENGTH])
 
 
-def _add_device(parts: Service, user: str, device: str, label: str) -> str:
+def _proven(parts: Service, body: dict[str, Any]) -> str:
+    """The device of this user that the caller has shown to have, or to have had; empty: none."""
+    claims = parts.minter.read_refresh_token(body.get("proof", ""))
+    if claims is None or claims.user != body["user"]:
+        return ""
+    stands = parts.bridge.call(parts.bridge.store.login, claims.user, claims.device) is not None
+    return claims.device if stands else ""
+
+
+def _add_device(parts: Service, user: str, device: str, label: str, replaces: str | None) -> str:
     store = parts.bridge.store
-    known = {one.device for one in parts.bridge.call(store.list_devices, user)}
-    if device not in known and len(known) >= parts.settings.max_devices:
-        detail = f"the user has {len(known)} devices already: remove one first"
-        raise ProblemError("too_many_devices", detail)
+    there = parts.bridge.call(store.list_devices, user)
+    known = {one.device for one in there}
+    if device not in known:
+        make_room(parts, user, there, replaces)
     try:
         made = parts.bridge.call(store.add_device, user, device, label)
     except NotFoundError:
@@ -281,6 +305,6 @@ def _add_device(parts: Service, user: str, device: str, label: str) -> str:
             parts.bridge.call(store.remove_device, user, device)
             audit.note("device_removed", user, by=user, device=device, why="unavailable")
         raise
-    parts.sleep(parts.settings.further_device_delay_s)
+    hold(parts.settings.further_device_delay_s, parts.sleep)
     tell(user, Hint.DEVICES_CHANGED)
     return device

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 
 from flask import Flask, Response, current_app, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
@@ -16,6 +17,7 @@ from prometheus_client.exposition import generate_latest
 
 from userapi.admin import ADMINISTRATOR
 from userapi.frame import Area, endpoint
+from userapi.handover import MORE
 
 area = Area("metrics", "For Prometheus")
 
@@ -23,8 +25,26 @@ _P = "sparrow_userapi_"
 _MAX_OPERATIONS = 128
 _STATUSES = ("2xx", "3xx", "4xx", "5xx")
 _SLOTS = len(_STATUSES) + 1
+REASONS = (
+    "body_timeout",
+    "evicted",
+    "handshake_failed",
+    "handshake_timeout",
+    "head_timeout",
+    "healths_busy",
+    "idle_timeout",
+    "malformed",
+    "passwords_busy",
+    "requests_busy",
+    "too_many_connections",
+    "writing_timeout",
+)
+"""Why connections were closed or requests refused before the application saw them."""
 _OTHER = "other"
 """What is no operation: paths that there are not, and the documentation."""
+
+
+_NUMBERS = {reason: number for number, reason in enumerate(REASONS)}
 
 
 class Counts:
@@ -32,6 +52,13 @@ class Counts:
 
     def __init__(self) -> None:
         self._values = multiprocessing.get_context("fork").Array("d", _MAX_OPERATIONS * _SLOTS)
+        self._refused = multiprocessing.get_context("fork").Array("d", len(REASONS))
+
+    def refused(self, reason: str) -> None:
+        """One more for one of `REASONS`; for anything else nothing."""
+        if reason in _NUMBERS:
+            with self._refused.get_lock():
+                self._refused[_NUMBERS[reason]] += 1
 
     def count(self, operation: int, status: int, seconds: float) -> None:
         """A request was answered."""
@@ -57,6 +84,13 @@ class Counts:
             seconds.add_metric((operation,), values[first + len(_STATUSES)])
         yield requests
         yield seconds
+        refused = CounterMetricFamily(
+            _P + "refused", "Connections closed, and requests refused, before they were looked at.", labels=("reason",)
+        )
+        with self._refused.get_lock():
+            for reason, count in zip(REASONS, self._refused[:], strict=True):
+                refused.add_metric((reason,), count)
+        yield refused
 
 
 def install(app: Flask, counts: Counts) -> None:
@@ -72,7 +106,9 @@ def install(app: Flask, counts: Counts) -> None:
 
     def end(response: Response) -> Response:
         seconds = time.perf_counter() - g.get("began", time.perf_counter())
-        counts.count(numbers.get(request.endpoint or "", 0), response.status_code, seconds)
+        if not (request.environ.get(MORE) and response.status_code < HTTPStatus.MULTIPLE_CHOICES):
+            # A piece of an upload is none; its last is.
+            counts.count(numbers.get(request.endpoint or "", 0), response.status_code, seconds)
         return response
 
     # The first to see a request, and the last to see its answer.

@@ -33,6 +33,13 @@ class Passwords:
         with self._turn:
             return self._hasher.hash(normal(password).encode())
 
+    def is_outdated(self, kept: str) -> bool:
+        """Whether the hash was made with other settings than those of today."""
+        try:
+            return self._hasher.check_needs_rehash(kept)
+        except InvalidHashError:
+            return False
+
     def matches(self, password: str, kept: str | None) -> bool:
         """Whether `password` belongs to the hash `kept`; without one it takes as long and says no.
 

@@ -17,6 +17,16 @@ from protocol.errors import ServiceError
 
 _log = logging.getLogger("sparrow.userapi")
 _RETRY_AFTER_S = 2
+_MEDIA_TYPE = "application/problem+json"
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # Most answers are one person's, and many hold a secret.
+    "Cache-Control": "no-store",
+}
+"""What every answer has that says nothing else, for browsers."""
 
 CODES: dict[str, tuple[int, str]] = {
     # Of every request.
@@ -30,6 +40,11 @@ CODES: dict[str, tuple[int, str]] = {
     "too_long": (400, "A field is too long; `field` names it."),
     "invalid_value": (400, "A field has a value that it cannot have; `field` names it."),
     "request_entity_too_large": (413, "The body is larger than `userapi.max_body_bytes`."),
+    "request_timeout": (408, "The request came too slowly; repeat it."),
+    "uri_too_long": (414, "Path and query are longer than 8,190 characters."),
+    "expectation_failed": (417, "`Expect` may ask for `100-continue` only."),
+    "request_header_fields_too_large": (431, "The header is larger than 32 KiB, or has more than 100 fields."),
+    "not_implemented": (501, "`Transfer-Encoding` may be `chunked` only."),
     "unsupported_media_type": (415, "Send the body with `Content-Type: application/json`."),
     "too_many_requests": (429, "Too much at once from this address or account; wait for `Retry-After` seconds."),
     "internal_error": (500, "The service failed; its log says why."),
@@ -44,6 +59,7 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid_user_id": (400, "A user id is 1 to 64 of a-z, 0-9, dot, underscore and hyphen."),
     "password_too_short": (400, "The password is shorter than the service allows."),
     "password_too_long": (400, "The password is longer than the service allows."),
+    "password_common": (400, "The password is one of those that guessers try first: choose another."),
     "password_breached": (400, "The password is on a list of stolen ones, which attackers try first: choose another."),
     "passwords_elsewhere": (403, "Passwords and accounts are kept by another system: register and change them there."),
     "account_disabled": (403, "The account is disabled: ask those who run the service."),
@@ -53,10 +69,11 @@ CODES: dict[str, tuple[int, str]] = {
     "no_such_device": (404, "The user has no such device (any more)."),
     # Of administration.
     "wrong_admin_token": (401, "Send what is in `userapi.admin_token_file` as `Authorization: Bearer`."),
+    "registration_closed": (403, "Accounts are made by those who run the service: ask them."),
     "user_taken": (409, "Somebody else has, or had, the name: choose another."),
     "changed_meanwhile": (409, "Somebody else changed it at the same time: look, and try again."),
     "device_removed": (409, "The device of this `Idempotency-Key` was removed: send another key."),
-    "too_many_devices": (409, "The user has as many devices as `userapi.max_devices` allows: remove one."),
+    "too_many_devices": (409, "The user has as many devices as allowed, `devices`: log in with `replaces`."),
     # Of files.
     "file_too_large": (413, "The file is larger than `userapi.max_file_bytes`."),
     "malformed_upload": (400, "An upload's headers are not those of tus 1.0; `detail` names the wrong one."),
@@ -105,6 +122,13 @@ class ProblemError(Exception):
         super().__init__(self.detail)
 
 
+def rendered(problem: ProblemError) -> tuple[int, str, list[tuple[str, str]], bytes]:
+    """Status, reason, headers and body, for an answer without flask."""
+    headers = [("Content-Type", _MEDIA_TYPE), *HEADERS.items(), *problem.headers.items()]
+    body = _body(problem.status, problem.code, problem.detail, problem.extra)
+    return problem.status, HTTPStatus(problem.status).phrase, headers, body
+
+
 def install(app: Flask) -> None:
     """Make every error of `app` a problem."""
     app.register_error_handler(ProblemError, _problem)
@@ -113,7 +137,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
-def _respond(status: int, code: str, detail: str, extra: Mapping[str, object], headers: Mapping[str, str]) -> Response:
+def _body(status: int, code: str, detail: str, extra: Mapping[str, object]) -> bytes:
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -122,7 +146,11 @@ def _respond(status: int, code: str, detail: str, extra: Mapping[str, object], h
         "detail": detail,
         **extra,
     }
-    return Response(json.dumps(body), status, headers, content_type="application/problem+json")
+    return json.dumps(body).encode()
+
+
+def _respond(status: int, code: str, detail: str, extra: Mapping[str, object], headers: Mapping[str, str]) -> Response:
+    return Response(_body(status, code, detail, extra), status, headers, content_type=_MEDIA_TYPE)
 
 
 def _problem(problem: ProblemError) -> Response:
@@ -133,7 +161,8 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     detail = error.description or HTTPStatus(status).description
     kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    return _respond(status, HTTPStatus(status).name.lower(), detail, {}, kept)
+    code = next((code for code, (known, _) in CODES.items() if known == status), HTTPStatus(status).name.lower())
+    return _respond(status, code, detail, {}, kept)
 
 
 def _service(error: ServiceError) -> Response:

@@ -35,12 +35,11 @@ from userapi.keys import ensure_key_pair
 from userapi.metrics import Counts
 from userapi.settings import UserApiSettings
 from userapi.tls import Certificate
+from userapi.worker import Worker
 
 _log = logging.getLogger("sparrow.userapi")
 _WATCH_INTERVAL_S = 0.5
 MAX_CACHE_KIB = 4096
-KEEP_ALIVE_S = 75
-"""Longer than proxies keep a connection that nothing is asked on, so that it is they who close it."""
 
 
 def run(
@@ -72,36 +71,30 @@ def run(
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, settings: UserApiSettings, store_settings: StoreSettings, manager: Manager | None) -> None:
-        self._settings = settings
+        self.settings = settings
         self._store_settings = store_settings
         self._manager = manager
         self._bridge: StoreBridge | None = None
         self._brokers: Brokers | None = None
         self._identity: Identity | None = None
-        self._counts = Counts()  # here, before the workers are forked
-        self._certificate = Certificate(settings) if settings.tls_certificate_file else None
+        self.counts = Counts()  # here, before the workers are forked
+        self.certificate = Certificate(settings) if settings.tls_certificate_file else None
         super().__init__()
 
     def load_config(self) -> None:
-        settings = self._settings
+        settings = self.settings
         values: dict[str, Any] = {
-            "bind": _address(settings),
+            # The first is everybody's, the second the administrators' (`userapi.worker`).
+            "bind": [_address(host, port) for host, port in _listens(settings)],
             "backlog": settings.listen_backlog,
             "workers": settings.workers,
-            "worker_class": "gthread",
-            "threads": settings.threads,
-            "keepalive": KEEP_ALIVE_S,
+            "worker_class": Worker,
             "graceful_timeout": math.ceil(settings.stop_timeout_s),
             "loglevel": "warning",
             "control_socket_disable": True,
             "when_ready": self._when_ready,
             "worker_exit": self._worker_exit,
         }
-        certificate = self._certificate
-        if certificate is not None:
-            values["certfile"] = settings.tls_certificate_file
-            values["keyfile"] = settings.tls_private_key_file
-            values["ssl_context"] = lambda config, default: certificate.context()
         for name, value in values.items():
             self.cfg.set(name, value)
 
@@ -114,15 +107,15 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         """In the worker, after the fork: threads and database connections do not survive one."""
-        self._bridge = StoreBridge(open_store(self._store_settings), self._settings.request_timeout_s)
+        self._bridge = StoreBridge(open_store(self._store_settings), self.settings.request_timeout_s)
         self._bridge.open()
-        self._brokers = Brokers(self._settings)
-        self._identity = open_identity(self._settings)
+        self._brokers = Brokers(self.settings)
+        self._identity = open_identity(self.settings)
         fabric = BrokerFabric(self._bridge, self._brokers)
-        return create_app(self._settings, self._bridge, fabric, identity=self._identity, counts=self._counts)
+        return create_app(self.settings, self._bridge, fabric, identity=self._identity, counts=self.counts)
 
     def _when_ready(self, arbiter: Any) -> None:
-        _log.info("user API listens on %s", base_url(self._settings))
+        _log.info("user API listens on %s", base_url(self.settings))
 
     def _worker_exit(self, arbiter: Any, worker: Any) -> None:
         if self._bridge is not None:
@@ -151,21 +144,29 @@ async def _try_store(settings: StoreSettings) -> None:
 
 def _try_address(settings: UserApiSettings) -> None:
     """Find out now, where there is somebody to tell, that the address is taken."""
-    if reason := listening.why_not(settings.listen_host, settings.listen_port):
-        raise ConfigError(
-            f"the user API cannot listen on {_address(settings)} ({reason}): "
-            "change userapi.listen_host or userapi.listen_port, or stop what listens there"
-        )
+    for prefix, (host, port) in zip(("", "admin_"), _listens(settings), strict=False):
+        if reason := listening.why_not(host, port):
+            raise ConfigError(
+                f"the user API cannot listen on {_address(host, port)} ({reason}): "
+                f"change userapi.{prefix}listen_host or userapi.{prefix}listen_port, or stop what listens there"
+            )
 
 
 def base_url(settings: UserApiSettings) -> str:
     """Where it is."""
-    return f"{'https' if settings.tls_certificate_file else 'http'}://{_address(settings)}"
+    scheme = "https" if settings.tls_certificate_file else "http"
+    return f"{scheme}://{_address(settings.listen_host, settings.listen_port)}"
 
 
-def _address(settings: UserApiSettings) -> str:
-    host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
-    return f"{host}:{settings.listen_port}"
+def _listens(settings: UserApiSettings) -> list[tuple[str, int]]:
+    found = [(settings.listen_host, settings.listen_port)]
+    if settings.admin_listen_port:
+        found.append((settings.admin_listen_host, settings.admin_listen_port))
+    return found
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _end_with(parent: int) -> None:

@@ -14,7 +14,25 @@ class UserApiSettings:
     workers: int = 1
     """Processes."""
     threads: int = 8
-    """Requests at once in each process."""
+    """Requests at once in each process, besides those that check a password."""
+    password_threads: int = 2
+    """Passwords that each process checks at once; each check takes a core for some 25 ms (`argon2_time_cost`)."""
+    max_waiting_requests: int = 256
+    """Beyond those that have a thread, in each process; more get 503 and `Retry-After`."""
+    max_waiting_passwords: int = 32
+    """The same of requests that check a password."""
+    max_connections: int = 1000
+    """Of each process. Beyond it whoever has most loses one that no request of is in hand."""
+    max_connections_of_address: int = 100
+    """Of each process, from one IPv4 address or IPv6 /64; not of `trusted_proxies` and `unlimited_addresses`."""
+    handshake_timeout_s: float = 10.0
+    """A TLS handshake takes no longer."""
+    header_timeout_s: float = 15.0
+    """A request's header takes no longer, from its first byte or the connection's begin."""
+    stall_timeout_s: float = 30.0
+    """A client that sends nothing of a body, or takes nothing of an answer, for so long is let go."""
+    min_bytes_per_second: int = 500
+    """Of a body or an answer, on average after `stall_timeout_s`: a slower client is let go."""
     listen_backlog: int = 1024
     request_timeout_s: float = 30.0
     """A request that waits longer for the store gets 503."""
@@ -33,6 +51,8 @@ class UserApiSettings:
     """Users that its owner lets read one file."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages whose scripts may call the API, such as "https://chat.example.net"; empty: none."""
+    blocks_are_silent: bool = False
+    """As `broker.blocks_are_silent`: whoever is blocked goes on seeing a friend. Set both alike."""
     connectors: tuple[str, ...] = ("127.0.0.1:7400",)
     """host:port of the connectors, or tls://host:port of those that speak TLS, as clients reach them; every login's
     answer names them."""
@@ -69,6 +89,8 @@ class UserApiSettings:
     """The token of a user's second and later device is handed out this long after the device was added, so that
     every broker knows of it by then; at least the brokers' `cache_s`."""
 
+    registration: str = "open"
+    """Who makes accounts: "open": everybody, their own; "admin": only POST /v1/admin/accounts."""
     identity: str = "own"
     """Whose passwords: "own", "ldap", "hook", or the name of an entry point in the group sparrow.identity."""
     identity_file: str = ""
@@ -76,8 +98,7 @@ class UserApiSettings:
     identity_timeout_s: float = 5.0
     """Another user system that has not answered by then is away: the login gets 503."""
     identity_max_at_once: int = 4
-    """So many logins wait for another user system in each process; more get 503. Below `threads`, so that there are
-    always some for those who are logged in."""
+    """So many logins ask another user system at once in each process; `max_waiting_passwords` more may wait."""
     ldap_url: str = ""
     """ldaps://host, or ldap://host; and :port if it is not 636 or 389."""
     ldap_start_tls: bool = True
@@ -111,14 +132,21 @@ class UserApiSettings:
     max_requests_per_second_of_account: int = 50
     """With an access token of the account."""
     max_registrations_per_hour_of_address: int = 60
+    """Set it to as many as share an address, where an office or a school registers in an hour."""
     max_logins_per_minute_of_address: int = 60
     """Tries of a password, right or wrong."""
+    max_logins_per_minute_of_account: int = 30
+    """Logins with the right password; and refreshes, of each device."""
     max_failed_logins_per_hour_of_account: int = 300
     """From all addresses together. Beyond it nobody can log in to the account with a password for a while; who is
     logged in, is not hurt."""
     max_failed_logins_per_hour_of_account_and_address: int = 20
     """From one address; its owner's other addresses are not hurt."""
 
+    admin_listen_host: str = "127.0.0.1"
+    """Where /v1/admin is, if `admin_listen_port` is not 0."""
+    admin_listen_port: int = 0
+    """A port of its own for /v1/admin, which is then nowhere else; 0: it is on `listen_port`."""
     admin_token_file: str = ""
     """The credential for /v1/admin, in the first line, at least 32 characters; mode 0600. Empty: there is no
     administration over HTTP."""

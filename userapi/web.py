@@ -8,9 +8,9 @@ from __future__ import annotations
 from flask import Flask, Response
 from flask_cors import CORS
 
+from userapi.problems import HEADERS
 from userapi.settings import UserApiSettings
 
-_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _ASKED = (
     "Authorization",
     "Content-Type",
@@ -44,12 +44,8 @@ def install(app: Flask, settings: UserApiSettings) -> None:
 
     def protect(response: Response) -> Response:
         headers = response.headers
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["Referrer-Policy"] = "no-referrer"
-        headers.setdefault("Content-Security-Policy", _POLICY)
-        headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-        # Most answers are one person's, and many hold a secret.
-        headers.setdefault("Cache-Control", "no-store")
+        for name, value in HEADERS.items():
+            headers.setdefault(name, value)
         if secure:
             headers["Strict-Transport-Security"] = "max-age=31536000"
         return response

@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from protocol.errors import AlreadyExistsError, ConfigError, MisuseError, UnavailableError, WrongPasswordError
+from protocol.errors import (
+    AlreadyExistsError,
+    ConfigError,
+    MisuseError,
+    TooManyDevicesError,
+    UnavailableError,
+    WrongPasswordError,
+)
 from protocol.ids import check_user_id
 from sparrow.client import DEFAULT_API, UserApi
 from sparrow.client.api.logins import Login
@@ -126,6 +133,10 @@ class Terminal:
         return self.interactive and _asked(lambda: input(question)).strip().lower() in ("y", "yes")
 
 
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**42 else 0
+
+
 def _asked(ask: Callable[[], str]) -> str:
     try:
         return ask()
@@ -165,6 +176,8 @@ class SignIn:
             login = functools.partial(self._api.login, user, password, device, "terminal", key)
             try:
                 return self._insist(login)
+            except TooManyDevicesError as error:
+                return self._insist(functools.partial(login, replaces=self._replaced(error)))
             except WrongPasswordError:
                 reason = self._register(password)
             if reason is None:
@@ -172,6 +185,21 @@ class SignIn:
             if self._account.password is not None or not self._terminal.interactive:
                 raise WrongPasswordError(reason)
             self._terminal.say(reason)
+
+    def _replaced(self, error: TooManyDevicesError) -> str:
+        """The device that this one takes the place of, if the person agrees. Raises `error` otherwise."""
+        if not error.devices:
+            raise error
+        first = error.devices[0]
+        label = "".join(filter(str.isprintable, str(first.get("label") or first["device"])))
+        since = time.strftime("%Y-%m-%d", time.localtime(_whole(first.get("active_ms")) / 1000))
+        question = (
+            f"You have {len(error.devices)} devices, as many as you may. The one silent longest is {label}, "
+            f"last there on {since}. Remove it for good, and log in here? [y/N] "
+        )
+        if not self._terminal.agrees(question):
+            raise error
+        return str(first["device"])
 
     def _register(self, password: str) -> str | None:
         """Make the account if that is wanted; why not, otherwise."""

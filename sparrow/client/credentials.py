@@ -52,6 +52,8 @@ class Credentials:
         self._label = label
         self._register = register
         self._key = ""
+        self._proof = ""
+        """A refresh token that was good once."""
         self._renewing = asyncio.Lock()
         """A refresh token is good once: nobody else may have it in hand."""
         self._refused = False
@@ -131,7 +133,7 @@ class Credentials:
         try:
             return await self._api.refresh(self._refresh)
         except TokenRejectedError:
-            self._refresh = ""
+            self._refresh, self._proof = "", self._refresh
             if not self._password:
                 raise
             return None
@@ -145,7 +147,8 @@ class Credentials:
 
     async def _log_in(self, password: str) -> Login:
         try:
-            return await self._api.login(self.user, password, self.device, self._label, self._login_key())
+            key = self._login_key()
+            return await self._api.login(self.user, password, self.device, self._label, key, proof=self._proof)
         except WrongPasswordError as error:
             if not self._register or self.device:
                 raise

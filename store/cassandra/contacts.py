@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from protocol.errors import StoreError
 from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
-from store.contacts import Change, Relation, Verdict, change, pair_of, seen_by
+from store.contacts import Change, Relation, Verdict, change, keeps_since, pair_of, seen_by
 
 _PAIR = "SELECT bits, since_us FROM pairs WHERE low = ? AND high = ?"
 _LOWER, _HIGHER = (
@@ -64,7 +64,7 @@ class Contacts:
             after = change(user, other, bits or 0, what)
             if after == (bits or 0):
                 return before, before
-            now_us = int(self._clock() * 1_000_000)
+            now_us = since_us if keeps_since(what) else int(self._clock() * 1_000_000)
             if bits is None:
                 await self._requests.run([self._list.bind((user, other)), self._list.bind((other, user))])
                 statement = self._new_pair.bind((*pair, after, now_us))

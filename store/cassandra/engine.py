@@ -269,6 +269,9 @@ class CassandraStore(Store):
     async def add_reader(self, file: str, user: str) -> None:
         await self._parts().files.add_reader(file, user)
 
+    async def remove_reader(self, file: str, user: str) -> None:
+        await self._parts().files.remove_reader(file, user)
+
     async def remove_file(self, file: str) -> None:
         await self._parts().files.remove(file)
 

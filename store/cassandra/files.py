@@ -34,6 +34,7 @@ _PUT_DATA = "INSERT INTO piece_data (piece, data) VALUES (?, ?) USING TTL ?"
 _PUT_PIECE = "INSERT INTO pieces (file, position, length, piece) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?"
 _FINISH = "UPDATE files USING TTL ? SET sha256 = ?, complete = true WHERE file = ?"
 _ADD_READER = "UPDATE files USING TTL ? SET readers = readers + ? WHERE file = ?"
+_REMOVE_READER = "UPDATE files USING TTL ? SET readers = readers - ? WHERE file = ?"
 _PIECES = "SELECT piece FROM pieces WHERE file = ?"
 _REMOVE = ("DELETE FROM files WHERE file = ?", "DELETE FROM pieces WHERE file = ?")
 _REMOVE_DATA = "DELETE FROM piece_data WHERE piece = ?"
@@ -58,6 +59,7 @@ class Files:
         self._put_piece = connection.prepare(_PUT_PIECE)
         self._finish = connection.prepare(_FINISH)
         self._add_reader = connection.prepare(_ADD_READER)
+        self._remove_reader = connection.prepare(_REMOVE_READER)
         self._pieces = connection.prepare(_PIECES)
         self._remove = [connection.prepare(statement) for statement in _REMOVE]
         self._remove_data = connection.prepare(_REMOVE_DATA)
@@ -142,10 +144,17 @@ class Files:
 
     async def add_reader(self, file: str, user: str) -> None:
         """One more. Raises `NotFoundError`."""
+        await self._change_readers(self._add_reader, file, user)
+
+    async def remove_reader(self, file: str, user: str) -> None:
+        """One less. Raises `NotFoundError`."""
+        await self._change_readers(self._remove_reader, file, user)
+
+    async def _change_readers(self, statement: Any, file: str, user: str) -> None:
         found = await self.one(file)
         if found is None:
             raise NotFoundError(f'there is no file "{file}" (any more)')
-        await self._requests.run([self._add_reader.bind((self._ttl_s(found), {user}, file))])
+        await self._requests.run([statement.bind((self._ttl_s(found), {user}, file))])
 
     async def remove(self, file: str) -> None:
         """Forget the file and its pieces."""

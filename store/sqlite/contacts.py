@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Mapping
 
-from store.contacts import Change, Relation, Verdict, pair_of, seen_by
+from store.contacts import Change, Relation, Verdict, keeps_since, pair_of, seen_by
 from store.contacts import change as changed
 
 _SOME = (
@@ -37,6 +37,8 @@ def change(
     if after == bits:
         return before, before
     pair = pair_of(user, other)
+    if keeps_since(what):
+        now_ms = since_ms
     if after:
         # No REPLACE: it would empty columns of a later release.
         connection.execute(

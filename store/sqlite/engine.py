@@ -219,6 +219,9 @@ class SqliteStore(Store):
     async def add_reader(self, file: str, user: str) -> None:
         await self._writer.call(partial(files.add_reader, file=file, user=user))
 
+    async def remove_reader(self, file: str, user: str) -> None:
+        await self._writer.call(partial(files.remove_reader, file=file, user=user))
+
     async def remove_file(self, file: str) -> None:
         while await self._writer.call(partial(files.remove, file=file, limit=PIECES_AT_ONCE)):
             pass

@@ -102,6 +102,13 @@ def add_reader(connection: sqlite3.Connection, file: str, user: str) -> None:
     connection.execute("INSERT OR IGNORE INTO file_readers (file, user) VALUES (?, ?)", (file, user))
 
 
+def remove_reader(connection: sqlite3.Connection, file: str, user: str) -> None:
+    """One less. Raises `NotFoundError`."""
+    if connection.execute("SELECT 1 FROM files WHERE file = ?", (file,)).fetchone() is None:
+        raise NotFoundError(f'there is no file "{file}" (any more)')
+    connection.execute("DELETE FROM file_readers WHERE file = ? AND user = ?", (file, user))
+
+
 def remove(connection: sqlite3.Connection, file: str, limit: int) -> bool:
     """Forget the file and up to `limit` of its pieces; whether some are left."""
     connection.execute("DELETE FROM files WHERE file = ?", (file,))

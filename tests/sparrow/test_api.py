@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from protocol.errors import TooManyDevicesError
+from sparrow.chat.account import Account, SignIn, Terminal
 from sparrow.client import (
     ApiError,
     Client,
@@ -25,6 +27,7 @@ from sparrow.client import (
     NotFoundError,
     Profile,
     TokenRejectedError,
+    UnavailableError,
     UnreachableError,
     UserApi,
     WrongPasswordError,
@@ -312,6 +315,55 @@ async def test_a_token_that_expires_in_the_middle(hasty: Node) -> None:
             found = await asyncio.gather(*(alice.profiles.own() for _ in range(8)))
             assert {one.user for one in found} == {a}
         assert alice.connected
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A node whose users may have two devices."""
+    limits = {"userapi__max_devices": 2, "userapi__max_failed_logins_per_hour_of_account": 3}
+    made = Node(tmp_path_factory.mktemp("full"), **limits).start()
+    yield made
+    assert made.stop() == 0, made.log
+
+
+class Nods(Terminal):
+    """A person who says the same to everything."""
+
+    def __init__(self, answer: bool) -> None:
+        super().__init__()
+        self.answer = answer
+        self.asked = ""
+
+    def agrees(self, question: str) -> bool:
+        self.asked = question
+        return self.answer
+
+
+async def test_with_as_many_devices_as_allowed_the_password_replaces_one(full: Node, tmp_path: Path) -> None:
+    api = UserApi(full.api)
+    await api.register("alice", PASSWORD)
+    first = await api.login("alice", PASSWORD, label="old phone")
+    second = await api.login("alice", PASSWORD)
+    with pytest.raises(TooManyDevicesError, match="replaces") as told:
+        await api.login("alice", PASSWORD)
+    assert [one["device"] for one in told.value.devices] == [first.device, second.device]
+    account = Account("alice", full.api, tmp_path / "state.db", PASSWORD, False)
+    no, yes = Nods(False), Nods(True)
+    with pytest.raises(TooManyDevicesError):
+        await asyncio.to_thread(SignIn(account, no).run)
+    assert "2 devices" in no.asked
+    assert "old phone, last there on 20" in no.asked
+    await asyncio.to_thread(SignIn(account, yes).run)
+    with pytest.raises(TokenRejectedError):
+        await api.refresh(first.refresh_token)
+    # Neither is a login of hers that strangers' guesses keep out.
+    for _ in range(4):
+        with pytest.raises((WrongPasswordError, UnavailableError)):
+            await api.login("alice", "wrong horse")
+    with pytest.raises(UnavailableError):
+        await api.login("alice", PASSWORD, second.device)
+    again = await api.login("alice", PASSWORD, second.device, proof=second.refresh_token)
+    assert again.device == second.device
 
 
 async def test_a_token_and_nothing_else(hasty: Node) -> None:

@@ -18,7 +18,7 @@ from tests.store.conftest import OpenEngine
 
 A, B = "alice", "bob"
 ASK, ACCEPT, DECLINE, CANCEL, REMOVE = Change.ASK, Change.ACCEPT, Change.DECLINE, Change.CANCEL, Change.REMOVE
-BLOCK, UNBLOCK, FORGET = Change.BLOCK, Change.UNBLOCK, Change.FORGET
+BLOCK, UNBLOCK, FORGET, SILENTLY = Change.BLOCK, Change.UNBLOCK, Change.FORGET, Change.BLOCK_SILENTLY
 
 steps = st.lists(st.tuples(st.sampled_from([(A, B), (B, A)]), st.sampled_from(Change)), max_size=12)
 
@@ -53,6 +53,17 @@ def words(relation: Relation) -> str:
         ([(B, BLOCK), (A, ASK), (B, UNBLOCK)], ("asked", "asks")),
         ([(A, ASK), (B, BLOCK)], ("blocked", "blocks")),
         ([(A, BLOCK), (B, BLOCK), (A, UNBLOCK)], ("blocked", "blocks")),
+        ([(A, ASK), (B, ACCEPT), (B, SILENTLY)], ("friend blocked", "blocks")),
+        ([(A, ASK), (B, ACCEPT), (B, SILENTLY), (A, ASK)], ("friend blocked", "blocks")),
+        ([(A, ASK), (B, ACCEPT), (B, SILENTLY), (A, REMOVE)], ("blocked", "blocks")),
+        ([(A, ASK), (B, ACCEPT), (B, SILENTLY), (B, UNBLOCK)], ("", "")),
+        ([(A, ASK), (B, ACCEPT), (B, SILENTLY), (B, UNBLOCK), (A, ASK)], ("asked", "asks")),
+        ([(A, ASK), (B, ACCEPT), (B, SILENTLY), (A, SILENTLY)], ("blocks blocked", "blocks blocked")),
+        ([(A, ASK), (B, ACCEPT), (B, SILENTLY), (A, SILENTLY), (B, UNBLOCK)], ("blocks", "blocked")),
+        ([(A, ASK), (B, ACCEPT), (B, SILENTLY), (B, BLOCK)], ("blocked", "blocks")),
+        ([(A, ASK), (B, SILENTLY)], ("asked blocked", "blocks")),
+        ([(A, ASK), (A, SILENTLY)], ("blocks", "blocked")),
+        ([(B, SILENTLY)], ("blocked", "blocks")),
         ([(A, ASK), (B, ACCEPT), (B, BLOCK), (A, FORGET)], ("", "")),
     ],
 )
@@ -81,6 +92,7 @@ def test_what_cannot_be() -> None:
         ([(A, ASK), (B, ACCEPT)], (Verdict.FRIEND, Verdict.FRIEND)),
         ([(A, BLOCK)], (Verdict.BLOCKS, Verdict.BLOCKED)),
         ([(A, BLOCK), (B, BLOCK)], (Verdict.BLOCKED, Verdict.BLOCKED)),
+        ([(A, ASK), (B, ACCEPT), (B, SILENTLY)], (Verdict.BLOCKED, Verdict.BLOCKS)),
     ],
 )
 def test_who_may_write_to_whom(done: list[tuple[str, Change]], expected: tuple[Verdict, Verdict]) -> None:
@@ -101,10 +113,10 @@ def test_the_two_sides_agree_whatever_they_do(done: list[tuple[tuple[str, str], 
         assert change(who, other, after, what) == after, "done once more it changes nothing"
         bits = after
         mine, theirs = seen_by(A, B, bits, 0), seen_by(B, A, bits, 0)
-        assert mine.friend == theirs.friend
+        assert (mine.friend and not mine.blocked) == (theirs.friend and not theirs.blocked)
         assert mine.blocked == theirs.blocks
         assert mine.asks == (theirs.asked and not mine.blocks)
-        assert not (mine.friend and (mine.asked or mine.asks or mine.blocks or mine.blocked))
+        assert not (mine.friend and (mine.asked or mine.asks or mine.blocks))
 
 
 # The engines.
@@ -129,6 +141,26 @@ async def test_both_sides_see_it(open_engine: OpenEngine) -> None:
             await store.change_contact(A, A, ASK)
     async with open_engine() as store:
         assert words(await store.contact(A, "nobody")) == ""
+
+
+async def test_who_is_blocked_silently_sees_no_change(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        await store.change_contact(A, B, ASK)
+        _, friends = await store.change_contact(B, A, ACCEPT)
+        await store.change_contact("carol", A, ASK)
+        listed = await store.contacts(A, "", 10)
+        await asyncio.sleep(0.01)
+        for _ in range(2):
+            _, after = await store.change_contact(B, A, SILENTLY)
+            assert words(after) == "blocks"
+        blocked = await store.contact(A, B)
+        assert (words(blocked), blocked.since_ms) == ("friend blocked", friends.since_ms)
+        assert [(other, one.friend, one.since_ms) for other, one in await store.contacts(A, "", 10)] == [
+            (other, one.friend, one.since_ms) for other, one in listed
+        ]
+        assert await store.verdicts([(A, B), (B, A)]) == {(A, B): Verdict.BLOCKED, (B, A): Verdict.BLOCKS}
+        await store.change_contact(B, A, UNBLOCK)
+        assert words(await store.contact(A, B)) == words(await store.contact(B, A)) == ""
 
 
 async def test_lists_go_by_id_and_in_pages(open_engine: OpenEngine) -> None:

@@ -47,6 +47,12 @@ async def test_a_file_from_begin_to_end(open_engine: OpenEngine) -> None:
         found = await store.file("f1")
         assert found is not None
         assert found.readers == {"bob", "carol"}
+        for reader in ("bob", "bob", "nobody"):
+            await store.remove_reader("f1", reader)
+        found = await store.file("f1")
+        assert found is not None
+        assert found.readers == {"carol"}
+        await store.add_reader("f1", "bob")
         await store.remove_file("f1")
         await store.remove_file("f1")
         assert await store.file("f1") is None
@@ -54,6 +60,8 @@ async def test_a_file_from_begin_to_end(open_engine: OpenEngine) -> None:
         assert await content(store, "f1") == b""
         with pytest.raises(NotFoundError, match="f1"):
             await store.add_reader("f1", "dave")
+        with pytest.raises(NotFoundError, match="f1"):
+            await store.remove_reader("f1", "carol")
         await store.finish_file("f1", "11")
         assert await store.file("f1") is None
 

@@ -104,6 +104,7 @@ def settings_in(folder: Path, **changes: object) -> UserApiSettings:
         argon2_time_cost=1,
         argon2_memory_kib=64,
         max_requests_per_second_of_account=0,
+        max_logins_per_minute_of_account=0,
         connectors=("chat.example.net:7400",),
     )
     return replace(made, **changes)  # type: ignore[arg-type]

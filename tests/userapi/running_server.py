@@ -48,6 +48,7 @@ def command(folder: Path, port: int, store: StoreSettings | None = None, **chang
         "token_public_key_file": f"{folder}/pub.pem",
         "argon2_memory_kib": 64,
         "max_requests_per_second_of_account": 0,
+        "max_logins_per_minute_of_account": 0,
         **changes,
     }
     kept = dataclasses.asdict(store or sqlite(folder))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from protocol.errors import ConfigError
 from store.interface import NewRow, SessionStart
@@ -14,6 +16,7 @@ from tests.userapi.conftest import Api, settings_in
 from tests.userapi.test_accounts import problem
 from userapi.admin import read_admin_token
 from userapi.app import create_app
+from userapi.handover import ADMIN_LISTENER
 
 GOOD = {"user": "alice", "password": "correct horse"}
 TOKEN = "0123456789abcdef" * 4
@@ -51,6 +54,60 @@ def test_off(api: Api, method: str, path: str) -> None:
     problem(api.client.open(path, method=method, **BEARER), 404, "not_found")
     problem(api.client.open(path, method=method), 404, "not_found")
     problem(api.client.open(path, method=method, headers={"Authorization": "Bearer "}), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//v1/admin/counts", "///v1/admin/counts", "/v1/%61dmin/counts", "/v1/admin%2Fcounts", "/%2Fv1/admin/counts"],
+)
+def test_there_is_one_way_to_spell_it(run: Api, path: str) -> None:
+    base = EnvironBuilder(path="/", **BEARER).get_environ()
+    _, right, _ = run_wsgi_app(run.client.application, base | {"PATH_INFO": PATHS[0][1], "RAW_URI": PATHS[0][1]})
+    _, other, _ = run_wsgi_app(run.client.application, base | {"PATH_INFO": unquote(path), "RAW_URI": path})
+    assert (right.partition(" ")[0], other.partition(" ")[0]) == ("200", "404")
+
+
+def test_a_listener_of_its_own(run: Api) -> None:
+    settings = dataclasses.replace(run.settings, admin_listen_port=7481)
+    client = create_app(settings, run.bridge, run.fabric).test_client()
+    for method, path in PATHS:
+        problem(client.open(path, method=method, **BEARER), 404, "not_found")
+        assert client.open(path, method=method, environ_base={ADMIN_LISTENER: True}, **BEARER).status_code in (200, 204)
+    for path in ("/v1/me", "/v1/openapi.json", "/v1/admins"):
+        problem(client.get(path, environ_base={ADMIN_LISTENER: True}), 404, "not_found")
+    assert client.get("/healthz", environ_base={ADMIN_LISTENER: True}).status_code == 200
+    assert client.get("/v1/openapi.json").status_code == client.get("/readyz").status_code == 200
+
+
+def test_wrong_tokens_are_audited_and_bounded(run: Api, caplog: pytest.LogCaptureFixture) -> None:
+    stranger = {"environ_base": {"REMOTE_ADDR": "192.0.2.7"}}
+    with caplog.at_level("INFO", "sparrow.audit"):
+        wrong = {"headers": {"Authorization": "Bearer secretguess"}}
+        answers = [run.client.get("/v1/admin/counts", **wrong, **stranger) for _ in range(100)]
+    problem(answers[0], 401, "wrong_admin_token")
+    problem(answers[-1], 429, "too_many_requests")
+    assert caplog.text.count("event=admin_token_refused user=- by=- from=192.0.2.7 path=/v1/admin/counts") == 60
+    assert "secretguess" not in caplog.text
+    problem(run.client.get("/v1/admin/counts", **BEARER, **stranger), 429, "too_many_requests")
+    assert run.client.get("/v1/admin/counts", **BEARER).status_code == 200
+
+
+def test_accounts_by_an_administrator_alone(run: Api, caplog: pytest.LogCaptureFixture) -> None:
+    settings = dataclasses.replace(run.settings, registration="admin", max_registrations_per_hour_of_address=1)
+    client = create_app(settings, run.bridge, run.fabric).test_client()
+    body = {"user": "bob", "password": "correct horse"}
+    problem(client.post("/v1/accounts", json=body), 403, "registration_closed")
+    problem(client.post("/v1/admin/accounts", json=body), 401, "wrong_admin_token")
+    with caplog.at_level("INFO", "sparrow.audit"):
+        for number in range(3):
+            answer = client.post("/v1/admin/accounts", json={**body, "user": f"user{number}"}, **BEARER)
+            assert (answer.status_code, answer.json) == (201, {"user": f"user{number}"})
+    assert caplog.text.count("event=account_created") == caplog.text.count('by="(administrator)"') == 3
+    again = {**body, "user": "user0"}
+    assert client.post("/v1/admin/accounts", json=again, **BEARER).status_code == 200
+    problem(client.post("/v1/admin/accounts", json={**again, "password": "another one"}, **BEARER), 409, "user_taken")
+    problem(client.post("/v1/admin/accounts", json={**again, "password": "x"}, **BEARER), 400, "password_too_short")
+    assert client.post("/v1/login", json=again).status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -10,6 +11,7 @@ from werkzeug.test import TestResponse
 from protocol.sparrow_pb2 import Hint
 from tests.userapi.conftest import Api
 from tests.userapi.test_accounts import problem
+from userapi.app import create_app
 
 
 class Person:
@@ -123,6 +125,61 @@ def test_blocks(api: Api, alice: Person, bob: Person) -> None:
         assert not bob.does("DELETE", "/v1/blocks/alice")["blocked"]
         assert ("changed", "bob", "alice") in api.fabric.asked
     assert bob.sees("/v1/requests") == ["alice"]
+
+
+def silently(api: Api) -> None:
+    """From now on blocks are silent."""
+    settings = dataclasses.replace(api.settings, blocks_are_silent=True)
+    app = create_app(settings, api.bridge, api.fabric, clock=lambda: api.now, sleep=api.slept.append)
+    api.client = app.test_client()
+
+
+def test_silent_blocks_are_told_by_nothing(api: Api, alice: Person, bob: Person) -> None:
+    silently(api)
+    alice.does("PUT", "/v1/requests/bob")
+    bob.does("PUT", "/v1/friends/alice")
+    told(api)
+
+    def friends() -> object:
+        found = alice.does("GET", "/v1/friends")["items"]
+        return [{name: one[name] for name in one if name not in ("online", "last_seen_ms")} for one in found]  # type: ignore[attr-defined]
+
+    before = friends()
+    assert bob.does("PUT", "/v1/blocks/alice")["blocked"]
+    assert [one for one in told(api) if one[0] == "alice"] == []
+    assert friends() == before
+    # What a blocked one does as to a friend looks as ever, and Bob hears nothing of it.
+    assert alice.does("PUT", "/v1/requests/bob")["friend"]
+    alice.asks("PATCH", "/v1/me", json={"display_name": "Alice"})
+    assert [one for one in told(api) if one[0] == "bob"] == []
+    assert bob.sees("/v1/friends") == bob.sees("/v1/requests") == []
+    # Nor whether he is there: as if he hid it.
+    api.fabric.there.add("bob")
+    (seen,) = alice.does("GET", "/v1/friends")["items"]  # type: ignore[misc]
+    assert not {"online", "last_seen_ms"} & set(seen)
+    # It ends as a friendship does.
+    assert not bob.does("DELETE", "/v1/blocks/alice")["blocked"]
+    assert ("alice", Hint.FRIEND_REMOVED, "bob") in told(api)
+    assert alice.sees("/v1/friends") == []
+
+
+def test_who_is_blocked_silently_may_remove_the_friend_or_the_request(api: Api, alice: Person, bob: Person) -> None:
+    silently(api)
+    alice.does("PUT", "/v1/requests/bob")
+    told(api)
+    bob.does("PUT", "/v1/blocks/alice")
+    assert alice.sees("/v1/requests") == ["bob"]
+    assert told(api) == []
+    assert not alice.does("DELETE", "/v1/requests/bob")["asked"]
+    bob.does("DELETE", "/v1/blocks/alice")
+    assert told(api) == []
+    alice.does("PUT", "/v1/requests/bob")
+    bob.does("PUT", "/v1/friends/alice")
+    bob.does("PUT", "/v1/blocks/alice")
+    told(api)
+    assert not alice.does("DELETE", "/v1/friends/bob")["friend"]
+    assert told(api) == [("alice", Hint.FRIEND_REMOVED, "bob")]
+    assert bob.sees("/v1/blocks") == ["alice"]
 
 
 def test_a_change_that_brokers_do_not_hear_of_is_told_to_be_repeated(

@@ -160,7 +160,13 @@ def test_ranges(alice: Owner, asked: str, first: int, last: int) -> None:
 
 @pytest.mark.parametrize(
     ("condition", "status"),
-    [(f'"{SHA256}"', 206), ('"of another file"', 200), ("Wed, 21 Oct 2015 07:28:00 GMT", 200)],
+    [
+        (f'"{SHA256}"', 206),
+        ('"of another file"', 200),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 200),
+        (f'W/"{SHA256}"', 200),  # a weak one is no proof that the bytes are the same
+        (SHA256, 200),
+    ],
 )
 def test_the_rest_of_what_one_has_a_part_of(alice: Owner, condition: str, status: int) -> None:
     path = uploaded(alice)
@@ -172,6 +178,55 @@ def test_the_rest_of_what_one_has_a_part_of(alice: Owner, condition: str, status
 def test_a_name_with_unusual_spaces(alice: Owner) -> None:
     path = uploaded(alice, filename="Screenshot 9.41\u202fAM.png")
     assert alice.asks("GET", path).json["name"] == "Screenshot 9.41\u202fAM.png"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("asked", "content", "told"),
+    [
+        ("bytes=-100", b"12345", "0-4"),
+        ("bytes=-5", b"12345", "0-4"),
+        ("bytes=-1", b"12345", "4-4"),
+        ("bytes=0-100", b"12345", "0-4"),
+        ("bytes=4-", b"12345", "4-4"),
+        ("bytes=-0", b"12345", None),
+        ("bytes=-00", b"12345", None),
+        ("bytes=5-9", b"12345", None),
+        ("bytes=-100", b"", None),
+        ("bytes=0-", b"", None),
+    ],
+)
+def test_ranges_at_the_edges(alice: Owner, asked: str, content: bytes, told: str | None) -> None:
+    path = uploaded(alice, content) if content else alice.begins(0)
+    answer = alice.asks("GET", f"{path}/content", extra={"Range": asked})
+    if told is None:
+        problem(answer, 416, "wrong_range")
+        assert answer.headers["Content-Range"] == f"bytes */{len(content)}"
+    else:
+        assert answer.status_code == 206
+        assert answer.headers["Content-Range"] == f"bytes {told}/{len(content)}"
+        first, last = map(int, told.split("-"))
+        assert answer.data == content[first : last + 1]
+
+
+@pytest.mark.parametrize("tag", [f'"{SHA256}"', f'W/"{SHA256}"', f'"x", W/"{SHA256}"', "*"])
+def test_what_one_has_by_a_weak_tag_too(alice: Owner, tag: str) -> None:
+    path = uploaded(alice)
+    answer = alice.asks("GET", f"{path}/content", extra={"If-None-Match": tag})
+    assert (answer.status_code, answer.data) == (304, b"")
+
+
+def test_a_reader_is_taken_away(api: Api, alice: Owner, bob: Owner, caplog: pytest.LogCaptureFixture) -> None:
+    path = uploaded(alice)
+    alice.asks("PUT", f"{path}/readers/bob")
+    problem(bob.asks("DELETE", f"{path}/readers/bob"), 404, "no_such_file")
+    with caplog.at_level("INFO", "sparrow.audit"):
+        for _ in range(2):
+            assert alice.asks("DELETE", f"{path}/readers/bob").status_code == 204
+            assert alice.asks("DELETE", f"{path}/readers/NOBODY").status_code == 204
+    assert caplog.text.count("event=file_reader_removed") == 1
+    problem(bob.asks("GET", path), 404, "no_such_file")
+    assert alice.asks("PUT", f"{path}/readers/bob").status_code == 204
+    assert bob.asks("GET", f"{path}/content").data == CONTENT
 
 
 def test_ranges_that_are_none(alice: Owner) -> None:

@@ -133,14 +133,17 @@ def test_every_try_of_a_password_counts(
     assert [answer.status_code for answer in answers] == [code] * tried + [429] * (5 - tried)
     too_many(answers[-1])
     assert caplog.text.count("event=login_failed user=alice") == tried
-    # Nor is the right one found here, or at a login.
+    # Nor is the right one found here.
     right = {name: text if name == "user" else GOOD["password"] for name, text in wrong.items()}
     too_many(alice(method, path, json=right, **of(FAR)))
-    too_many(asked.post("/v1/login", json=GOOD, **of(FAR)))
-    # Whoever is logged in is not hurt, nor the owner elsewhere.
     assert alice("GET", "/v1/me", **of(FAR)).status_code == 200
     assert asked.post("/v1/login", json=GOOD, **of("192.0.2.8")).status_code == 200
-    assert alice(method, path, json=right, **of("192.0.2.8")).status_code in (200, 204)
+    if path == "/v1/accounts":  # it counts by its address
+        too_many(asked.post("/v1/login", json=GOOD, **of(FAR)))
+        assert alice(method, path, json=right, **of("192.0.2.8")).status_code == 200
+    else:  # by its device, and nobody else is hurt
+        too_many(alice(method, path, json=right, **of("192.0.2.8")))
+        assert asked.post("/v1/login", json=GOOD, **of(FAR)).status_code == 200
 
 
 def test_right_passwords_do_not_count(api: Api) -> None:
@@ -166,6 +169,17 @@ def test_a_registration_takes_as_long_whoever_has_the_name(api: Api, monkeypatch
         body = {"user": user, "password": "wrong horse"}
         problem(api.client.post("/v1/accounts", json=body), 409, "user_taken")
     assert [kept.split("$")[:4] for kept in checked] == [passwords.hash("x").split("$")[:4]] * 2
+
+
+def test_five_hundred_behind_one_address_register_in_an_hour_if_they_may(api: Api) -> None:
+    asked = client(api, max_registrations_per_hour_of_address=500, max_requests_per_second_of_address=0)
+    for number in range(500):
+        body = {**GOOD, "user": f"user{number}"}
+        # What is mistyped first does not count.
+        problem(asked.post("/v1/accounts", json={**body, "password": "short"}, **of(FAR)), 400, "password_too_short")
+        problem(asked.post("/v1/accounts", json={**body, "user": "Ä"}, **of(FAR)), 400, "invalid_user_id")
+        assert asked.post("/v1/accounts", json=body, **of(FAR)).status_code == 201
+    too_many(asked.post("/v1/accounts", json=GOOD, **of(FAR)))
 
 
 def test_registrations(api: Api) -> None:
@@ -208,6 +222,85 @@ def test_wrong_passwords_from_everywhere(api: Api, user: str) -> None:
     # It says nothing about whether there is such a user; and this machine is no exception.
     for address in ("192.0.2.99", "127.0.0.1"):
         too_many(asked.post("/v1/login", json=wrong, **of(address)))
+
+
+def besieged(asked: FlaskClient) -> None:
+    """Strangers have guessed alice's password from many networks."""
+    wrong = {**GOOD, "password": "wrong horse"}
+    answers = [asked.post("/v1/login", json=wrong, **of(f"198.51.100.{number}")) for number in range(40)]
+    assert answers[0].status_code == 401
+    too_many(answers[-1])
+    too_many(asked.post("/v1/login", json=GOOD, **of("203.0.113.1")))  # the right one, from nowhere known
+
+
+def test_strangers_do_not_keep_the_owner_out(api: Api) -> None:
+    asked = client(api, max_failed_logins_per_hour_of_account=30)
+    alice = signed(api, asked)
+    tokens = api.log_in()
+    besieged(asked)
+    # A standing login, from wherever: the password may be changed, the account deleted.
+    change = {"old_password": GOOD["password"], "new_password": "battery staple"}
+    assert alice("PUT", "/v1/me/password", json=change, **of("203.0.113.2")).status_code == 204
+    now = {**GOOD, "password": "battery staple"}
+    # Where a device of hers has been, a new one may log in.
+    assert asked.post("/v1/login", json=now, **of("203.0.113.2")).status_code == 200
+    # Anywhere with what a device of hers has kept, though its login has ended.
+    proof = {**now, "proof": tokens["refresh_token"]}
+    assert asked.post("/v1/login", json=proof, **of("203.0.113.3")).status_code == 200
+    too_many(asked.post("/v1/login", json=now, **of("203.0.113.4")))
+    assert alice("POST", "/v1/me/deletion", json={"password": "battery staple"}, **of(FAR)).status_code == 204
+
+
+def test_what_proves_no_device_proves_nothing(api: Api) -> None:
+    asked = client(api, max_failed_logins_per_hour_of_account=30, max_failed_logins_per_hour_of_account_and_address=20)
+    api.register("bob")
+    api.register()
+    removed = api.log_in()
+    headers = {"Authorization": f"Bearer {removed['access_token']}"}
+    path = f"/v1/me/devices/{removed['device']}"
+    assert asked.delete(path, headers=headers).status_code == 204
+    besieged(asked)
+    for proof in ("nonsense", api.log_in("bob")["refresh_token"], removed["refresh_token"], removed["access_token"]):
+        too_many(asked.post("/v1/login", json={**GOOD, "proof": proof}, **of("203.0.113.3")))
+
+
+def test_a_device_that_guesses_is_stopped_too(api: Api) -> None:
+    asked = client(api, max_failed_logins_per_hour_of_account_and_address=4)
+    api.register()
+    proof = api.log_in()["refresh_token"]
+    wrong = {**GOOD, "password": "wrong horse", "proof": proof}
+    answers = [asked.post("/v1/login", json=wrong, **of(f"192.0.2.{number}")) for number in range(8)]
+    assert [answer.status_code for answer in answers] == [401] * 4 + [429] * 4
+    assert asked.post("/v1/login", json=GOOD, **of("192.0.2.50")).status_code == 200
+
+
+def test_homes_are_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_MAX_KEYS", 10)
+    clock = Clock()
+    homes = limits.Homes(clock)
+    for number in range(1000):
+        clock.now += 1
+        homes.add(str(number))
+    assert len(homes._seen) <= 10
+    assert homes.has("999")
+    assert not homes.has("0")
+    clock.now += limits._HOME_S
+    assert not homes.has("999")
+
+
+def test_logins_and_refreshes_of_an_account(api: Api) -> None:
+    asked = client(api, max_logins_per_minute_of_account=3)
+    api.register()
+    api.register("bob")
+    answers = [asked.post("/v1/login", json=GOOD) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 2
+    too_many(answers[-1])
+    assert asked.post("/v1/login", json={**GOOD, "user": "bob"}).status_code == 200
+    token = answers[0].json["refresh_token"]  # type: ignore[index]
+    refreshed = [asked.post("/v1/token", json={"refresh_token": token}) for _ in range(5)]
+    assert [answer.status_code for answer in refreshed] == [200] * 3 + [429] * 2
+    other = answers[1].json["refresh_token"]  # type: ignore[index]
+    assert asked.post("/v1/token", json={"refresh_token": other}).status_code == 200
 
 
 @pytest.mark.parametrize(

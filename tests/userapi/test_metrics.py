@@ -58,6 +58,11 @@ def test_processes_count_together() -> None:
     for worker in workers:
         worker.join()
     counts.count(0, 101, 0.0)  # of no class that we name
-    requests, seconds = counts.metrics(["all"])
+    requests, seconds, refused = counts.metrics(["all"])
     assert {sample.labels["status"]: sample.value for sample in requests.samples if sample.value} == {"2xx": 1501}
     assert seconds.samples[0].value == 750
+    assert not any(sample.value for sample in refused.samples)
+    counts.refused("malformed")
+    counts.refused("nothing that there is")
+    *_, refused = counts.metrics(["all"])
+    assert {sample.labels["reason"]: sample.value for sample in refused.samples if sample.value} == {"malformed": 1}

@@ -16,6 +16,7 @@ from tests.userapi.conftest import Api
 from tests.userapi.test_accounts import problem
 from userapi import audit
 from userapi.app import create_app
+from userapi.identity import common
 from userapi.identity.breaches import check_list, is_breached
 
 GOOD = {"user": "alice", "password": "correct horse"}
@@ -122,3 +123,53 @@ def test_audit_without_a_request(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "sparrow.audit"):
         audit.note("account_deleted", "alice", by="cleanup", rows=3, text="x" * 500)
     assert caplog.messages == ["event=account_deleted user=alice by=cleanup from=- rows=3 text=" + "x" * 128]
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["password", "PassWord", "12345678", "iloveyou", "Qwertyuiop", "ｐａｓｓｗｏｒｄ", "alice.of.x", "ALICE.of.X"],
+)
+def test_common_passwords(api: Api, password: str) -> None:
+    user = "alice.of.x"
+    answer = api.client.post("/v1/accounts", json={"user": user, "password": password})
+    assert problem(answer, 400, "password_common")["field"] == "password"
+    api.client.post("/v1/accounts", json={"user": user, "password": "correct horse"})
+    tokens = api.log_in(user)
+    change = {"old_password": "correct horse", "new_password": password}
+    answer = api.ask(tokens, "PUT", "/v1/me/password", json=change)
+    assert problem(answer, 400, "password_common")["field"] == "new_password"
+    # Who has had it for long still logs in.
+    kept = api.client.application.extensions["sparrow"].passwords.hash(password)
+    api.bridge.call(api.bridge.store.create_account, "old", kept)
+    assert api.client.post("/v1/login", json={"user": "old", "password": password}).status_code == 200
+
+
+def test_the_list_of_common_passwords() -> None:
+    listed = common._listed()
+    assert len(listed) > 10_000
+    assert all(len(line) >= 8 and line == line.casefold() for line in listed)
+
+
+def test_a_hash_of_weaker_settings_is_made_anew_at_the_next_login(api: Api) -> None:
+    api.register()
+    store = api.bridge.store
+
+    def kept() -> str:
+        account = api.bridge.call(store.account, "alice")
+        assert account is not None
+        return account.password_hash
+
+    before = kept()
+    assert "m=64,t=1" in before
+    settings = dataclasses.replace(api.settings, argon2_time_cost=2, argon2_memory_kib=128)
+    stronger = create_app(settings, api.bridge, api.fabric, sleep=lambda _: None).test_client()
+    good = {"user": "alice", "password": "correct horse"}
+    problem(stronger.post("/v1/login", json={**good, "password": "wrong horse"}), 401, "wrong_credentials")
+    assert kept() == before
+    assert stronger.post("/v1/login", json=good).status_code == 200
+    after = kept()
+    assert "m=128,t=2" in after
+    assert stronger.post("/v1/login", json=good).status_code == 200
+    assert kept() == after
+    # Nobody was logged out by it.
+    assert len([one for one in api.bridge.call(store.list_devices, "alice") if one.logged_in]) == 2

@@ -9,9 +9,12 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from protocol.errors import DeviceRemovedError, NotFoundError
-from sparrow.client.api.web import TIMEOUT_S, Web
+from protocol.errors import DeviceRemovedError, NotFoundError, TooManyDevicesError
+from sparrow.client.api.web import TIMEOUT_S, Web, code_of, told_devices
 from sparrow.client.tls import Trust
+
+SILENT_LONGEST = "silent_longest"
+_TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +45,44 @@ class UserApi:
         """
         await self._post("/v1/accounts", {"user": user, "password": password})
 
-    async def login(self, user: str, password: str, device: str = "", label: str = "", key: str = "") -> Login:
+    async def login(
+        self,
+        user: str,
+        password: str,
+        device: str = "",
+        label: str = "",
+        key: str = "",
+        *,
+        replaces: str = "",
+        proof: str = "",
+    ) -> Login:
         """Get a token, for a known device or (without one) for a new one.
 
         `key`: 16 to 200 random characters that name the login of a new device: who repeats it with the same, for want
-        of an answer, gets the same device.
+        of an answer, gets the same device. `replaces`: where the user has as many devices as allowed, the id of the one
+        that the new one takes the place of, or `SILENT_LONGEST`. `proof`: a refresh token that this device had once,
+        shown if others have guessed so often that the server takes no password.
 
-        Raises `WrongPasswordError`, `DeviceRemovedError`, `UnreachableError`, `UntrustedError`, `UnavailableError`,
-        `ApiError`, `MisuseError` (too many devices, a disabled account).
+        Raises `TooManyDevicesError` (its `devices` may be replaced), `WrongPasswordError`, `DeviceRemovedError`,
+        `UnreachableError`, `UntrustedError`, `UnavailableError`,
+        `ApiError`, `MisuseError` (a disabled account).
         """
         body = {"user": user, "password": password}
         if device:
             body["device"] = device
         elif label:
             body["label"] = label
+        if replaces and not device:
+            body["replaces"] = replaces
         headers = {"Idempotency-Key": key} if key and not device else None
         try:
-            return self._login(await self._post("/v1/login", body, headers))
+            answer = await self.web.request("POST", "/v1/login", json=body, headers=headers)
+            if proof and answer.status_code == _TOO_MANY:
+                # Not at once: a server of 0.1 knows no such field.
+                answer = await self.web.request("POST", "/v1/login", json=body | {"proof": proof}, headers=headers)
+            if code_of(answer) == "too_many_devices":
+                raise TooManyDevicesError(*told_devices(answer))
+            return self._login(self.web.answer(answer))
         except NotFoundError as error:
             raise DeviceRemovedError(str(error)) from error
 

@@ -192,6 +192,14 @@ def code_of(response: httpx.Response) -> str:
     return code if isinstance(code, str) else ""
 
 
+def told_devices(response: httpx.Response) -> tuple[str, list[dict[str, Any]]]:
+    """What a problem says, and the devices that it lists; a server of 0.1 lists none."""
+    found = _object(response) or {}
+    devices = found.get("devices")
+    listed = [one for one in devices if isinstance(one, dict)] if isinstance(devices, list) else []
+    return str(found.get("detail")), [one for one in listed if isinstance(one.get("device"), str)]
+
+
 def _headers(token: str, more: dict[str, str] | None) -> dict[str, str]:
     return (more or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
 
