@@ -15,7 +15,7 @@ from connector.settings import ConnectorSettings
 from protocol.errors import TokenError
 from protocol.tokens import Identity
 from store.contacts import Verdict
-from store.interface import NewRow, Page, PageQuery, Removal, Row, SessionStart
+from store.interface import NewRow, NoSession, Page, PageQuery, Removal, Row, SessionStart, Standing
 
 BROKER = "broker"
 TICK_MS = 100
@@ -82,17 +82,20 @@ class Store:
         pass
 
     def begin_sessions(
-        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
+        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | NoSession] | None], None]
     ) -> None:
-        previous: list[int | None] = []
+        previous: list[int | NoSession] = []
         for start in starts:
             place = (start.user, start.device)
             if start.device in self._users.get(start.user, ()):
                 previous.append(self._sessions.get(place, 0))
                 self._sessions[place] = start.session
             else:
-                previous.append(None)
+                previous.append(NoSession.NO_DEVICE)
         self.answers.append(lambda: done(previous))
+
+    def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
+        raise NotImplementedError
 
 
 class Node:
@@ -223,6 +226,12 @@ class _ConnectorPorts:
 
     def disconnect(self, broker: str) -> None:
         raise NotImplementedError
+
+    def pause(self, handle: object, paused: bool) -> None:
+        raise NotImplementedError
+
+    def silent_s(self, handle: object) -> float | None:
+        return 0.0
 
     def verify(self, token: str, now_s: float) -> Identity:
         """Tokens of vectors are `token-of-USER-DEVICE`."""
