@@ -113,7 +113,6 @@ def remove_device(device: str) -> tuple[str, int]:
         raise ProblemError("no_such_device") from None
     if stands:
         audit.note("device_removed", user, device=device)
-    parts.fabric.changed([user])
-    parts.fabric.close(user, device, removed=True)
+    parts.endings.end(user, device)
     tell(user, Hint.DEVICES_CHANGED)
     return "", 204

@@ -81,7 +81,8 @@ class Accounts:
             return Account(user, password_hash, now_us // 1000)
         # A salted hash is never the same twice by chance: this is the same call, repeated.
         if answer["password_hash"] == password_hash:
-            return Account(user, password_hash, answer["created_us"] // 1000, bool(answer["disabled"]))
+            made_ms, epoch = answer["created_us"] // 1000, answer["epoch"] or 0
+            return Account(user, password_hash, made_ms, bool(answer["disabled"]), epoch)
         raise AlreadyExistsError(f'the user id "{user}" is taken: choose another')
 
     async def account(self, user: str) -> Account | None:
