@@ -49,6 +49,7 @@ def nobody() -> str:
 
 
 def test_every_question(tmp_path: Path, broker: RunningBroker) -> None:
+    broker.makes("bob", "b1", "b2")
     socket = broker.connector(5)
     socket.send(records.batch([records.record(records.HEARTBEAT, origin=5)]))
     (beat,) = records.parse(socket.recv())
