@@ -2,8 +2,9 @@
 
 Owns logins under way, and those of a moment ago. Presence is swapped, and the session that was replaced told, before
 the new one may read. A session belongs to a login of its device: the store compares them when it names a session, and
-when one registers again. A device that is removed, or logged out, while it logs in may be registered after its sessions
-were closed, so each login that was seen shortly before a change is looked at again.
+the broker once more when presence has it, be it the first time or again. Whoever ends a login writes that first and
+looks in presence second, so one of the two sees the other. What 0.1 does not compare is looked at again when its user
+changes shortly after.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Logins:
         self._presence = presence
         self._store = store
         self._new: list[tuple[int, Record]] = []
-        self._again: list[tuple[int, Record]] = []
+        self._there: list[tuple[Record, int, Place | None, Place]] = []
+        """In presence by now, and not welcome yet: what each asked, its session before, whom it replaced, its place."""
         self._recent: deque[_Recent] = deque()
         """Oldest first."""
         self._seen: dict[str, None] = {}
@@ -84,28 +86,23 @@ class Logins:
 
     def online(self, connector: int, rec: Record) -> None:
         """A session wants to be registered. Raises `RecordError`."""
-        login, _, _ = unpack_login(rec[9])
-        if not rec[1] & AGAIN:
-            self._new.append((connector, rec))
-        elif login:
-            self._again.append((connector, rec))
-        else:  # a connector of 0.1 does not tell; sessions of removed devices were closed
+        unpack_login(rec[9])
+        self._remember(connector, rec)
+        if rec[1] & AGAIN:
             self._register(connector, rec, 0)
+        else:
+            self._new.append((connector, rec))
 
     def flush(self) -> None:
-        """Name the sessions of this turn durably, in one batch; look at those that register again in another."""
+        """Name the sessions of this turn durably, in one batch; look at those in presence by now in another."""
         if self._new:
             new, self._new = self._new, []
             starts = [_start(rec) for _, rec in new]
-            for connector, rec in new:
-                self._remember(connector, rec)
             self._store.begin_sessions(starts, lambda previous: self._begun(new, previous))
-        if self._again:
-            again, self._again = self._again, []
-            for connector, rec in again:
-                self._remember(connector, rec)
-            users = list(dict.fromkeys(split_address(rec[4])[0] for _, rec in again))
-            self._store.standing(users, lambda found: self._held(again, found))
+        if self._there:
+            there, self._there = self._there, []
+            users = list(dict.fromkeys(split_address(rec[4])[0] for rec, *_ in there))
+            self._store.standing(users, lambda found: self._held(there, found))
 
     def _remember(self, connector: int, rec: Record) -> None:
         until = self._outbox.now + self._settings.recent_login_s
@@ -123,20 +120,6 @@ class Logins:
             else:
                 self._register(connector, rec, before)
 
-    def _held(self, again: list[tuple[int, Record]], found: Mapping[str, Standing | None] | None) -> None:
-        """What registers again is held against what stands."""
-        for connector, rec in again:
-            if found is None:
-                self._reply(connector, rec, AWAY, 0)
-                continue
-            user, device = split_address(rec[4])
-            login, _, _ = unpack_login(rec[9])
-            refused = _refused(found.get(user), device, login)
-            if refused is not None:
-                self._reply(connector, rec, _RESULTS[refused], 0)
-            else:
-                self._register(connector, rec, 0)
-
     def _register(self, connector: int, rec: Record, before: int) -> None:
         user, device = split_address(rec[4])
         place = Place(connector, rec[8])
@@ -153,18 +136,40 @@ class Logins:
             self._reply(place.connector, rec, AWAY, 0)
         elif found.taken:
             self._reply(place.connector, rec, TAKEN if rec[1] & AGAIN else LATE, 0)
-        elif found.previous is None or found.previous == place:
-            self._welcome(place, rec)
+        else:
+            replaced = None if found.previous == place else found.previous
+            login, _, _ = unpack_login(rec[9])
+            if login:
+                self._there.append((rec, before, replaced, place))
+            else:
+                self._remember(place.connector, rec)
+                self._welcome(rec, before, replaced, place)
+
+    def _held(
+        self, there: list[tuple[Record, int, Place | None, Place]], found: Mapping[str, Standing | None] | None
+    ) -> None:
+        """What is in presence by now is held against what stands."""
+        for rec, before, replaced, place in there:
+            user, device = split_address(rec[4])
+            login, _, _ = unpack_login(rec[9])
+            refused = None if found is None else _refused(found.get(user), device, login)
+            if replaced is not None and (found is None or refused is not None):
+                self.evict(rec[4], replaced, None)
+            if found is None:
+                self._reply(place.connector, rec, AWAY, 0)
+            elif refused is not None:
+                self._presence.offline(user, device, place)
+                self._reply(place.connector, rec, _RESULTS[refused], 0)
+            else:
+                self._welcome(rec, before, replaced, place)
+
+    def _welcome(self, rec: Record, before: int, replaced: Place | None, place: Place) -> None:
+        self._seen[split_address(rec[4])[0]] = None
+        if replaced is None:
             self._reply(place.connector, rec, OK, before)
         else:
-            self._welcome(place, rec)
-            self.evict(rec[4], found.previous, place)
+            self.evict(rec[4], replaced, place)
             self._reply(place.connector, rec, PREDECESSOR, before)
-
-    def _welcome(self, place: Place, rec: Record) -> None:
-        self._seen[split_address(rec[4])[0]] = None
-        # What has changed since it was asked for may have been heard before it was there to be closed.
-        self._remember(place.connector, rec)
 
     def _reply(self, connector: int, rec: Record, result: int, before: int) -> None:
         self.results[result] += 1

@@ -174,7 +174,7 @@ class ConnectorCore:
         if link is None:
             return
         found = records.parse(data)
-        if self.doubts.standing_still:
+        if self.doubts.unsure:
             found = [rec for rec in found if not (rec[0] in _GIVEN and self._parked(link, rec))]
         for rec in found:
             kind = rec[0]

@@ -37,6 +37,8 @@ class Doubts:
         """Brokers to be heard after the standstill, each with the first beat whose answer counts."""
         self._stood: dict[Session, None] = {}
         self.standing_still = False
+        self.unsure: set[Session] = set()
+        """All sessions that are."""
         self.take: Callable[[Session, bytes], None] = lambda session, data: None
         """Handles bytes of a client that were parked."""
         self.give: Callable[[Link, Record], None] = lambda link, rec: None
@@ -59,6 +61,7 @@ class Doubts:
         """A connection that was waiting while we stood still."""
         if self.standing_still:
             session.unsure |= STOOD_STILL
+            self.unsure.add(session)
             self._stood[session] = None
 
     def unregistered(self, sessions: Iterable[Session]) -> None:
@@ -66,6 +69,7 @@ class Doubts:
         for session in sessions:
             if session.phase not in (GREETING, ENDED):
                 session.unsure |= UNREGISTERED
+                self.unsure.add(session)
                 if session.parked:
                     self.hurry(session)
 
@@ -120,6 +124,8 @@ class Doubts:
         session.unsure &= ~reason
         if session.unsure == UNREGISTERED and session.parked:
             self.hurry(session)
+        if not session.unsure:
+            self.unsure.discard(session)
         if session.unsure or not session.parked:
             return
         parked, session.parked = session.parked, []
@@ -139,6 +145,7 @@ class Doubts:
         if not session.unsure:
             return
         session.unsure = 0
+        self.unsure.discard(session)
         parked, session.parked = session.parked, []
         for one in parked:
             if not isinstance(one, bytes):

@@ -279,56 +279,62 @@ def test_why_there_is_no_session(why: NoSession, result: int) -> None:
     assert not bench.presence.onlines
 
 
-@pytest.mark.parametrize(
-    ("standing", "result"),
-    [
-        (None, NO_DEVICE),
-        (Standing(False, {"b2": "l1"}), NO_DEVICE),
-        (Standing(True, {"b1": "l1"}), DISABLED),
-        (Standing(False, {"b1": "l2"}), LOGGED_OUT),
-        (Standing(False, {"b1": ""}), LOGGED_OUT),
-    ],
-)
+REFUSED = [
+    (None, NO_DEVICE),
+    (Standing(False, {"b2": "l1"}), NO_DEVICE),
+    (Standing(True, {"b1": "l1"}), DISABLED),
+    (Standing(False, {"b1": "l2"}), LOGGED_OUT),
+    (Standing(False, {"b1": ""}), LOGGED_OUT),
+]
+
+
+@pytest.mark.parametrize(("standing", "result"), REFUSED)
 def test_who_registers_again_is_held_against_what_stands(standing: Standing | None, result: int) -> None:
     bench = Bench()
     bench.receives(of("l1", flags=AGAIN), of("l5", 21, "ann/d1", flags=AGAIN), connector=B)
-    assert bench.answer("standing", {"bob": standing, "ann": Standing(False, {"d1": "l5"})}) == ["bob", "ann"]
-    assert reply(bench) == (B, 20, result, 0)
-    assert [(call.user, call.again) for call in bench.presence.onlines] == [("ann", True)]
     assert not bench.asked("begin_sessions"), "the session has its name"
+    for call in bench.presence.onlines:
+        assert call.again
+        call.done(Registered(None))
+    bench.core.flush()
+    assert not bench.sent()
+    assert bench.answer("standing", {"bob": standing, "ann": Standing(False, {"d1": "l5"})}) == ["bob", "ann"]
+    assert [(rec.session, rec.flags) for rec in bench.sent(ONLINE_REPLY)] == [(20, result), (21, OK)]
+    assert bench.presence.offlines == [("bob", "b1", Place(B, 20))]
 
 
-def test_who_registers_again_waits_for_the_store_unless_it_is_of_a_connector_of_0_1() -> None:
+@pytest.mark.parametrize(("standing", "result"), REFUSED)
+def test_a_login_that_ends_while_its_session_begins_is_seen_when_presence_has_it(
+    standing: Standing | None, result: int
+) -> None:
+    """Whoever ends it looks in presence after it has ended; so whoever is there first is seen by the other."""
     bench = Bench()
-    bench.receives(of("l1", flags=AGAIN), connector=B)
-    bench.away("standing")
-    assert reply(bench) == (B, 20, AWAY, 0)
-    bench.receives(online(21, flags=AGAIN), connector=B)
-    assert [call.place.session for call in bench.presence.onlines] == [21]
+    bench.receives(of("l1"), connector=B)
+    bench.answer("begin_sessions", [13])
+    bench.presence.onlines.pop().done(Registered(Place(A, 19)))
+    bench.core.flush()
+    assert not bench.sent()
+    bench.answer("standing", {"bob": standing})
+    sent = bench.sent()
+    assert [(rec.connector, rec.session) for rec in sent if rec.kind == EVICT] == [(A, 19)], "its place is taken"
+    assert [(rec.session, rec.flags) for rec in sent if rec.kind == ONLINE_REPLY] == [(20, result)]
 
 
 @pytest.mark.parametrize("flags", [0, AGAIN])
-def test_a_login_that_ends_while_its_session_begins_is_looked_at_again(flags: int) -> None:
+def test_without_the_store_nobody_is_welcome(flags: int) -> None:
     bench = Bench()
     bench.receives(of("l1", flags=flags), connector=B)
-    if flags:
-        bench.answer("standing", {"bob": Standing(False, {"b1": "l1"})})
-    else:
-        bench.answer("begin_sessions", [0])
-    bench.core.changed(["bob"])  # before it is in presence, where the user API looks
-    bench.passes(0.1)
-    bench.answer("standing", {"bob": Standing(False, {"b1": "l2"})})
-    closed = bench.only(CLOSE)
-    assert (closed.connector, closed.session, closed.flags) == (B, 20, Goodbye.LOGGED_OUT)
-
-
-def test_what_changes_while_presence_is_slow_is_looked_at_as_well() -> None:
-    bench = Bench(recent_login_s=10.0)
-    bench.receives(of("l1"), connector=B)
-    bench.answer("begin_sessions", [0])
-    bench.passes(15.0)
+    if not flags:
+        bench.answer("begin_sessions", [13])
     bench.presence.onlines.pop().done(Registered(None))
-    bench.core.changed(["bob"])
-    bench.passes(0.1)
-    bench.answer("standing", {"bob": Standing(True, {"b1": "l1"})})
-    assert bench.only(CLOSE).flags == Goodbye.ACCOUNT_DISABLED
+    bench.core.flush()
+    bench.away("standing")
+    assert reply(bench) == (B, 20, AWAY, 0)
+
+
+def test_a_connector_of_0_1_tells_no_login() -> None:
+    bench = Bench()
+    bench.receives(online(21, flags=AGAIN), connector=B)
+    bench.presence.onlines.pop().done(Registered(None))
+    bench.core.flush()
+    assert reply(bench) == (B, 21, OK, 0)

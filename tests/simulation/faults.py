@@ -52,6 +52,7 @@ class Faults:
             self._kill_client,
             self._kill_node,
             self._stop_process,
+            self._stop_connector,
             self._cut_link,
             self._cut_connection,
             self._cut_connection,
@@ -118,6 +119,11 @@ class Faults:
         random = self._cluster.world.random
         process = random.choice((*self._cluster.brokers, *self._cluster.connectors, *self._cluster.clients))
         process.stop(random.choice((0.3, 2.0, 6.0, 15.0)))
+
+    def _stop_connector(self) -> None:
+        """With Logins in its sockets: clients that have come meanwhile give up, and go elsewhere."""
+        random = self._cluster.world.random
+        random.choice(self._cluster.connectors).stop(random.choice((0.6, 3.0, 8.0, 15.0)))
 
     def _cut_link(self) -> None:
         random = self._cluster.world.random
