@@ -85,12 +85,12 @@ def _nudge_ignored_while_paging(self: Any, link: Any, rec: Any) -> None:
 def _registered_late(real: Callable[..., None]) -> Callable[..., None]:
     """The answer, and with it the reading of the inbox, comes before the place is in presence."""
 
-    def online(self: Any, user: str, device: str, place: Any, lease: int, again: bool, done: Any) -> None:
+    def online(self: Any, user: str, device: str, place: Any, lease: int, again: bool, done: Any, rank: Any) -> None:
         from broker.core.state import Registered
 
         held = self._etcd.keys.get((user, device))
         done(Registered(held[0] if held else None))
-        self._world.after(0.3, lambda: real(self, user, device, place, lease, again, lambda found: None))
+        self._world.after(0.3, lambda: real(self, user, device, place, lease, again, _no_op, rank))
 
     return online
 
