@@ -58,7 +58,7 @@ class UserApiSettings:
     token_public_key_file: str = "var/token.pub.pem"
     """PEM of its public half, which connectors verify tokens with; made together with it."""
     access_token_lifetime_s: float = 900.0
-    """An access token is good for so long; connectors take one of a device that was logged out as long."""
+    """An access token is good for so long. What ends a login ends it before."""
     refresh_token_lifetime_s: float = 60 * 86400.0
     """A device that has not refreshed its token for so long logs in with the password again."""
     refresh_grace_s: float = 300.0
