@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from broker.core import BrokerCore
+from broker.core.state import Rank
 from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings
 from connector.core import ConnectorCore, Session
@@ -37,6 +38,7 @@ class Store:
         self._users = users
         self._rows: dict[tuple[str, str], dict[bytes, Row]] = {}
         self._sessions: dict[tuple[str, str], int] = {}
+        self._tried: dict[tuple[str, str], Rank] = {}
         self._keys = 0
         self.away = False
         self.answers: list[Callable[[], None]] = []
@@ -87,11 +89,14 @@ class Store:
         previous: list[int | NoSession] = []
         for start in starts:
             place = (start.user, start.device)
-            if start.device in self._users.get(start.user, ()):
-                previous.append(self._sessions.get(place, 0))
-                self._sessions[place] = start.session
-            else:
+            rank = Rank(start.start, start.tries)
+            if start.device not in self._users.get(start.user, ()):
                 previous.append(NoSession.NO_DEVICE)
+            elif rank.is_behind(self._tried.get(place, Rank())):
+                previous.append(NoSession.LATE)
+            else:
+                previous.append(self._sessions.get(place, 0))
+                self._sessions[place], self._tried[place] = start.session, rank
         self.answers.append(lambda: done(previous))
 
     def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
