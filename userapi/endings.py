@@ -46,38 +46,30 @@ class Endings:
         """
         wanted: list[tuple[str, str | None]] = [(user, device) for device in devices] or [(user, None)]
         try:
-            # Sessions that are about to begin are looked at again by their brokers.
+            # Sessions of connectors of 0.1 that are about to begin are looked at again by their brokers.
             self._fabric.changed([user])
-            rest = [(who, device) for who, device in wanted if not self._close(who, device)]
+            confirmed = self._close(user, *devices)
         except ServiceError:
             self._go_on(wanted)
             raise
         with self._lock:
             for one in wanted:
                 self._pending.pop(one, None)
-        self._go_on(rest)
+        if not confirmed:
+            self._go_on(wanted)
 
-    def _close(self, user: str, device: str | None) -> bool:
+    def _close(self, user: str, *devices: str) -> bool:
         """Whether it is confirmed."""
         standing = self._bridge.call(self._bridge.store.standing, [user])[user]
         if standing is None:
             return self._fabric.close(user, code=Goodbye.DEVICE_REMOVED)
         if standing.disabled:
             return self._fabric.close(user, code=Goodbye.ACCOUNT_DISABLED)
-        devices = standing.logins if device is None else (device,)
-        confirmed = [
-            self._fabric.close(user, one, spare=standing.logins[one])
-            if one in standing.logins
-            else self._fabric.close(user, one, code=Goodbye.DEVICE_REMOVED)
-            for one in devices
-        ]
-        return all(confirmed)
+        return self._fabric.close_devices(user, {one: standing.logins.get(one) for one in devices or standing.logins})
 
     # What goes on.
 
     def _go_on(self, wanted: list[tuple[str, str | None]]) -> None:
-        if not wanted:
-            return
         with self._lock:
             for one in wanted:
                 self._pending.pop(one, None)
@@ -105,14 +97,15 @@ class Endings:
         for one, until in pending:
             if self._stopped.is_set():
                 return
+            user, device = one
             try:
-                done = self._close(*one)
+                done = self._close(user, *([] if device is None else [device]))
             except ServiceError:
                 done = False
             if not done and self._steady() < until:
                 continue
             if not done:
-                _log.error("the sessions of %s could not be ended: they end with their tokens", one[0])
+                _log.error("the sessions of %s could not be ended: they end with their tokens", user)
             with self._lock:
                 if self._pending.get(one) == until:
                     del self._pending[one]

@@ -39,6 +39,10 @@ class Fabric(Protocol):
         Whether it is confirmed; if not, brokers go on with it.
         """
 
+    def close_devices(self, user: str, spare: Mapping[str, str | None]) -> bool:
+        """End the sessions of several devices at once, each with the login to spare; None: it was removed. Whether all
+        is confirmed."""
+
     def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
         """Tell the sessions of each user that something about the one beside it in `about` has changed; may be lost."""
 
@@ -73,6 +77,20 @@ class BrokerFabric:
         """See `Fabric`."""
         to = address(user, device) if device else user.encode()
         return self._ask(CLOSE, to=to, flags=int(code), body=spare.encode()) != UNCONFIRMED
+
+    def close_devices(self, user: str, spare: Mapping[str, str | None]) -> bool:
+        """See `Fabric`."""
+        asks = [
+            partial(
+                self._brokers.ask,
+                CLOSE,
+                to=address(user, device),
+                flags=int(Goodbye.DEVICE_REMOVED if login is None else Goodbye.LOGGED_OUT),
+                body=(login or "").encode(),
+            )
+            for device, login in spare.items()
+        ]
+        return UNCONFIRMED not in self._bridge.together(*asks)
 
     def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
         """See `Fabric`."""

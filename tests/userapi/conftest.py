@@ -54,6 +54,12 @@ class RecordingFabric:
         self.closed.append((user, device, code, spare))
         return self.confirms
 
+    def close_devices(self, user: str, spare: Mapping[str, str | None]) -> bool:
+        for device, login in spare.items():
+            code = Goodbye.DEVICE_REMOVED if login is None else Goodbye.LOGGED_OUT
+            self.close(user, device, code=code, spare=login or "")
+        return self.confirms
+
     def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
         for user, one in zip(users, about, strict=True):
             self._ask("hint", user, kind, one)
