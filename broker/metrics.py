@@ -26,7 +26,7 @@ _RESULTS = {
     records.NO_DEVICE: "NO_DEVICE",
     records.TAKEN: "TAKEN",
     records.AWAY: "AWAY",
-    records.LOGGED_OUT: "LOGGED_OUT",
+    records.LOGIN_ENDED: "LOGIN_ENDED",
     records.DISABLED: "DISABLED",
     records.LATE: "LATE",
 }

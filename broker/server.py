@@ -26,7 +26,8 @@ from broker.timings import Timings
 from protocol import records
 from protocol.errors import RecordError, SparrowError
 from store.contacts import Verdict
-from store.interface import NewRow, NoSession, Page, PageQuery, Removal, SessionStart, Standing, Store
+from store.interface import NewRow, Page, PageQuery, Removal, Store
+from store.sessions import NoSession, SessionStart, Standing
 
 log = logging.getLogger("sparrow.broker")
 

@@ -69,7 +69,7 @@ PREDECESSOR: Final = 1  # ok; an EVICTED for the session before will follow
 NO_DEVICE: Final = 2
 TAKEN: Final = 3  # registering again: somebody newer is there
 AWAY: Final = 4
-LOGGED_OUT: Final = 5  # the login has ended
+LOGIN_ENDED: Final = 5  # the login has ended
 DISABLED: Final = 6  # the account is
 LATE: Final = 7  # a later try of the same start of the client is there
 # Body of the ANSWER to a CLOSE.

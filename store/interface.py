@@ -12,10 +12,11 @@ from __future__ import annotations
 import abc
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import IntEnum
 
 from store.contacts import Change, Relation, Verdict
 from store.logins import Login, Refresh
+from store.sessions import NoSession, SessionStart, Standing
 
 COMMON = ""
 """The device name of a user's common queue (docs/design.md, "Inbox")."""
@@ -158,51 +159,6 @@ class File:
     def gone_ms(self) -> int:
         """When it is gone, as it stands now; Unix time."""
         return self.expires_ms if self.complete else min(self.upload_expires_ms or self.expires_ms, self.expires_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionStart:
-    """A device begins a session."""
-
-    user: str
-    device: str
-    session: int
-    login: str = ""
-    """By which login of the device; empty: not told, and then not compared."""
-    start: int = 0
-    """The client's start: a number of 64 bits; 0: not told."""
-    tries: int = 0
-    """Which of that start's logins it is, below 2^63."""
-
-
-class NoSession(Enum):
-    """Why a device gets no session."""
-
-    NO_DEVICE = "no device"
-    """There is no such device (any more)."""
-    DISABLED = "disabled"
-    """The account is."""
-    LOGGED_OUT = "logged out"
-    """Its login has ended, or was followed by another."""
-    LATE = "late"
-    """A later try of the same start of the client has its session already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the sessions of a user are held against, as it stands now."""
-
-    disabled: bool
-    logins: Mapping[str, str]
-    """Device → its login; empty: it is logged out. Removed devices are absent."""
-
-    def refuses(self, device: str, login: str) -> NoSession | None:
-        """Why no session of this device and login (empty: not told) may go on; None: it may."""
-        if device not in self.logins:
-            return NoSession.NO_DEVICE
-        if self.disabled:
-            return NoSession.DISABLED
-        return NoSession.LOGGED_OUT if login and login != self.logins[device] else None
 
 
 class Store(abc.ABC):

@@ -23,7 +23,7 @@ from protocol.records import (
     DISABLED,
     EVICT,
     LATE,
-    LOGGED_OUT,
+    LOGIN_ENDED,
     NO_DEVICE,
     OK,
     ONLINE_REPLY,
@@ -34,12 +34,12 @@ from protocol.records import (
     unpack_login,
 )
 from protocol.sparrow_pb2 import Goodbye
-from store.interface import NoSession, SessionStart, Standing
+from store.sessions import NoSession, SessionStart, Standing
 
 _RESULTS = {
     NoSession.NO_DEVICE: NO_DEVICE,
     NoSession.DISABLED: DISABLED,
-    NoSession.LOGGED_OUT: LOGGED_OUT,
+    NoSession.LOGGED_OUT: LOGIN_ENDED,
     NoSession.LATE: LATE,
 }
 _CODES = {

@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol
 
 from protocol.records import Record
 from store.contacts import Verdict
-from store.interface import NewRow, NoSession, Page, PageQuery, Removal, SessionStart, Standing
+from store.interface import NewRow, Page, PageQuery, Removal
+from store.sessions import NoSession, SessionStart, Standing
 
 
 class Place(NamedTuple):

@@ -26,7 +26,7 @@ from protocol.records import (
     DISABLED,
     EVICTED,
     LATE,
-    LOGGED_OUT,
+    LOGIN_ENDED,
     NO_DEVICE,
     OFFLINE,
     OK,
@@ -42,7 +42,7 @@ from protocol.sparrow_pb2 import Goodbye, LoggedIn, Login
 REMOVED = "this device has been removed; log in anew"
 REFUSALS = {
     NO_DEVICE: int(Goodbye.DEVICE_REMOVED),
-    LOGGED_OUT: int(Goodbye.LOGGED_OUT),
+    LOGIN_ENDED: int(Goodbye.LOGGED_OUT),
     DISABLED: int(Goodbye.ACCOUNT_DISABLED),
 }
 """What a session gets that is refused, by the result."""

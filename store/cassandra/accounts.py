@@ -14,7 +14,8 @@ from protocol.errors import AlreadyExistsError, NotFoundError
 from store.cassandra.connecting import Connection
 from store.cassandra.keys import bucket_of
 from store.cassandra.requests import Requests, Rows
-from store.interface import Account, Device, NoSession, SessionStart, Standing
+from store.interface import Account, Device
+from store.sessions import NoSession, SessionStart, Standing
 
 _ACCOUNT = "SELECT password_hash, created_us, deleted_us, disabled, epoch FROM users WHERE user = ? LIMIT 1"
 _LIST = "INSERT INTO names (bucket, user) VALUES (?, ?)"

@@ -31,16 +31,14 @@ from store.interface import (
     Device,
     File,
     NewRow,
-    NoSession,
     Page,
     PageQuery,
     Profile,
     Removal,
-    SessionStart,
-    Standing,
     Store,
 )
 from store.logins import Login, Refresh
+from store.sessions import NoSession, SessionStart, Standing
 from store.settings import StoreSettings
 
 _log = logging.getLogger("sparrow.store")

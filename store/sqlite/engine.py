@@ -21,16 +21,14 @@ from store.interface import (
     Device,
     File,
     NewRow,
-    NoSession,
     Page,
     PageQuery,
     Profile,
     Removal,
-    SessionStart,
-    Standing,
     Store,
 )
 from store.logins import Login, Refresh
+from store.sessions import NoSession, SessionStart, Standing
 from store.settings import StoreSettings
 from store.sqlite import accounts, contacts, files, reading, writing
 from store.sqlite.schema import begin_immediate, open_reader, open_writer

@@ -9,7 +9,8 @@ import json
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from store.interface import COMMON, Account, Counts, Device, Page, PageQuery, Row, Standing
+from store.interface import COMMON, Account, Counts, Device, Page, PageQuery, Row
+from store.sessions import Standing
 from store.sqlite.keys import key_of, position_of
 
 _QUEUE = "SELECT position, kind, body FROM inbox WHERE user = ? AND device = ? AND position > ? AND expires_ms > ?"

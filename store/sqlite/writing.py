@@ -14,7 +14,8 @@ from functools import cache
 from typing import TypeVar
 
 from protocol.errors import AlreadyExistsError, NotFoundError
-from store.interface import COMMON, Account, Device, NewRow, NoSession, Removal, SessionStart, Standing
+from store.interface import COMMON, Account, Device, NewRow, Removal
+from store.sessions import NoSession, SessionStart, Standing
 from store.sqlite import reading
 from store.sqlite.keys import position_of
 

@@ -15,7 +15,8 @@ from broker.settings import BrokerSettings
 from protocol import records
 from protocol.records import record
 from store.contacts import Verdict
-from store.interface import NewRow, NoSession, Page, PageQuery, Removal, SessionStart, Standing
+from store.interface import NewRow, Page, PageQuery, Removal
+from store.sessions import NoSession, SessionStart, Standing
 
 INCARNATION = 900
 A, B, C = 1, 2, 3

@@ -13,7 +13,7 @@ from protocol.records import (
     EVICT,
     EVICTED,
     LATE,
-    LOGGED_OUT,
+    LOGIN_ENDED,
     NO_DEVICE,
     OFFLINE,
     OK,
@@ -25,7 +25,7 @@ from protocol.records import (
     record,
 )
 from protocol.sparrow_pb2 import Goodbye
-from store.interface import NoSession, SessionStart, Standing
+from store.sessions import NoSession, SessionStart, Standing
 from tests.broker.bench import A, B, Bench, C
 
 LEASE = 50
@@ -267,7 +267,7 @@ def test_login_and_try_go_to_the_store_and_to_presence() -> None:
     [
         (NoSession.NO_DEVICE, NO_DEVICE),
         (NoSession.DISABLED, DISABLED),
-        (NoSession.LOGGED_OUT, LOGGED_OUT),
+        (NoSession.LOGGED_OUT, LOGIN_ENDED),
         (NoSession.LATE, LATE),
     ],
 )
@@ -283,8 +283,8 @@ REFUSED = [
     (None, NO_DEVICE),
     (Standing(False, {"b2": "l1"}), NO_DEVICE),
     (Standing(True, {"b1": "l1"}), DISABLED),
-    (Standing(False, {"b1": "l2"}), LOGGED_OUT),
-    (Standing(False, {"b1": ""}), LOGGED_OUT),
+    (Standing(False, {"b1": "l2"}), LOGIN_ENDED),
+    (Standing(False, {"b1": ""}), LOGIN_ENDED),
 ]
 
 

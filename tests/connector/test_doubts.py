@@ -118,7 +118,7 @@ def test_after_a_long_standstill_all_register_again_first_who_has_something_to_s
     sessions[3].writes(1)
     bench.heartbeat(beat=beat)
     assert [rec.session for rec in bench.sent(ONLINE)] == [sessions[3].session.number]
-    bench.receives(record(records.ONLINE_REPLY, flags=records.LOGGED_OUT, session=sessions[3].session.number))
+    bench.receives(record(records.ONLINE_REPLY, flags=records.LOGIN_ENDED, session=sessions[3].session.number))
     assert sessions[3].goodbye is not None
     assert sessions[3].goodbye.code == Goodbye.LOGGED_OUT
     assert not bench.sent(ROUTE)

@@ -16,7 +16,7 @@ from protocol.records import (
     EVICTED,
     HINT,
     LATE,
-    LOGGED_OUT,
+    LOGIN_ENDED,
     NO_DEVICE,
     OFFLINE,
     OK,
@@ -305,7 +305,7 @@ def test_registering_again_after_another_lease_then_reading_again() -> None:
     [
         (TAKEN, Goodbye.TRY_AGAIN),
         (NO_DEVICE, Goodbye.DEVICE_REMOVED),
-        (LOGGED_OUT, Goodbye.LOGGED_OUT),
+        (LOGIN_ENDED, Goodbye.LOGGED_OUT),
         (DISABLED, Goodbye.LOGGED_OUT),
     ],
 )
@@ -519,7 +519,7 @@ def test_an_earlier_try_is_replaced_before_it_begins() -> None:
 @pytest.mark.parametrize(
     ("result", "understands", "expected"),
     [
-        (LOGGED_OUT, (), Goodbye.LOGGED_OUT),
+        (LOGIN_ENDED, (), Goodbye.LOGGED_OUT),
         (DISABLED, (), Goodbye.LOGGED_OUT),
         (DISABLED, ("later", "disabled"), Goodbye.ACCOUNT_DISABLED),
     ],

@@ -32,7 +32,7 @@ from protocol.outbound import Outbox
 from protocol.records import DELIVERED, NUDGED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
 from protocol.sparrow_pb2 import Frame
 from sparrow.client.core import DeviceCore
-from store.interface import Standing
+from store.sessions import Standing
 from tests.simulation import nodes
 from tests.simulation.network import Connection
 from tests.simulation.services import SimPresence, SimStore

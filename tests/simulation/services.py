@@ -13,7 +13,8 @@ from broker.core import Place
 from broker.core.state import UNKNOWN_RANK, Rank, Registered
 from protocol.sparrow_pb2 import Message
 from store.contacts import Verdict
-from store.interface import COMMON, NewRow, NoSession, Page, PageQuery, Removal, Row, RowKind, SessionStart, Standing
+from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind
+from store.sessions import NoSession, SessionStart, Standing
 from tests.simulation.world import Process, World
 
 ROW_MAX_AGE_S = 10.0

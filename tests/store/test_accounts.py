@@ -8,8 +8,9 @@ import pytest
 
 from protocol.errors import AlreadyExistsError, NotFoundError, OutdatedError
 from store import Store, StoreSettings, open_store
-from store.interface import COMMON, Account, NoSession, SessionStart
+from store.interface import COMMON, Account
 from store.logins import Login, Refresh, refresh
+from store.sessions import NoSession, SessionStart
 from tests.store.conftest import OpenEngine
 from tests.store.helpers import bodies, make_user, row
 

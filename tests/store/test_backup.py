@@ -11,7 +11,8 @@ import pytest
 
 from protocol.errors import ConfigError, StoreError
 from store import StoreSettings
-from store.interface import Counts, PageQuery, SessionStart
+from store.interface import Counts, PageQuery
+from store.sessions import SessionStart
 from store.sqlite import SqliteStore, backup
 from store.sqlite.schema import VERSION
 from tests.store.helpers import bodies, make_user, read_all, row

@@ -28,7 +28,8 @@ from store.cassandra.batches import Queue, Write, batches
 from store.cassandra.connecting import Connection, connect
 from store.cassandra.keys import Cursor, Positions, begin_pass, parse_cursor, position_at, time_us
 from store.cassandra.schema import STEPS, VERSION
-from store.interface import COMMON, File, NoSession, PageQuery, Removal, SessionStart
+from store.interface import COMMON, File, PageQuery, Removal
+from store.sessions import NoSession, SessionStart
 from tests.ports import free_port
 from tests.store.conftest import shared_cassandra
 from tests.store.helpers import bodies, make_user, read_all, remove, row

@@ -15,7 +15,8 @@ from store import StoreSettings
 from store.cassandra import CassandraStore, apply
 from store.cassandra.connecting import connect
 from store.contacts import Change
-from store.interface import COMMON, File, NoSession, SessionStart
+from store.interface import COMMON, File
+from store.sessions import NoSession, SessionStart
 from tests.ports import free_port
 from tests.services.cassandra import Node
 from tests.store.helpers import bodies, make_user, read_all, remove, row

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from protocol.errors import AlreadyExistsError, NotFoundError, StoreError
-from store.interface import COMMON, Account, NoSession, PageQuery, Removal, SessionStart, Standing
+from store.interface import COMMON, Account, PageQuery, Removal
+from store.sessions import NoSession, SessionStart, Standing
 from tests.store.conftest import OpenEngine
 from tests.store.helpers import bodies, make_user, read_all, remove, row
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from protocol.errors import AlreadyExistsError, NotFoundError
 from store import Store
-from store.interface import COMMON, NewRow, NoSession, PageQuery, Removal, SessionStart
+from store.interface import COMMON, NewRow, PageQuery, Removal
+from store.sessions import NoSession, SessionStart
 from tests.store.conftest import ENGINES
 from tests.store.helpers import read_all
 

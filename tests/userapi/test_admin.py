@@ -10,7 +10,8 @@ import pytest
 
 from protocol.errors import ConfigError
 from protocol.sparrow_pb2 import Goodbye
-from store.interface import NewRow, NoSession, SessionStart
+from store.interface import NewRow
+from store.sessions import NoSession, SessionStart
 from tests.userapi.conftest import Api, settings_in
 from tests.userapi.test_accounts import problem
 from userapi.admin import read_admin_token

@@ -16,7 +16,8 @@ from connector.settings import ConnectorSettings
 from protocol.errors import TokenError
 from protocol.tokens import Identity
 from store.contacts import Verdict
-from store.interface import NewRow, NoSession, Page, PageQuery, Removal, Row, SessionStart, Standing
+from store.interface import NewRow, Page, PageQuery, Removal, Row
+from store.sessions import NoSession, SessionStart, Standing
 
 BROKER = "broker"
 TICK_MS = 100
