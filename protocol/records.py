@@ -41,7 +41,7 @@ NUDGE: Final = 13  # down: to, session, attempt = number of the nudge
 NUDGED: Final = 14  # up: the same, confirmed
 EVICT: Final = 15  # down: to, session = old; origin and attempt = connector and session that replaced it, or 0
 EVICTED: Final = 16  # up and down: origin and attempt of the EVICT
-CLOSE: Final = 17  # down: to, session, flags = Goodbye code, attempt = number of the closing, body = login to spare.
+CLOSE: Final = 17  # down: to, session, flags = Goodbye code, attempt = number of the closing, body = whom to spare.
 # From the user API: to = address or user, flags, attempt, body
 HINT: Final = 18  # down: to, session, body = an encoded Hint. From the user API: to = user, attempt, body
 CHANGED: Final = 19  # from the user API: attempt = request, body = users
@@ -213,6 +213,16 @@ _TRY = struct.Struct("<QQ")
 def pack_login(login: str, start: int, tries: int) -> bytes:
     """Body of ONLINE; a later release may put more behind it."""
     return pack_keys((login.encode(), _TRY.pack(start, tries)))
+
+
+def pack_spared(login: str) -> bytes:
+    """Body of CLOSE: the login whose session goes on; empty for none. A later release may put more behind it."""
+    return pack_keys((login.encode(),)) if login else b""
+
+
+def unpack_spared(body: bytes) -> bytes:
+    """The login of CLOSE's body; empty for none. Raises `RecordError`."""
+    return unpack_keys(body)[0] if body else b""
 
 
 def unpack_login(body: bytes) -> tuple[str, int, int]:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from protocol.ids import address
-from protocol.records import CHANGED, CLOSE, HINT, UNCONFIRMED, WHERE, pack_keys
+from protocol.records import CHANGED, CLOSE, HINT, UNCONFIRMED, WHERE, pack_keys, pack_spared
 from protocol.sparrow_pb2 import Goodbye, Hint
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
@@ -76,7 +76,7 @@ class BrokerFabric:
     ) -> bool:
         """See `Fabric`."""
         to = address(user, device) if device else user.encode()
-        return self._ask(CLOSE, to=to, flags=int(code), body=spare.encode()) != UNCONFIRMED
+        return self._ask(CLOSE, to=to, flags=int(code), body=pack_spared(spare)) != UNCONFIRMED
 
     def close_devices(self, user: str, spare: Mapping[str, str | None]) -> bool:
         """See `Fabric`."""
@@ -86,7 +86,7 @@ class BrokerFabric:
                 CLOSE,
                 to=address(user, device),
                 flags=int(Goodbye.DEVICE_REMOVED if login is None else Goodbye.LOGGED_OUT),
-                body=(login or "").encode(),
+                body=pack_spared(login or ""),
             )
             for device, login in spare.items()
         ]

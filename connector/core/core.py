@@ -283,7 +283,7 @@ class ConnectorCore:
 
     def _sweep(self) -> None:
         now = self.turn.now
-        for session in [s for s in self.connections if s.sure_until < now and s.phase not in (GREETING, ENDED)]:
+        for session in [s for s in self.connections if s.overdue_at < now and s.phase not in (GREETING, ENDED)]:
             self.logins.end(session, Goodbye.BAD_TOKEN, "the token has expired long ago: come back with a new one")
         limit = now - 2 * self._settings.heartbeat_s
         for session in [s for s in self.connections if s.heard < limit and s.phase not in (GREETING, ENDED)]:

@@ -36,6 +36,7 @@ from protocol.records import (
     Record,
     pack_login,
     record,
+    unpack_spared,
 )
 from protocol.sparrow_pb2 import Goodbye, LoggedIn, Login
 
@@ -124,7 +125,7 @@ class Logins:
         # Up to a tenth later: those who came at one time need not go at one time.
         left_s = identity.expires - self._turn.wall_ms / 1000
         spread = 1 + (session.number >> 1 & 1023) / 10240
-        session.sure_until = self._turn.now + left_s + self._settings.token_overdue_s * spread
+        session.overdue_at = self._turn.now + left_s + self._settings.token_overdue_s * spread
         self._sessions[session.number] = session
         self._asked[session] = self._turn.now + self._settings.request_timeout_s
         self._register(session, 0)
@@ -251,8 +252,8 @@ class Logins:
 
     def close(self, link: Link, rec: Record) -> None:
         """The user API, or a broker, ends a session; not if it is of the login that is to be spared."""
-        session = self._sessions.get(rec[8])
-        if session is not None and session.key == rec[4] and not (rec[9] and rec[9] == session.login.encode()):
+        session, spared = self._sessions.get(rec[8]), unpack_spared(rec[9])
+        if session is not None and session.key == rec[4] and not (spared and spared == session.login.encode()):
             self._refuse(session, rec[1])
         if rec[7]:  # a broker of 0.1 wants no answer
             link.out.append(record(CLOSED, to=rec[4], session=rec[8], attempt=rec[7]))

@@ -128,6 +128,7 @@ class Session:
         "mid_pass",
         "number",
         "opened",
+        "overdue_at",
         "page",
         "page_at",
         "parked",
@@ -138,7 +139,6 @@ class Session:
         "returned_at",
         "rows",
         "suffix",
-        "sure_until",
         "sync_asked",
         "sync_passing",
         "tried",
@@ -169,7 +169,7 @@ class Session:
         """The client's start, and which of its tries this is; zeros: not told."""
         self.knows_disabled = False
         """Its client understands ACCOUNT_DISABLED."""
-        self.sure_until = inf
+        self.overdue_at = inf
         """When its token is overdue."""
         self.unsure = 0
         """Why nothing is taken or given on it for now (`connector.core.doubts`)."""

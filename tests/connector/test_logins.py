@@ -26,6 +26,7 @@ from protocol.records import (
     STORE,
     STORED,
     TAKEN,
+    pack_spared,
     record,
     unpack_login,
 )
@@ -540,11 +541,13 @@ def test_a_client_hears_why_in_words_that_it_knows(result: int, understands: tup
 # The end of a login.
 
 
-@pytest.mark.parametrize(("spare", "goes_on"), [(b"", False), (b"l1", True), (b"l2", False)])
-def test_a_close_is_confirmed_and_spares_the_login_that_stands(spare: bytes, goes_on: bool) -> None:
+@pytest.mark.parametrize(("spare", "goes_on"), [("", False), ("l1", True), ("l2", False)])
+def test_a_close_is_confirmed_and_spares_the_login_that_stands(spare: str, goes_on: bool) -> None:
     bench = Bench()
     bob = bench.live("bob/b1/l1")
-    bench.receives(record(CLOSE, to=b"bob/b1", session=bob.session.number, flags=10, attempt=5, body=spare))
+    bench.receives(
+        record(CLOSE, to=b"bob/b1", session=bob.session.number, flags=10, attempt=5, body=pack_spared(spare))
+    )
     closed = bench.only(CLOSED)
     assert (closed.to, closed.session, closed.attempt) == (b"bob/b1", bob.session.number, 5)
     assert (bob.goodbye is None) is goes_on

@@ -79,6 +79,14 @@ def test_what_a_session_is_of(login: str, start: int, tries: int) -> None:
     assert records.unpack_login(b"") == ("", 0, 0), "0.1 tells nothing"
 
 
+def test_whom_a_close_spares() -> None:
+    assert records.unpack_spared(records.pack_spared("")) == b""
+    body = records.pack_spared("l1")
+    assert records.unpack_spared(body) == records.unpack_spared(body + records.pack_keys([b"later"])) == b"l1"
+    with pytest.raises(RecordError):
+        records.unpack_spared(b"\x09l1")
+
+
 @pytest.mark.parametrize("body", [b"\x01", b"\x01l", b"\x01l\x02xy", b"\x01\xff\x10" + bytes(16)])
 def test_a_login_that_cannot_be_read(body: bytes) -> None:
     with pytest.raises(RecordError):

@@ -72,7 +72,7 @@ class SimBroker(Process):
             done(not rec[1] & records.FAILED and rec[9] != records.UNCONFIRMED)
 
         to = address(user, device)
-        asked = records.record(records.CLOSE, to=to, flags=int(Goodbye.LOGGED_OUT), body=spare.encode())
+        asked = records.record(records.CLOSE, to=to, flags=int(Goodbye.LOGGED_OUT), body=records.pack_spared(spare))
         if self.alive:
             self.event(lambda: self.core.ask(records.batch([asked]), answered))
 
