@@ -26,6 +26,9 @@ _RESULTS = {
     records.NO_DEVICE: "NO_DEVICE",
     records.TAKEN: "TAKEN",
     records.AWAY: "AWAY",
+    records.LOGIN_ENDED: "LOGIN_ENDED",
+    records.DISABLED: "DISABLED",
+    records.LATE: "LATE",
 }
 
 
@@ -41,6 +44,7 @@ def metrics(core: BrokerCore, online: int, members: int) -> Iterator[Metric]:
     yield _gauge("storing_rows", "Copies on their way into the inbox.", storage.rows)
     yield _gauge("storing_bytes", "Bodies of these.", storage.bytes)
     yield _gauge("nudges", "Nudges that no connector has confirmed yet.", len(core.nudges))
+    yield _gauge("closings", "Sessions that are to end, which no connector has confirmed yet.", len(core.closings))
     yield _counter("routed", "Messages and receipts of which copies were made.", routing.routed)
     yield _by_name("refused", "Messages that were refused here, by outcome.", "outcome", routing.refused, _REFUSALS)
     yield _counter("stored", "Copies that became safe in an inbox.", storage.stored)

@@ -26,7 +26,8 @@ from broker.timings import Timings
 from protocol import records
 from protocol.errors import RecordError, SparrowError
 from store.contacts import Verdict
-from store.interface import NewRow, Page, PageQuery, Removal, SessionStart, Store
+from store.interface import NewRow, Page, PageQuery, Removal, Store
+from store.sessions import NoSession, SessionStart, Standing
 
 log = logging.getLogger("sparrow.broker")
 
@@ -107,8 +108,12 @@ class StoreCalls:
         """See `StorePort`."""
         self._call("saw", self._store.saw(dict.fromkeys(users, int(time.time() * 1000))), lambda _: None)
 
+    def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
+        """See `StorePort`."""
+        self._call("standing", self._store.standing(users), done)
+
     def begin_sessions(
-        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
+        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | NoSession] | None], None]
     ) -> None:
         """See `StorePort`."""
         self._call("begin_sessions", self._store.begin_sessions(starts), done)

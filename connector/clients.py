@@ -7,6 +7,8 @@ messages.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING, cast
 
 from connector.core import Session
@@ -20,14 +22,22 @@ TURN_BYTES = 16 * 1024
 """What one client may have handled in a turn; the rest waits for the next, so that everybody gets theirs."""
 
 
+# Linux's struct tcp_info: eight small fields, the first of which is the state; then 32-bit ones.
+_TCP_INFO = getattr(socket, "TCP_INFO", None)
+_LAST_DATA_RECV = struct.Struct("@52xI")
+_OPEN_STATES = frozenset((1, 3, 4, 5))
+"""Established, SYN_RECV, FIN_WAIT1 and 2: those in which the peer has not closed its end."""
+
+
 class ClientConnection(asyncio.Protocol):
     """One client's socket."""
 
-    __slots__ = ("_given_address", "_server", "_session", "_waiting", "transport")
+    __slots__ = ("_given_address", "_held", "_server", "_session", "_waiting", "transport")
 
     def __init__(self, server: ConnectorServer) -> None:
         self._server = server
         self._waiting = b""
+        self._held = False
         self._given_address = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -61,12 +71,41 @@ class ClientConnection(asyncio.Protocol):
         if self._session is None or self.transport.is_closing():
             self._waiting = b""
             return False
+        if self._held:
+            return False
         data, self._waiting = self._waiting[:TURN_BYTES], self._waiting[TURN_BYTES:]
         self._server.received(self._session, data)
         if self._waiting:
             return True
-        self.transport.resume_reading()
+        if not self._held:
+            self.transport.resume_reading()
         return False
+
+    def hold(self, held: bool) -> None:
+        """Read no more for now, or again."""
+        self._held = held
+        if self._session is None or self.transport.is_closing():
+            return
+        if held:
+            self.transport.pause_reading()
+        elif self._waiting:
+            self._server.has_more(self)
+        else:
+            self.transport.resume_reading()
+
+    def silent_s(self) -> float | None:
+        """How long ago the client's last bytes reached this machine; None: it has closed its end, though bytes may
+        stand before that in the socket. The kernel knows, also of the time in which this process stood still."""
+        one = self.transport.get_extra_info("socket")
+        if one is None or _TCP_INFO is None:
+            return 0.0
+        try:
+            info = one.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LAST_DATA_RECV.size)
+        except OSError:
+            return 0.0
+        if len(info) < _LAST_DATA_RECV.size:
+            return 0.0
+        return float(_LAST_DATA_RECV.unpack(info)[0]) / 1000 if info[0] in _OPEN_STATES else None
 
     def connection_lost(self, exc: Exception | None) -> None:
         session, self._session = self._session, None

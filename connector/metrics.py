@@ -21,6 +21,8 @@ def metrics(core: ConnectorCore) -> Iterator[Metric]:
     yield _gauge("connections", "Client connections, those without a login among them.", len(core.connections))
     yield _gauge("sessions", "Sessions that are logged in, or about to be.", len(core.sessions))
     yield _gauge("sessions_behind", "Sessions that read their inbox and are not live.", catchup.behind)
+    unsure = len(core.doubts.unsure)
+    yield _gauge("sessions_unsure", "Connections that are not heard until it is known that they go on.", unsure)
     yield _gauge("attempts", "Messages that were taken and have no outcome yet.", len(attempts))
     yield _gauge("held_bytes", "Bodies of copies that were written to a device and not acked.", delivery.held_bytes)
     yield _counter("messages", "Messages taken from clients, repeats among them.", attempts.begun)

@@ -265,6 +265,14 @@ class ConnectorServer:
         if dealer is not None:
             self._loop.call_soon(dealer.close)  # it may be the one that is being read
 
+    def pause(self, handle: object, paused: bool) -> None:
+        """See `Ports`."""
+        cast(ClientConnection, handle).hold(paused)
+
+    def silent_s(self, handle: object) -> float | None:
+        """See `Ports`."""
+        return cast(ClientConnection, handle).silent_s()
+
     def verify(self, token: str, now_s: float) -> Identity:
         """See `Ports`."""
         return self._verifier.verify(token, now_s)

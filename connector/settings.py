@@ -57,6 +57,9 @@ class ConnectorSettings:
     """Several connectors of one user may listen on one port (SO_REUSEPORT), one for each core; clients are spread."""
 
     login_timeout_s: float = 10.0
+    token_overdue_s: float = 3600.0
+    """A session goes on for so long (and up to a tenth more) after its token has expired; then its client has to come
+    back with a new one. What ends a login ends its sessions at once: this is for when nobody could be told."""
     heartbeat_s: float = 60.0
     """A client that is silent for two of these is let go."""
     store_after_s: float = 0.5

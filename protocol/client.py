@@ -6,6 +6,7 @@ Owns what may come when and the numbering of counted frames. Knows no socket, no
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -130,12 +131,15 @@ class ClientSession:
 
     # Out.
 
-    def login(self, token: str, client: str = "") -> None:
+    def login(
+        self, token: str, client: str = "", *, start: int = 0, tries: int = 0, understands: Iterable[str] = ()
+    ) -> None:
         """The first frame. Raises `MisuseError` if it is not."""
         if self.state != NEW:
             raise MisuseError("log in once a connection")
         self.state = LOGGING_IN
-        self._push(Frame(login=Login(token=token, client=client)))
+        login = Login(token=token, client=client, start=start, tries=tries, understands=understands)
+        self._push(Frame(login=login))
 
     def message(self, message: Message) -> None:
         """Send a message, or send it again."""

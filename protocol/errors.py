@@ -80,6 +80,10 @@ class AlreadyExistsError(MisuseError):
     """The name is taken."""
 
 
+class OutdatedError(MisuseError):
+    """What was checked before (a password, an account) has changed meanwhile: check again."""
+
+
 class NotFoundError(MisuseError):
     """There is no such account, device, file, message, or request to be a friend."""
 
@@ -113,6 +117,10 @@ class TokenRejectedError(SessionEndedError):
 
 class ReplacedError(SessionEndedError):
     """The same device has logged in elsewhere."""
+
+
+class AccountDisabledError(SessionEndedError):
+    """The account is disabled for now; device and state are kept, for when it is enabled again."""
 
 
 class DeviceRemovedError(SessionEndedError):

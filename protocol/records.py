@@ -24,8 +24,9 @@ HEADER: Final = struct.Struct("<BBHHBBQQQI")
 HEADER_BYTES: Final = HEADER.size
 
 # Kinds. "origin" is the incarnation of a connector, "session" a session's number.
-HEARTBEAT: Final = 1  # up: origin, attempt = lease. down: origin = broker, attempt = lease, session = lease asked, body
-ONLINE: Final = 2  # up: to, session, attempt = lease, flags AGAIN
+HEARTBEAT: Final = 1  # up: origin, attempt = lease, count = number of the beat.
+# down: origin = broker, attempt = lease, session = lease asked, count = number of the beat (0.1: 0), body
+ONLINE: Final = 2  # up: to, session, attempt = lease, flags AGAIN, body = login, start and tries (0.1: nothing)
 ONLINE_REPLY: Final = 3  # down: to, session, attempt = previous session, flags = result
 OFFLINE: Final = 4  # up: to, session
 ROUTE: Final = 5  # up: to = user, by = author's address, attempt, body; flags RECEIPT
@@ -40,12 +41,14 @@ NUDGE: Final = 13  # down: to, session, attempt = number of the nudge
 NUDGED: Final = 14  # up: the same, confirmed
 EVICT: Final = 15  # down: to, session = old; origin and attempt = connector and session that replaced it, or 0
 EVICTED: Final = 16  # up and down: origin and attempt of the EVICT
-CLOSE: Final = 17  # down: to, session, flags = Goodbye code. From the user API: to = address or user, flags, attempt
+CLOSE: Final = 17  # down: to, session, flags = Goodbye code, attempt = number of the closing, body = whom to spare.
+# From the user API: to = address or user, flags, attempt, body
 HINT: Final = 18  # down: to, session, body = an encoded Hint. From the user API: to = user, attempt, body
 CHANGED: Final = 19  # from the user API: attempt = request, body = users
 WHERE: Final = 20  # from the user API: attempt = request, body = users
 ANSWER: Final = 21  # to the user API: attempt = request, flags FAILED, body
-LAST_KIND: Final = 21
+CLOSED: Final = 22  # up: to, session and attempt of the CLOSE: there is no such session (any more), or it is spared
+LAST_KIND: Final = 22
 """The last that this release knows. Whoever gets a record of any other passes over it."""
 
 # Flags of ROUTE, COPY, STORE.
@@ -66,6 +69,11 @@ PREDECESSOR: Final = 1  # ok; an EVICTED for the session before will follow
 NO_DEVICE: Final = 2
 TAKEN: Final = 3  # registering again: somebody newer is there
 AWAY: Final = 4
+LOGIN_ENDED: Final = 5  # the login has ended
+DISABLED: Final = 6  # the account is
+LATE: Final = 7  # a later try of the same start of the client is there
+# Body of the ANSWER to a CLOSE.
+UNCONFIRMED: Final = b"\x01"  # it goes on; a connector has not confirmed yet
 
 # States of an outcome, with OTHERS_BIT or'ed in.
 OUTCOME: Final = struct.Struct("<QHHB")
@@ -197,6 +205,35 @@ def unpack_keys(body: bytes) -> list[bytes]:
         keys.append(body[offset + 1 : end])
         offset = end
     return keys
+
+
+_TRY = struct.Struct("<QQ")
+
+
+def pack_login(login: str, start: int, tries: int) -> bytes:
+    """Body of ONLINE; a later release may put more behind it."""
+    return pack_keys((login.encode(), _TRY.pack(start, tries)))
+
+
+def pack_spared(login: str) -> bytes:
+    """Body of CLOSE: the login whose session goes on; empty for none. A later release may put more behind it."""
+    return pack_keys((login.encode(),)) if login else b""
+
+
+def unpack_spared(body: bytes) -> bytes:
+    """The login of CLOSE's body; empty for none. Raises `RecordError`."""
+    return unpack_keys(body)[0] if body else b""
+
+
+def unpack_login(body: bytes) -> tuple[str, int, int]:
+    """(login, start, tries) of ONLINE; of nothing, as 0.1 sends it, ("", 0, 0). Raises `RecordError`."""
+    if not body:
+        return "", 0, 0
+    try:
+        login, tried, *_ = unpack_keys(body)
+        return (login.decode(), *_TRY.unpack(tried))
+    except (ValueError, struct.error) as error:
+        raise RecordError("a session's login cannot be read") from error
 
 
 _MEMBER = struct.Struct("<QH")

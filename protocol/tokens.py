@@ -19,6 +19,7 @@ ALGORITHM = "EdDSA"
 ISSUER = "sparrow-userapi"
 AUDIENCE = "sparrow-connector"
 MAX_TOKEN_LENGTH = 4096
+MAX_LOGIN_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Identity:
     expires: float
     """Unix time in seconds."""
     login: str = ""
-    """Which login of the device it comes from; of interest to the user API alone."""
+    """Which login of the device it comes from; empty: not told."""
 
 
 class TokenVerifier:
@@ -68,6 +69,8 @@ class TokenVerifier:
             )
         except (jwt.PyJWTError, InvalidIdError, TypeError, ValueError, RecursionError) as error:
             raise TokenError("the token is not valid; log in over HTTP again") from error
+        if len(identity.login) > MAX_LOGIN_LENGTH or not identity.login.isascii():
+            raise TokenError("the token is not valid; log in over HTTP again")
         if identity.expires <= now:
             raise TokenError("the token has expired; log in over HTTP again")
         return identity

@@ -287,3 +287,4 @@ def _identity(settings: Settings) -> Iterator[Finding]:
         text = "passwords go there in the clear: use TLS unless it is on this machine"
         yield Finding(f"userapi.{key}", text, serious=False)
     yield from _at_least(settings, "userapi.password_max_length", "userapi.password_min_length")
+    yield from _at_least(settings, "userapi.refresh_grace_s", "userapi.refresh_bare_grace_s")

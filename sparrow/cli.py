@@ -286,6 +286,20 @@ def _remove(options: argparse.Namespace) -> int:
     return run(settings, options)
 
 
+def _add_end_logins(parser: argparse.ArgumentParser) -> None:
+    from sparrow.ended import add_arguments
+
+    add_arguments(parser)
+    _add_config(parser)
+
+
+def _end_logins(options: argparse.Namespace) -> int:
+    settings = _server_settings(options, "store", "log")
+    from sparrow.ended import run
+
+    return run(settings, options)
+
+
 COMMANDS = {
     "serve": _Command("run a whole server in one process, with the user API beside it", _add_config, _serve),
     "connector": _Command("run a connector, which holds clients' connections", _add_config, _connector),
@@ -303,6 +317,7 @@ COMMANDS = {
     "restore": _Command("put such a copy into an empty place", _add_restore, _restore),
     "export": _Command("everything that is kept of one user", _add_export, _export),
     "remove": _Command("end one user's account, as the user could", _add_remove, _remove),
+    "end-logins": _Command("end all logins of one user, or of everybody", _add_end_logins, _end_logins),
     "load": _Command("find out what a server carries", _add_load, _load),
 }
 

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Remove a user. Raises `NotFoundError` if there never was one, `StoreError`, and what opening a store raises."""
     user = check_user_id(options.user)
-    with _bridge(settings) as bridge:
+    with open_bridge(settings) as bridge:
         found = _found(bridge, user)
         if found is not None:
             print(*lines(found, bodies=False), sep="\n")
@@ -47,7 +47,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             print("nothing was removed: with --yes all of this goes, but for the files, and nobody gets the name again")
             return 1
         # What is wrong with a key or a folder is found out before anything is done.
-        places = [Brokers(where) for where in _places(settings)]
+        places = [Brokers(where) for where in places_of_brokers(settings)]
         delete_account(bridge, user, known=found is not None, by=audit.ADMINISTRATOR)
         print(_removed(user, found))
         told = any(_tell(bridge, brokers, user) for brokers in places)
@@ -63,7 +63,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _bridge(settings: Settings) -> Iterator[StoreBridge]:
+def open_bridge(settings: Settings) -> Iterator[StoreBridge]:
+    """The store, for a while."""
     bridge = StoreBridge(open_store(passive(settings.store)), settings.userapi.request_timeout_s)
     bridge.open()
     try:
@@ -92,7 +93,7 @@ def _removed(user: str, found: Json | None) -> str:
 # Brokers.
 
 
-def _places(settings: Settings) -> Iterator[UserApiSettings]:
+def places_of_brokers(settings: Settings) -> Iterator[UserApiSettings]:
     """Where brokers may be: in the node of this database, if it runs, and where the settings say."""
     endpoint = private_endpoint(settings)
     if Path(endpoint.removeprefix("ipc://")).is_socket():

@@ -16,6 +16,7 @@ from enum import IntEnum
 
 from store.contacts import Change, Relation, Verdict
 from store.logins import Login, Refresh
+from store.sessions import NoSession, SessionStart, Standing
 
 COMMON = ""
 """The device name of a user's common queue (docs/design.md, "Inbox")."""
@@ -38,6 +39,8 @@ class Account:
     created_ms: int  # Unix time
     disabled: bool = False
     """Nobody may log in to it, and none of its devices begins a session."""
+    epoch: int = field(default=0, compare=False)
+    """Another number after whatever makes an earlier check of its password void."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +161,6 @@ class File:
         return self.expires_ms if self.complete else min(self.upload_expires_ms or self.expires_ms, self.expires_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionStart:
-    """A device begins a session."""
-
-    user: str
-    device: str
-    session: int
-
-
 class Store(abc.ABC):
     """An engine. Made by `store.open_store`; used as an asynchronous context manager."""
 
@@ -252,19 +246,27 @@ class Store(abc.ABC):
         """Device ids of each user, as they stand now; None for a user that does not exist."""
 
     @abc.abstractmethod
-    async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | None]:
-        """Durably name each device's newest session; returns the one before (0: none; None: no such device,
-        or the account is disabled).
+    async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | NoSession]:
+        """Durably name each device's newest session; returns the one before (0: none), or why there is no session.
 
         Naming the newest session once more is a repeat and gets the same answer. Naming the one before it is a repeat
-        that comes late: it changes nothing and gets 0.
+        that comes late: it changes nothing and gets 0. Of one start, a lower try than that of the newest session gets
+        `LATE`, whatever came in between.
         """
+
+    @abc.abstractmethod
+    async def standing(self, users: Collection[str]) -> Mapping[str, Standing | None]:
+        """What the sessions of each user are held against; None for a user that does not exist."""
 
     # Logins: `store.logins`.
 
     @abc.abstractmethod
-    async def begin_login(self, user: str, device: str, login: str) -> None:
-        """Log the device in; an earlier login of it ends. Raises `NotFoundError` unless the device stands."""
+    async def begin_login(self, user: str, device: str, login: str, checked: Account | None = None) -> None:
+        """Log the device in; an earlier login of it ends. Raises `NotFoundError` unless the device stands.
+
+        `checked`: the account as it was when the password was checked. Raises `OutdatedError` if the account was
+        disabled since, or its password hash or epoch is another.
+        """
 
     @abc.abstractmethod
     async def login(self, user: str, device: str) -> Login | None:
@@ -272,13 +274,37 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def refresh_login(
-        self, user: str, device: str, login: str, generation: int, grace_ms: int, lifetime_ms: int
+        self,
+        user: str,
+        device: str,
+        login: str,
+        generation: int,
+        grace_ms: int,
+        lifetime_ms: int,
+        nonce: str = "",
+        bare_grace_ms: int | None = None,
     ) -> Refresh:
-        """A refresh token of this login and generation is presented; of many at once one is `DONE`."""
+        """A refresh token of this login and generation is presented; of many at once one is `DONE`.
+
+        `nonce`: a hash of what the client has drawn for this refresh; empty: nothing. `bare_grace_ms` is the grace
+        where the first one came without (None: `grace_ms`).
+        """
 
     @abc.abstractmethod
     async def end_login(self, user: str, device: str) -> None:
         """Log the device out, if it is there and logged in."""
+
+    @abc.abstractmethod
+    async def end_logins(self, user: str) -> None:
+        """Log all devices of the user out; no login whose password was checked before succeeds afterwards.
+
+        Raises `NotFoundError` without such an account. May be repeated.
+        """
+
+    @abc.abstractmethod
+    async def users(self, after: str, limit: int) -> Sequence[str]:
+        """Up to `limit` users, in an order of the engine's own, from behind `after` (empty: the first) on; an empty
+        answer is the end. Some that have ended may be among them."""
 
     # Contacts. What each may do, and what comes of it: `store.contacts`.
 

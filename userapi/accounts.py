@@ -141,5 +141,5 @@ def delete_account(body: dict[str, Any]) -> tuple[str, int]:
         if right_one(parts, user, account, body["password"], why="wrong_password") is None:
             raise ProblemError("wrong_password", "the password is wrong", field="password")
     farewell.delete_account(parts.bridge, user, known=account is not None, device=caller().device)
-    farewell.tell_brokers(parts.fabric, user)
+    parts.endings.end(user)
     return "", 204

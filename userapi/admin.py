@@ -161,15 +161,11 @@ def look_at_account(user: str) -> dict[str, object]:
 def disable_account(user: str) -> tuple[str, int]:
     """Disable an account: nobody logs in to it any more, and its sessions are closed.
 
-    What is written to it is kept, for as long as the inbox keeps it. The answer takes about two seconds. May be
-    repeated; after `unavailable` it should be, as sessions may still be there.
+    What is written to it is kept, for as long as the inbox keeps it. Clients are told that the account is disabled;
+    those that do not know that, that they are logged out: they keep their device. May be repeated.
     """
     _set_disabled(user, True)
-    parts = service()
-    parts.fabric.close(user)
-    # A login may have passed the store before, and get to the brokers only now.
-    parts.sleep(parts.settings.further_device_delay_s)
-    parts.fabric.close(user)
+    service().endings.end(user)
     return "", 204
 
 
@@ -202,6 +198,28 @@ def close_sessions(user: str) -> tuple[str, int]:
     _account(user)
     service().fabric.close(user)
     audit.note("sessions_closed", user, by=audit.ADMINISTRATOR)
+    return "", 204
+
+
+@endpoint(
+    area,
+    "POST",
+    "/v1/admin/accounts/<user>/end-logins",
+    status=204,
+    parts=(USER_IN_PATH,),
+    guard=ADMINISTRATOR,
+    problems=("no_such_user",),
+)
+def end_account_logins(user: str) -> tuple[str, int]:
+    """End all logins of an account: tokens and sessions of all its devices. These stay, and may log in again.
+
+    May be repeated. Of all accounts at once, as after a restore: `sparrow end-logins --all`.
+    """
+    _account(user)
+    parts = service()
+    parts.bridge.call(parts.bridge.store.end_logins, user)
+    audit.note("logins_ended", user, by=audit.ADMINISTRATOR)
+    parts.endings.end(user)
     return "", 204
 
 

@@ -29,6 +29,7 @@ from userapi import (
     web,
 )
 from userapi.bridge import StoreBridge
+from userapi.endings import Endings
 from userapi.fabric import Fabric
 from userapi.identity import Identity
 from userapi.metrics import Counts
@@ -82,6 +83,7 @@ def create_app(
         clock,
         sleep,
         limits=counted,
+        endings=Endings(bridge, fabric, steady),
         identity=identity,
         admin_token=admin.read_admin_token(settings),
         identity_turn=threading.BoundedSemaphore(settings.identity_max_at_once),

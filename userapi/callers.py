@@ -15,7 +15,7 @@ from store.interface import Profile
 from userapi.frame import Guard
 from userapi.handover import CONTINUED
 from userapi.problems import ProblemError
-from userapi.service import service
+from userapi.service import Service, service
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,12 @@ def check_login() -> None:
         raise ProblemError("account_disabled")
     parts.limits.at_home(user)
     g.profile = kept.profile
+
+
+def still_logged_in(parts: Service, who: Caller) -> bool:
+    """Whether a request that takes long may go on. Needs no request."""
+    kept = parts.bridge.call(parts.bridge.store.login, who.user, who.device)
+    return kept is not None and bool(kept.id) and kept.id == who.login and not kept.disabled
 
 
 def callers_profile() -> Profile:

@@ -122,6 +122,5 @@ def remove(parts: Service, user: str, device: str, stands: bool, **facts: str) -
         raise ProblemError("no_such_device") from None
     if stands:
         audit.note("device_removed", user, device=device, **facts)
-    parts.fabric.changed([user])
-    parts.fabric.close(user, device, removed=True)
+    parts.endings.end(user, device)
     tell(user, Hint.DEVICES_CHANGED)

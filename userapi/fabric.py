@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from protocol.ids import address
-from protocol.records import CHANGED, CLOSE, HINT, WHERE, pack_keys
+from protocol.records import CHANGED, CLOSE, HINT, UNCONFIRMED, WHERE, pack_keys, pack_spared
 from protocol.sparrow_pb2 import Goodbye, Hint
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
@@ -26,8 +26,22 @@ class Fabric(Protocol):
         """Every broker forgets what it has cached of these users (devices, who may write to them): at once where it
         can, and within T (2 s) whatever happens. Call it when the store has the change."""
 
-    def close(self, user: str, device: str | None = None, *, removed: bool = False) -> None:
-        """End the sessions of one device, or of all. `removed`: tell clients that they are devices no more."""
+    def close(
+        self,
+        user: str,
+        device: str | None = None,
+        *,
+        code: Goodbye.Code = Goodbye.LOGGED_OUT,
+        spare: str = "",
+    ) -> bool:
+        """End the sessions of one device, or of all, unless they are of the login `spare`; `code` is what clients hear.
+
+        Whether it is confirmed; if not, brokers go on with it.
+        """
+
+    def close_devices(self, user: str, spare: Mapping[str, str | None]) -> bool:
+        """End the sessions of several devices at once, each with the login to spare; None: it was removed. Whether all
+        is confirmed."""
 
     def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
         """Tell the sessions of each user that something about the one beside it in `about` has changed; may be lost."""
@@ -52,10 +66,31 @@ class BrokerFabric:
         for at in range(0, len(names), MAX_USERS):
             self._ask(CHANGED, body=_pack(names[at : at + MAX_USERS]))
 
-    def close(self, user: str, device: str | None = None, *, removed: bool = False) -> None:
+    def close(
+        self,
+        user: str,
+        device: str | None = None,
+        *,
+        code: Goodbye.Code = Goodbye.LOGGED_OUT,
+        spare: str = "",
+    ) -> bool:
         """See `Fabric`."""
-        flags = Goodbye.DEVICE_REMOVED if removed else Goodbye.LOGGED_OUT
-        self._ask(CLOSE, to=address(user, device) if device else user.encode(), flags=int(flags))
+        to = address(user, device) if device else user.encode()
+        return self._ask(CLOSE, to=to, flags=int(code), body=pack_spared(spare)) != UNCONFIRMED
+
+    def close_devices(self, user: str, spare: Mapping[str, str | None]) -> bool:
+        """See `Fabric`."""
+        asks = [
+            partial(
+                self._brokers.ask,
+                CLOSE,
+                to=address(user, device),
+                flags=int(Goodbye.DEVICE_REMOVED if login is None else Goodbye.LOGGED_OUT),
+                body=pack_spared(login or ""),
+            )
+            for device, login in spare.items()
+        ]
+        return UNCONFIRMED not in self._bridge.together(*asks)
 
     def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
         """See `Fabric`."""

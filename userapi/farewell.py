@@ -5,6 +5,7 @@ Owns what is done, and its order: the store first, then the brokers.
 
 from __future__ import annotations
 
+from protocol.sparrow_pb2 import Goodbye
 from userapi import audit
 from userapi.bridge import StoreBridge
 from userapi.fabric import Fabric
@@ -23,4 +24,4 @@ def delete_account(bridge: StoreBridge, user: str, *, known: bool, by: str = "",
 def tell_brokers(fabric: Fabric, user: str) -> None:
     """Nobody routes to the user any more, and the sessions are closed. Raises `ServiceError`; may be repeated."""
     fabric.changed([user])
-    fabric.close(user, removed=True)
+    fabric.close(user, code=Goodbye.DEVICE_REMOVED)

@@ -15,7 +15,7 @@ from typing import Any
 from flask import request
 from marshmallow import fields
 
-from protocol.errors import AlreadyExistsError, NotFoundError, ServiceError
+from protocol.errors import AlreadyExistsError, NotFoundError, OutdatedError, ServiceError
 from protocol.sparrow_pb2 import Hint
 from store.logins import Refresh
 from userapi import audit
@@ -35,6 +35,8 @@ area = Area("logins", "Logging in and out, and tokens")
 _ALPHABET = string.ascii_lowercase + string.digits
 _DEVICE_LENGTH = 16
 _KEY_MIN, _KEY_MAX = 16, 200
+_TRIES = 3
+"""Of a login whose account changes while its password is checked."""
 
 _log = logging.getLogger("sparrow.userapi")
 
@@ -62,6 +64,12 @@ class RefreshToken(Strict):
     """Of `POST /v1/token`."""
 
     refresh_token = Text("The newest one.")
+    nonce = Text(
+        "Random characters, drawn before the refresh is sent the first time, and the same when it is repeated.",
+        required=False,
+        min_length=_KEY_MIN,
+        max_length=_KEY_MAX,
+    )
 
 
 class Tokens(Answer):
@@ -92,7 +100,7 @@ class Tokens(Answer):
             f".{{{_KEY_MIN},{_KEY_MAX}}}",
         ),
     ),
-    problems=(*PASSWORD, "no_such_device", "device_removed", "too_many_devices"),
+    problems=(*PASSWORD, "no_such_device", "device_removed", "too_many_devices", "changed_meanwhile"),
 )
 def log_in(body: dict[str, Any]) -> dict[str, object]:
     """Log in, with a new device or a known one.
@@ -100,22 +108,33 @@ def log_in(body: dict[str, Any]) -> dict[str, object]:
     A client that repeats the login of a new device, for want of an answer, sends the same `Idempotency-Key`: then it
     gets the same device. `too_many_devices` names the user's `devices`, the one silent longest first; repeat the login
     with one of them as `replaces`. The answer for a user's second and later device takes about two seconds: until
-    every broker knows of it.
+    every broker knows of it. The login of a known device ends the one that it had, and its session.
     """
     parts = service()
     key = _idempotency_key()
-    user = authenticate(parts, body["user"], body["password"], _proven(parts, body)).user
-    parts.limits.check_new_login(user)
     device = body.get("device")
-    if device is None:
-        device = _add_device(parts, user, _device_id(user, key), body.get("label", ""), body.get("replaces"))
     login = _random_id()
-    try:
-        parts.bridge.call(parts.bridge.store.begin_login, user, device, login)
-    except NotFoundError:
-        detail = 'this user has no such device (any more): log in without "device" to get a new one'
-        raise ProblemError("no_such_device", detail, field="device") from None
+    for _ in range(_TRIES):
+        account = authenticate(parts, body["user"], body["password"], _proven(parts, body))
+        user = account.user
+        parts.limits.check_new_login(user)
+        if device is None:
+            device = _add_device(parts, user, _device_id(user, key), body.get("label", ""), body.get("replaces"))
+        try:
+            parts.bridge.call(parts.bridge.store.begin_login, user, device, login, account)
+        except OutdatedError:
+            continue  # what was checked is not what stands: check again
+        except NotFoundError:
+            detail = 'this user has no such device (any more): log in without "device" to get a new one'
+            raise ProblemError("no_such_device", detail, field="device") from None
+        break
+    else:
+        raise ProblemError("changed_meanwhile")
     audit.note("logged_in", user, by=user, device=device)
+    if "device" in body:
+        # With no broker there, it goes on by itself.
+        with contextlib.suppress(ServiceError):
+            parts.endings.end(user, device)
     return _tokens(parts, RefreshClaims(user, device, login, 1))
 
 
@@ -130,8 +149,9 @@ def log_in(body: dict[str, Any]) -> dict[str, object]:
 def refresh(body: dict[str, Any]) -> dict[str, object]:
     """Get new tokens for a refresh token.
 
-    Each refresh token is good once. A client that has not got the answer may repeat it for a few minutes, and gets the
-    same refresh token. Whoever uses an old one otherwise shows that two have it: then the login ends for both.
+    Each refresh token is good once. A client that has not got the answer may repeat it for a few minutes with the same
+    `nonce` (without one, for half a minute), and gets the same refresh token. Whoever uses an old one otherwise shows
+    that two have it: then the login ends for both.
     """
     parts = service()
     settings = parts.settings
@@ -141,6 +161,7 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
         raise refused
     parts.limits.check_new_login(claims.user, claims.device)
     check_enabled(parts, claims.user)
+    nonce = body.get("nonce", "")
     outcome = parts.bridge.call(
         parts.bridge.store.refresh_login,
         claims.user,
@@ -149,12 +170,16 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
         claims.generation,
         int(settings.refresh_grace_s * 1000),
         int(settings.refresh_token_lifetime_s * 1000),
+        hashlib.sha256(nonce.encode()).hexdigest() if nonce else "",
+        int(settings.refresh_bare_grace_s * 1000),
     )
+    if outcome is Refresh.REPEATED:
+        audit.note("refresh_repeated", claims.user, device=claims.device, nonce="yes" if nonce else "no")
     if outcome is Refresh.REUSED:
         _log.warning("an old refresh token of %s/%s was used: the login is ended", claims.user, claims.device)
         audit.note("refresh_token_reused", claims.user, device=claims.device)
         with contextlib.suppress(ServiceError):
-            parts.fabric.close(claims.user, claims.device)
+            parts.endings.end(claims.user, claims.device)
         raise ProblemError("refresh_token_reused")
     if outcome is Refresh.UNKNOWN:
         raise refused
@@ -165,8 +190,7 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
 def log_out() -> tuple[str, int]:
     """Log this device out.
 
-    Its session is closed and its tokens end; the device and what waits for it stay. Connectors, however, take the
-    access token until it expires: a device that was stolen should be removed.
+    Its session is closed and its tokens end; the device and what waits for it stay.
     """
     parts = service()
     stands = _stands(parts)
@@ -223,14 +247,18 @@ def end_login(parts: Service, user: str, device: str, stands: bool) -> None:
     parts.bridge.call(parts.bridge.store.end_login, user, device)
     if stands:
         audit.note("logged_out", user, device=device)
-    parts.fabric.close(user, device)
+    parts.endings.end(user, device)
 
 
 def end_other_logins(parts: Service, user: str, device: str) -> None:
     """End those of all devices but this one. Raises `ServiceError`; may be repeated."""
-    for other in parts.bridge.call(parts.bridge.store.list_devices, user):
-        if other.device != device:
-            end_login(parts, user, other.device, other.logged_in)
+    others = [one for one in parts.bridge.call(parts.bridge.store.list_devices, user) if one.device != device]
+    for other in others:
+        parts.bridge.call(parts.bridge.store.end_login, user, other.device)
+        if other.logged_in:
+            audit.note("logged_out", user, device=other.device)
+    if others:
+        parts.endings.end(user, *(other.device for other in others))
 
 
 def _tokens(parts: Service, claims: RefreshClaims) -> dict[str, object]:

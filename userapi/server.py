@@ -28,11 +28,13 @@ from userapi.app import create_app
 from userapi.arbiter import Arbiter, Manager
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
+from userapi.endings import Endings
 from userapi.fabric import BrokerFabric
 from userapi.identity import Identity, open_identity
 from userapi.identity.breaches import check_list
 from userapi.keys import ensure_key_pair
 from userapi.metrics import Counts
+from userapi.service import EXTENSION
 from userapi.settings import UserApiSettings
 from userapi.tls import Certificate
 from userapi.worker import Worker
@@ -77,6 +79,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._bridge: StoreBridge | None = None
         self._brokers: Brokers | None = None
         self._identity: Identity | None = None
+        self._endings: Endings | None = None
         self.counts = Counts()  # here, before the workers are forked
         self.certificate = Certificate(settings) if settings.tls_certificate_file else None
         super().__init__()
@@ -112,12 +115,17 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._brokers = Brokers(self.settings)
         self._identity = open_identity(self.settings)
         fabric = BrokerFabric(self._bridge, self._brokers)
-        return create_app(self.settings, self._bridge, fabric, identity=self._identity, counts=self.counts)
+        app = create_app(self.settings, self._bridge, fabric, identity=self._identity, counts=self.counts)
+        self._endings = app.extensions[EXTENSION].endings
+        return app
 
     def _when_ready(self, arbiter: Any) -> None:
         _log.info("user API listens on %s", base_url(self.settings))
 
     def _worker_exit(self, arbiter: Any, worker: Any) -> None:
+        if self._endings is not None:
+            self._endings.stop()
+            self._endings = None
         if self._bridge is not None:
             if self._brokers is not None:
                 self._bridge.call(self._brokers.close)

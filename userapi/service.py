@@ -14,6 +14,7 @@ from flask import current_app
 
 from protocol.tokens import TokenVerifier
 from userapi.bridge import StoreBridge
+from userapi.endings import Endings
 from userapi.fabric import Fabric
 from userapi.passwords import Passwords
 from userapi.settings import UserApiSettings
@@ -39,6 +40,7 @@ class Service:
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     limits: Limits
+    endings: Endings
     identity: Identity | None
     """The user system that keeps the passwords; None: we do."""
     admin_token: str

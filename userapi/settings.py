@@ -78,11 +78,14 @@ class UserApiSettings:
     token_public_key_file: str = "var/token.pub.pem"
     """PEM of its public half, which connectors verify tokens with; made together with it."""
     access_token_lifetime_s: float = 900.0
-    """An access token is good for so long; connectors take one of a device that was logged out as long."""
+    """An access token is good for so long. What ends a login ends it before."""
     refresh_token_lifetime_s: float = 60 * 86400.0
     """A device that has not refreshed its token for so long logs in with the password again."""
     refresh_grace_s: float = 300.0
-    """A refresh whose answer was lost may be repeated for so long; beyond it, it is taken for theft."""
+    """A refresh whose answer was lost may be repeated for so long, with the nonce of the first; beyond it, or with
+    another nonce, it is taken for theft."""
+    refresh_bare_grace_s: float = 30.0
+    """The same for clients that send no nonce, as those of 0.1: a thief may be the one who repeats."""
     max_devices: int = 20
     """Of a user; each gets a copy of every message."""
     further_device_delay_s: float = 2.0

@@ -1,16 +1,18 @@
 """What the user API asks: tell all brokers of a change, end sessions, pass a hint on, say who is online.
 
-Owns nothing that lasts. Each ask is answered once; one that could not be done may be asked again, here or elsewhere.
+Owns nothing that lasts: sessions that are to end are `broker.core.closings`' business. Each ask is answered once; one
+that could not be done may be asked again, here or elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from broker.core.closings import Closings
 from broker.core.state import Outbox, Place, Presence
 from protocol.errors import RecordError
 from protocol.ids import address, split_address
-from protocol.records import ANSWER, CHANGED, CLOSE, FAILED, HINT, OK, WHERE, Record, record, unpack_keys
+from protocol.records import ANSWER, CHANGED, CLOSE, FAILED, HINT, OK, UNCONFIRMED, WHERE, Record, record, unpack_keys
 
 Answer = Callable[[bytes], None]
 """Takes the encoded ANSWER."""
@@ -19,9 +21,10 @@ Answer = Callable[[bytes], None]
 class Asks:
     """All asks of all processes of the user API."""
 
-    def __init__(self, outbox: Outbox, presence: Presence) -> None:
+    def __init__(self, outbox: Outbox, presence: Presence, closings: Closings) -> None:
         self._outbox = outbox
         self._presence = presence
+        self._closings = closings
 
     def ask(self, rec: Record, answer: Answer) -> bool:
         """One of them. False for what this release does not know: its answer is FAILED, so that others are asked.
@@ -51,13 +54,20 @@ class Asks:
 
     def _close(self, rec: Record, passed: bool, answer: Answer) -> None:
         user, device = split_address(rec[4])
-        for name, place in _some(self._presence.where(user), device).items():
-            encoded = record(CLOSE, flags=rec[1], to=address(user, name), session=place.session)
-            self._outbox.push(place.connector, encoded)
-        answer(_answer(rec, passed))
+
+        places = _some(self._presence.where(user), device)
+        if not passed:
+            self._closings.close_all(user, places, rec[1], rec[9])
+            answer(_answer(rec, False))
+            return
+
+        def told(confirmed: bool) -> None:
+            answer(_answer(rec, True, b"" if confirmed else UNCONFIRMED))
+
+        self._closings.close_all(user, places, rec[1], rec[9], told)
 
 
-def _some(places: Mapping[str, Place], device: str) -> Mapping[str, Place]:
+def _some(places: Mapping[str, Place], device: str) -> dict[str, Place]:
     return {name: place for name, place in places.items() if device in ("", name)}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from broker.core.asks import Answer, Asks
 from broker.core.cached import Trust
+from broker.core.closings import Closings
 from broker.core.devices import Devices
 from broker.core.inbox import Inbox
 from broker.core.logins import Logins
@@ -42,8 +43,9 @@ class BrokerCore:
         self.nudges = Nudges(settings, outbox, presence)
         self.storage = Storage(settings, outbox, presence, store, self.nudges)
         self.routing = Routing(settings, outbox, presence, self.devices, self.policy, self.storage)
-        self.logins = Logins(settings, outbox, presence, store)
-        self.asks = Asks(outbox, presence)
+        self.closings = Closings(settings, outbox, presence)
+        self.logins = Logins(settings, outbox, presence, store, self.closings)
+        self.asks = Asks(outbox, presence, self.closings)
         self.inbox = Inbox(settings, outbox, store)
         self.batches = self.records = 0
         """Sent to connectors."""
@@ -112,6 +114,8 @@ class BrokerCore:
             self.logins.offline(connector, rec)
         elif kind == records.EVICTED:
             self._outbox.push(rec[6], records.encode(rec))
+        elif kind == records.CLOSED:
+            self.closings.confirmed(rec)
         else:
             self._pass_over("a connector", kind)
 
@@ -125,14 +129,15 @@ class BrokerCore:
         self.storage.add(Storing(rec, user, device, returned_by))
 
     def _heartbeat(self, connector: int, rec: Record) -> None:
-        asked = rec[7]
-        self._presence.keep_alive(connector, asked, lambda lease: self._kept(connector, asked, lease))
+        asked, beat = rec[7], rec[3]
+        self._presence.keep_alive(connector, asked, lambda lease: self._kept(connector, asked, beat, lease))
 
-    def _kept(self, connector: int, asked: int, lease: int | None) -> None:
+    def _kept(self, connector: int, asked: int, beat: int, lease: int | None) -> None:
         body = records.pack_members(self._ports.members().items())
         encoded = record(
             records.HEARTBEAT,
             flags=0 if self._ports.well() else records.UNWELL,
+            count=beat,
             origin=self.incarnation,
             attempt=asked if lease is None else lease,
             session=asked,
@@ -162,6 +167,7 @@ class BrokerCore:
         self.policy.tick()
         self.logins.tick()
         self.nudges.tick()
+        self.closings.tick()
 
     def flush(self) -> None:
         """Send what the turn has left behind; what a link does not take is stored."""

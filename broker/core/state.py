@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol
 
 from protocol.records import Record
 from store.contacts import Verdict
-from store.interface import NewRow, Page, PageQuery, Removal, SessionStart
+from store.interface import NewRow, Page, PageQuery, Removal
+from store.sessions import NoSession, SessionStart, Standing
 
 
 class Place(NamedTuple):
@@ -19,6 +20,20 @@ class Place(NamedTuple):
 
     connector: int
     session: int
+
+
+class Rank(NamedTuple):
+    """Which try of which start of its client a session is; zeros: not told."""
+
+    start: int = 0
+    tries: int = 0
+
+    def is_behind(self, other: Rank) -> bool:
+        """Whether `other` is a later try of the same start."""
+        return self.start != 0 and self.start == other.start and self.tries < other.tries
+
+
+UNKNOWN_RANK = Rank()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +51,17 @@ class Presence(Protocol):
         """Device → place, from the local map; empty for nobody."""
 
     def online(
-        self, user: str, device: str, place: Place, lease: int, again: bool, done: Callable[[Registered | None], None]
+        self,
+        user: str,
+        device: str,
+        place: Place,
+        lease: int,
+        again: bool,
+        done: Callable[[Registered | None], None],
+        rank: Rank = UNKNOWN_RANK,
     ) -> None:
-        """Swap the place of a device. With `again`, only where nobody else is."""
+        """Swap the place of a device: with `again`, only where nobody else is, and never that of a later try of the
+        same start."""
 
     def offline(self, user: str, device: str, place: Place) -> None:
         """Forget the place, if it is still this one."""
@@ -76,7 +99,11 @@ class StorePort(Protocol):
         """They are, or were a moment ago, online."""
 
     def begin_sessions(
-        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
+        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | NoSession] | None], None]
+    ) -> None: ...
+
+    def standing(
+        self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]
     ) -> None: ...
 
 

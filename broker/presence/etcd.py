@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 
-from broker.core.state import Place, Registered
+from broker.core.state import UNKNOWN_RANK, Place, Rank, Registered
 from broker.etcd import Etcd, Mirror
 from broker.etcd import api_pb2 as api
 from broker.etcd.client import RANGE
@@ -72,7 +72,14 @@ class EtcdPresence:
         return self._users.get(user, _NOBODY)
 
     def online(
-        self, user: str, device: str, place: Place, lease: int, again: bool, done: Callable[[Registered | None], None]
+        self,
+        user: str,
+        device: str,
+        place: Place,
+        lease: int,
+        again: bool,
+        done: Callable[[Registered | None], None],
+        rank: Rank = UNKNOWN_RANK,
     ) -> None:
         """Swap the place of a device in etcd."""
         if not lease or not self._mirror.revision:
@@ -86,11 +93,15 @@ class EtcdPresence:
                 self._told[name] = replaced
             done(found)
 
-        self._swaps.swap(Swap(self._places + name, encode_place(place), place, lease, again, answered))
+        value = encode_place(place, rank)
+        self._swaps.swap(Swap(self._places + name, value, place, lease, again, answered, rank))
 
     def offline(self, user: str, device: str, place: Place) -> None:
         """Forget the place in etcd, if it is still this one; repeated while etcd is away."""
-        self._swaps.remove(Removal(self._places + address(user, device), encode_place(place)))
+        name = address(user, device)
+        # How it is written, only etcd knows; that it is this place, the map may know.
+        revision = self._revisions.get(name, 0) if self.where(user).get(device) == place else 0
+        self._swaps.remove(Removal(self._places + name, encode_place(place), revision))
 
     def barrier(self, done: Callable[[bool], None]) -> None:
         """One read of the mark for all barriers of a moment."""

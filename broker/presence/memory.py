@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from broker.core.state import Place, Registered
+from broker.core.state import UNKNOWN_RANK, Place, Rank, Registered
 
 _NOBODY: Mapping[str, Place] = {}
 
@@ -24,6 +24,8 @@ class MemoryPresence:
         self._lease_s = lease_s
         self._on_changed = on_changed
         self._users: dict[str, dict[str, Place]] = {}
+        self._ranks: dict[Place, Rank] = {}
+        """Of places whose connectors have told."""
         self._by_connector: dict[int, dict[tuple[str, str], Place]] = {}
         self._leases: dict[int, tuple[int, float]] = {}
         """connector → (lease, when it runs out)."""
@@ -35,21 +37,32 @@ class MemoryPresence:
         return self._users.get(user, _NOBODY)
 
     def online(
-        self, user: str, device: str, place: Place, lease: int, again: bool, done: Callable[[Registered | None], None]
+        self,
+        user: str,
+        device: str,
+        place: Place,
+        lease: int,
+        again: bool,
+        done: Callable[[Registered | None], None],
+        rank: Rank = UNKNOWN_RANK,
     ) -> None:
         """Swap the place of a device; refused as "away" under a lease that has run out."""
         held = self._leases.get(place.connector)
         if held is None or held[0] != lease:
             done(None)
             return
-        devices = self._users.setdefault(user, {})
+        devices = self._users.get(user, _NOBODY)
         previous = devices.get(device)
-        if again and previous is not None and previous != place:
-            done(Registered(previous, taken=True))
-            return
+        if previous is not None and previous != place:
+            if again or rank.is_behind(self._ranks.get(previous, UNKNOWN_RANK)):
+                done(Registered(previous, taken=True))
+                return
+            self._ranks.pop(previous, None)
         if previous is not None:
             self._by_connector[previous.connector].pop((user, device), None)
-        devices[device] = place
+        self._users.setdefault(user, {})[device] = place
+        if rank.start:
+            self._ranks[place] = rank
         self._by_connector.setdefault(place.connector, {})[user, device] = place
         done(Registered(previous))
 
@@ -58,6 +71,7 @@ class MemoryPresence:
         devices = self._users.get(user)
         if devices is not None and devices.get(device) == place:
             self._by_connector[place.connector].pop((user, device), None)
+            self._ranks.pop(place, None)
             del devices[device]
             if not devices:
                 del self._users[user]
@@ -89,6 +103,7 @@ class MemoryPresence:
 
     def _drop(self, connector: int) -> None:
         for (user, device), place in self._by_connector.pop(connector, {}).items():
+            self._ranks.pop(place, None)
             devices = self._users.get(user)
             if devices is not None and devices.get(device) == place:
                 del devices[device]

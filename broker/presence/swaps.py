@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from broker.core.state import Place, Registered
+from broker.core.state import UNKNOWN_RANK, Place, Rank, Registered
 from broker.etcd import api_pb2 as api
 from broker.etcd.client import TXN, Etcd
 from protocol.errors import LeaseLostError, SparrowError
@@ -38,6 +38,7 @@ class Swap:
     again: bool
     done: Callable[[Registered | None, int], None]
     """Told what came of it and the revision of the answer."""
+    rank: Rank = UNKNOWN_RANK
     expected: int = 0
     """The key's `mod_revision` if it is as we know it; 0: there is none."""
     previous: Place | None = None
@@ -60,13 +61,19 @@ class Removal:
 
     key: bytes
     value: bytes
-    """What stands there, if no later release has written it."""
+    """What stands there, unless there are words behind the place."""
+    revision: int = 0
+    """The key's `mod_revision` where it is known to be this place; 0: compare the value."""
 
     def op(self) -> api.RequestOp:
         """As an operation of a transaction."""
+        if self.revision:
+            same = api.Compare(target=api.Compare.MOD, key=self.key, mod_revision=self.revision)
+        else:
+            same = api.Compare(target=api.Compare.VALUE, key=self.key, value=self.value)
         return api.RequestOp(
             txn=api.TxnRequest(
-                compare=[api.Compare(target=api.Compare.VALUE, key=self.key, value=self.value)],
+                compare=[same],
                 success=[api.RequestOp(delete_range=api.DeleteRangeRequest(key=self.key))],
                 failure=[api.RequestOp(range=api.RangeRequest(key=self.key))],
             )
@@ -77,13 +84,22 @@ class Removal:
         kvs = () if txn.succeeded else txn.responses[0].range.kvs
         if not kvs or decode_place(kvs[0].value) != decode_place(self.value):
             return False
-        self.value = kvs[0].value
+        self.value, self.revision = kvs[0].value, 0
         return True
 
 
-def encode_place(place: Place) -> bytes:
-    """A place as etcd keeps it: connector and session, in hexadecimal."""
-    return b"%016x %016x" % place
+def encode_place(place: Place, rank: Rank = UNKNOWN_RANK) -> bytes:
+    """A place as etcd keeps it: connector and session, in hexadecimal; behind them start and tries, where known."""
+    return b"%016x %016x" % place + (b" %016x %x" % rank if rank.start else b"")
+
+
+def decode_rank(value: bytes) -> Rank:
+    """What stands behind a place."""
+    try:
+        start, tries, *_ = value.split(b" ")[2:]
+        return Rank(int(start, 16), int(tries, 16))
+    except ValueError:
+        return UNKNOWN_RANK
 
 
 def decode_place(value: bytes) -> Place | None:
@@ -142,8 +158,9 @@ class Swaps:
             self._removals.append(item)
         else:
             place, revision = self._known(item.key)
-            # A session that registers again yields to anybody else, so it expects nobody.
-            if not item.again or place == item.place:
+            # A session that registers again yields to anybody else, so it expects nobody; one that tells its rank must
+            # see that of whoever is there, which the map does not hold.
+            if place in (None, item.place) or not (item.again or item.rank.start):
                 item.previous, item.expected = place, revision
             self._swaps.append(item)
         self._schedule()
@@ -220,7 +237,12 @@ class Swaps:
         place = decode_place(kv.value) if kv is not None else None
         if kv is not None and place == swap.place and kv.lease == swap.lease:
             self._answer(swap, Registered(swap.previous), revision)  # an earlier try was heard after all
-        elif swap.again and place is not None and place != swap.place:
+        elif (
+            kv is not None
+            and place is not None
+            and place != swap.place
+            and (swap.again or swap.rank.is_behind(decode_rank(kv.value)))
+        ):
             self._answer(swap, Registered(place, taken=True), revision)
         else:
             swap.previous, swap.expected = place, kv.mod_revision if kv is not None else 0

@@ -12,6 +12,7 @@ from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
 from connector.core.complaints import Complaints
 from connector.core.delivery import Delivery
+from connector.core.doubts import STANDSTILL_S, Doubts
 from connector.core.links import Link, Links
 from connector.core.logins import Logins
 from connector.core.receipts import Receipts
@@ -21,6 +22,8 @@ from protocol import records
 from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
 
+_GIVEN = frozenset((records.COPY, records.ROWS, records.HINT))
+"""Records with something for a session's client."""
 RECEIPT_ATTEMPTS = 1 << 63
 """Attempt numbers from here on belong to receipts."""
 
@@ -51,21 +54,39 @@ class ConnectorCore:
         """Kinds of records that were passed over."""
         self.complaints = Complaints(ports)
         self.links = Links(ports, settings, turn, self.incarnation)
+        self.doubts = Doubts(ports, turn, self.links)
         self.receipts = Receipts(settings, turn, self.links, RECEIPT_ATTEMPTS)
         self.attempts = Attempts(settings, turn, self.links, self.receipts, 1)
         self.delivery = Delivery(settings, turn, self.links, self.sessions, self._outcome, self._acked_rows)
         self.catchup = Catchup(settings, turn, self.links, self.sessions, self.delivery, self.complaints)
         self.logins = Logins(
-            ports, settings, turn, self.links, self.sessions, self.delivery, self.catchup, self.complaints
+            ports,
+            settings,
+            turn,
+            self.links,
+            self.sessions,
+            self.delivery,
+            self.catchup,
+            self.doubts,
+            self.complaints,
         )
+        self.doubts.take = self._take
+        self.doubts.give = self._give
+        self.doubts.hurry = self.logins.hurry
         self.delivery.fall_behind = self.catchup.fall_behind
         self.links.on_lost = self._broker_lost
         self.links.on_lease = self.logins.lease_changed
 
     def time(self, now: float, wall_ms: int) -> None:
         """The time of the events that follow: seconds of a steady clock, and Unix milliseconds."""
-        self.turn.now = now
-        self.turn.wall_ms = wall_ms
+        turn = self.turn
+        gap_s = now - turn.now if turn.now else 0.0
+        turn.now = now
+        turn.wall_ms = wall_ms
+        if gap_s > STANDSTILL_S:
+            self.doubts.stood_still(self.connections)
+            if gap_s > self._settings.link_timeout_s:
+                self.logins.lease_changed()  # it may have, and brokers may hear of that later than we ask
 
     # Clients.
 
@@ -74,6 +95,7 @@ class ConnectorCore:
         session = Session(handle, ServerSession(self._windows), self.turn.now, self.attempts.burst)
         self.connections[session] = None
         self._greeting[session] = None
+        self.doubts.opened(session)
         if len(self._greeting) > self._settings.max_before_login:
             oldest = next(iter(self._greeting))
             self._end_greeting(oldest, Goodbye.TRY_AGAIN, "too many connections that have not logged in")
@@ -82,6 +104,12 @@ class ConnectorCore:
     def data(self, session: Session, data: bytes) -> None:
         """Bytes from a client."""
         session.heard = self.turn.now
+        if session.unsure:
+            self.doubts.park(session, data)
+        else:
+            self._take(session, data)
+
+    def _take(self, session: Session, data: bytes) -> None:
         for event in session.wire.receive_data(data):
             if session.phase == ENDED:
                 return
@@ -145,7 +173,10 @@ class ConnectorCore:
         link = self.links.link(endpoint)
         if link is None:
             return
-        for rec in records.parse(data):
+        found = records.parse(data)
+        if self.doubts.unsure:
+            found = [rec for rec in found if not (rec[0] in _GIVEN and self._parked(link, rec))]
+        for rec in found:
             kind = rec[0]
             try:
                 if kind == records.COPY:
@@ -167,22 +198,33 @@ class ConnectorCore:
             else:
                 self.receipts.outcome(counter, index, count, state)
 
+    def _parked(self, link: Link, rec: records.Record) -> bool:
+        return self.doubts.park_record(self.sessions, link, rec)
+
+    def _give(self, link: Link, rec: records.Record) -> None:
+        if rec[0] == records.COPY:
+            self.delivery.copy(link, rec)
+        else:
+            self._rare_record(link, rec)
+
     def _rare_record(self, link: Link, rec: records.Record) -> None:
         kind = rec[0]
         if kind == records.ROWS:
-            self.catchup.rows(rec)
+            if not self._parked(link, rec):
+                self.catchup.rows(rec)
         elif kind == records.STORED:
             self.logins.stored(rec)
         elif kind == records.NUDGE:
             self.catchup.nudge(link, rec)
         elif kind == records.HEARTBEAT:
             self.links.heartbeat(link, rec)
+            self.doubts.heard(link, rec[3])
         elif kind == records.ONLINE_REPLY:
             self.logins.online(rec)
         elif kind == records.EVICT:
             self.logins.evict(link, rec)
         elif kind == records.CLOSE:
-            self.logins.close(rec)
+            self.logins.close(link, rec)
         elif kind == records.HINT:
             self._hint(rec)
         elif kind == records.EVICTED:
@@ -217,6 +259,7 @@ class ConnectorCore:
     def tick(self) -> None:
         """What is due by now."""
         self.links.tick()
+        self.doubts.tick()
         self.logins.tick()
         self.delivery.tick()
         self.catchup.tick()
@@ -239,7 +282,10 @@ class ConnectorCore:
             self._end_greeting(oldest, Goodbye.NOT_LOGGED_IN, "no login came in time")
 
     def _sweep(self) -> None:
-        limit = self.turn.now - 2 * self._settings.heartbeat_s
+        now = self.turn.now
+        for session in [s for s in self.connections if s.overdue_at < now and s.phase not in (GREETING, ENDED)]:
+            self.logins.end(session, Goodbye.BAD_TOKEN, "the token has expired long ago: come back with a new one")
+        limit = now - 2 * self._settings.heartbeat_s
         for session in [s for s in self.connections if s.heard < limit and s.phase not in (GREETING, ENDED)]:
             self.complaints.add("a session was silent for two heartbeats")
             self.logins.end(session, Goodbye.TIMED_OUT, "nothing was heard for two heartbeats")

@@ -66,6 +66,7 @@ class Links:
         """Configured endpoints that lead to a broker which another link reaches."""
         self._routes: dict[str, tuple[Link, bytes] | None] = {}
         self._next_beat = 0.0
+        self._beat = 0
         self.batches = self.records = 0
         """Sent to brokers."""
         self.incarnation = incarnation
@@ -138,6 +139,12 @@ class Links:
         if asked == self.lease and lease != self.lease:
             self.lease = lease
             self.on_lease()
+        elif came and self.lease and self._was_alone(link):
+            # It may have run out while nobody could say so; brokers may not have heard of that yet, either.
+            self.on_lease()
+
+    def _was_alone(self, link: Link) -> bool:
+        return not any(other.up for other in self._links.values() if other is not link)
 
     # Members.
 
@@ -197,10 +204,23 @@ class Links:
             if link.up and now - link.heard > self._settings.link_timeout_s:
                 self._down(link)
         if now >= self._next_beat:
-            self._next_beat = now + self._settings.link_heartbeat_s
-            beat = record(HEARTBEAT, origin=self.incarnation, attempt=self.lease)
-            for link in self._links.values():
-                link.out.append(beat)
+            self._send_beats()
+
+    def _send_beats(self) -> None:
+        self._next_beat = self._turn.now + self._settings.link_heartbeat_s
+        self._beat = self._beat % 0xFFFF + 1
+        beat = record(HEARTBEAT, count=self._beat, origin=self.incarnation, attempt=self.lease)
+        for link in self._links.values():
+            link.out.append(beat)
+
+    def ask_all(self) -> dict[Link, int]:
+        """Send a heartbeat now; returns each broker that is up, with the beat's number. Before it has had its time to
+        answer, it is not taken for lost."""
+        self._send_beats()
+        up = [link for link in self._links.values() if link.up]
+        for link in up:
+            link.heard = self._turn.now
+        return dict.fromkeys(up, self._beat)
 
     def _down(self, link: Link) -> None:
         link.up = link.leaving = link.unwell = False

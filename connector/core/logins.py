@@ -13,6 +13,7 @@ from sys import intern
 from connector.core.catchup import Catchup
 from connector.core.complaints import Complaints
 from connector.core.delivery import Delivery
+from connector.core.doubts import Doubts
 from connector.core.links import Link, Links
 from connector.core.state import ENDED, GREETING, Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
@@ -21,7 +22,11 @@ from protocol.framing import varint
 from protocol.ids import address, split_address
 from protocol.records import (
     AGAIN,
+    CLOSED,
+    DISABLED,
     EVICTED,
+    LATE,
+    LOGIN_ENDED,
     NO_DEVICE,
     OFFLINE,
     OK,
@@ -29,11 +34,20 @@ from protocol.records import (
     PREDECESSOR,
     TAKEN,
     Record,
+    pack_login,
     record,
+    unpack_spared,
 )
 from protocol.sparrow_pb2 import Goodbye, LoggedIn, Login
 
 REMOVED = "this device has been removed; log in anew"
+REFUSALS = {
+    NO_DEVICE: int(Goodbye.DEVICE_REMOVED),
+    LOGIN_ENDED: int(Goodbye.LOGGED_OUT),
+    DISABLED: int(Goodbye.ACCOUNT_DISABLED),
+}
+"""What a session gets that is refused, by the result."""
+MAX_TRIES = (1 << 63) - 1
 MAX_CLIENT_CHARACTERS = 64
 """Of a client's own name that are kept for the log."""
 
@@ -52,6 +66,7 @@ class Logins:
         sessions: dict[int, Session],
         delivery: Delivery,
         catchup: Catchup,
+        doubts: Doubts,
         complaints: Complaints,
     ) -> None:
         self._ports = ports
@@ -61,6 +76,7 @@ class Logins:
         self._sessions = sessions
         self._delivery = delivery
         self._catchup = catchup
+        self._doubts = doubts
         self._complaints = complaints
         self._asked: dict[Session, float] = {}
         self._leaving: dict[int, Session] = {}
@@ -76,22 +92,40 @@ class Logins:
     # Coming.
 
     def login(self, session: Session, frame: Login) -> None:
-        """A client names itself."""
+        """A client names itself: nothing comes of it on a connection that its client has given up meanwhile, since
+        that must not replace the one which it has begun instead."""
+        if self.stopping or not self._links.ready or len(self._sessions) >= self._settings.max_sessions:
+            self.end(session, Goodbye.TRY_AGAIN, "not now", self.RETRY_MS)
+            return
+        silent_s = self._ports.silent_s(session.handle)
+        if silent_s is None:
+            self._complaints.add("a login was passed over: its client has closed the connection")
+            self.end(session, Goodbye.TRY_AGAIN, "the connection was closed", self.RETRY_MS)
+            return
+        age_s = max(silent_s, self._turn.now - session.opened)
+        if age_s > self._settings.login_timeout_s:
+            self._complaints.add("a login was passed over: it has waited for too long")
+            self.end(session, Goodbye.NOT_LOGGED_IN, "no login came in time")
+            return
         try:
             identity = self._ports.verify(frame.token, self._turn.wall_ms / 1000)
         except TokenError as error:
             self._complaints.add(f"a login was refused: {error}")
             self.end(session, Goodbye.BAD_TOKEN, str(error))
             return
-        if self.stopping or not self._links.ready or len(self._sessions) >= self._settings.max_sessions:
-            self.end(session, Goodbye.TRY_AGAIN, "not now", self.RETRY_MS)
-            return
         session.client = intern(frame.client[:MAX_CLIENT_CHARACTERS])
         session.user = identity.user
         session.key = address(identity.user, identity.device)
         from_id, from_device = identity.user.encode(), identity.device.encode()
         session.suffix = b"\x22" + varint(len(from_id)) + from_id + b"\x2a" + varint(len(from_device)) + from_device
+        session.login = identity.login
+        session.tried = frame.start, min(frame.tries, MAX_TRIES)
+        session.knows_disabled = "disabled" in frame.understands
         session.number = self._ports.random64()
+        # Up to a tenth later: those who came at one time need not go at one time.
+        left_s = identity.expires - self._turn.wall_ms / 1000
+        spread = 1 + (session.number >> 1 & 1023) / 10240
+        session.overdue_at = self._turn.now + left_s + self._settings.token_overdue_s * spread
         self._sessions[session.number] = session
         self._asked[session] = self._turn.now + self._settings.request_timeout_s
         self._register(session, 0)
@@ -100,7 +134,14 @@ class Logins:
         route = self._links.for_user(session.user)
         if route is not None:
             route[0].out.append(
-                record(ONLINE, flags=flags, to=session.key, session=session.number, attempt=self._links.lease)
+                record(
+                    ONLINE,
+                    flags=flags,
+                    to=session.key,
+                    session=session.number,
+                    attempt=self._links.lease,
+                    body=pack_login(session.login, *session.tried),
+                )
             )
 
     def online(self, rec: Record) -> None:
@@ -113,16 +154,32 @@ class Logins:
             if result in (OK, PREDECESSOR):
                 self._asked.pop(session, None)
                 self._catchup.read_again(session)
-            elif result in (TAKEN, NO_DEVICE):
+                self._doubts.registered(session)
+            elif result == TAKEN:
                 self.end(session, Goodbye.TRY_AGAIN, "another connection of this device is registered")
+            elif result in REFUSALS:
+                self._refuse(session, REFUSALS[result])
             return
         self._asked.pop(session, None)
-        if result == NO_DEVICE:
-            self.end(session, Goodbye.DEVICE_REMOVED, REMOVED)
-        elif result in (OK, PREDECESSOR):
+        if result in (OK, PREDECESSOR):
             self._welcome(session, previous, result == PREDECESSOR)
+        elif result == LATE:
+            self.end(session, Goodbye.REPLACED, "this client has logged in by a later try")
+        elif result in REFUSALS:
+            self._refuse(session, REFUSALS[result])
         else:
             self.end(session, Goodbye.TRY_AGAIN, "logins are not possible now", self.RETRY_MS)
+
+    def _refuse(self, session: Session, code: int) -> None:
+        """Something beside the client has ended its session, or lets it have none."""
+        if code == Goodbye.DEVICE_REMOVED:
+            self.end(session, Goodbye.DEVICE_REMOVED, REMOVED)
+        elif code == Goodbye.ACCOUNT_DISABLED:
+            # Who does not know it keeps device and state when told to be logged out.
+            known = Goodbye.ACCOUNT_DISABLED if session.knows_disabled else Goodbye.LOGGED_OUT
+            self.end(session, known, "this account is disabled")
+        else:
+            self.end(session, Goodbye.LOGGED_OUT, "this device was logged out; log in again over HTTP")
 
     def _welcome(self, session: Session, previous: int, predecessor: bool) -> None:
         self.begun += 1
@@ -168,9 +225,10 @@ class Logins:
         session.phase = ENDED
         self._asked.pop(session, None)
         self._rejoin.pop(session, None)
+        self._sessions.pop(session.number, None)
+        self._doubts.left(session)
         if not session.number:
             return
-        del self._sessions[session.number]
         self._delivery.return_all(session)
         route = self._links.for_user(session.user)
         if route is not None:
@@ -192,14 +250,13 @@ class Logins:
         else:
             link.out.append(record(EVICTED, origin=origin, attempt=attempt))
 
-    def close(self, rec: Record) -> None:
-        """The user API, or a broker, ends a session."""
-        session = self._sessions.get(rec[8])
-        if session is not None and session.key == rec[4]:
-            if rec[1] == Goodbye.DEVICE_REMOVED:
-                self.end(session, Goodbye.DEVICE_REMOVED, REMOVED)
-            else:
-                self.end(session, Goodbye.LOGGED_OUT, "this device was logged out; log in again over HTTP")
+    def close(self, link: Link, rec: Record) -> None:
+        """The user API, or a broker, ends a session; not if it is of the login that is to be spared."""
+        session, spared = self._sessions.get(rec[8]), unpack_spared(rec[9])
+        if session is not None and session.key == rec[4] and not (spared and spared == session.login.encode()):
+            self._refuse(session, rec[1])
+        if rec[7]:  # a broker of 0.1 wants no answer
+            link.out.append(record(CLOSED, to=rec[4], session=rec[8], attempt=rec[7]))
 
     def evicted(self, rec: Record) -> None:
         """The session that one of ours replaced is gone."""
@@ -240,6 +297,17 @@ class Logins:
     def lease_changed(self) -> None:
         """Presence has forgotten us: every session registers again, and then reads its inbox again."""
         self._rejoin.update(dict.fromkeys(self._sessions.values(), True))
+        self._doubts.unregistered(list(self._sessions.values()))
+
+    def hurry(self, session: Session) -> None:
+        """It is to register again, and somebody waits for that."""
+        if self._rejoin.get(session):
+            del self._rejoin[session]
+            self._register_again(session)
+
+    def _register_again(self, session: Session) -> None:
+        self._asked[session] = self._turn.now + self._settings.request_timeout_s
+        self._register(session, AGAIN)
 
     def tick(self) -> None:
         """Spread rejoining over time; give up what was not answered."""
@@ -248,8 +316,7 @@ class Logins:
             if session.phase == GREETING:
                 self._rejoin[session] = register  # another broker's answer, under the lease before, may still come
             elif register:
-                self._asked[session] = self._turn.now + self._settings.request_timeout_s
-                self._register(session, AGAIN)
+                self._register_again(session)
             else:
                 self._catchup.read_again(session)
         now = self._turn.now
@@ -264,5 +331,4 @@ class Logins:
         if session.phase == GREETING:
             self.end(session, Goodbye.TRY_AGAIN, "logins are not possible now", self.RETRY_MS)
         else:
-            self._asked[session] = self._turn.now + self._settings.request_timeout_s
-            self._register(session, AGAIN)
+            self._register_again(session)

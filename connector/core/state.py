@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from protocol.records import Record
@@ -41,6 +42,12 @@ class Ports(Protocol):
 
     def disconnect(self, broker: str) -> None:
         """Close a link behind what was sent."""
+
+    def pause(self, handle: object, paused: bool) -> None:
+        """Read no more from a client's connection for now; or again."""
+
+    def silent_s(self, handle: object) -> float | None:
+        """How long ago bytes of the client last reached this machine, read or not; None: it has closed its end."""
 
     def verify(self, token: str, now_s: float) -> Identity:
         """Check a login token at this Unix time. Raises `TokenError`."""
@@ -95,6 +102,9 @@ class SentRow:
     size: int
 
 
+Parked: TypeAlias = "tuple[Link, Record]"
+"""A broker's record that waits until its session is sure."""
+
 RETURNED: Final = None
 """Stands in `unacked` for a copy that went back to be stored."""
 
@@ -113,11 +123,16 @@ class Session:
         "heard",
         "held",
         "key",
+        "knows_disabled",
+        "login",
         "mid_pass",
         "number",
         "opened",
+        "overdue_at",
         "page",
         "page_at",
+        "parked",
+        "parked_bytes",
         "phase",
         "predecessor_until",
         "returned",
@@ -126,8 +141,10 @@ class Session:
         "suffix",
         "sync_asked",
         "sync_passing",
+        "tried",
         "unacked",
         "unacked_bytes",
+        "unsure",
         "user",
         "want_pass",
         "wire",
@@ -146,6 +163,19 @@ class Session:
         """The device's address."""
         self.suffix = b""
         """`from_id` and `from_device`, encoded."""
+        self.login = ""
+        """The device's login that its token is of; empty: the token does not tell."""
+        self.tried = 0, 0
+        """The client's start, and which of its tries this is; zeros: not told."""
+        self.knows_disabled = False
+        """Its client understands ACCOUNT_DISABLED."""
+        self.overdue_at = inf
+        """When its token is overdue."""
+        self.unsure = 0
+        """Why nothing is taken or given on it for now (`connector.core.doubts`)."""
+        self.parked: list[bytes | Parked] = []
+        """What came meanwhile: from its client, and of brokers."""
+        self.parked_bytes = 0
         self.opened = now
         self.heard = now
         self.dirty = False

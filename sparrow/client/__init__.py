@@ -14,6 +14,7 @@ ones that matter to a client are named here. Everything runs in one asyncio even
 """
 
 from protocol.errors import (
+    AccountDisabledError,
     AlreadyExistsError,
     ApiError,
     BlockedError,
@@ -72,6 +73,7 @@ __all__ = [
     "DEFAULT_API",
     "FILE",
     "TEXT",
+    "AccountDisabledError",
     "AlreadyExistsError",
     "ApiError",
     "BlockedError",

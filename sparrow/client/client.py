@@ -51,8 +51,9 @@ class Client:
     `background` do not wait for the login when entering: connect whenever the server can be reached
 
     Entering raises `ConfigError` (arguments, state file), `WrongPasswordError`, `UnreachableError`,
-    `UntrustedError`, `UnavailableError`, `SessionEndedError`. When the session ends for good later on (`ReplacedError`,
-    `DeviceRemovedError`, `TokenRejectedError`, `StateError`), everything that waits raises that.
+    `UntrustedError`, `UnavailableError`, `SessionEndedError`. When the session ends for good later on
+    (`ReplacedError`, `AccountDisabledError`, `DeviceRemovedError`, `TokenRejectedError`, `StateError`), everything that
+    waits raises that.
     """
 
     def __init__(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
 from protocol.errors import (
+    AccountDisabledError,
     ConfigError,
     ReplacedError,
     SparrowError,
@@ -185,6 +186,8 @@ class Dialer:
             self._credentials.accepted()
         if connection.logged_in and loop.time() - began > self._timing.good_session_s:
             self._failures = 0
+        if connection.goodbye is not None and connection.goodbye.code == Goodbye.LOGGED_OUT:
+            await self._credentials.at_rest()
         return self._after(connection, token)
 
     def _distrust(self, error: UntrustedError) -> tuple[str, float]:
@@ -204,7 +207,13 @@ class Dialer:
         if goodbye.code == Goodbye.BAD_TOKEN:
             self._credentials.rejected(token, goodbye.text)
             return None
+        if goodbye.code == Goodbye.ACCOUNT_DISABLED:
+            raise AccountDisabledError(
+                "the account is disabled: ask those who run the service. The device and its messages are kept"
+            )
         if goodbye.code == Goodbye.LOGGED_OUT:
+            if self._credentials.newer_than(token):
+                return None  # it was our own next login that has ended this one
             self._credentials.forget()
             raise TokenRejectedError("this device was logged out: log in with the password")
         text = f"the server says: {goodbye.text or f'goodbye, code {goodbye.code}'}"

@@ -15,6 +15,9 @@ from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outbox, Outgoing
 from protocol.sparrow_pb2 import About, Failed, Goodbye, Hint, LoggedIn, Message, Pong, Receipt, Synced
 
+UNDERSTANDS = ("disabled",)
+"""What a server may offer that the first release did not have."""
+
 StreamKey: TypeAlias = tuple[str, str, int]
 """from_id, from_device, stream."""
 
@@ -110,6 +113,9 @@ class DeviceCore:
     def __init__(self, journal: Journal, random64: Callable[[], int]) -> None:
         self._journal = journal
         self._random64 = random64
+        self._start = random64()
+        """Names this start of the client to the server; 0: it is not told."""
+        self._tries = 0
         self._session = ClientSession()
         self._events: list[Event] = []
         self._outbox = Outbox()
@@ -150,9 +156,14 @@ class DeviceCore:
 
     def connected(self, token: str, client: str) -> None:
         """A new connection is open: log in."""
-        self._session = ClientSession()
-        self._session.login(token, client)
+        self._session = self._new_session()
+        self._tries += 1
+        tries = self._tries if self._start else 0
+        self._session.login(token, client, start=self._start, tries=tries, understands=UNDERSTANDS)
         self.heard = self._now
+
+    def _new_session(self) -> ClientSession:
+        return ClientSession()
 
     def disconnected(self) -> None:
         """The connection is gone."""

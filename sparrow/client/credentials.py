@@ -23,6 +23,7 @@ from sparrow.client.api.logins import Login, UserApi
 from sparrow.client.journal import ClientJournal
 
 USER, DEVICE, TOKEN, CONNECTORS, REFRESH, KEY = "user", "device", "token", "connectors", "refresh", "login_key"
+NONCE = "refresh_nonce"
 
 LAST_ANSWER_S = 2.0
 """How long a renewal that nobody wants any more may take to end."""
@@ -130,8 +131,13 @@ class Credentials:
         """With the refresh token; None without a good one, if there is a password."""
         if not self._refresh:
             return None
+        # Kept before it is sent: who repeats it after a restart is known by it, an earlier copy of the state is not.
+        nonce = self._journal.value(NONCE) or secrets.token_urlsafe(24)
+        self._journal.put_value(NONCE, nonce)
+        self.changed()
+        await asyncio.sleep(0)  # with an engine, it counts at the end of the turn
         try:
-            return await self._api.refresh(self._refresh)
+            return await self._api.refresh(self._refresh, nonce)
         except TokenRejectedError:
             self._refresh, self._proof = "", self._refresh
             if not self._password:
@@ -182,6 +188,15 @@ class Credentials:
         if token == self._token:
             self._token = ""
 
+    async def at_rest(self) -> None:
+        """Return when no renewal is under way."""
+        async with self._renewing:
+            pass
+
+    def newer_than(self, token: str) -> bool:
+        """Whether there is another token by now."""
+        return self._token not in ("", token)
+
     def accepted(self) -> None:
         """A connector has taken the token; when one is refused later, it has expired."""
         self._refused = False
@@ -212,6 +227,7 @@ def keep_login(journal: ClientJournal, user: str, login: Login) -> None:
     journal.put_value(DEVICE, login.device)
     journal.put_value(TOKEN, login.token)
     journal.put_value(REFRESH, login.refresh_token)
+    journal.put_value(NONCE, "")
     journal.put_value(CONNECTORS, json.dumps(login.connectors))
 
 

@@ -39,13 +39,10 @@ class ClientCore(DeviceCore):
         self._hold_acks = False
         super().__init__(journal, random64)
 
-    def connected(self, token: str, client: str) -> None:
-        """See `DeviceCore`."""
-        super().connected(token, client)
+    def _new_session(self) -> _Session:
         session = _Session()
         session.hold_acks = self._hold_acks
-        session.login(token, client)
-        self._session = session
+        return session
 
     def disconnected(self) -> None:
         """See `DeviceCore`."""

@@ -35,10 +35,10 @@ from store.interface import (
     PageQuery,
     Profile,
     Removal,
-    SessionStart,
     Store,
 )
 from store.logins import Login, Refresh
+from store.sessions import NoSession, SessionStart, Standing
 from store.settings import StoreSettings
 
 _log = logging.getLogger("sparrow.store")
@@ -196,24 +196,47 @@ class CassandraStore(Store):
         with self._weighing(len(users)):
             return await accounts.devices(users)
 
-    async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | None]:
+    async def standing(self, users: Collection[str]) -> Mapping[str, Standing | None]:
+        accounts = self._parts().accounts
+        with self._weighing(len(users)):
+            return await accounts.standing(users)
+
+    async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | NoSession]:
         accounts = self._parts().accounts
         with self._weighing(len(starts)):
             return await accounts.begin_sessions(starts)
 
-    async def begin_login(self, user: str, device: str, login: str) -> None:
-        await self._parts().logins.begin(user, device, login)
+    async def begin_login(self, user: str, device: str, login: str, checked: Account | None = None) -> None:
+        await self._parts().logins.begin(user, device, login, checked)
 
     async def login(self, user: str, device: str) -> Login | None:
         return await self._parts().logins.one(user, device)
 
     async def refresh_login(
-        self, user: str, device: str, login: str, generation: int, grace_ms: int, lifetime_ms: int
+        self,
+        user: str,
+        device: str,
+        login: str,
+        generation: int,
+        grace_ms: int,
+        lifetime_ms: int,
+        nonce: str = "",
+        bare_grace_ms: int | None = None,
     ) -> Refresh:
-        return await self._parts().logins.refresh(user, device, login, generation, grace_ms, lifetime_ms)
+        logins = self._parts().logins
+        return await logins.refresh(user, device, login, generation, grace_ms, lifetime_ms, nonce, bare_grace_ms)
 
     async def end_login(self, user: str, device: str) -> None:
         await self._parts().logins.end(user, device)
+
+    async def end_logins(self, user: str) -> None:
+        parts = self._parts()
+        await parts.accounts.new_epoch(user)
+        for one in await parts.accounts.list_devices(user):
+            await parts.logins.end(user, one.device)
+
+    async def users(self, after: str, limit: int) -> Sequence[str]:
+        return await self._parts().accounts.users(after, limit)
 
     # Contacts.
 

@@ -9,20 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from protocol.errors import NotFoundError, StoreError
+from protocol.errors import NotFoundError, OutdatedError, StoreError
 from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
-from store.interface import Profile
-from store.logins import Login, Refresh, refresh
+from store.interface import Account, Profile
+from store.logins import Login, Refresh, nonce_of, refresh
 
 _LOGIN = (
-    "SELECT login, generation, refreshed_us, removed_us, deleted_us, disabled, "
+    "SELECT login, generation, refreshed_us, removed_us, deleted_us, disabled, nonce, "
     "display_name, hides_presence, created_us FROM users WHERE user = ? AND device = ?"
 )
 _STANDS = "IF added_us != null AND removed_us = null"
-_BEGIN = f"UPDATE users SET login = ?, generation = 1, refreshed_us = ? WHERE user = ? AND device = ? {_STANDS}"
+_BEGIN = (
+    "UPDATE users SET login = ?, generation = 1, refreshed_us = ?, nonce = null "
+    f"WHERE user = ? AND device = ? {_STANDS}"
+)
+_BEGIN_CHECKED = f"{_BEGIN} AND password_hash = ? AND epoch = ? AND disabled = null AND deleted_us = null"
 _REFRESH = (
-    "UPDATE users SET generation = ?, refreshed_us = ? WHERE user = ? AND device = ? "
+    "UPDATE users SET generation = ?, refreshed_us = ?, nonce = ? WHERE user = ? AND device = ? "
     "IF login = ? AND generation = ? AND removed_us = null"
 )
 _END = "UPDATE users SET login = '' WHERE user = ? AND device = ? IF login = ?"
@@ -39,6 +43,7 @@ class Logins:
         self._clock = clock
         self._login = connection.prepare(_LOGIN)
         self._begin = connection.prepare(_BEGIN)
+        self._begin_checked = connection.prepare(_BEGIN_CHECKED)
         self._refresh = connection.prepare(_REFRESH)
         self._end = connection.prepare(_END)
         self._rename = connection.prepare(_RENAME)
@@ -50,9 +55,20 @@ class Logins:
         """Raises `NotFoundError`."""
         await self._change(self._rename.bind((label, user, device)), user, device)
 
-    async def begin(self, user: str, device: str, login: str) -> None:
-        """Log the device in. Raises `NotFoundError`."""
-        await self._change(self._begin.bind((login, self._now_us(), user, device)), user, device)
+    async def begin(self, user: str, device: str, login: str, checked: Account | None) -> None:
+        """Log the device in. Raises `NotFoundError`, and `OutdatedError` unless the account is as it was `checked`."""
+        values = (login, self._now_us(), user, device)
+        if checked is None:
+            await self._change(self._begin.bind(values), user, device)
+            return
+        # An account whose epoch never changed has none.
+        statement = self._begin_checked.bind((*values, checked.password_hash, checked.epoch or None))
+        there = await self._requests.conditional(statement)
+        if there["[applied]"]:
+            return
+        if there.get("added_us") is None or there["removed_us"] is not None:
+            raise NotFoundError(f'"{user}" has no device "{device}"')
+        raise OutdatedError(f'the account "{user}" has changed meanwhile')
 
     async def _change(self, statement: Any, user: str, device: str) -> None:
         if not (await self._requests.conditional(statement))["[applied]"]:
@@ -63,15 +79,23 @@ class Logins:
         (rows,) = await self._requests.run([self._login.bind((user or " ", device))])
         if not rows:
             return None
-        login, generation, refreshed_us, removed_us, deleted_us, disabled, name, hides, created_us = rows[0]
+        login, generation, refreshed_us, removed_us, deleted_us, disabled, nonce, name, hides, created_us = rows[0]
         if removed_us is not None or deleted_us is not None:
             return None
         profile = Profile(user, name or "", bool(hides), created_us // 1000)
         # A device of before logins were kept has none.
-        return Login(login or "", generation or 0, (refreshed_us or 0) // 1000, bool(disabled), profile)
+        return Login(login or "", generation or 0, (refreshed_us or 0) // 1000, bool(disabled), profile, nonce or "")
 
     async def refresh(
-        self, user: str, device: str, login: str, generation: int, grace_ms: int, lifetime_ms: int
+        self,
+        user: str,
+        device: str,
+        login: str,
+        generation: int,
+        grace_ms: int,
+        lifetime_ms: int,
+        nonce: str,
+        bare_grace_ms: int | None,
     ) -> Refresh:
         """Of many at once one is `DONE`."""
         for _ in range(_TRIES):
@@ -79,9 +103,10 @@ class Logins:
             if kept is None:
                 return Refresh.UNKNOWN
             now_us = self._now_us()
-            outcome = refresh(kept, login, generation, now_us // 1000, grace_ms, lifetime_ms)
+            outcome = refresh(kept, login, generation, now_us // 1000, grace_ms, lifetime_ms, nonce, bare_grace_ms)
             if outcome is Refresh.DONE:
-                swap = self._refresh.bind((generation + 1, now_us, user, device, login, generation))
+                made = nonce_of(generation + 1, nonce) or None
+                swap = self._refresh.bind((generation + 1, now_us, made, user, device, login, generation))
                 if not (await self._requests.conditional(swap))["[applied]"]:
                     continue  # somebody was quicker; or this very call was, in a try whose answer was lost
             elif outcome is Refresh.REUSED:

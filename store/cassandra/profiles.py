@@ -19,7 +19,7 @@ _PROFILES = (
     "SELECT user, display_name, hides_presence, created_us, deleted_us FROM users WHERE user IN ? PER PARTITION LIMIT 1"
 )
 _STANDS = "IF created_us != null AND deleted_us = null"
-_PASSWORD = "UPDATE users SET password_hash = ? WHERE user = ? IF password_hash = ? AND deleted_us = null"
+_PASSWORD = "UPDATE users SET password_hash = ?, epoch = ? WHERE user = ? IF password_hash = ? AND deleted_us = null"
 _NAME = f"UPDATE users SET display_name = ? WHERE user = ? {_STANDS}"
 _HIDES = f"UPDATE users SET hides_presence = ? WHERE user = ? {_STANDS}"
 _NAMES = "SELECT user FROM names WHERE bucket = ? AND user >= ? AND user < ? LIMIT ?"
@@ -59,7 +59,7 @@ class Profiles:
 
     async def change_password(self, user: str, old_hash: str, new_hash: str) -> None:
         """Swap the hash. Raises `NotFoundError`, `AlreadyExistsError`."""
-        answer = await self._requests.conditional(self._password.bind((new_hash, user, old_hash)))
+        answer = await self._requests.conditional(self._password.bind((new_hash, self._now_us(), user, old_hash)))
         if answer["[applied]"]:
             return
         kept = answer.get("password_hash")

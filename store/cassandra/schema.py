@@ -102,10 +102,17 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
     # True, or nothing.
     ("ALTER TABLE users ADD IF NOT EXISTS disabled boolean STATIC",),
     ("ALTER TABLE files ADD IF NOT EXISTS upload_expires_ms bigint",),
+    (
+        "ALTER TABLE users ADD IF NOT EXISTS epoch bigint STATIC",
+        # Of the newest session of a release that tells them.
+        "ALTER TABLE users ADD IF NOT EXISTS start bigint",
+        "ALTER TABLE users ADD IF NOT EXISTS tries bigint",
+        "ALTER TABLE users ADD IF NOT EXISTS nonce text",
+    ),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)
-OLDEST = VERSION
+OLDEST = 6
 """The lowest schema whose releases can go on with this one: a step that only adds leaves it at the release before."""
 
 _APPLY = "run: sparrow schema apply"

@@ -9,9 +9,10 @@ import json
 import sqlite3
 from collections.abc import Collection
 
-from protocol.errors import AlreadyExistsError, NotFoundError
-from store.interface import Profile
-from store.logins import Login, Refresh, refresh
+from protocol.errors import AlreadyExistsError, NotFoundError, OutdatedError
+from store.interface import Account, Profile
+from store.logins import Login, Refresh, nonce_of, refresh
+from store.sqlite import reading
 
 _PROFILE = "SELECT user, display_name, hides_presence, created_ms FROM accounts WHERE deleted_ms IS NULL AND "
 # Above all characters of a user id.
@@ -31,7 +32,7 @@ def change_password(connection: sqlite3.Connection, user: str, old_hash: str, ne
         raise NotFoundError(f'there is no user "{user}"')
     if row[0] not in (old_hash, new_hash):
         raise AlreadyExistsError("the password was changed meanwhile: log in with the new one")
-    connection.execute("UPDATE accounts SET password_hash = ? WHERE user = ?", (new_hash, user))
+    connection.execute("UPDATE accounts SET password_hash = ?, epoch = epoch + 1 WHERE user = ?", (new_hash, user))
 
 
 def profiles(connection: sqlite3.Connection, users: Collection[str]) -> dict[str, Profile]:
@@ -89,9 +90,24 @@ def rename_device(connection: sqlite3.Connection, user: str, device: str, label:
     _change_device(connection, user, device, "label = ?", label)
 
 
-def begin_login(connection: sqlite3.Connection, user: str, device: str, login: str, now_ms: int) -> None:
-    """Log the device in. Raises `NotFoundError`."""
-    _change_device(connection, user, device, "login = ?, generation = 1, refreshed_ms = ?", login, now_ms)
+def begin_login(
+    connection: sqlite3.Connection, user: str, device: str, login: str, now_ms: int, checked: Account | None
+) -> None:
+    """Log the device in. Raises `NotFoundError`, and `OutdatedError` unless the account is as it was `checked`."""
+    if checked is not None:
+        there = reading.account(connection, user)
+        if (
+            there is None
+            or there.disabled
+            or (there.password_hash, there.epoch)
+            != (
+                checked.password_hash,
+                checked.epoch,
+            )
+        ):
+            raise OutdatedError(f'the account "{user}" has changed meanwhile')
+    change = "login = ?, generation = 1, refreshed_ms = ?, nonce = ''"
+    _change_device(connection, user, device, change, login, now_ms)
 
 
 def _change_device(connection: sqlite3.Connection, user: str, device: str, change: str, *values: object) -> None:
@@ -105,23 +121,24 @@ def _change_device(connection: sqlite3.Connection, user: str, device: str, chang
 def login(connection: sqlite3.Connection, user: str, device: str) -> Login | None:
     """The device's login; None without such a device."""
     row = connection.execute(
-        "SELECT d.login, d.generation, d.refreshed_ms, a.disabled, a.user, a.display_name, a.hides_presence, "
+        "SELECT d.login, d.generation, d.refreshed_ms, a.disabled, d.nonce, a.user, a.display_name, a.hides_presence, "
         "a.created_ms FROM devices AS d JOIN accounts AS a USING (user) "
         "WHERE d.user = ? AND d.device = ? AND d.removed_ms IS NULL AND a.deleted_ms IS NULL",
         (user, device),
     ).fetchone()
-    return None if row is None else Login(row[0], row[1], row[2], bool(row[3]), _profile(row[4:]))
+    return None if row is None else Login(row[0], row[1], row[2], bool(row[3]), _profile(row[5:]), row[4])
 
 
 def refresh_login(
-    connection: sqlite3.Connection, user: str, device: str, presented: tuple[str, int, int, int, int]
+    connection: sqlite3.Connection, user: str, device: str, presented: tuple[str, int, int, int, int, str, int | None]
 ) -> Refresh:
     """`presented`: what `store.logins.refresh` is asked behind the login."""
     kept = login(connection, user, device)
     outcome = Refresh.UNKNOWN if kept is None else refresh(kept, *presented)
     if outcome is Refresh.DONE:
-        change = "generation = generation + 1, refreshed_ms = ?"
-        _change_device(connection, user, device, change, presented[2])
+        change = "generation = generation + 1, refreshed_ms = ?, nonce = ?"
+        made = nonce_of(kept.generation + 1, presented[5]) if kept is not None else ""
+        _change_device(connection, user, device, change, presented[2], made)
     elif outcome is Refresh.REUSED:
         end_login(connection, user, device)
     return outcome
@@ -130,3 +147,11 @@ def refresh_login(
 def end_login(connection: sqlite3.Connection, user: str, device: str) -> None:
     """Log the device out, if it is logged in."""
     connection.execute("UPDATE devices SET login = '' WHERE user = ? AND device = ?", (user, device))
+
+
+def end_logins(connection: sqlite3.Connection, user: str) -> None:
+    """Log all devices out. Raises `NotFoundError`."""
+    change = "UPDATE accounts SET epoch = epoch + 1 WHERE user = ? AND deleted_ms IS NULL"
+    if connection.execute(change, (user,)).rowcount == 0:
+        raise NotFoundError(f'there is no user "{user}"')
+    connection.execute("UPDATE devices SET login = '' WHERE user = ?", (user,))

@@ -25,10 +25,10 @@ from store.interface import (
     PageQuery,
     Profile,
     Removal,
-    SessionStart,
     Store,
 )
 from store.logins import Login, Refresh
+from store.sessions import NoSession, SessionStart, Standing
 from store.settings import StoreSettings
 from store.sqlite import accounts, contacts, files, reading, writing
 from store.sqlite.schema import begin_immediate, open_reader, open_writer
@@ -149,26 +149,46 @@ class SqliteStore(Store):
             return {}
         return await self._reader.call(partial(reading.devices, users=users), rows=len(users))
 
-    async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | None]:
+    async def standing(self, users: Collection[str]) -> Mapping[str, Standing | None]:
+        if not users:
+            return {}
+        return await self._reader.call(partial(reading.standing, users=users), rows=len(users))
+
+    async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | NoSession]:
         if not starts:
             return []
         return await self._writer.call(partial(writing.begin_sessions, starts=starts), rows=len(starts))
 
-    async def begin_login(self, user: str, device: str, login: str) -> None:
+    async def begin_login(self, user: str, device: str, login: str, checked: Account | None = None) -> None:
         now = self._now_ms()
-        await self._writer.call(partial(accounts.begin_login, user=user, device=device, login=login, now_ms=now))
+        work = partial(accounts.begin_login, user=user, device=device, login=login, now_ms=now, checked=checked)
+        await self._writer.call(work)
 
     async def login(self, user: str, device: str) -> Login | None:
         return await self._reader.call(partial(accounts.login, user=user, device=device))
 
     async def refresh_login(
-        self, user: str, device: str, login: str, generation: int, grace_ms: int, lifetime_ms: int
+        self,
+        user: str,
+        device: str,
+        login: str,
+        generation: int,
+        grace_ms: int,
+        lifetime_ms: int,
+        nonce: str = "",
+        bare_grace_ms: int | None = None,
     ) -> Refresh:
-        presented = (login, generation, self._now_ms(), grace_ms, lifetime_ms)
+        presented = (login, generation, self._now_ms(), grace_ms, lifetime_ms, nonce, bare_grace_ms)
         return await self._writer.call(partial(accounts.refresh_login, user=user, device=device, presented=presented))
 
     async def end_login(self, user: str, device: str) -> None:
         await self._writer.call(partial(accounts.end_login, user=user, device=device))
+
+    async def end_logins(self, user: str) -> None:
+        await self._writer.call(partial(accounts.end_logins, user=user))
+
+    async def users(self, after: str, limit: int) -> Sequence[str]:
+        return await self._reader.call(partial(reading.users, after=after, limit=limit))
 
     async def change_contact(self, user: str, other: str, what: Change) -> tuple[Relation, Relation]:
         work = partial(contacts.change, user=user, other=other, what=what, now_ms=self._now_ms())

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 
 from store.interface import COMMON, Account, Counts, Device, Page, PageQuery, Row
+from store.sessions import Standing
 from store.sqlite.keys import key_of, position_of
 
 _QUEUE = "SELECT position, kind, body FROM inbox WHERE user = ? AND device = ? AND position > ? AND expires_ms > ?"
@@ -28,9 +29,16 @@ _PAGE_OF_COMMON = (
 def account(connection: sqlite3.Connection, user: str) -> Account | None:
     """The account, or None."""
     row = connection.execute(
-        "SELECT user, password_hash, created_ms, disabled FROM accounts WHERE user = ? AND deleted_ms IS NULL", (user,)
+        "SELECT user, password_hash, created_ms, disabled, epoch FROM accounts WHERE user = ? AND deleted_ms IS NULL",
+        (user,),
     ).fetchone()
-    return None if row is None else Account(row[0], row[1], row[2], bool(row[3]))
+    return None if row is None else Account(row[0], row[1], row[2], bool(row[3]), row[4])
+
+
+def users(connection: sqlite3.Connection, after: str, limit: int) -> list[str]:
+    """By id, from behind `after` on."""
+    query = "SELECT user FROM accounts WHERE user > ? AND deleted_ms IS NULL ORDER BY user LIMIT ?"
+    return [user for (user,) in connection.execute(query, (after, limit)).fetchall()]
 
 
 def counts(connection: sqlite3.Connection) -> Counts:
@@ -65,6 +73,25 @@ def devices(connection: sqlite3.Connection, users: Collection[str]) -> dict[str,
         known = answer[user] or ()
         answer[user] = known if number is None else (*known, device)
     return answer
+
+
+def standing(connection: sqlite3.Connection, users: Collection[str]) -> dict[str, Standing | None]:
+    """What the sessions of each user are held against; None for a user that does not exist."""
+    (found,) = connection.execute(
+        "SELECT json_group_array(json_array(a.user, a.disabled, d.device, d.login)) FROM json_each(?) AS w "
+        "CROSS JOIN accounts AS a ON a.user = w.value AND a.deleted_ms IS NULL "
+        "LEFT JOIN devices AS d ON d.user = a.user AND d.removed_ms IS NULL",
+        (json.dumps(list(users)),),
+    ).fetchone()
+    logins: dict[str, dict[str, str]] = {}
+    disabled = set()
+    for user, is_disabled, device, login in json.loads(found):
+        of_user = logins.setdefault(user, {})
+        if device is not None:
+            of_user[device] = login
+        if is_disabled:
+            disabled.add(user)
+    return {user: Standing(user in disabled, logins[user]) if user in logins else None for user in users}
 
 
 def page(connection: sqlite3.Connection, queries: Sequence[PageQuery], now_ms: int) -> list[Page]:

@@ -106,10 +106,17 @@ _UPLOADS = """
 ALTER TABLE files ADD COLUMN upload_expires_ms INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX uploads_by_expiry ON files (upload_expires_ms) WHERE complete = 0 AND upload_expires_ms > 0;
 """
-STEPS = (_ACCOUNTS_AND_INBOX, _CONTACTS, _FILES, _PROFILES_AND_LOGINS, _DISABLED, _UPLOADS)
+# `start` and `tries` belong to the newest session of a release that tells them.
+_LOGINS = """
+ALTER TABLE accounts ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE devices ADD COLUMN start INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE devices ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE devices ADD COLUMN nonce TEXT NOT NULL DEFAULT '';
+"""
+STEPS = (_ACCOUNTS_AND_INBOX, _CONTACTS, _FILES, _PROFILES_AND_LOGINS, _DISABLED, _UPLOADS, _LOGINS)
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)
-OLDEST = VERSION
+OLDEST = 6
 """The lowest schema whose releases can go on with this one: a step that only adds leaves it at the release before."""
 _HALF = 16
 """`PRAGMA user_version` holds the version in its low bits, and from here on OLDEST."""

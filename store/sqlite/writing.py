@@ -14,7 +14,8 @@ from functools import cache
 from typing import TypeVar
 
 from protocol.errors import AlreadyExistsError, NotFoundError
-from store.interface import COMMON, Account, Device, NewRow, Removal, SessionStart
+from store.interface import COMMON, Account, Device, NewRow, Removal
+from store.sessions import NoSession, SessionStart, Standing
 from store.sqlite import reading
 from store.sqlite.keys import position_of
 
@@ -42,7 +43,8 @@ def create_account(connection: sqlite3.Connection, account: Account) -> Account:
 
 def set_disabled(connection: sqlite3.Connection, user: str, disabled: bool) -> None:
     """Disable or enable an account. Raises `NotFoundError`."""
-    if connection.execute("UPDATE accounts SET disabled = ? WHERE user = ?", (disabled, user)).rowcount == 0:
+    change = "UPDATE accounts SET disabled = ?, epoch = epoch + 1 WHERE user = ?"
+    if connection.execute(change, (disabled, user)).rowcount == 0:
         raise NotFoundError(f'there is no user "{user}"')
 
 
@@ -90,45 +92,62 @@ def move_to_common(connection: sqlite3.Connection, user: str, device: str, limit
     ).rowcount
 
 
-def begin_sessions(connection: sqlite3.Connection, starts: Sequence[SessionStart]) -> list[int | None]:
-    """Name each device's newest session; returns the one before, None without such a device or if disabled.
+def begin_sessions(connection: sqlite3.Connection, starts: Sequence[SessionStart]) -> list[int | NoSession]:
+    """Name each device's newest session; returns the one before, or why there is none.
 
     A start that names the newest session already is a repeat, and gets the same answer as the first time; one that
     names the session before it comes late.
     """
     wanted = json.dumps(list({(start.user, start.device) for start in starts}))
     (found,) = connection.execute(
-        "SELECT json_group_array(json_array(d.user, d.device, d.session, d.previous_session)) "
+        "SELECT json_group_array(json_array("
+        "d.user, d.device, d.session, d.previous_session, d.start, d.tries, d.login, a.disabled)) "
         "FROM json_each(?) AS w CROSS JOIN devices AS d "
         "ON d.user = json_extract(w.value, '$[0]') AND d.device = json_extract(w.value, '$[1]') "
         "CROSS JOIN accounts AS a ON a.user = d.user "
-        "WHERE d.removed_ms IS NULL AND a.deleted_ms IS NULL AND NOT a.disabled",
+        "WHERE d.removed_ms IS NULL AND a.deleted_ms IS NULL",
         (wanted,),
     ).fetchone()
-    now = {(user, device): (session, previous) for user, device, session, previous in json.loads(found)}
-    answers: list[int | None] = []
+    now: dict[tuple[str, str], tuple[int, int, int, int]] = {}
+    held = {}
+    for user, device, session, previous, started, tries, login, disabled in json.loads(found):
+        now[user, device] = (session, previous, started, tries)
+        held[user, device] = Standing(bool(disabled), {device: login})
+    answers: list[int | NoSession] = []
     for start in starts:
-        entry = now.get((start.user, start.device))
+        key = start.user, start.device
+        entry = now.get(key)
         if entry is None:
-            answers.append(None)
+            answers.append(NoSession.NO_DEVICE)
             continue
-        session, previous = entry
-        signed = start.session - _U64 if start.session >= _I63 else start.session
-        if signed == previous:
+        refused = held[key].refuses(start.device, start.login)
+        if refused is not None:
+            answers.append(refused)
+            continue
+        session, previous, started, tries = entry
+        signed, start_signed = _signed(start.session), _signed(start.start)
+        if signed == session:
+            answers.append(previous % _U64)
+        elif signed == previous:
             answers.append(0)
-            continue
-        if session != signed:
-            now[start.user, start.device] = (signed, session)
-            previous = session
-        answers.append(previous % _U64)
+        elif start_signed and start_signed == started and start.tries < tries:
+            answers.append(NoSession.LATE)
+        else:
+            now[key] = (signed, session, start_signed, start.tries)
+            answers.append(session % _U64)
     changes = json.dumps([(user, device, *sessions) for (user, device), sessions in now.items()])
     connection.execute(
-        "UPDATE devices SET session = json_extract(w.value, '$[2]'), previous_session = json_extract(w.value, '$[3]') "
+        "UPDATE devices SET session = json_extract(w.value, '$[2]'), previous_session = json_extract(w.value, '$[3]'), "
+        "start = json_extract(w.value, '$[4]'), tries = json_extract(w.value, '$[5]') "
         "FROM json_each(?) AS w "
         "WHERE devices.user = json_extract(w.value, '$[0]') AND devices.device = json_extract(w.value, '$[1]')",
         (changes,),
     )
     return answers
+
+
+def _signed(number: int) -> int:
+    return number - _U64 if number >= _I63 else number
 
 
 def append(connection: sqlite3.Connection, rows: Sequence[NewRow], expires_ms: int) -> None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker.core import BrokerCore, Place
-from broker.core.state import Registered
+from broker.core.state import UNKNOWN_RANK, Rank, Registered
 from broker.settings import BrokerSettings
 from protocol import records
 from protocol.records import record
 from store.contacts import Verdict
-from store.interface import NewRow, Page, PageQuery, Removal, SessionStart
+from store.interface import NewRow, Page, PageQuery, Removal
+from store.sessions import NoSession, SessionStart, Standing
 
 INCARNATION = 900
 A, B, C = 1, 2, 3
@@ -79,6 +80,7 @@ class Online:
     lease: int
     again: bool
     done: Callable[[Registered | None], None]
+    rank: Rank = UNKNOWN_RANK
 
 
 @dataclass
@@ -96,9 +98,16 @@ class RecordingPresence:
         return self.places.get(user, {})
 
     def online(
-        self, user: str, device: str, place: Place, lease: int, again: bool, done: Callable[[Registered | None], None]
+        self,
+        user: str,
+        device: str,
+        place: Place,
+        lease: int,
+        again: bool,
+        done: Callable[[Registered | None], None],
+        rank: Rank = UNKNOWN_RANK,
     ) -> None:
-        self.onlines.append(Online(user, device, place, lease, again, done))
+        self.onlines.append(Online(user, device, place, lease, again, done, rank))
 
     def offline(self, user: str, device: str, place: Place) -> None:
         self.offlines.append((user, device, place))
@@ -120,7 +129,8 @@ class RecordingStore:
         self.judge: dict[tuple[str, str], Verdict] | None = {}
         """Answers reads of verdicts at once; None: the test answers."""
         self.calls: dict[str, list[tuple[Any, Any]]] = {
-            name: [] for name in ("append", "page", "remove", "devices", "verdicts", "saw", "begin_sessions")
+            name: []
+            for name in ("append", "page", "remove", "devices", "verdicts", "saw", "begin_sessions", "standing")
         }
 
     def append(self, rows: Sequence[NewRow], done: Callable[[bool], None]) -> None:
@@ -151,9 +161,12 @@ class RecordingStore:
         self.calls["saw"].append((list(users), None))
 
     def begin_sessions(
-        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
+        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | NoSession] | None], None]
     ) -> None:
         self.calls["begin_sessions"].append((list(starts), done))
+
+    def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
+        self.calls["standing"].append((list(users), done))
 
 
 class Bench:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import TypeVar
 
 from broker.cluster import Alone, Cluster, Together
-from broker.core.state import Place, Registered
+from broker.core.state import UNKNOWN_RANK, Place, Rank, Registered
 from broker.settings import BrokerSettings, EtcdSettings
 
 A, B = 7001, 7002
@@ -78,12 +78,18 @@ class Presences:
         self._beating.discard(connector)
 
     async def online(
-        self, device: str, place: Place, again: bool = False, lease: int | None = None, user: str = "bob"
+        self,
+        device: str,
+        place: Place,
+        again: bool = False,
+        lease: int | None = None,
+        user: str = "bob",
+        rank: Rank = UNKNOWN_RANK,
     ) -> Registered | None:
         """Swap."""
         answer: asyncio.Future[Registered | None] = self._loop.create_future()
         held = self.leases[place.connector] if lease is None else lease
-        self.presence.online(user, device, place, held, again, answer.set_result)
+        self.presence.online(user, device, place, held, again, answer.set_result, rank)
         return await guarded(answer)
 
     async def changed(self, *users: str) -> bool:

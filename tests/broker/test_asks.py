@@ -9,6 +9,7 @@ from protocol.records import (
     ANSWER,
     CHANGED,
     CLOSE,
+    CLOSED,
     FAILED,
     HINT,
     LAST_KIND,
@@ -59,11 +60,22 @@ def test_closing_all_sessions_of_a_user_waits_until_presence_is_up_to_date() -> 
     bench.goes_online("bob/b2", B, 21)
     bench.goes_online("bobby/b1", B, 22)
     bench.pass_barrier()
-    assert answered(answers) == (8, OK, b"")
-    assert sorted((rec.connector, rec.kind, rec.to, rec.session, rec.flags) for rec in bench.sent()) == [
+    told = bench.sent()
+    assert sorted((rec.connector, rec.kind, rec.to, rec.session, rec.flags) for rec in told) == [
         (A, CLOSE, b"bob/b1", 20, Goodbye.LOGGED_OUT),
         (B, CLOSE, b"bob/b2", 21, Goodbye.LOGGED_OUT),
     ]
+    assert not answers
+    for rec in told:
+        bench.receives(record(CLOSED, to=rec.to, session=rec.session, attempt=rec.attempt), connector=rec.connector)
+    assert answered(answers) == (8, OK, b"")
+
+
+def test_nobody_is_there_to_be_closed() -> None:
+    bench = Bench()
+    answers = bench.asks(record(CLOSE, to=b"bob", attempt=8))
+    bench.pass_barrier()
+    assert answered(answers) == (8, OK, b"")
 
 
 def test_closing_one_device() -> None:

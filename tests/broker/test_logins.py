@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.state import Place, Registered
+from broker.core.state import Place, Rank, Registered
 from protocol.records import (
     AGAIN,
     AWAY,
     CLOSE,
+    DISABLED,
     EVICT,
     EVICTED,
+    LATE,
+    LOGIN_ENDED,
     NO_DEVICE,
     OFFLINE,
     OK,
@@ -18,10 +21,11 @@ from protocol.records import (
     ONLINE_REPLY,
     PREDECESSOR,
     TAKEN,
+    pack_login,
     record,
 )
 from protocol.sparrow_pb2 import Goodbye
-from store.interface import SessionStart
+from store.sessions import NoSession, SessionStart, Standing
 from tests.broker.bench import A, B, Bench, C
 
 LEASE = 50
@@ -59,7 +63,7 @@ def test_sessions_of_one_turn_are_named_in_one_call() -> None:
     bench.receives(online(20, "bob/b1"), online(21, "ann/d1"), online(22, "eve/e1"))
     (starts,) = bench.asked("begin_sessions")
     assert [start.session for start in starts] == [20, 21, 22]
-    bench.answer("begin_sessions", [0, None, 7])
+    bench.answer("begin_sessions", [0, NoSession.NO_DEVICE, 7])
     assert [call.user for call in bench.presence.onlines] == ["bob", "eve"]
     rec = bench.only(ONLINE_REPLY)
     assert (rec.session, rec.flags) == (21, NO_DEVICE)
@@ -176,19 +180,26 @@ def test_a_session_that_ends_gives_up_its_own_place_only() -> None:
 # Removed while logging in.
 
 
+def read_standing(bench: Bench) -> list[str]:
+    """The store answers its oldest read of what stands, with what `users` says."""
+    (asked,) = bench.asked("standing")
+    found = {user: Standing(False, dict.fromkeys(bench.users[user], "")) for user in asked if user in bench.users}
+    return list(bench.answer("standing", {user: found.get(user) for user in asked}))
+
+
 def test_a_device_that_is_removed_while_it_logs_in_is_let_go() -> None:
     bench = Bench({"bob": ["b1"], "ann": ["d1"]}, recent_login_s=10.0)
     bench.receives(online(20), connector=B)
     bench.receives(online(21, "bob/b2"), online(22, "ann/d1"), connector=C)
     bench.core.changed(["bob"])
-    assert not bench.asked("devices")
+    assert not bench.asked("standing")
     bench.passes(0.1)
-    assert bench.read_devices() == ["bob"]
+    assert read_standing(bench) == ["bob"]
     (closed,) = bench.sent()
     assert (closed.connector, closed.kind, closed.to, closed.session) == (C, CLOSE, b"bob/b2", 21)
     assert closed.flags == Goodbye.DEVICE_REMOVED
     bench.passes(0.2)
-    assert not bench.asked("devices")
+    assert not bench.asked("standing")
 
 
 def test_after_a_while_a_login_is_not_looked_at_again() -> None:
@@ -197,7 +208,7 @@ def test_after_a_while_a_login_is_not_looked_at_again() -> None:
     bench.passes(1.2)
     bench.core.changed(["bob"])
     bench.passes(0.2)
-    assert not bench.asked("devices")
+    assert not bench.asked("standing")
 
 
 def test_when_anybody_may_have_changed_every_recent_login_is_looked_at_and_until_the_store_answers() -> None:
@@ -205,9 +216,9 @@ def test_when_anybody_may_have_changed_every_recent_login_is_looked_at_and_until
     bench.receives(online(20), online(22, "ann/d1"), connector=B)
     bench.core.changed(None)
     bench.passes(0.1)
-    bench.away("devices")
+    bench.away("standing")
     bench.passes(0.1)
-    assert sorted(bench.read_devices()) == ["ann", "bob"]
+    assert sorted(read_standing(bench)) == ["ann", "bob"]
     assert [(rec.kind, rec.to) for rec in bench.sent()] == [(CLOSE, b"ann/d1")]
 
 
@@ -228,3 +239,102 @@ def test_who_comes_and_goes_is_kept_now_and_then() -> None:
     assert bench.asked("saw") == [["bob"], ["bob"]]
     bench.passes(10)
     assert len(bench.asked("saw")) == 2
+
+
+# Of which login a session is.
+
+
+def of(login: str, session: int = 20, to: str = "bob/b1", start: int = 0, tries: int = 0, flags: int = 0) -> bytes:
+    """A session of this login wants to be registered."""
+    body = pack_login(login, start, tries)
+    return record(ONLINE, flags=flags, to=to.encode(), session=session, attempt=LEASE, body=body)
+
+
+def test_login_and_try_go_to_the_store_and_to_presence() -> None:
+    bench = Bench()
+    bench.receives(of("l1", start=7, tries=3), connector=B)
+    assert bench.asked("begin_sessions") == [[SessionStart("bob", "b1", 20, "l1", 7, 3)]]
+    bench.answer("begin_sessions", [0])
+    (call,) = bench.presence.onlines
+    assert call.rank == Rank(7, 3)
+    call.done(Registered(Place(A, 19), taken=True))
+    bench.core.flush()
+    assert reply(bench) == (B, 20, LATE, 0)
+
+
+@pytest.mark.parametrize(
+    ("why", "result"),
+    [
+        (NoSession.NO_DEVICE, NO_DEVICE),
+        (NoSession.DISABLED, DISABLED),
+        (NoSession.LOGGED_OUT, LOGIN_ENDED),
+        (NoSession.LATE, LATE),
+    ],
+)
+def test_why_there_is_no_session(why: NoSession, result: int) -> None:
+    bench = Bench()
+    bench.receives(of("l1"), connector=B)
+    bench.answer("begin_sessions", [why])
+    assert reply(bench) == (B, 20, result, 0)
+    assert not bench.presence.onlines
+
+
+REFUSED = [
+    (None, NO_DEVICE),
+    (Standing(False, {"b2": "l1"}), NO_DEVICE),
+    (Standing(True, {"b1": "l1"}), DISABLED),
+    (Standing(False, {"b1": "l2"}), LOGIN_ENDED),
+    (Standing(False, {"b1": ""}), LOGIN_ENDED),
+]
+
+
+@pytest.mark.parametrize(("standing", "result"), REFUSED)
+def test_who_registers_again_is_held_against_what_stands(standing: Standing | None, result: int) -> None:
+    bench = Bench()
+    bench.receives(of("l1", flags=AGAIN), of("l5", 21, "ann/d1", flags=AGAIN), connector=B)
+    assert not bench.asked("begin_sessions"), "the session has its name"
+    for call in bench.presence.onlines:
+        assert call.again
+        call.done(Registered(None))
+    bench.core.flush()
+    assert not bench.sent()
+    assert bench.answer("standing", {"bob": standing, "ann": Standing(False, {"d1": "l5"})}) == ["bob", "ann"]
+    assert [(rec.session, rec.flags) for rec in bench.sent(ONLINE_REPLY)] == [(20, result), (21, OK)]
+    assert bench.presence.offlines == [("bob", "b1", Place(B, 20))]
+
+
+@pytest.mark.parametrize(("standing", "result"), REFUSED)
+def test_a_login_that_ends_while_its_session_begins_is_seen_when_presence_has_it(
+    standing: Standing | None, result: int
+) -> None:
+    """Whoever ends it looks in presence after it has ended; so whoever is there first is seen by the other."""
+    bench = Bench()
+    bench.receives(of("l1"), connector=B)
+    bench.answer("begin_sessions", [13])
+    bench.presence.onlines.pop().done(Registered(Place(A, 19)))
+    bench.core.flush()
+    assert not bench.sent()
+    bench.answer("standing", {"bob": standing})
+    sent = bench.sent()
+    assert [(rec.connector, rec.session) for rec in sent if rec.kind == EVICT] == [(A, 19)], "its place is taken"
+    assert [(rec.session, rec.flags) for rec in sent if rec.kind == ONLINE_REPLY] == [(20, result)]
+
+
+@pytest.mark.parametrize("flags", [0, AGAIN])
+def test_without_the_store_nobody_is_welcome(flags: int) -> None:
+    bench = Bench()
+    bench.receives(of("l1", flags=flags), connector=B)
+    if not flags:
+        bench.answer("begin_sessions", [13])
+    bench.presence.onlines.pop().done(Registered(None))
+    bench.core.flush()
+    bench.away("standing")
+    assert reply(bench) == (B, 20, AWAY, 0)
+
+
+def test_a_connector_of_0_1_tells_no_login() -> None:
+    bench = Bench()
+    bench.receives(online(21, flags=AGAIN), connector=B)
+    bench.presence.onlines.pop().done(Registered(None))
+    bench.core.flush()
+    assert reply(bench) == (B, 21, OK, 0)

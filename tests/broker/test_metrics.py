@@ -6,6 +6,7 @@ from broker.metrics import metrics
 from broker.timings import Timings
 from protocol.records import ONLINE, PAGE, REMOVE, pack_keys, record
 from store.interface import Page, Row
+from store.sessions import NoSession
 from tests.broker.bench import A, Bench, route
 from tests.metrics import nonzero
 
@@ -41,7 +42,7 @@ def test_logins_and_inboxes() -> None:
     bench.receives(
         record(ONLINE, to=b"alice/a1", session=5, attempt=50), record(PAGE, to=b"bob/b1", session=6, count=9)
     )
-    bench.answer("begin_sessions", [None])
+    bench.answer("begin_sessions", [NoSession.NO_DEVICE])
     bench.answer("page", [Page((Row(b"k", 1, b"x"), Row(b"l", 1, b"y")), b"", end=True)])
     bench.receives(record(REMOVE, to=b"bob/b1", body=pack_keys([b"k", b"l", b"m"])), connector=A)
     found = values(bench)

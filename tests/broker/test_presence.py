@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from broker.core.state import Place, Registered
+from broker.core.state import Place, Rank, Registered
 from tests.broker.presences import LEASE_S, A, B, Presences, presence, until
 
 
@@ -70,6 +70,26 @@ async def test_offline_right_behind_online(node: Presences) -> None:
     assert await answer == Registered(None)
     assert await node.online("b1", Place(A, 2)) == Registered(None)
     assert await node.where() == {"b1": Place(A, 2)}
+
+
+async def test_a_lower_try_of_the_same_start_never_replaces_a_higher(node: Presences) -> None:
+    assert await node.online("b1", Place(A, 1), rank=Rank(7, 2)) == Registered(None)
+    for _ in range(2):  # before the map knows, and after
+        assert await node.online("b1", Place(B, 2), rank=Rank(7, 1)) == Registered(Place(A, 1), taken=True)
+        assert await node.where() == {"b1": Place(A, 1)}
+    # Once more the same, and a later try.
+    assert await node.online("b1", Place(A, 1), rank=Rank(7, 2)) == Registered(Place(A, 1))
+    assert await node.online("b1", Place(B, 3), rank=Rank(7, 3)) == Registered(Place(A, 1))
+    # Between two starts, or where it is not told, the later counts.
+    assert await node.online("b1", Place(A, 4), rank=Rank(8, 1)) == Registered(Place(B, 3))
+    assert await node.online("b1", Place(B, 5)) == Registered(Place(A, 4))
+    assert await node.online("b1", Place(A, 6), rank=Rank(8, 1)) == Registered(Place(B, 5))
+    await node.where()
+    node.presence.offline("bob", "b1", Place(A, 6))
+    await node.sees({})
+    assert await node.online("b1", Place(A, 7), rank=Rank(8, 0)) == Registered(None)
+    node.presence.offline("bob", "b1", Place(A, 7))  # maybe before the map knows it
+    await node.sees({})
 
 
 async def test_again_only_where_nobody_else_is(node: Presences) -> None:

@@ -193,8 +193,6 @@ class Device:
     """One device of one person. It reconnects by itself, to `addresses` in turn, while it is `wanted`."""
 
     PING_AFTER_S = 1.0
-    STALE_S = 60.0
-    """A login that was given up may still be read by a server that stood still, and replace the ones after it."""
     TICK_S = 0.05
     give_up_after_s = 3.0
     """A server that is silent for this long is left."""
@@ -222,7 +220,6 @@ class Device:
         self.core = DeviceCore(MemoryJournal(), lambda: secrets.randbits(64) | 1)
         self._connection: _Connection | None = None
         self._number = 0
-        self._gave_up_at = -self.STALE_S
         self._task = asyncio.create_task(self._live())
         self._task.add_done_callback(self._ended)
 
@@ -285,7 +282,6 @@ class Device:
 
     def _give_up(self) -> None:
         if self._connection is not None:
-            self._gave_up_at = self._loop.time()
             self._drop()
 
     def _drop(self) -> None:
@@ -320,7 +316,7 @@ class Device:
             self.logins += 1
         else:
             self.goodbyes.append(event)
-            if event.code == Goodbye.REPLACED and self._loop.time() - self._gave_up_at > self.STALE_S:
+            if event.code == Goodbye.REPLACED:  # of all its connections the last one counts, and it has no twin
                 ledger.broken.append(f"{self.name} was replaced by nobody")
         ledger.changed()
 

@@ -16,9 +16,8 @@ DEVICES = ("alice/a1", "bob/b1", "bob/b2", "carol/c1", "dave/d1", "erin/e1")
 """Bob has two devices; Dave and Erin come and go."""
 PER_SECOND = 30.0
 """Messages of each device."""
-FINE = (Goodbye.MOVE, Goodbye.TRY_AGAIN, Goodbye.REPLACED)
-"""What servers that stop, start and stand still may say to a client that does nothing wrong. REPLACED only where a
-device has given up a connection of its own before (`Device`)."""
+FINE = (Goodbye.MOVE, Goodbye.TRY_AGAIN)
+"""What servers that stop, start and stand still may say to a client that does nothing wrong."""
 
 
 @asynccontextmanager

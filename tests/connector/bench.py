@@ -98,12 +98,21 @@ class RecordingPorts:
     def disconnect(self, broker: str) -> None:
         self.links.append(f"-{broker}")
 
+    def pause(self, handle: object, paused: bool) -> None:
+        assert isinstance(handle, Client)
+        handle.paused = paused
+
+    def silent_s(self, handle: object) -> float | None:
+        assert isinstance(handle, Client)
+        return handle.silent_s
+
     def verify(self, token: str, now_s: float) -> Identity:
-        """Tokens are `user/device`."""
-        user, _, device = token.partition("/")
+        """Tokens are `user/device`, and perhaps `/login`."""
+        user, _, rest = token.partition("/")
+        device, _, login = rest.partition("/")
         if not device:
             raise TokenError("the token is not valid")
-        return Identity(user, device, now_s + 60)
+        return Identity(user, device, now_s + 60, login)
 
     def random64(self) -> int:
         """1, 2, 3 …: the connector's incarnation, then its sessions."""
@@ -129,6 +138,8 @@ class Client:
         self.reader = FrameReader(1 << 24)
         self.closed = False
         self.lost = False
+        self.paused = False
+        self.silent_s: float | None = 0.0
         self.session: Session = bench.core.opened(self)
 
     def raw(self, data: bytes) -> None:
@@ -140,8 +151,8 @@ class Client:
         """Frames arrive together."""
         self.raw(b"".join(delimit(frame.SerializeToString()) for frame in frames))
 
-    def login(self, token: str) -> None:
-        self.says(Frame(login=Login(token=token, client="test")))
+    def login(self, token: str, **more: Any) -> None:
+        self.says(Frame(login=Login(token=token, client="test", **more)))
 
     def writes(self, number: int, dest: str = "bob", stream: int = 9, **more: Any) -> None:
         """A message; `settled` is 1 unless told otherwise."""
@@ -224,6 +235,7 @@ class Bench:
         asked: int | None = None,
         members: Iterable[int] | Mapping[int, str] | None = None,
         flags: int = 0,
+        beat: int = 0,
     ) -> None:
         """A broker answers."""
         if incarnation is None:
@@ -235,7 +247,15 @@ class Bench:
             members = dict.fromkeys(members, broker)
         body = records.pack_members(members.items())
         self.receives(
-            records.record(records.HEARTBEAT, flags=flags, origin=incarnation, attempt=lease, session=asked, body=body),
+            records.record(
+                records.HEARTBEAT,
+                flags=flags,
+                count=beat,
+                origin=incarnation,
+                attempt=lease,
+                session=asked,
+                body=body,
+            ),
             broker=broker,
         )
 
@@ -267,10 +287,10 @@ class Bench:
     def connect(self) -> Client:
         return Client(self)
 
-    def logging_in(self, token: str = "alice/a1") -> Client:
+    def logging_in(self, token: str = "alice/a1", **more: Any) -> Client:
         """Login is asked of a broker."""
         client = self.connect()
-        client.login(token)
+        client.login(token, **more)
         return client
 
     def welcome(self, client: Client, result: int = records.OK, previous: int = 0) -> None:
@@ -279,6 +299,13 @@ class Bench:
         self.receives(
             records.record(records.ONLINE_REPLY, flags=result, to=session.key, session=session.number, attempt=previous)
         )
+
+    def registers_again(self, result: int = records.OK) -> list[int]:
+        """Presence answers all who register again by now; returns their sessions."""
+        again = [rec for rec in self.sent(records.ONLINE) if rec.flags & records.AGAIN]
+        for rec in again:
+            self.receives(records.record(records.ONLINE_REPLY, flags=result, to=rec.to, session=rec.session))
+        return [rec.session for rec in again]
 
     def page(
         self,

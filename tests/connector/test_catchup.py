@@ -295,7 +295,9 @@ def test_without_a_broker_a_page_waits_for_one() -> None:
     bob.syncs(1)
     assert not bench.sent()
     bench.heartbeat(B1)
-    bench.passes(Catchup.RETRY_S + 0.2)
+    bench.passes(0.1)
+    bench.registers_again()
+    bench.passes(Catchup.RETRY_S + 0.1)
     assert fresh(bench.only(PAGE))
     bench.page(bob)
     bench.passes(0.2)  # the broker was lost meanwhile: a further pass may be owed

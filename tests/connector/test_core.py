@@ -354,7 +354,7 @@ def test_many_are_told_to_move_a_few_at_a_time() -> None:
 def test_a_result_of_a_later_release_is_try_again() -> None:
     bench = Bench()
     client = bench.logging_in()
-    bench.welcome(client, result=records.AWAY + 1)
+    bench.welcome(client, result=records.LATE + 1)
     assert code(client) == Goodbye.TRY_AGAIN
 
 

@@ -10,9 +10,13 @@ from protocol.records import (
     AGAIN,
     AWAY,
     CLOSE,
+    CLOSED,
+    DISABLED,
     EVICT,
     EVICTED,
     HINT,
+    LATE,
+    LOGIN_ENDED,
     NO_DEVICE,
     OFFLINE,
     OK,
@@ -22,7 +26,9 @@ from protocol.records import (
     STORE,
     STORED,
     TAKEN,
+    pack_spared,
     record,
+    unpack_login,
 )
 from protocol.sparrow_pb2 import Frame, Goodbye, Hint, Login, Ping
 from tests.connector.bench import B1, B2, ELSEWHERE, LEASE, WALL_MS, Bench, Client, copy
@@ -295,14 +301,22 @@ def test_registering_again_after_another_lease_then_reading_again() -> None:
     assert not alice.took()
 
 
-@pytest.mark.parametrize("result", [TAKEN, NO_DEVICE])
-def test_registering_again_steps_back_where_somebody_newer_is(result: int) -> None:
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (TAKEN, Goodbye.TRY_AGAIN),
+        (NO_DEVICE, Goodbye.DEVICE_REMOVED),
+        (LOGIN_ENDED, Goodbye.LOGGED_OUT),
+        (DISABLED, Goodbye.LOGGED_OUT),
+    ],
+)
+def test_registering_again_ends_a_session_that_may_not_go_on(result: int, expected: int) -> None:
     bench = Bench()
     alice = bench.live("alice/a1")
     bench.heartbeat(lease=51)
     bench.passes(0.1)
     bench.welcome(alice, result)
-    assert code(alice) == Goodbye.TRY_AGAIN
+    assert code(alice) == expected
     assert alice.closed
 
 
@@ -383,7 +397,7 @@ def test_a_session_that_is_behind_reads_again_in_the_end_when_a_broker_was_lost(
     assert bob.session.phase == BEHIND
     bench.heartbeat(incarnation=333)
     bench.passes(0.1)
-    bench.sent()
+    bench.registers_again()
     bench.page(bob)
     assert bench.only(PAGE).by == b""
 
@@ -465,3 +479,90 @@ def test_who_was_not_let_in_is_not_told_of() -> None:
             bench.welcome(client, result)
         client.hangs_up()
     assert bench.ports.sessions == []
+
+
+# Logins that come late.
+
+
+def test_no_login_on_a_connection_whose_client_has_closed_its_end() -> None:
+    bench = Bench()
+    client = bench.connect()
+    client.silent_s = None
+    client.login("alice/a1")
+    assert not bench.sent(ONLINE)
+    assert client.closed
+
+
+def test_no_login_that_has_waited_in_the_socket_for_too_long() -> None:
+    bench = Bench(login_timeout_s=10.0)
+    client = bench.connect()
+    client.silent_s = 10.5
+    client.login("alice/a1")
+    assert not bench.sent(ONLINE)
+    assert code(client) == Goodbye.NOT_LOGGED_IN
+
+
+def test_login_start_and_try_go_to_the_broker() -> None:
+    bench = Bench()
+    bench.logging_in("alice/a1/l7", start=2**64 - 1, tries=2**64 - 1)
+    assert unpack_login(bench.only(ONLINE).body) == ("l7", 2**64 - 1, 2**63 - 1)
+    bench.logging_in("bob/b1")
+    assert unpack_login(bench.only(ONLINE).body) == ("", 0, 0)
+
+
+def test_an_earlier_try_is_replaced_before_it_begins() -> None:
+    bench = Bench()
+    client = bench.logging_in(start=1, tries=1)
+    bench.welcome(client, LATE)
+    assert code(client) == Goodbye.REPLACED
+
+
+@pytest.mark.parametrize(
+    ("result", "understands", "expected"),
+    [
+        (LOGIN_ENDED, (), Goodbye.LOGGED_OUT),
+        (DISABLED, (), Goodbye.LOGGED_OUT),
+        (DISABLED, ("later", "disabled"), Goodbye.ACCOUNT_DISABLED),
+    ],
+)
+def test_a_client_hears_why_in_words_that_it_knows(result: int, understands: tuple[str, ...], expected: int) -> None:
+    bench = Bench()
+    client = bench.logging_in(understands=understands)
+    bench.welcome(client, result)
+    assert code(client) == expected
+    live = bench.connect()
+    live.login("bob/b1", understands=understands)
+    bench.welcome(live)
+    close = Goodbye.ACCOUNT_DISABLED if result == DISABLED else Goodbye.LOGGED_OUT
+    bench.receives(record(CLOSE, to=b"bob/b1", session=live.session.number, flags=int(close)))
+    assert code(live) == expected
+
+
+# The end of a login.
+
+
+@pytest.mark.parametrize(("spare", "goes_on"), [("", False), ("l1", True), ("l2", False)])
+def test_a_close_is_confirmed_and_spares_the_login_that_stands(spare: str, goes_on: bool) -> None:
+    bench = Bench()
+    bob = bench.live("bob/b1/l1")
+    bench.receives(
+        record(CLOSE, to=b"bob/b1", session=bob.session.number, flags=10, attempt=5, body=pack_spared(spare))
+    )
+    closed = bench.only(CLOSED)
+    assert (closed.to, closed.session, closed.attempt) == (b"bob/b1", bob.session.number, 5)
+    assert (bob.goodbye is None) is goes_on
+    # Once more, and of one that is not here.
+    bench.receives(record(CLOSE, to=b"eve/e1", session=77, flags=10, attempt=6))
+    assert bench.only(CLOSED).attempt == 6
+
+
+def test_a_session_ends_when_its_token_is_overdue() -> None:
+    bench = Bench(token_overdue_s=100.0, heartbeat_s=10_000.0)
+    bob = bench.live()  # its token is good for 60 s
+    bench.core._next_sweep = 0.0
+    bench.passes(60 + 100.0 - 1.0)
+    assert bob.goodbye is None
+    bench.passes(12.0)
+    bench.core._next_sweep = 0.0
+    bench.passes(0.1)
+    assert code(bob) == Goodbye.BAD_TOKEN

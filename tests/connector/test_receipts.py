@@ -172,6 +172,8 @@ def test_a_removal_that_no_broker_can_take_leaves_the_row_to_the_next_pass() -> 
     assert not bench.sent()
     bench.heartbeat(B1)
     bench.passes(0.1)
+    bench.registers_again()
+    bench.passes(0.1)
     bench.page(bob, [receipt_row(1)])
     assert list(receipt_ids(bob.took("receipt"))) == [([1], False, True)]
     bob.acks(2)

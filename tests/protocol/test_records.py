@@ -63,12 +63,34 @@ def test_an_empty_record_is_its_header() -> None:
 
 def kinds() -> dict[str, int]:
     names = """HEARTBEAT ONLINE ONLINE_REPLY OFFLINE ROUTE COPY STORE OUTCOMES STORED PAGE ROWS REMOVE NUDGE NUDGED
-        EVICT EVICTED CLOSE HINT CHANGED WHERE ANSWER"""
+        EVICT EVICTED CLOSE HINT CHANGED WHERE ANSWER CLOSED"""
     return {name: getattr(records, name) for name in names.split()}
 
 
 def test_kinds_are_all_different_and_end_at_the_last() -> None:
     assert sorted(kinds().values()) == list(range(1, records.LAST_KIND + 1))
+
+
+@given(st.text(max_size=50), st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1))
+def test_what_a_session_is_of(login: str, start: int, tries: int) -> None:
+    body = records.pack_login(login, start, tries)
+    assert records.unpack_login(body) == (login, start, tries)
+    assert records.unpack_login(body + records.pack_keys([b"of a later release"])) == (login, start, tries)
+    assert records.unpack_login(b"") == ("", 0, 0), "0.1 tells nothing"
+
+
+def test_whom_a_close_spares() -> None:
+    assert records.unpack_spared(records.pack_spared("")) == b""
+    body = records.pack_spared("l1")
+    assert records.unpack_spared(body) == records.unpack_spared(body + records.pack_keys([b"later"])) == b"l1"
+    with pytest.raises(RecordError):
+        records.unpack_spared(b"\x09l1")
+
+
+@pytest.mark.parametrize("body", [b"\x01", b"\x01l", b"\x01l\x02xy", b"\x01\xff\x10" + bytes(16)])
+def test_a_login_that_cannot_be_read(body: bytes) -> None:
+    with pytest.raises(RecordError):
+        records.unpack_login(body)
 
 
 @given(st.lists(fabric_records(), min_size=1, max_size=3), st.data())

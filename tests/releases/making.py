@@ -25,7 +25,8 @@ from protocol.sparrow_pb2 import FILE, READ, TEXT, About, Hint, Message, Receipt
 from sparrow.client.journal import SqliteJournal
 from store import StoreSettings
 from store.contacts import Change
-from store.interface import COMMON, File, NewRow, RowKind, SessionStart
+from store.interface import COMMON, File, NewRow, RowKind
+from store.sessions import SessionStart
 from store.sqlite import SqliteStore
 from tests.releases.batches import Json, encode
 from tests.vectors import files as vectors

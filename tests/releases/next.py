@@ -27,7 +27,6 @@ EVERY_ROWS = 10
 _NO_FLAGS = {records.ONLINE_REPLY, records.CLOSE, records.ANSWER}
 """Kinds whose flags are a code, a result, or said to one who asks."""
 _SPARE_BODY = {
-    records.ONLINE,
     records.ONLINE_REPLY,
     records.OFFLINE,
     records.STORED,
@@ -36,9 +35,11 @@ _SPARE_BODY = {
     records.NUDGED,
     records.EVICT,
     records.EVICTED,
-    records.CLOSE,
+    records.CLOSED,
 }
 """Kinds that have no body in this release."""
+_LISTS = {records.ONLINE, records.CLOSE}
+"""Kinds whose body is a list that a later release may go on with."""
 _USES_BY = {records.ROUTE, records.PAGE, records.ROWS}
 _USES_INDEX_AND_COUNT = {records.COPY, records.STORE, records.PAGE}
 
@@ -49,11 +50,14 @@ def more(encoded: bytes) -> bytes:
     if kind not in _NO_FLAGS:
         flags |= UNKNOWN_FLAGS
     if kind not in _USES_INDEX_AND_COUNT:
-        index, count = 0xAAAA, 0xBBBB
+        index = 0xAAAA
+        count = count if kind == records.HEARTBEAT else 0xBBBB
     if kind not in _USES_BY:
         by = b"later"
     if kind in _SPARE_BODY or (kind == records.HEARTBEAT and not body):
         body = b"\xff later"
+    elif kind in _LISTS:
+        body = (body or records.pack_keys([b""])) + records.pack_keys([b"\xff later"])
     return records.encode((kind, flags, index, count, to, by, origin, attempt, session, body))
 
 
@@ -118,7 +122,7 @@ def patch_presence() -> None:
     from broker.presence import etcd, swaps
 
     encode = swaps.encode_place
-    swaps.encode_place = etcd.encode_place = lambda place: encode(place) + b" later=1"  # type: ignore[attr-defined]
+    swaps.encode_place = etcd.encode_place = lambda *place: encode(*place) + b" later=1"  # type: ignore[attr-defined]
 
     def put(key: bytes, value: bytes, lease: int) -> api.PutRequest:
         return api.PutRequest(key=key, value=value + b" later=1", lease=lease)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -78,11 +79,11 @@ class Cluster(Deployment):
 class NextClient(ClientSession):
     """A client of the next release: unknown fields in what it says."""
 
-    def login(self, token: str, client: str = "") -> None:
+    def login(self, token: str, client: str = "", **more: Any) -> None:
         """With a field more."""
-        super().login(token, client)
+        super().login(token, client, **more)
         self._out.pop()
-        self._push(Frame(login=_with_more(Login(token=token, client=client))))
+        self._push(Frame(login=_with_more(Login(token=token, client=client, **more))))
 
     def message(self, message: Message) -> None:
         """The same."""

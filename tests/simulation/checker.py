@@ -31,6 +31,8 @@ class Sent:
     author: str
     at: float
     author_life: int
+    login: str = ""
+    """By which login it was written."""
     sent_at: float | None = None
     delivered: bool = False
     failed: bool = False
@@ -52,12 +54,29 @@ class Checker:
         """What earlier lives of a client that keeps nothing have shown."""
         self.late = 0
         self.refused = 0
+        self.ended: dict[tuple[str, str], float | None] = {}
+        """(device, login) that has ended → since when that is confirmed."""
 
     def fail(self, text: str) -> None:
         """The promise is broken."""
         world = self._cluster.world
         self.failures.append(f"at {world.now:.4f}: {text}")
         world.trace("CHECKER", text)
+
+    # Logins.
+
+    def has_ended(self, device: str, login: str) -> bool:
+        """Whether it is confirmed that nothing of this login goes on."""
+        return self.ended.get((device, login)) is not None
+
+    def _finish_logins(self) -> None:
+        for (device, login), confirmed in self.ended.items():
+            if confirmed is None:
+                self.fail(f"nobody ever said that login {login} of {device} has ended")
+        for connector in self._cluster.connectors:
+            for session in connector.core.sessions.values():
+                if (session.key.decode(), session.login) in self.ended:
+                    self.fail(f"{session.key.decode()} has a session of {session.login}, which has ended")
 
     # What happens.
 
@@ -68,7 +87,7 @@ class Checker:
         if name in self.messages:
             self.fail(f"{client.name} gives {name} to a second message")
         self.messages[name] = Sent(
-            name, outgoing.dest, outgoing.kind, client.name, self._cluster.world.now, client.life
+            name, outgoing.dest, outgoing.kind, client.name, self._cluster.world.now, client.life, client.session_login
         )
 
     def happened(self, client: SimClient, event: Event) -> None:
@@ -94,6 +113,9 @@ class Checker:
         name = self._name(client, event.outgoing)
         self._cluster.world.trace(client.name, f"SENT {name[2:]} delivered={event.delivered}")
         sent = self.messages[name]
+        ended = self.ended.get((client.name, client.session_login))
+        if ended is not None and sent.login == client.session_login and sent.at > ended:
+            self.fail(f"{client.name} saw SENT for what it wrote after its login {sent.login} had ended")
         if sent.sent_at is None:
             sent.sent_at = self._cluster.world.now
         sent.delivered = sent.delivered or event.delivered
@@ -180,6 +202,7 @@ class Checker:
 
     def finish(self) -> None:
         """Everything that was sent must have come to something, everywhere."""
+        self._finish_logins()
         for sent in self.messages.values():
             author = self._cluster.client(sent.author)
             forgotten = author.removed or (author.excused and author.life != sent.author_life)

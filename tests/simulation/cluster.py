@@ -70,6 +70,7 @@ class Cluster:
         self.checker = Checker(self)
         self.faults = Faults(self)
         self._words = 0
+        self._logins = 0
         self._people()
 
     def _skew(self) -> float:
@@ -87,10 +88,12 @@ class Cluster:
         client = SimClient(self.world, user, device, self)
         random = self.world.random
         client.durable = random.random() < 0.8
+        client.tells_start = random.random() < 0.8
         client.usable_from = usable_from
         client.slow_s = random.choice((0.0, 0.0, 0.0, 0.3, 2.0))
         client.up_slow_s = 1.0 if "slow upstream" in self.emphasis else random.choice((0.0, 0.0, 0.0, 1.0))
         self.database.users[user][device] = True
+        self.database.logins[user, device] = client.login
         self.clients.append(client)
         return client
 
@@ -151,6 +154,10 @@ class Cluster:
         if "removed devices" in self.emphasis:
             for client in random.sample(self.clients, len(self.clients) // 2):
                 world.at(random.uniform(2.0, self.active_s), lambda client=client: self._remove_device(client))
+        for client in self.clients:
+            if random.random() < (0.9 if "end logins" in self.emphasis else 0.1):
+                for _ in range(2):
+                    world.at(random.uniform(1.0, self.active_s), lambda client=client: self._end_login(client))
         self.faults.plan(self.active_s)
         world.run(self.active_s)
         self.faults.end()
@@ -225,6 +232,44 @@ class Cluster:
         client.usable_from = self.world.now + CACHE_S
         client.wants = True
         client.start()
+
+    def _end_login(self, client: SimClient) -> None:
+        """What the user API does when a device is logged out, or in anew. Whoever has the old token goes on with it."""
+        if client.removed or client.usable_from > self.world.now:
+            return
+        random, key = self.world.random, (client.user, client.device)
+        before, self._logins = self.database.logins[key], self._logins + 1
+        after = f"l{self._logins}"
+        anew = random.random() < 0.5
+        if not before:
+            return
+        self.world.trace(client.name, f"login {before} ends, {'for' if anew else 'then comes'} {after}")
+        self.database.logins[key] = after if anew else ""
+        self.checker.ended[client.name, before] = None
+        self._tell_of(client.user)
+        self._close(client, before)
+
+        def log_in() -> None:
+            if (client.name, after) not in self.checker.ended:  # it may have ended by now as well
+                self.database.logins[key] = client.login = after
+
+        self.world.after(random.choice((0.1, 3.0, 10.0)), log_in)
+
+    def _close(self, client: SimClient, login: str) -> None:
+        """Ask one broker after another, until it is confirmed."""
+
+        def answered(confirmed: bool) -> None:
+            if confirmed and self.checker.ended[client.name, login] is None:
+                self.world.trace(client.name, f"login {login} has ended everywhere")
+                self.checker.ended[client.name, login] = self.world.now
+
+        def ask() -> None:
+            if self.checker.ended[client.name, login] is None:
+                spare = self.database.logins[client.user, client.device]
+                self.world.random.choice(self.brokers).ask_close(client.user, client.device, spare, answered)
+                self.world.after(1.5, ask)
+
+        ask()
 
     def _remove_device(self, client: SimClient) -> None:
         if client.removed:

@@ -15,12 +15,16 @@ from unittest.mock import patch
 from google.protobuf.message import DecodeError
 
 from broker.core.cached import Trust
+from broker.core.closings import Closings
 from broker.core.devices import Devices
+from broker.core.logins import Logins as BrokerLogins
 from broker.core.nudges import Nudges
+from broker.core.state import Rank
 from broker.core.storing import Storage
 from connector.core.attempts import Attempts, Partial
 from connector.core.catchup import Catchup
 from connector.core.delivery import Delivery
+from connector.core.doubts import Doubts
 from connector.core.logins import Logins
 from connector.core.receipts import Receipts
 from connector.core.state import LIVE
@@ -29,6 +33,7 @@ from protocol.outbound import Outbox
 from protocol.records import DELIVERED, NUDGED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
 from protocol.sparrow_pb2 import Frame
 from sparrow.client.core import DeviceCore
+from store.sessions import Standing
 from tests.simulation import nodes
 from tests.simulation.network import Connection
 from tests.simulation.services import SimPresence, SimStore
@@ -81,12 +86,12 @@ def _nudge_ignored_while_paging(self: Any, link: Any, rec: Any) -> None:
 def _registered_late(real: Callable[..., None]) -> Callable[..., None]:
     """The answer, and with it the reading of the inbox, comes before the place is in presence."""
 
-    def online(self: Any, user: str, device: str, place: Any, lease: int, again: bool, done: Any) -> None:
+    def online(self: Any, user: str, device: str, place: Any, lease: int, again: bool, done: Any, rank: Any) -> None:
         from broker.core.state import Registered
 
         held = self._etcd.keys.get((user, device))
         done(Registered(held[0] if held else None))
-        self._world.after(0.3, lambda: real(self, user, device, place, lease, again, lambda found: None))
+        self._world.after(0.3, lambda: real(self, user, device, place, lease, again, _no_op, rank))
 
     return online
 
@@ -281,10 +286,46 @@ def _not_waited(nudge: Any) -> Any:
     return broken
 
 
+def _logins_not_compared(self: Any, device: str, login: str) -> Any:
+    return _refuses(self, device, "")
+
+
+_refuses = Standing.refuses
+
+
+def _welcome_unseen(self: Any, place: Any, rec: Any, before: int, found: Any) -> None:
+    """What became of the login since the store was asked for a session is not looked at, nor in one that registers
+    again."""
+    _registered(self, place, (*rec[:9], b""), before, found)
+
+
+_registered = BrokerLogins._registered
+
+
+def _confirmed_when_told(
+    self: Any, user: str, places: Any, code: int, spare: bytes = b"", told: Any = lambda confirmed: None
+) -> None:
+    _close_all(self, user, places, code, spare)
+    told(True)
+
+
+_close_all = Closings.close_all
+
+
+def _alive(self: Any) -> float:
+    return 0.0
+
+
+def _never_behind(self: Any, other: Any) -> bool:
+    return False
+
+
 def _no_op(self: Any, *args: Any) -> None:
     return None
 
 
+LATE = ("stop connector", "slow store", "slow upstream")
+"""Logins come late."""
 DEFECTS = (
     Defect("SENT before the append", 40, ((Storage, "add", _sent_before_append),)),
     Defect(
@@ -358,4 +399,31 @@ DEFECTS = (
     Defect("live with the inbox unread", 40, ((Catchup, "begin", _live_with_inbox_unread),)),
     Defect("accepted when written", 40, ((Delivery, "_send", _written_is_delivered),)),
     Defect("old streams after a backup", 200, ((Outbox, "retire_all", _same_streams_after_all),)),
+    Defect("a session of whichever login", 100, ((Standing, "refuses", _logins_not_compared),), ("end logins",)),
+    Defect(
+        "a login that ends while its session begins",
+        200,
+        ((BrokerLogins, "_registered", _welcome_unseen), (BrokerLogins, "changed", _no_op)),
+        ("end logins", "slow store"),
+    ),
+    Defect(
+        "an end that is confirmed when it was told",
+        200,
+        ((Closings, "close_all", _confirmed_when_told),),
+        ("end logins", "cut link", "stop connector"),
+    ),
+    Defect(
+        "nothing held back after a standstill",
+        200,
+        ((Doubts, "stood_still", _no_op),),
+        ("stop connector",),
+    ),
+    Defect(
+        "nothing held back without a lease",
+        200,
+        ((Doubts, "unregistered", _no_op),),
+        ("end logins", "stop connector", "cut link"),
+    ),
+    Defect("a Login acted on though its connection is at its end", 100, ((Connection, "silent_s", _alive),), LATE),
+    Defect("of one start, a lower try that replaces a higher", 200, ((Rank, "is_behind", _never_behind),), LATE),
 )

@@ -53,6 +53,7 @@ class Faults:
             self._kill_node,
             self._stop_process,
             self._back_and_dead,
+            self._stop_connector,
             self._cut_link,
             self._cut_connection,
             self._cut_connection,
@@ -129,6 +130,11 @@ class Faults:
         for client in cluster.clients:
             world.after(seconds + world.random.uniform(0.0, 0.3), lambda client=client: cluster.write(client))  # type: ignore[misc]
         world.after(seconds + world.random.uniform(0.1, 0.8), lambda: self._restart(broker))
+
+    def _stop_connector(self) -> None:
+        """With Logins in its sockets: clients that have come meanwhile give up, and go elsewhere."""
+        random = self._cluster.world.random
+        random.choice(self._cluster.connectors).stop(random.choice((0.6, 3.0, 8.0, 15.0)))
 
     def _cut_link(self) -> None:
         random = self._cluster.world.random

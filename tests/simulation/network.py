@@ -31,6 +31,14 @@ class Connection:
         self.up_slow_s = 0.0
         """Extra delay towards the server."""
         self._up_lives_on = False
+        self.heard_at = world.now
+        """When bytes of the client reached the server's machine last, whether or not the server was there to read."""
+        self.ended_at: float | None = None
+        """Since when the server's machine knows that the client has closed its end, or is gone."""
+
+    def silent_s(self) -> float | None:
+        """What the server's machine tells it (`connector.core.state.Ports`)."""
+        return self._world.now - self.heard_at if self.ended_at is None else None
 
     def to_server(self, data: bytes) -> None:
         """The client writes."""
@@ -41,6 +49,7 @@ class Connection:
 
     def _arrive_at_server(self, piece: bytes) -> None:
         if (not self._cut or self._up_lives_on) and not self._closed_by_server:
+            self.heard_at = self._world.now
             self.connector.event(lambda: self.connector.received(self, piece), self._connector_life)
 
     def to_client(self, data: bytes) -> None:
@@ -75,6 +84,8 @@ class Connection:
             self._world.at(at, self._server_notices)
 
     def _server_notices(self) -> None:
+        if self.ended_at is None:
+            self.ended_at = self._world.now
         self.connector.event(lambda: self.connector.lost(self), self._connector_life)
 
     def cut(self) -> None:

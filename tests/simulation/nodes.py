@@ -15,11 +15,14 @@ from broker.core.state import Presence
 from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings
 from connector.core import ConnectorCore, Session
+from connector.core.doubts import STANDSTILL_S
 from connector.settings import ConnectorSettings
-from protocol.errors import TokenError
+from protocol import records
+from protocol.framing import FrameReader
+from protocol.ids import address
 from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
-from protocol.sparrow_pb2 import Goodbye, LoggedIn, Message
+from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Message
 from protocol.tokens import Identity
 from sparrow.client.core import DeviceCore, Kept, KeptInbound, StreamKey
 from tests.simulation.network import Connection, Link
@@ -60,6 +63,18 @@ class SimBroker(Process):
 
     def _changed(self, users: Collection[str] | None) -> None:
         self.core.changed(users)
+
+    def ask_close(self, user: str, device: str, spare: str, done: Callable[[bool], None]) -> None:
+        """The user API ends a device's sessions, if this broker lives; `done` hears whether that is confirmed."""
+
+        def answered(encoded: bytes) -> None:
+            (rec,) = records.parse(records.batch([encoded]))
+            done(not rec[1] & records.FAILED and rec[9] != records.UNCONFIRMED)
+
+        to = address(user, device)
+        asked = records.record(records.CLOSE, to=to, flags=int(Goodbye.LOGGED_OUT), body=records.pack_spared(spare))
+        if self.alive:
+            self.event(lambda: self.core.ask(records.batch([asked]), answered))
 
     def ask_changed(self, users: Collection[str], done: Callable[[bool], None]) -> None:
         """The user API tells of a change, if this broker lives."""
@@ -118,6 +133,9 @@ class SimConnector(Process):
         """Brokers that its settings name; of the others it learns."""
         self._open: set[str] = set()
         self._sessions: dict[Connection, Session] = {}
+        self._looked_at: Connection
+        self.knows_sockets = world.chance(0.7)
+        """Its system tells what has come to its sockets and when."""
 
     def begin(self) -> None:
         self._open = set(self.configured)
@@ -169,6 +187,13 @@ class SimConnector(Process):
 
     def write(self, handle: object, data: bytes) -> None:
         assert isinstance(handle, Connection)
+        session = self._sessions.get(handle)
+        if session is not None and self.cluster.checker.has_ended(session.key.decode(), session.login):
+            for payload in FrameReader(1 << 20).receive(data):
+                if Frame.FromString(payload).HasField("message"):
+                    self.cluster.checker.fail(
+                        f"{self.name} gives {session.key.decode()} a message after its login ended"
+                    )
         handle.to_client(data)
 
     def close(self, handle: object) -> None:
@@ -186,11 +211,24 @@ class SimConnector(Process):
         self._open.discard(broker)
         self.links[broker].reset()
 
+    def pause(self, handle: object, paused: bool) -> None:
+        """A client that says so much at a time is none of ours."""
+
+    def silent_s(self, handle: object) -> float | None:
+        assert isinstance(handle, Connection)
+        self._looked_at = handle
+        return handle.silent_s() if self.knows_sockets else 0.0
+
     def verify(self, token: str, now_s: float) -> Identity:
-        user, _, device = token.partition("/")
-        if not device:
-            raise TokenError("not a token")
-        return Identity(user, device, now_s + 1)
+        user, device, login = token.split("/")
+        connection = self._looked_at
+        # Where nobody tells it, it can only read what waits in its sockets before it acts on what it has read.
+        blind_s = 0.0 if self.knows_sockets else STANDSTILL_S + self.TICK_S
+        if connection.ended_at is not None and connection.ended_at <= self.world.now - blind_s:
+            self.cluster.checker.fail(f"{self.name} acts on a Login of {user}/{device}, whose connection is at its end")
+        if self.knows_sockets and self.world.now - connection.heard_at > self.core._settings.login_timeout_s:
+            self.cluster.checker.fail(f"{self.name} acts on an old Login of {user}/{device}")
+        return Identity(user, device, now_s + 1e6, login)
 
     def random64(self) -> int:
         return self.world.random64()
@@ -311,6 +349,12 @@ class SimClient(Process):
         self.usable_from = 0.0
         """Not before may it log in: its token is held back."""
         self.removed = False
+        self.tells_start = True
+        """It is a client of 0.2."""
+        self.login = "l0"
+        """That of its token."""
+        self.session_login = ""
+        """That of its connection's."""
         self.slow_s = 0.0
         self.up_slow_s = 0.0
         self.journal = SimJournal()
@@ -325,6 +369,8 @@ class SimClient(Process):
             self.forget()
         self.connection = None
         self.core = DeviceCore(self.journal, self.world.random64)
+        if not self.tells_start:
+            self.core._start = 0
         self._unnumbered = list(self.core._drafts)
         self.core.ORDER_WAIT_S = self.cluster.order_wait_s
         self.core.SYNC_TIMEOUT_S = 4.0
@@ -369,7 +415,8 @@ class SimClient(Process):
         connection.slow_s, connection.up_slow_s = self.slow_s, self.up_slow_s
         connector = connection.connector
         connector.event(lambda: connector.accept(connection), connector.life)
-        self.core.connected(self.name, "simulation")
+        self.session_login = self.login
+        self.core.connected(f"{self.name}/{self.login}", "simulation")
 
     def _disconnect(self) -> None:
         if self.connection is not None:
@@ -405,6 +452,8 @@ class SimClient(Process):
         for event in events:
             if isinstance(event, Goodbye):
                 self.world.trace(self.name, f"goodbye {event.code} {event.text}")
+                if event.code == Goodbye.REPLACED and self.tells_start and self.life == 1:
+                    self.cluster.checker.fail(f"{self.name} was replaced by nobody")
                 if event.code in (Goodbye.MALFORMED, Goodbye.WINDOW_EXCEEDED, Goodbye.FRAME_TOO_LARGE):
                     self.cluster.checker.fail(f"{self.name}: goodbye {event.code} {event.text}")
             elif not isinstance(event, LoggedIn):

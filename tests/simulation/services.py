@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.core import Place
-from broker.core.state import Registered
+from broker.core.state import UNKNOWN_RANK, Rank, Registered
 from protocol.sparrow_pb2 import Message
 from store.contacts import Verdict
-from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind, SessionStart
+from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind
+from store.sessions import NoSession, SessionStart, Standing
 from tests.simulation.world import Process, World
 
 ROW_MAX_AGE_S = 10.0
@@ -26,8 +27,12 @@ class Database:
 
     users: dict[str, dict[str, bool]] = field(default_factory=dict)
     """user → device → whether it still exists."""
+    logins: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(user, device) → its login; empty: it is logged out."""
     sessions: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     """The newest session of a device, and the one before."""
+    tried: dict[tuple[str, str], Rank] = field(default_factory=dict)
+    """Of which try of which start the newest session is."""
     queues: dict[tuple[str, str], dict[bytes, Row]] = field(default_factory=dict)
     names: dict[tuple[str, str], dict[tuple[str, str, int, int], int]] = field(default_factory=dict)
     """queue → message name → how many rows hold it: for the checker."""
@@ -57,6 +62,31 @@ class Database:
     def holds(self, user: str, device: str, name: tuple[str, str, int, int]) -> bool:
         """Whether the device's view of the inbox has the message."""
         return any(self.names.get((user, d), {}).get(name, 0) > 0 for d in (device, COMMON))
+
+    def standing(self, user: str) -> Standing | None:
+        """What the user's sessions are held against."""
+        devices = self.users.get(user)
+        if devices is None:
+            return None
+        return Standing(False, {one: self.logins.get((user, one), "") for one, there in devices.items() if there})
+
+    def begin_session(self, start: SessionStart) -> int | NoSession:
+        """As each engine does it."""
+        key = (start.user, start.device)
+        standing = self.standing(start.user)
+        refused = NoSession.NO_DEVICE if standing is None else standing.refuses(start.device, start.login)
+        if refused is not None:
+            return refused
+        newest, before = self.sessions.get(key, (0, 0))
+        if start.session == newest:
+            return before
+        if start.session == before:
+            return 0
+        rank = Rank(start.start, start.tries)
+        if rank.is_behind(self.tried.get(key, Rank())):
+            return NoSession.LATE
+        self.sessions[key], self.tried[key] = (start.session, newest), rank
+        return newest
 
     def remove_device(self, user: str, device: str) -> None:
         """Mark first; move second, which the caller does later."""
@@ -180,25 +210,22 @@ class SimStore:
         pass
 
     def begin_sessions(
-        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
+        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | NoSession] | None], None]
     ) -> None:
-        previous: list[int | None] = []
+        previous: list[int | NoSession] = []
 
         def work() -> None:
-            for start in starts:
-                key = (start.user, start.device)
-                if self._database.users.get(start.user, {}).get(start.device):
-                    newest, before = self._database.sessions.get(key, (0, 0))
-                    if start.session == before:
-                        before = 0
-                    elif start.session != newest:
-                        before = newest
-                        self._database.sessions[key] = (start.session, before)
-                    previous.append(before)
-                else:
-                    previous.append(None)
+            previous.extend(map(self._database.begin_session, starts))
 
         self._call(work, lambda: done(previous), lambda: done(None))
+
+    def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
+        found: dict[str, Standing | None] = {}
+
+        def work() -> None:
+            found.update((user, self._database.standing(user)) for user in users)
+
+        self._call(work, lambda: done(found), lambda: done(None))
 
 
 class Etcd:
@@ -210,6 +237,7 @@ class Etcd:
         self._world = world
         self.revision = 0
         self.keys: dict[tuple[str, str], tuple[Place, int]] = {}
+        self.ranks: dict[Place, Rank] = {}
         self._leases: dict[int, float] = {}
         self._next_lease = 1
         self.watchers: list[SimPresence] = []
@@ -379,7 +407,14 @@ class SimPresence:
         world.after(world.delay(0.0005, 0.02), done)
 
     def online(
-        self, user: str, device: str, place: Place, lease: int, again: bool, done: Callable[[Registered | None], None]
+        self,
+        user: str,
+        device: str,
+        place: Place,
+        lease: int,
+        again: bool,
+        done: Callable[[Registered | None], None],
+        rank: Rank = UNKNOWN_RANK,
     ) -> None:
         found: list[Registered | None] = []
 
@@ -389,9 +424,11 @@ class SimPresence:
                 return
             held = self._etcd.keys.get((user, device))
             previous = held[0] if held else None
-            if again and previous is not None and previous != place:
+            behind = previous is not None and rank.is_behind(self._etcd.ranks.get(previous, UNKNOWN_RANK))
+            if previous is not None and previous != place and (again or behind):
                 found.append(Registered(previous, taken=True))
                 return
+            self._etcd.ranks[place] = rank
             self._etcd.put((user, device), place, lease)
             found.append(Registered(previous))
 

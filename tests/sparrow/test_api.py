@@ -398,8 +398,8 @@ async def test_a_renewal_that_nobody_waits_for_any_more(people: People) -> None:
         credentials = alice._engine.credentials  # type: ignore[union-attr]
         refresh, before, told = credentials._api.refresh, credentials._refresh, asyncio.Event()
 
-        async def told_late(token: str) -> Login:
-            login = await refresh(token)
+        async def told_late(token: str, nonce: str) -> Login:
+            login = await refresh(token, nonce)
             told.set()
             await asyncio.sleep(0.01)
             return login

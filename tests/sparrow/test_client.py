@@ -35,6 +35,7 @@ from sparrow.client import (
     Sending,
     SendingChanged,
     State,
+    TokenRejectedError,
     UnreachableError,
     WrongPasswordError,
     register,
@@ -286,19 +287,27 @@ async def test_to_myself(node: Node, users: Callable[[str], str]) -> None:
         await events.until(lambda event: isinstance(event, OwnMessage) and event.message.text == "note")
 
 
-async def test_the_same_device_twice(node: Node, users: Callable[[str], str]) -> None:
+@pytest.mark.parametrize(("again", "error"), [("token", ReplacedError), ("password", TokenRejectedError)])
+async def test_the_same_device_twice(
+    node: Node, users: Callable[[str], str], again: str, error: type[Exception]
+) -> None:
+    """A new login ends the one before, wherever that is in use."""
     a, b = users("alice"), users("bob")
     events = Events()
     async with client(node, a, on_event=events.append) as first:
         waiting = asyncio.create_task(take(aiter(first), 1))
-        async with client(node, a, device=first.device) as second:
-            with pytest.raises(ReplacedError):
+        token = first._engine.credentials._token  # type: ignore[union-attr]
+        with_token = (
+            Client(a, token=token, connectors=first._engine.credentials._connectors) if again == "token" else None
+        )
+        async with with_token or client(node, a, device=first.device) as second:
+            with pytest.raises(error):
                 await waiting
-            with pytest.raises(ReplacedError):
+            with pytest.raises(error):
                 await first.send(b, "hi")
             closed = await events.until(lambda event: isinstance(event, Closed))
             assert isinstance(closed, Closed)
-            assert isinstance(closed.error, ReplacedError)
+            assert isinstance(closed.error, error)
             sending = await second.send(b, "hi")
             async with asyncio.timeout(10):
                 await sending.sent

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import ApiError, ConfigError, DeviceRemovedError, UnavailableError, UnreachableError
+from protocol.errors import (
+    AccountDisabledError,
+    ApiError,
+    ConfigError,
+    DeviceRemovedError,
+    UnavailableError,
+    UnreachableError,
+)
 from protocol.sparrow_pb2 import READ, About, Failed, Goodbye, Login, Logout, Message, Ping, Receipt, Sync
 from protocol.sparrow_pb2 import Hint as WireHint
 from sparrow.client import (
@@ -93,8 +100,38 @@ def acked(session: FakeSession) -> int:
 async def test_hello_and_goodbye() -> None:
     async with talking(name="test 1.0") as (_, server):
         (session,) = server.sessions
-        assert session.received == [Login(token="token-of-alice", client="test 1.0")]
+        (login,) = session.received
+        assert login.start
+        expected = Login(token="token-of-alice", client="test 1.0", start=login.start, tries=1)
+        expected.understands.append("disabled")
+        assert login == expected
     assert session.received[-1] == Logout()
+
+
+async def test_each_connection_tells_which_try_of_this_start_it_is() -> None:
+    async with talking() as (_, server):
+        for session in range(3):
+            await until(lambda session=session: len(server.sessions) > session and server.sessions[session].received)
+            server.sessions[session].goodbye(Goodbye.MOVE)
+            server.sessions[session].flush()
+        await until(lambda: len(server.sessions) > 3 and server.sessions[3].received)
+        logins = [session.received[0] for session in server.sessions]
+    assert [login.tries for login in logins][:4] == [1, 2, 3, 4]
+    assert len({login.start for login in logins}) == 1
+    async with talking() as (_, other):
+        assert other.sessions[0].received[0].start != logins[0].start
+        assert other.sessions[0].received[0].tries == 1
+
+
+async def test_its_own_next_login_does_not_end_it() -> None:
+    async with talking() as (alice, server):
+        credentials = alice._engine.credentials  # type: ignore[union-attr]
+        credentials._token = "next"
+        server.sessions[0].goodbye(Goodbye.LOGGED_OUT, "logged out")
+        server.sessions[0].flush()
+        await until(lambda: len(server.sessions) > 1 and server.sessions[1].received)
+        assert server.sessions[1].received[0].token == "next"
+        assert alice.connected or credentials._token == "next"
 
 
 async def test_one_turn_one_write() -> None:
@@ -304,6 +341,7 @@ async def test_a_refusal_for_now_is_tried_again() -> None:
     [
         (Goodbye.REPLACED, ReplacedError),
         (Goodbye.DEVICE_REMOVED, DeviceRemovedError),
+        (Goodbye.ACCOUNT_DISABLED, AccountDisabledError),
         (Goodbye.BAD_TOKEN, TokenRejectedError),
         (Goodbye.LOGGED_OUT, TokenRejectedError),
     ],

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from store import Store, StoreSettings, open_store
 from store.cassandra import apply
-from store.interface import NewRow, PageQuery, Removal, SessionStart
+from store.interface import NewRow, PageQuery, Removal
+from store.sessions import SessionStart
 from tests.services.cassandra import ROOT, Node
 
 USERS = 100

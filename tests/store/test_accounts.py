@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import AlreadyExistsError, NotFoundError
+from protocol.errors import AlreadyExistsError, NotFoundError, OutdatedError
 from store import Store, StoreSettings, open_store
-from store.interface import COMMON, SessionStart
+from store.interface import COMMON, Account
 from store.logins import Login, Refresh, refresh
+from store.sessions import NoSession, SessionStart
 from tests.store.conftest import OpenEngine
 from tests.store.helpers import bodies, make_user, row
 
@@ -187,7 +188,7 @@ async def test_the_end_of_an_account(open_engine: OpenEngine) -> None:
             assert await one.devices(["alice"]) == {"alice": None}
             assert await one.list_devices("alice") == []
             assert await one.login("alice", "phone") is None
-            assert await one.begin_sessions([SessionStart("alice", "phone", 7)]) == [None]
+            assert await one.begin_sessions([SessionStart("alice", "phone", 7)]) == [NoSession.NO_DEVICE]
             for device in ("phone", "pad", COMMON):
                 assert await bodies(one, "alice", device) == []
             with pytest.raises(AlreadyExistsError):
@@ -241,3 +242,80 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: P
         assert (await store.profiles(["alice"]))["alice"].created_ms == 5
         assert await store.login("alice", "phone") == Login("", 0, 0)
         assert [profile.user for profile in await store.search("al", "", 9)] == ["alice"]
+
+
+async def test_a_login_begins_only_while_what_was_checked_stands(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        await make_user(store, "alice", "phone", "pad")
+        await make_user(store, "bob", "phone")
+
+        async def checked() -> Account:
+            account = await store.account("alice")
+            assert account is not None
+            return account
+
+        for change in (
+            store.change_password("alice", "hash of alice", "new"),
+            store.set_disabled("alice", True),
+            store.set_disabled("alice", False),
+            store.end_logins("alice"),
+        ):
+            before = await checked()
+            await store.begin_login("alice", "phone", "a", before) if not before.disabled else None
+            await change
+            with pytest.raises(OutdatedError, match="alice"):
+                await store.begin_login("alice", "phone", "b", before)
+        kept = await store.login("alice", "phone")
+        assert kept is not None
+        assert kept.id == "", "they were ended"
+        await store.begin_login("alice", "phone", "c", await checked())
+        with pytest.raises(NotFoundError, match="nothing"):
+            await store.begin_login("alice", "nothing", "d", await checked())
+        # Another user's change is none.
+        before = await checked()
+        await store.end_logins("bob")
+        await store.begin_login("alice", "pad", "e", before)
+        await store.delete_account("alice")
+        with pytest.raises((OutdatedError, NotFoundError)):
+            await store.begin_login("alice", "pad", "f", before)
+        for user in ("alice", "nobody"):
+            with pytest.raises(NotFoundError):
+                await store.end_logins(user)
+
+
+async def test_all_users_are_found_a_few_at_a_time(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        assert await store.users("", 3) == []
+        names = {f"user{number}" for number in range(8)}
+        for name in names:
+            await make_user(store, name)
+        found: list[str] = []
+        while some := await store.users(found[-1] if found else "", 3):
+            found += some
+        assert sorted(found) == sorted(names)
+
+
+async def test_a_repeat_needs_the_nonce_of_the_first(open_engine: OpenEngine) -> None:
+    long, short = 10_000_000, -1
+    async with open_engine() as store:
+        await make_user(store, "alice", "phone")
+
+        async def refresh(generation: int, nonce: str, bare_ms: int = short) -> Refresh:
+            return await store.refresh_login("alice", "phone", "l", generation, long, LIFETIME_MS, nonce, bare_ms)
+
+        async def after(*presented: tuple[int, str]) -> Refresh:
+            await store.begin_login("alice", "phone", "l")
+            return [await refresh(*one) for one in presented][-1]
+
+        assert await after((1, "x"), (1, "x")) is Refresh.REPEATED
+        assert await after((1, "x"), (1, "x"), (1, "x"), (2, "y")) is Refresh.DONE
+        assert await after((1, "x"), (1, "y")) is Refresh.REUSED
+        assert await after((1, "x"), (1, "")) is Refresh.REUSED
+        assert await after((1, "x"), (1, "y"), (2, "x")) is Refresh.UNKNOWN
+        # A client of 0.1 sends none, and has less time.
+        assert await after((1, ""), (1, "")) is Refresh.REUSED
+        assert await after((1, ""), (1, "x")) is Refresh.REUSED
+        await store.begin_login("alice", "phone", "l")
+        assert await refresh(1, "x") is Refresh.DONE
+        assert await refresh(2, "") is Refresh.DONE
+        assert await refresh(2, "", long) is Refresh.REPEATED, "the nonce of an earlier generation says nothing"

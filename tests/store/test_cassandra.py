@@ -28,7 +28,8 @@ from store.cassandra.batches import Queue, Write, batches
 from store.cassandra.connecting import Connection, connect
 from store.cassandra.keys import Cursor, Positions, begin_pass, parse_cursor, position_at, time_us
 from store.cassandra.schema import STEPS, VERSION
-from store.interface import COMMON, File, PageQuery, Removal, SessionStart
+from store.interface import COMMON, File, PageQuery, Removal
+from store.sessions import NoSession, SessionStart
 from tests.ports import free_port
 from tests.store.conftest import shared_cassandra
 from tests.store.helpers import bodies, make_user, read_all, remove, row
@@ -322,7 +323,7 @@ async def test_an_interrupted_move_goes_on(settings: StoreSettings, monkeypatch:
         with pytest.raises(StoreError, match="gone"):
             await store.remove_device("alice", "old")
         assert await store.devices(["alice"]) == {"alice": ("new",)}
-        assert list(await store.begin_sessions([SessionStart("alice", "old", 4)])) == [None]
+        assert list(await store.begin_sessions([SessionStart("alice", "old", 4)])) == [NoSession.NO_DEVICE]
         assert set(await bodies(store, "alice", COMMON)) == set(sent[:21])
         await store.remove_device("alice", "old")
         assert set(await bodies(store, "alice", "new")) == set(sent)

@@ -15,7 +15,8 @@ from store import StoreSettings
 from store.cassandra import CassandraStore, apply
 from store.cassandra.connecting import connect
 from store.contacts import Change
-from store.interface import COMMON, File, SessionStart
+from store.interface import COMMON, File
+from store.sessions import NoSession, SessionStart
 from tests.ports import free_port
 from tests.services.cassandra import Node
 from tests.store.helpers import bodies, make_user, read_all, remove, row
@@ -123,7 +124,7 @@ def test_a_snapshot_and_the_way_back(node: Node, settings: StoreSettings, tmp_pa
     async def chain() -> None:
         async with CassandraStore(settings) as store:
             starts = [SessionStart("alice", "a1", 8), SessionStart("alice", "a2", 9), SessionStart("bob", "b1", 10)]
-            assert list(await store.begin_sessions(starts)) == [7, None, 0]
+            assert list(await store.begin_sessions(starts)) == [7, NoSession.NO_DEVICE, 0]
             await store.append([row("bob", "b1", b"after")])
             assert await bodies(store, "bob", "b1") == [b"new", b"after"]
 

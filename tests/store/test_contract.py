@@ -6,7 +6,8 @@ import time
 import pytest
 
 from protocol.errors import AlreadyExistsError, NotFoundError, StoreError
-from store.interface import COMMON, Account, PageQuery, Removal, SessionStart
+from store.interface import COMMON, Account, PageQuery, Removal
+from store.sessions import NoSession, SessionStart, Standing
 from tests.store.conftest import OpenEngine
 from tests.store.helpers import bodies, make_user, read_all, remove, row
 
@@ -55,7 +56,7 @@ async def test_a_disabled_account_begins_no_session(open_engine: OpenEngine) -> 
         assert account.disabled
         assert await store.create_account("alice", account.password_hash) == account
         starts = [SessionStart("alice", "d", 2), SessionStart("bob", "d", 3), SessionStart("alice", "d", 1)]
-        assert list(await store.begin_sessions(starts)) == [None, 0, None]
+        assert list(await store.begin_sessions(starts)) == [NoSession.DISABLED, 0, NoSession.DISABLED]
         # What is written to it is kept all the same.
         assert await store.devices(["alice"]) == {"alice": ("d",)}
         for _ in range(2):
@@ -117,6 +118,59 @@ async def test_two_users_may_have_devices_of_one_name(open_engine: OpenEngine) -
         assert await store.begin_sessions([SessionStart("bob", "d", 2)]) == [0]
 
 
+async def test_a_session_is_of_the_login_that_stands(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        await make_user(store, "alice", "d", "e")
+        await store.begin_login("alice", "d", "l1")
+        of = [
+            SessionStart("alice", "d", 1, "l1"),
+            SessionStart("alice", "d", 2, "l0"),
+            SessionStart("alice", "e", 3, "l1"),
+        ]
+        assert list(await store.begin_sessions(of)) == [0, NoSession.LOGGED_OUT, NoSession.LOGGED_OUT]
+        assert await store.standing(["alice", "nobody"]) == {
+            "alice": Standing(False, {"d": "l1", "e": ""}),
+            "nobody": None,
+        }
+        await store.begin_login("alice", "d", "l2")
+        late, next_one, old = (
+            SessionStart("alice", "d", number, login) for number, login in ((1, "l1"), (4, "l2"), (5, ""))
+        )
+        # Also a repeat of what was taken; a connector of 0.1 tells no login.
+        assert list(await store.begin_sessions([late, next_one, old])) == [NoSession.LOGGED_OUT, 1, 4]
+        await store.end_login("alice", "d")
+        assert list(await store.begin_sessions([next_one])) == [NoSession.LOGGED_OUT]
+        await store.set_disabled("alice", True)
+        assert await store.standing(["alice"]) == {"alice": Standing(True, {"d": "", "e": ""})}
+        await store.remove_device("alice", "d")
+        assert await store.standing(["alice"]) == {"alice": Standing(True, {"e": ""})}
+        assert list(await store.begin_sessions([next_one])) == [NoSession.NO_DEVICE]
+
+
+async def test_of_one_start_the_lower_try_loses(open_engine: OpenEngine) -> None:
+    high = (1 << 64) - 1
+    async with open_engine() as store:
+        await make_user(store, "alice", "d")
+
+        async def begin(session: int, start: int, tries: int) -> int | NoSession:
+            (answer,) = await store.begin_sessions([SessionStart("alice", "d", session, "", start, tries)])
+            return answer
+
+        assert await begin(1, high, 1) == 0
+        assert await begin(2, high, 3) == 1
+        assert await begin(3, high, 2) is NoSession.LATE
+        assert await begin(2, high, 3) == 1, "a repeat is none"
+        assert await begin(1, high, 1) == 0, "nor is one that comes late and changes nothing"
+        # Between two starts, or without one, the later counts.
+        assert await begin(4, 77, 1) == 2
+        assert await begin(5, high, 1) == 4
+        assert await begin(6, 0, 0) == 5
+        assert await begin(7, 0, 0) == 6
+    async with open_engine() as store:
+        starts = [SessionStart("alice", "d", number, "", 9, tries) for number, tries in ((20, 5), (21, 4), (22, 5))]
+        assert list(await store.begin_sessions(starts)) == [7, NoSession.LATE, 20]
+
+
 async def test_sessions_form_a_chain(open_engine: OpenEngine) -> None:
     high = (1 << 64) - 1
     async with open_engine() as store:
@@ -130,7 +184,7 @@ async def test_sessions_form_a_chain(open_engine: OpenEngine) -> None:
             SessionStart("alice", "e", 7),
             SessionStart("alice", "d", 8),
         ]
-        assert list(await store.begin_sessions(starts)) == [high, None, None, 0, 1 << 63]
+        assert list(await store.begin_sessions(starts)) == [high, NoSession.NO_DEVICE, NoSession.NO_DEVICE, 0, 1 << 63]
     async with open_engine() as store:
         assert list(await store.begin_sessions([SessionStart("alice", "d", 9)])) == [8]
         late, again, after = (SessionStart("alice", "d", session) for session in (8, 9, 10))
@@ -247,7 +301,7 @@ async def test_a_removed_devices_rows_move_to_the_common_queue(open_engine: Open
         assert await bodies(store, "alice", COMMON) == [b"%d" % number for number in range(20)]
         assert await store.devices(["alice"]) == {"alice": ("new",)}
         assert [device.device for device in await store.list_devices("alice")] == ["new"]
-        assert list(await store.begin_sessions([SessionStart("alice", "old", 4)])) == [None]
+        assert list(await store.begin_sessions([SessionStart("alice", "old", 4)])) == [NoSession.NO_DEVICE]
 
 
 async def test_removing_a_device_may_be_repeated(open_engine: OpenEngine) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from protocol.errors import AlreadyExistsError, NotFoundError
 from store import Store
-from store.interface import COMMON, NewRow, PageQuery, Removal, SessionStart
+from store.interface import COMMON, NewRow, PageQuery, Removal
+from store.sessions import NoSession, SessionStart
 from tests.store.conftest import ENGINES
 from tests.store.helpers import read_all
 
@@ -80,10 +81,10 @@ class Model:
         self.rows += [(user, COMMON, kind, body) for _, _, kind, body in moved]
 
     async def begin_sessions(self, store: Store, starts: list[tuple[str, str, int]]) -> None:
-        expected: list[int | None] = []
+        expected: list[int | NoSession] = []
         for user, device, session in starts:
             if not self.devices.get((user, device), False):
-                expected.append(None)
+                expected.append(NoSession.NO_DEVICE)
                 continue
             newest, previous = self.sessions.get((user, device), (0, 0))
             if session == previous:

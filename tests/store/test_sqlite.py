@@ -17,7 +17,8 @@ import pytest
 from protocol.errors import ConfigError, StoreError
 from store import StoreSettings, open_store
 from store.contacts import Change
-from store.interface import COMMON, File, PageQuery, SessionStart
+from store.interface import COMMON, File, PageQuery
+from store.sessions import SessionStart
 from store.sqlite import SqliteStore, schema, writing
 from tests.store.helpers import bodies, make_user, row
 

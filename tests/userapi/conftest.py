@@ -11,12 +11,14 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from protocol.errors import UnavailableError
-from protocol.sparrow_pb2 import Hint
+from protocol.sparrow_pb2 import Goodbye, Hint
 from protocol.tokens import TokenVerifier
 from store import StoreSettings, open_store
+from userapi import endings
 from userapi.app import create_app
 from userapi.bridge import StoreBridge
 from userapi.keys import ensure_key_pair
+from userapi.service import EXTENSION
 from userapi.settings import UserApiSettings
 
 
@@ -28,6 +30,9 @@ class RecordingFabric:
     there: set[str] = field(default_factory=set)
     """Who is online."""
     away: bool = False
+    confirms: bool = True
+    closed: list[tuple[str, str | None, int, str]] = field(default_factory=list)
+    """All that was asked to be closed: user, device, code, login to spare."""
 
     def _ask(self, *question: object) -> None:
         if self.away:
@@ -37,8 +42,23 @@ class RecordingFabric:
     def changed(self, users: Collection[str]) -> None:
         self._ask("changed", *users)
 
-    def close(self, user: str, device: str | None = None, *, removed: bool = False) -> None:
-        self._ask("close", user, device, removed)
+    def close(
+        self,
+        user: str,
+        device: str | None = None,
+        *,
+        code: Goodbye.Code = Goodbye.LOGGED_OUT,
+        spare: str = "",
+    ) -> bool:
+        self._ask("close", user, device, code == Goodbye.DEVICE_REMOVED)
+        self.closed.append((user, device, code, spare))
+        return self.confirms
+
+    def close_devices(self, user: str, spare: Mapping[str, str | None]) -> bool:
+        for device, login in spare.items():
+            code = Goodbye.DEVICE_REMOVED if login is None else Goodbye.LOGGED_OUT
+            self.close(user, device, code=code, spare=login or "")
+        return self.confirms
 
     def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
         for user, one in zip(users, about, strict=True):
@@ -61,6 +81,7 @@ class Api:
     fabric: RecordingFabric
     client: FlaskClient
     verifier: TokenVerifier
+    endings: endings.Endings
     slept: list[float] = field(default_factory=list)
     now: float = 1_800_000_000.0
 
@@ -111,7 +132,8 @@ def settings_in(folder: Path, **changes: object) -> UserApiSettings:
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    monkeypatch.setattr(endings, "REPEAT_S", 3600.0)  # tests repeat by themselves
     settings = settings_in(tmp_path)
     private, public = Path(settings.token_private_key_file), Path(settings.token_public_key_file)
     ensure_key_pair(private, public)
@@ -120,6 +142,8 @@ def api(tmp_path: Path) -> Iterator[Api]:
     made: Api
     fabric = RecordingFabric()
     app = create_app(settings, bridge, fabric, clock=lambda: made.now, sleep=lambda seconds: made.slept.append(seconds))
-    made = Api(settings, bridge, fabric, app.test_client(), TokenVerifier(public.read_bytes()))
+    going_on = app.extensions[EXTENSION].endings
+    made = Api(settings, bridge, fabric, app.test_client(), TokenVerifier(public.read_bytes()), going_on)
     yield made
+    going_on.stop()
     bridge.close()

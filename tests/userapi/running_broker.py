@@ -51,6 +51,12 @@ class RunningBroker:
         self.server = BrokerServer(self._settings, self._store, self._context)
         await self.server.start()
 
+    def makes(self, user: str, *devices: str) -> None:
+        """An account with these devices."""
+        self._run(self._store.create_account(user, "hash"))
+        for device in devices:
+            self._run(self._store.add_device(user, device, ""))
+
     def connector(self, number: int) -> zmq.Socket[bytes]:
         """A socket such as connector `number` has. The caller closes it, and its context."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

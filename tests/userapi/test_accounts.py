@@ -115,7 +115,7 @@ def test_a_new_password_logs_the_other_devices_out(api: Api) -> None:
     for _ in range(2):  # a repeat is no error
         assert api.ask(phone, "PUT", "/v1/me/password", json=CHANGE).status_code == 204
     assert ("close", "alice", pad["device"], False) in api.fabric.asked
-    assert not any(asked[2] == phone["device"] for asked in api.fabric.asked)
+    assert not any(device == phone["device"] for _, device, *_ in api.fabric.closed)
     problem(api.ask(pad, "GET", "/v1/me"), 401, "logged_out")
     problem(api.client.post("/v1/token", json={"refresh_token": pad["refresh_token"]}), 401, "invalid_refresh_token")
     assert api.ask(phone, "GET", "/v1/me").status_code == 200

@@ -11,7 +11,9 @@ import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from protocol.errors import ConfigError
-from store.interface import NewRow, SessionStart
+from protocol.sparrow_pb2 import Goodbye
+from store.interface import NewRow
+from store.sessions import NoSession, SessionStart
 from tests.userapi.conftest import Api, settings_in
 from tests.userapi.test_accounts import problem
 from userapi.admin import read_admin_token
@@ -163,14 +165,16 @@ def test_disable_and_enable(run: Api, caplog: pytest.LogCaptureFixture) -> None:
         for _ in range(2):
             answer = run.client.post(f"{ALICE}/disable", **BEARER)
             assert (answer.status_code, answer.data) == (204, b"")
-    assert run.fabric.asked == [("close", "alice", None, False)] * 4
+    assert run.fabric.asked == [("changed", "alice"), ("close", "alice", None, False)] * 2
+    assert run.fabric.closed[-1] == ("alice", None, Goodbye.ACCOUNT_DISABLED, "")
+    assert not run.slept
     assert 'event=account_disabled user=alice by="(administrator)" from=127.0.0.1' in caplog.messages
     problem(log_in(run, device=device), 403, "account_disabled")
     problem(log_in(run), 403, "account_disabled")
     # Whoever does not know the password is told nothing of it.
     problem(log_in(run, password="wrong"), 401, "wrong_credentials")
     begin = run.bridge.store.begin_sessions
-    assert list(run.bridge.call(begin, [SessionStart("alice", device, 1)])) == [None]
+    assert list(run.bridge.call(begin, [SessionStart("alice", device, 1)])) == [NoSession.DISABLED]
     assert run.client.get(ALICE, **BEARER).json["disabled"] is True  # type: ignore[index]
     for _ in range(2):
         assert run.client.post(f"{ALICE}/enable", **BEARER).status_code == 204

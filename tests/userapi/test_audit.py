@@ -46,6 +46,7 @@ friend_accepted user=bob by=bob other=alice
 file_reader_added user=alice by=alice file=FILE reader=bob
 logged_out user=alice by=alice device=PAD
 logged_in user=alice by=alice device=PAD
+refresh_repeated user=alice by=- device=PAD nonce=no
 refresh_token_reused user=alice by=- device=PAD
 logged_in user=alice by=alice device=PAD
 password_changed user=alice by=alice device=PHONE

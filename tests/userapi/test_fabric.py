@@ -40,7 +40,7 @@ def fabric(folder: Path, *brokers: str, **settings: object) -> Iterator[BrokerFa
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[RunningBroker]:
-    with RunningBroker(sqlite(tmp_path)) as running:
+    with RunningBroker(sqlite(tmp_path), lease_s=60.0) as running:
         yield running
 
 
@@ -49,6 +49,7 @@ def nobody() -> str:
 
 
 def test_every_question(tmp_path: Path, broker: RunningBroker) -> None:
+    broker.makes("bob", "b1", "b2")
     socket = broker.connector(5)
     socket.send(records.batch([records.record(records.HEARTBEAT, origin=5)]))
     (beat,) = records.parse(socket.recv())
@@ -63,11 +64,23 @@ def test_every_question(tmp_path: Path, broker: RunningBroker) -> None:
         (hint,) = records.parse(socket.recv())
         assert (hint[0], hint[4], hint[8]) == (records.HINT, b"bob/b1", 7)
         assert Hint.FromString(hint[9]) == Hint(kind=Hint.FRIEND_ASKED, user_id="ann")
-        for removed, code in ((False, Goodbye.LOGGED_OUT), (True, Goodbye.DEVICE_REMOVED)):
-            asked.close("bob", "b2", removed=removed)
-            asked.close("bob", removed=removed)
-            (closed,) = records.parse(socket.recv())
-            assert (closed[0], closed[1], closed[4], closed[8]) == (records.CLOSE, code, b"bob/b1", 7)
+        for code in (Goodbye.LOGGED_OUT, Goodbye.DEVICE_REMOVED):
+            assert asked.close("bob", "b2", code=code)
+            # Nobody confirms it: whoever asks hears that it goes on.
+            assert not asked.close("bob", code=code, spare="login")
+            codes = set()
+            while socket.poll(0):
+                for closed in records.parse(socket.recv()):
+                    assert (closed[0], closed[4], closed[8], closed[9]) == (
+                        records.CLOSE,
+                        b"bob/b1",
+                        7,
+                        records.pack_spared("login"),
+                    )
+                    codes.add(closed[1])  # the one before may have been told again meanwhile
+                    told = records.record(records.CLOSED, to=closed[4], session=7, attempt=closed[7])
+                    socket.send(records.batch([told]))
+            assert code in codes
         many = [f"user{number}" for number in range(2500)]
         asked.changed(many)
         assert asked.online(many) == dict.fromkeys(many, False)

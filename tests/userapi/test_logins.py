@@ -1,12 +1,15 @@
 """Logging in, refreshing, logging out."""
 
 import re
+import time
 from typing import Any
 
 import pytest
 
-from protocol.sparrow_pb2 import Hint
+from protocol.errors import OutdatedError
+from protocol.sparrow_pb2 import Goodbye, Hint
 from tests.userapi.conftest import Api, problem
+from userapi import endings
 
 GOOD = {"user": "alice", "password": "correct horse"}
 KEY = {"Idempotency-Key": "0123456789abcdef"}
@@ -171,7 +174,7 @@ def test_an_old_refresh_token_ends_the_login(alice: Api, caplog: pytest.LogCaptu
     alice.fabric.asked.clear()
     stolen = alice.client.post("/v1/token", json={"refresh_token": first["refresh_token"]})
     problem(stolen, 401, "refresh_token_reused")
-    assert alice.fabric.asked == [("close", "alice", first["device"], False)]
+    assert alice.fabric.asked == [("changed", "alice"), ("close", "alice", first["device"], False)]
     assert "old refresh token of alice/" in caplog.text
     assert first["refresh_token"] not in caplog.text
     problem(alice.ask(third, "GET", "/v1/me"), 401, "logged_out")
@@ -209,7 +212,7 @@ def test_logging_out(alice: Api) -> None:
     alice.fabric.away = False
     for _ in range(2):
         assert alice.ask(phone, "DELETE", "/v1/me/login").status_code == 204
-    assert alice.fabric.asked == [("close", "alice", phone["device"], False)] * 2
+    assert alice.fabric.asked == [("changed", "alice"), ("close", "alice", phone["device"], False)] * 2
     problem(alice.ask(phone, "GET", "/v1/me"), 401, "logged_out")
     problem(
         alice.client.post("/v1/token", json={"refresh_token": phone["refresh_token"]}), 401, "invalid_refresh_token"
@@ -225,7 +228,7 @@ def test_logging_another_device_out(alice: Api) -> None:
     alice.fabric.asked.clear()
     for _ in range(2):
         assert alice.ask(phone, "DELETE", f"/v1/me/devices/{pad['device']}/login").status_code == 204
-    assert alice.fabric.asked == [("close", "alice", pad["device"], False)] * 2
+    assert alice.fabric.asked == [("changed", "alice"), ("close", "alice", pad["device"], False)] * 2
     problem(alice.ask(pad, "GET", "/v1/me"), 401, "logged_out")
     problem(alice.ask(pad, "DELETE", f"/v1/me/devices/{phone['device']}/login"), 401, "logged_out")
     problem(alice.ask(phone, "DELETE", "/v1/me/devices/nothing/login"), 404, "no_such_device")
@@ -240,3 +243,142 @@ def test_logging_all_devices_out(alice: Api) -> None:
     again = alice.log_in(device=phone["device"])
     problem(alice.ask(phone, "DELETE", "/v1/me/logins"), 401, "logged_out")
     assert alice.ask(again, "GET", "/v1/me").status_code == 200
+
+
+# What ends a login ends it everywhere.
+
+
+def test_a_device_that_logs_in_anew_loses_its_old_session_and_keeps_the_new_one(alice: Api) -> None:
+    before = alice.log_in()
+    alice.fabric.closed.clear()
+    after = alice.log_in(device=before["device"])
+    login = alice.verifier.verify(after["access_token"], alice.now).login
+    assert login != alice.verifier.verify(before["access_token"], alice.now).login
+    assert alice.fabric.closed == [("alice", before["device"], Goodbye.LOGGED_OUT, login)]
+    # It may even do so while no broker answers: that is told when one does.
+    alice.fabric.away = True
+    third = alice.log_in(device=before["device"])
+    alice.fabric.away = False
+    alice.endings.repeat()
+    login = alice.verifier.verify(third["access_token"], alice.now).login
+    assert alice.fabric.closed[1:] == [("alice", before["device"], Goodbye.LOGGED_OUT, login)]
+    assert not alice.endings.pending
+
+
+def test_what_is_not_confirmed_is_repeated_as_it_stands_then(alice: Api) -> None:
+    tokens = alice.log_in()
+    alice.fabric.closed.clear()
+    alice.fabric.confirms = False
+    assert alice.ask(tokens, "DELETE", "/v1/me/login").status_code == 204
+    alice.endings.repeat()
+    assert [spare for *_, spare in alice.fabric.closed] == ["", ""]
+    # Somebody else's process logs the device in anew: a late repeat must spare that.
+    alice.bridge.call(alice.bridge.store.begin_login, "alice", tokens["device"], "newer")
+    alice.endings.repeat()
+    assert alice.fabric.closed[-1] == ("alice", tokens["device"], Goodbye.LOGGED_OUT, "newer")
+    alice.bridge.call(alice.bridge.store.set_disabled, "alice", True)
+    alice.endings.repeat()
+    assert alice.fabric.closed[-1] == ("alice", None, Goodbye.ACCOUNT_DISABLED, "")
+    alice.fabric.confirms = True
+    alice.bridge.call(alice.bridge.store.delete_account, "alice")
+    alice.endings.repeat()
+    assert alice.fabric.closed[-1] == ("alice", None, Goodbye.DEVICE_REMOVED, "")
+    assert not alice.endings.pending
+
+
+def test_it_is_given_up_in_the_end(alice: Api, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    tokens = alice.log_in()
+    alice.fabric.confirms = False
+    monkeypatch.setattr(endings, "GIVE_UP_S", -1.0)
+    assert alice.ask(tokens, "DELETE", "/v1/me/login").status_code == 204
+    alice.endings.repeat()
+    assert not alice.endings.pending
+    assert "could not be ended" in caplog.text
+
+
+def test_it_goes_on_by_itself(alice: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "REPEAT_S", 0.01)
+    tokens = alice.log_in()
+    alice.fabric.confirms = False
+    assert alice.ask(tokens, "DELETE", "/v1/me/login").status_code == 204
+    alice.fabric.confirms = True
+    while alice.endings.pending:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("change", ["password", "disabled", "ended"])
+def test_a_login_under_way_fails_when_what_it_was_checked_against_changes(
+    alice: Api, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    tokens = alice.log_in()
+    store, call = alice.bridge.store, alice.bridge.call
+    real, changed = store.begin_login, []
+
+    async def begin_login(user: str, device: str, login: str, checked: Any = None) -> None:
+        if not changed:
+            changed.append(True)
+            if change == "password":
+                await store.change_password("alice", checked.password_hash, "another")
+            elif change == "disabled":
+                await store.set_disabled("alice", True)
+            else:
+                await store.end_logins("alice")
+        await real(user, device, login, checked)
+
+    monkeypatch.setattr(store, "begin_login", begin_login)
+    answer = alice.client.post("/v1/login", json={**GOOD, "device": tokens["device"]})
+    kept = call(store.login, "alice", tokens["device"])
+    if change == "password":
+        problem(answer, 401, "wrong_credentials")
+    elif change == "disabled":
+        problem(answer, 403, "account_disabled")
+    else:  # the password holds: checked once more, the login is a later one
+        assert answer.status_code == 200
+        assert kept.id == alice.verifier.verify(answer.json["access_token"], alice.now).login  # type: ignore[index]
+
+
+def test_an_account_that_changes_all_the_time_gets_no_login(alice: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def begin_login(*_: Any) -> None:
+        raise OutdatedError("changed")
+
+    monkeypatch.setattr(alice.bridge.store, "begin_login", begin_login)
+    problem(alice.client.post("/v1/login", json=GOOD), 409, "changed_meanwhile")
+
+
+def test_a_repeated_refresh_needs_its_nonce(alice: Api, caplog: pytest.LogCaptureFixture) -> None:
+    tokens = alice.log_in()
+
+    def present(nonce: str | None) -> Any:
+        more = {} if nonce is None else {"nonce": nonce}
+        return alice.client.post("/v1/token", json={"refresh_token": tokens["refresh_token"], **more})
+
+    with caplog.at_level("INFO", "sparrow.audit"):
+        first, again = present("n" * 20), present("n" * 20)
+    assert first.json["refresh_token"] == again.json["refresh_token"]
+    assert f"event=refresh_repeated user=alice by=- from=127.0.0.1 device={tokens['device']} nonce=yes" in caplog.text
+    problem(present("m" * 20), 401, "refresh_token_reused")
+    problem(present("n" * 20), 401, "invalid_refresh_token")
+    for wrong in ("short", "x" * 201):
+        assert present(wrong).status_code == 400
+    tokens = alice.log_in(device=tokens["device"])
+    present("n" * 20)
+    problem(present(None), 401, "refresh_token_reused")
+
+
+def test_a_long_download_ends_with_the_login(alice: Api) -> None:
+    tokens = alice.log_in()
+    content = b"x" * 3 * alice.settings.file_piece_bytes
+    headers = {"Tus-Resumable": "1.0.0", "Upload-Length": str(len(content))}
+    path = alice.ask(tokens, "POST", "/v1/files", headers=headers).headers["Location"]
+    headers = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    assert alice.ask(tokens, "PATCH", path, headers=headers, data=content).status_code == 204
+    for ends in (False, True):
+        answer = alice.ask(tokens, "GET", f"{path}/content", buffered=False)
+        pieces = iter(answer.response)
+        took = len(next(pieces))
+        if ends:
+            alice.ask(tokens, "DELETE", "/v1/me/login")
+        alice.now += 2.0
+        took += sum(map(len, pieces))
+        answer.close()
+        assert took == (alice.settings.file_piece_bytes if ends else len(content))

@@ -88,7 +88,9 @@ class Reader:
         session = self._session
         match said.WhichOneof("kind"):
             case "login":
-                session.login(said.login.token, said.login.client)
+                login = said.login
+                more = {"start": login.start, "tries": login.tries, "understands": login.understands}
+                session.login(login.token, login.client, **more)
             case "message":
                 session.message(said.message)
                 self._remember(said.message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from broker.core import BrokerCore
+from broker.core.state import Rank
 from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings
 from connector.core import ConnectorCore, Session
@@ -15,7 +16,8 @@ from connector.settings import ConnectorSettings
 from protocol.errors import TokenError
 from protocol.tokens import Identity
 from store.contacts import Verdict
-from store.interface import NewRow, Page, PageQuery, Removal, Row, SessionStart
+from store.interface import NewRow, Page, PageQuery, Removal, Row
+from store.sessions import NoSession, SessionStart, Standing
 
 BROKER = "broker"
 TICK_MS = 100
@@ -37,6 +39,7 @@ class Store:
         self._users = users
         self._rows: dict[tuple[str, str], dict[bytes, Row]] = {}
         self._sessions: dict[tuple[str, str], int] = {}
+        self._tried: dict[tuple[str, str], Rank] = {}
         self._keys = 0
         self.away = False
         self.answers: list[Callable[[], None]] = []
@@ -82,17 +85,23 @@ class Store:
         pass
 
     def begin_sessions(
-        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | None] | None], None]
+        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | NoSession] | None], None]
     ) -> None:
-        previous: list[int | None] = []
+        previous: list[int | NoSession] = []
         for start in starts:
             place = (start.user, start.device)
-            if start.device in self._users.get(start.user, ()):
-                previous.append(self._sessions.get(place, 0))
-                self._sessions[place] = start.session
+            rank = Rank(start.start, start.tries)
+            if start.device not in self._users.get(start.user, ()):
+                previous.append(NoSession.NO_DEVICE)
+            elif rank.is_behind(self._tried.get(place, Rank())):
+                previous.append(NoSession.LATE)
             else:
-                previous.append(None)
+                previous.append(self._sessions.get(place, 0))
+                self._sessions[place], self._tried[place] = start.session, rank
         self.answers.append(lambda: done(previous))
+
+    def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
+        raise NotImplementedError
 
 
 class Node:
@@ -223,6 +232,12 @@ class _ConnectorPorts:
 
     def disconnect(self, broker: str) -> None:
         raise NotImplementedError
+
+    def pause(self, handle: object, paused: bool) -> None:
+        raise NotImplementedError
+
+    def silent_s(self, handle: object) -> float | None:
+        return 0.0
 
     def verify(self, token: str, now_s: float) -> Identity:
         """Tokens of vectors are `token-of-USER-DEVICE`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from protocol.errors import DeviceRemovedError, NotFoundError, TooManyDevicesError
@@ -86,13 +87,21 @@ class UserApi:
         except NotFoundError as error:
             raise DeviceRemovedError(str(error)) from error
 
-    async def refresh(self, refresh_token: str) -> Login:
+    async def refresh(self, refresh_token: str, nonce: str = "") -> Login:
         """Get a new token without the password; the refresh token is replaced by the one that comes with it.
+
+        `nonce`: 16 to 200 random characters, drawn before this token is presented the first time. Who presents it once
+        more with the same, for want of an answer, is known by it.
 
         Raises `TokenRejectedError` when only the password helps, `UnreachableError`, `UntrustedError`,
         `UnavailableError`, `ApiError`.
         """
-        return self._login(await self._post("/v1/token", {"refresh_token": refresh_token}))
+        body = {"refresh_token": refresh_token}
+        if nonce:
+            answer = await self.web.request("POST", "/v1/token", json={**body, "nonce": nonce})
+            if answer.status_code != HTTPStatus.BAD_REQUEST:  # which is what a user API of 0.1 says to a field more
+                return self._login(self.web.answer(answer))
+        return self._login(await self._post("/v1/token", body))
 
     async def _post(self, path: str, body: dict[str, str], headers: dict[str, str] | None = None) -> dict[str, Any]:
         return self.web.answer(await self.web.request("POST", path, json=body, headers=headers))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from protocol.errors import (
+    AccountDisabledError,
     AlreadyExistsError,
     ApiError,
     ChecksumError,
@@ -42,6 +43,7 @@ _BY_CODE: dict[str, type[SparrowError]] = {
     "wrong_credentials": WrongPasswordError,
     "wrong_password": WrongPasswordError,
     "user_taken": AlreadyExistsError,
+    "account_disabled": AccountDisabledError,
     "device_removed": DeviceRemovedError,
     "no_such_device": NotFoundError,
     "no_such_file": NotFoundError,

@@ -32,7 +32,7 @@ HEAD = (
 )  # fmt: skip
 GUARD_S = 150.0
 """Everything has arrived by then, after the fault."""
-FINE = {"MOVE", "TRY_AGAIN", "REPLACED"}
+FINE = {"MOVE", "TRY_AGAIN"}
 """What servers that die and stand still may say to a client that does nothing wrong (`tests.cluster.story`)."""
 
 

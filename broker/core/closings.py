@@ -1,0 +1,133 @@
+"""Ending sessions whose login has ended: told to their connectors until these confirm it.
+
+Owns what is asked and not confirmed. Which sessions end is decided elsewhere; a connector spares one whose login is
+the one that stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.core.state import Outbox, Place, Presence
+from broker.settings import BrokerSettings
+from protocol.ids import address
+from protocol.records import CLOSE, Record, record
+
+ANSWER_S = 1.0
+"""Whoever asks hears by then, confirmed or not."""
+KEEP_S = 60.0
+"""How long it goes on where presence names the session no more: whoever replaced it may not have been able to tell it.
+A connector whose lease has run out registers its sessions again before it goes on with them."""
+MAX_PENDING = 100_000
+
+Told = Callable[[bool], None]
+"""Gets whether it is confirmed."""
+
+
+@dataclass(slots=True)
+class _Closing:
+    """One session that is to end."""
+
+    user: str
+    device: str
+    place: Place
+    code: int
+    spare: bytes
+    due: float
+    gone_until: float = 0.0
+    """Until when to go on without presence; 0: it names the session."""
+    asked: _Ask | None = None
+
+
+class _Ask:
+    """Whoever waits for several."""
+
+    def __init__(self, told: Told, until: float, left: int) -> None:
+        self.until = until
+        self.left = left
+        self._told: Told | None = told
+
+    def one_less(self) -> None:
+        self.left -= 1
+        if not self.left:
+            self.tell(True)
+
+    def tell(self, confirmed: bool) -> None:
+        told, self._told = self._told, None
+        if told is not None:
+            told(confirmed)
+
+
+class Closings:
+    """All of a broker."""
+
+    def __init__(self, settings: BrokerSettings, outbox: Outbox, presence: Presence) -> None:
+        self._repeat_s = settings.nudge_repeat_s
+        self._outbox = outbox
+        self._presence = presence
+        self._pending: dict[int, _Closing] = {}
+        self._asks: list[_Ask] = []
+        self._counter = 0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def close_all(
+        self, user: str, places: dict[str, Place], code: int, spare: bytes = b"", told: Told = lambda confirmed: None
+    ) -> None:
+        """End the session at each device's place, unless its login is `spare`. `told` hears in `ANSWER_S` at most."""
+        if not places:
+            told(True)
+            return
+        ask = _Ask(told, self._outbox.now + ANSWER_S, len(places))
+        self._asks.append(ask)
+        for device, place in places.items():
+            self._send(_Closing(user, device, place, code, spare, 0.0, asked=ask))
+
+    def _send(self, closing: _Closing) -> None:
+        if len(self._pending) >= MAX_PENDING:
+            del self._pending[next(iter(self._pending))]
+        self._counter += 1
+        self._pending[self._counter] = closing
+        closing.due = self._outbox.now + self._repeat_s
+        encoded = record(
+            CLOSE,
+            flags=closing.code,
+            to=address(closing.user, closing.device),
+            session=closing.place.session,
+            attempt=self._counter,
+            body=closing.spare,
+        )
+        self._outbox.push(closing.place.connector, encoded)
+
+    def confirmed(self, rec: Record) -> None:
+        """A connector has none such (any more), or spares it."""
+        closing = self._pending.get(rec[7])
+        if closing is not None and closing.place.session == rec[8]:
+            del self._pending[rec[7]]
+            _done(closing)
+
+    def tick(self) -> None:
+        """Repeat what is due. A connector of 0.1 confirms nothing: there, presence tells."""
+        now = self._outbox.now
+        for number, closing in [item for item in self._pending.items() if item[1].due <= now]:
+            del self._pending[number]
+            if self._presence.where(closing.user).get(closing.device) == closing.place:
+                closing.gone_until = 0.0
+            else:
+                closing.gone_until = closing.gone_until or now + KEEP_S
+                _done(closing)
+                if closing.gone_until <= now:
+                    continue
+            self._send(closing)
+        if self._asks:
+            for ask in [ask for ask in self._asks if ask.until <= now]:
+                ask.tell(False)
+            self._asks = [ask for ask in self._asks if ask.left and ask.until > now]
+
+
+def _done(closing: _Closing) -> None:
+    ask, closing.asked = closing.asked, None
+    if ask is not None:
+        ask.one_less()
