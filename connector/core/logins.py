@@ -94,9 +94,6 @@ class Logins:
     def login(self, session: Session, frame: Login) -> None:
         """A client names itself: nothing comes of it on a connection that its client has given up meanwhile, since
         that must not replace the one which it has begun instead."""
-        if self.stopping or not self._links.ready or len(self._sessions) >= self._settings.max_sessions:
-            self.end(session, Goodbye.TRY_AGAIN, "not now", self.RETRY_MS)
-            return
         silent_s = self._ports.silent_s(session.handle)
         if silent_s is None:
             self._complaints.add("a login was passed over: its client has closed the connection")
@@ -112,6 +109,9 @@ class Logins:
         except TokenError as error:
             self._complaints.add(f"a login was refused: {error}")
             self.end(session, Goodbye.BAD_TOKEN, str(error))
+            return
+        if self.stopping or not self._links.ready or len(self._sessions) >= self._settings.max_sessions:
+            self.end(session, Goodbye.TRY_AGAIN, "not now", self.RETRY_MS)
             return
         session.client = intern(frame.client[:MAX_CLIENT_CHARACTERS])
         session.user = identity.user
