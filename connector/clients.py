@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from connector.core import Session
 from connector.proxy import ProxyHeader, address_text, expected_header
 from protocol.errors import ProxyHeaderError
+from protocol.networks import as_key, parse_address
 
 if TYPE_CHECKING:
     from connector.server import ConnectorServer
 
 TURN_BYTES = 16 * 1024
 """What one client may have handled in a turn; the rest waits for the next, so that everybody gets theirs."""
-
+MAX_DROPPED_BYTES = 4 * 1024 * 1024
+"""What a client may go on saying behind its Goodbye, before its connection is broken off."""
 
 # Linux's struct tcp_info: eight small fields, the first of which is the state; then 32-bit ones.
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
@@ -32,13 +35,32 @@ _OPEN_STATES = frozenset((1, 3, 4, 5))
 class ClientConnection(asyncio.Protocol):
     """One client's socket."""
 
-    __slots__ = ("_given_address", "_held", "_server", "_session", "_waiting", "transport")
+    __slots__ = (
+        "_choked",
+        "_dropped",
+        "_finished",
+        "_given_address",
+        "_held",
+        "_more",
+        "_paused",
+        "_piled",
+        "_rests",
+        "_server",
+        "_session",
+        "_waiting",
+        "piled",
+        "transport",
+    )
 
     def __init__(self, server: ConnectorServer) -> None:
         self._server = server
         self._waiting = b""
-        self._held = False
+        self._held = self._more = self._rests = self._paused = self._choked = self._finished = False
+        self._dropped = 0
         self._given_address = ""
+        self._piled: deque[bytes] = deque()
+        self.piled = 0
+        """Bytes that the socket has not taken."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -47,6 +69,8 @@ class ClientConnection(asyncio.Protocol):
     def proxied(self, address: str) -> None:
         """A proxy has said that the client is at `address`; empty if it does not know."""
         self._given_address = address
+        if address and self._session is not None:
+            self._server.core.proxied(self._session, self.network)
 
     @property
     def address(self) -> str:
@@ -56,15 +80,32 @@ class ClientConnection(asyncio.Protocol):
         host, port, *_ = self.transport.get_extra_info("peername") or ("?", 0)
         return address_text(host, port)
 
+    @property
+    def network(self) -> str:
+        """The address as those of one person are counted: without its port, and of IPv6 the network /64."""
+        return as_key(parse_address(self.address))
+
+    # From the client.
+
     def data_received(self, data: bytes) -> None:
         if self._session is None:
             return
-        if len(data) > TURN_BYTES or self._waiting:
+        if self._finished:
+            self._dropped += len(data)
+            if self._dropped > MAX_DROPPED_BYTES:
+                self.transport.abort()
+            return
+        if len(data) > TURN_BYTES or self._waiting or self._more:
             self._waiting += data
             self.transport.pause_reading()
-            self._server.has_more(self)
-        else:
-            self._server.received(self._session, data)
+            if not self._rests:
+                self._server.has_more(self)
+            return
+        wait_s = self._server.received(self._session, data)
+        if wait_s is not None:
+            self._more = True
+            self.transport.pause_reading()
+            self._come_back(wait_s)
 
     def next_turn(self) -> bool:
         """Handle a turn's worth of what waits; whether there is more."""
@@ -73,13 +114,31 @@ class ClientConnection(asyncio.Protocol):
             return False
         if self._held:
             return False
-        data, self._waiting = self._waiting[:TURN_BYTES], self._waiting[TURN_BYTES:]
-        self._server.received(self._session, data)
-        if self._waiting:
+        data = b""
+        if not self._more:
+            data, self._waiting = self._waiting[:TURN_BYTES], self._waiting[TURN_BYTES:]
+        wait_s = self._server.received(self._session, data)
+        self._more = wait_s is not None
+        if wait_s:
+            self._come_back(wait_s)
+            return False
+        if self._more or self._waiting:
             return True
         if not self._held:
             self.transport.resume_reading()
         return False
+
+    def _come_back(self, wait_s: float) -> None:
+        """Nothing more of this client for so long."""
+        if wait_s:
+            self._rests = True
+            asyncio.get_running_loop().call_later(wait_s, self._rested)
+        else:
+            self._server.has_more(self)
+
+    def _rested(self) -> None:
+        self._rests = False
+        self._server.has_more(self)
 
     def hold(self, held: bool) -> None:
         """Read no more for now, or again."""
@@ -88,10 +147,58 @@ class ClientConnection(asyncio.Protocol):
             return
         if held:
             self.transport.pause_reading()
-        elif self._waiting:
-            self._server.has_more(self)
+        elif self._waiting or self._more:
+            if not self._rests:
+                self._server.has_more(self)
         else:
             self.transport.resume_reading()
+
+    # To the client.
+
+    def write(self, data: bytes) -> None:
+        """Whole frames for the client; they pile up here while the socket does not take any."""
+        if not self._paused or self._choked:
+            self.transport.write(data)
+            return
+        self._piled.append(data)
+        self.piled += len(data)
+        self._server.buffers.grew(self, len(data))
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        sent = 0
+        while self._piled and not self._paused:
+            data = self._piled.popleft()
+            sent += len(data)
+            self.transport.write(data)
+        self._shrink(sent)
+
+    def _shrink(self, size: int) -> None:
+        if size:
+            self.piled -= size
+            self._server.buffers.shrank(self, size)
+
+    def drop(self) -> None:
+        """What has piled up will not be sent; the next words are the last."""
+        self._choked = True
+        self._piled.clear()
+        self._shrink(self.piled)
+
+    def finish(self) -> None:
+        """Close behind what was written. Where only one direction can be closed, what the client says meanwhile is still
+        read, and dropped: to close over it would take the last words from the client, Goodbye among them."""
+        while self._piled:
+            self.transport.write(self._piled.popleft())
+        self._shrink(self.piled)
+        self._waiting, self._more, self._held, self._finished = b"", False, False, True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.transport.resume_reading()
+        else:
+            self.transport.close()
 
     def silent_s(self) -> float | None:
         """How long ago the client's last bytes reached this machine; None: it has closed its end, though bytes may
@@ -107,14 +214,19 @@ class ClientConnection(asyncio.Protocol):
             return 0.0
         return float(_LAST_DATA_RECV.unpack(info)[0]) / 1000 if info[0] in _OPEN_STATES else None
 
+    def eof_received(self) -> None:
+        """The client has closed its end, and so the connection."""
+
     def connection_lost(self, exc: Exception | None) -> None:
         session, self._session = self._session, None
+        self.drop()
         if session is not None:
             self._server.received(session, self._waiting)
             self._server.lost(self, session)
 
     def choked(self) -> None:
         """The client lets too much pile up."""
+        self.drop()
         if self._session is not None:
             self._server.too_slow(self._session)
 

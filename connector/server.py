@@ -10,6 +10,7 @@ import contextlib
 import logging
 import resource
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import cast
 import zmq
 from prometheus_client.core import Metric
 
+from connector.buffers import WriteBuffers
 from connector.clients import ClientConnection, ProxiedConnection, TlsConnection
 from connector.core import ConnectorCore, Session
 from connector.dealer import Dealer
@@ -44,7 +46,7 @@ class ConnectorServer:
 
     def __init__(self, settings: ConnectorSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._settings = settings
-        self._max_write_buffer_bytes = settings.max_write_buffer_bytes
+        self.buffers = WriteBuffers(settings.max_write_buffers_bytes, settings.max_write_buffer_bytes)
         self._context = context
         self._loop = asyncio.get_running_loop()
         self.proxies = parse_networks("connector.proxies", settings.proxies)
@@ -66,7 +68,15 @@ class ConnectorServer:
 
     async def start(self) -> None:
         """Connect to the brokers and listen. Raises `ConfigError` if the address cannot be used."""
-        _raise_file_limit()
+        self.core.max_connections = most = _most_connections()
+        if most < self._settings.max_sessions:
+            log.warning(
+                "%s: this process may open files for %d connections, and connector.max_sessions is %d: "
+                "raise LimitNOFILE, or lower that",
+                self._settings.name,
+                most,
+                self._settings.max_sessions,
+            )
         self._clock()
         for endpoint in self._settings.brokers:
             self.connect(endpoint)
@@ -155,16 +165,16 @@ class ConnectorServer:
     def opened(self, connection: ClientConnection) -> Session:
         """A client has connected."""
         self._clock()
-        session = self.core.opened(connection)
+        session = self.core.opened(connection, connection.network)
         self._schedule_flush()
         return session
 
-    def received(self, session: Session, data: bytes) -> None:
-        """Bytes from a client."""
+    def received(self, session: Session, data: bytes) -> float | None:
+        """Bytes from a client; see `ConnectorCore.data`."""
         if not self._flush_due:  # the first event of a turn
             self._clock()
             self._schedule_flush()
-        self.core.data(session, data)
+        return self.core.data(session, data)
 
     def has_more(self, connection: ClientConnection) -> None:
         """A client has sent more than one turn may handle."""
@@ -231,18 +241,12 @@ class ConnectorServer:
 
     def write(self, handle: object, data: bytes) -> None:
         """See `Ports`; a client that lets too much pile up is let go."""
-        transport = handle.transport  # type: ignore[attr-defined]
-        transport.write(data)
-        if transport.get_write_buffer_size() > self._max_write_buffer_bytes:
-            cast(ClientConnection, handle).choked()
+        handle.write(data)  # type: ignore[attr-defined]
 
     def close(self, handle: object) -> None:
         """See `Ports`."""
         connection = cast(ClientConnection, handle)
-        if connection.transport.get_write_buffer_size() > self._settings.max_write_buffer_bytes:
-            connection.transport.abort()
-            return
-        connection.transport.close()
+        connection.finish()
         self._closing[connection] = self._loop.time() + CLOSE_TIMEOUT_S
 
     def send(self, broker: str, batch: bytes) -> bool:
@@ -317,7 +321,12 @@ def _read_key(path: str) -> bytes:
         ) from error
 
 
-def _raise_file_limit() -> None:
-    """Every session is a file descriptor."""
+SPARE_FILES = 256
+"""Descriptors that clients do not get: databases, links, files, and connections that are told to come back later."""
+
+
+def _most_connections() -> int:
+    """How many clients there may be: every connection is a file descriptor, and some are kept for other things."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return sys.maxsize if hard == resource.RLIM_INFINITY else max(1, hard - min(SPARE_FILES, hard // 4))

@@ -45,11 +45,25 @@ class ConnectorSettings:
     max_unacked_bytes: int = 1024 * 1024
     max_write_buffer_bytes: int = 8 * 1024 * 1024
     """A client whose socket lets this much pile up is let go."""
+    max_write_buffers_bytes: int = 256 * 1024 * 1024
+    """What may pile up for all clients together; beyond it whoever has most is let go."""
     max_sessions: int = 100_000
     max_before_login: int = 4096
-    """Connections that have not logged in; beyond it the oldest of them goes."""
-    max_messages_per_second: int = 20_000
-    """Per session, 0 for no limit; what is beyond gets `Failed{TOO_FAST, retry_after}`."""
+    """Connections that have not logged in; beyond it the oldest one of the address with most of them goes."""
+    max_before_login_of_address: int = 1024
+    """The same from one address (an IPv6 network /64 counts as one); beyond it the oldest of them goes."""
+    max_messages_per_second: int = 100
+    """Per session, over some time; 0: no limit. What is beyond gets `Failed{TOO_FAST, retry_after}`."""
+    max_messages_per_second_of_account: int = 300
+    """The same of all sessions that an account has here; 0: no limit."""
+    message_burst_s: float = 20.0
+    """As many messages as these limits allow in this time may come at once: what was written without a connection."""
+    max_frames_per_second: int = 1000
+    """Per session, frames of any kind, over some time; 0: no limit. What is beyond is read later."""
+    max_frames_per_turn: int = 128
+    """What one client may have handled before everybody else gets their turn."""
+    max_logins_per_minute_of_device: int = 60
+    """Beyond it, `Goodbye{TRY_AGAIN}`; 0: no limit."""
     max_held_bytes: int = 256 * 1024 * 1024
     """All unacked copies of all sessions; beyond it copies go to the inbox at once."""
     listen_backlog: int = 4096

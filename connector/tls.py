@@ -76,8 +76,8 @@ class Certificate:
 class _Pending(asyncio.Transport):
     """What a connection has for a transport until there is TLS: what is written is dropped, never sent in the clear."""
 
-    def __init__(self, end: Callable[[], object]) -> None:
-        super().__init__()
+    def __init__(self, end: Callable[[], object], peername: tuple[object, ...]) -> None:
+        super().__init__({"peername": peername})
         self._end = end
         self._closing = False
 
@@ -87,6 +87,10 @@ class _Pending(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         """See `asyncio.WriteTransport`."""
         return 0
+
+    def can_write_eof(self) -> bool:
+        """See `asyncio.WriteTransport`."""
+        return False
 
     def is_closing(self) -> bool:
         """See `asyncio.BaseTransport`."""
@@ -171,7 +175,7 @@ class TlsListener:
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPT_AT_ONCE):
             try:
-                connection, (host, *_) = listener.accept()
+                connection, peername = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptors or memory left
@@ -181,10 +185,10 @@ class TlsListener:
                 return
             connection.setblocking(False)
             client = self._make()
-            task = self._loop.create_task(self._handshake(connection, client, host))
+            task = self._loop.create_task(self._handshake(connection, client, peername[0]))
             self._handshakes.add(task)
             task.add_done_callback(functools.partial(self._over, connection, client))
-            client.accepted(_Pending(task.cancel))
+            client.accepted(_Pending(task.cancel, peername))
 
     def _accept_again(self, listener: socket.socket) -> None:
         del self._resting[listener]

@@ -7,6 +7,7 @@ holds a `Message` can be put together from the encoded message without encoding 
 from __future__ import annotations
 
 import struct
+import sys
 
 from protocol.errors import FrameError, FrameTooLargeError
 
@@ -127,7 +128,7 @@ def sent_receipt(stream: int, number: int, stamp: int, delivered: bool) -> bytes
 class FrameReader:
     """Cuts a byte stream into payloads. After an error it stays broken and returns nothing more."""
 
-    __slots__ = ("_buffer", "_limit", "_need", "error")
+    __slots__ = ("_buffer", "_limit", "_need", "error", "more")
 
     def __init__(self, max_frame_bytes: int) -> None:
         self._limit = max_frame_bytes
@@ -135,9 +136,12 @@ class FrameReader:
         self._need = 0
         self.error: FrameError | None = None
         """Why the stream is broken; set behind the last good frame."""
+        self.more = False
+        """There were more payloads than were asked for: ask again."""
 
-    def receive(self, data: bytes) -> list[bytes]:
-        """The payloads that `data` completes."""
+    def receive(self, data: bytes, at_most: int = sys.maxsize) -> list[bytes]:
+        """The payloads that `data` completes, or so many of them."""
+        self.more = False
         if self.error is not None:
             return []
         if self._buffer:
@@ -166,6 +170,9 @@ class FrameReader:
                 break
             if end > size:
                 self._need = end - offset
+                break
+            if len(frames) >= at_most:
+                self.more = True
                 break
             frames.append(data[start:end])
             offset = end

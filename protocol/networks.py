@@ -1,17 +1,21 @@
 """Addresses and networks as settings name them.
 
-Owns how they are read, and which address is in which. May not resolve names.
+Owns how they are read, which address is in which, and what of one is counted as one person's. May not resolve names.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 from protocol.errors import ConfigError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_V4 = 4
+_V6_PREFIX = 64
 
 
 def parse_networks(key: str, texts: Sequence[str]) -> tuple[Network, ...]:
@@ -30,3 +34,26 @@ def parse_networks(key: str, texts: Sequence[str]) -> tuple[Network, ...]:
 def among(address: Address, networks: Sequence[Network]) -> bool:
     """Whether one of `networks` holds it."""
     return any(address in network for network in networks if network.version == address.version)
+
+
+def as_key(address: Address | None) -> str:
+    """What limits count by: an IPv4 address, or the network of 2^64 addresses that one IPv6 customer has."""
+    if address is None:
+        return "-"
+    if address.version == _V4:
+        return str(address)
+    return str(ipaddress.ip_network((address, _V6_PREFIX), strict=False))
+
+
+@lru_cache(maxsize=4096)
+def parse_address(text: str) -> Address | None:
+    """Also with a port, as some proxies write it; IPv4 in IPv6 as what it is."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -6,6 +6,7 @@ and nothing of what becomes of a message.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -125,12 +126,15 @@ class ServerSession:
 
     # In.
 
-    def receive_data(self, data: bytes) -> list[Event]:
-        """What the client said; a `Breach` or a `Logout` is always the last: after it, nothing more is understood."""
+    def receive_data(self, data: bytes, at_most: int = sys.maxsize) -> list[Event]:
+        """What the client said, or so much of it; then there is `more`, and one has to ask again.
+
+        A `Breach` or a `Logout` is always the last: after it, nothing more is understood.
+        """
         events: list[Event] = []
         if self.state == CLOSED:
             return events
-        for payload in self._reader.receive(data):
+        for payload in self._reader.receive(data, at_most):
             raw = sole_message(payload)
             if raw is not None:
                 event = self._message(raw)
@@ -145,6 +149,11 @@ class ServerSession:
             code = Goodbye.FRAME_TOO_LARGE if isinstance(error, FrameTooLargeError) else Goodbye.MALFORMED
             events.append(self._breach(code, str(error)))
         return events
+
+    @property
+    def more(self) -> bool:
+        """Whether frames wait that were not asked for yet."""
+        return self._reader.more and self.state != CLOSED
 
     def _message(self, raw: bytes) -> Event:
         try:

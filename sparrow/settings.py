@@ -72,7 +72,10 @@ _CHOICES = {
 }
 _MAY_BE_ZERO = {
     ("connector", "listen_port"),
+    ("connector", "max_frames_per_second"),
+    ("connector", "max_logins_per_minute_of_device"),
     ("connector", "max_messages_per_second"),
+    ("connector", "max_messages_per_second_of_account"),
     ("connector", "plain_listen_port"),
     ("connector", "store_after_s"),
     ("connector", "token_overdue_s"),

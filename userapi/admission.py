@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from protocol.networks import Address, Network, among
-from userapi.addresses import as_key
+from protocol.networks import Address, Network, among, as_key
 
 
 class Guest(Protocol):

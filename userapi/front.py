@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from protocol.networks import parse_networks
+from protocol.networks import parse_address, parse_networks
 from userapi import wsgi
-from userapi.addresses import parse_address
 from userapi.admission import Admission
 from userapi.connection import Connection
 from userapi.lanes import Lanes

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from flask import Flask, request
 
-from protocol.networks import Address, among, parse_networks
-from userapi.addresses import as_key, client_address
+from protocol.networks import Address, among, as_key, parse_networks
+from userapi.addresses import client_address
 from userapi.handover import CONTINUED
 from userapi.problems import ProblemError
 from userapi.settings import UserApiSettings

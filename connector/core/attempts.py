@@ -11,6 +11,7 @@ from math import inf
 from typing import TypeAlias
 
 from connector.core.links import Link, Links
+from connector.core.rates import Rate
 from connector.core.receipts import Receipts
 from connector.core.state import ENDED, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
@@ -85,8 +86,11 @@ class Attempts:
         self._traced: set[int] = set()
         """Attempts that are."""
         self._max_body = settings.max_frame_bytes - MESSAGE_OVERHEAD_BYTES
-        self.burst = float(settings.max_messages_per_second) or inf
-        """Messages that a session may send at once; as many come back each second."""
+        self._rate = float(settings.max_messages_per_second) or inf
+        self._burst = max(1.0, self._rate * settings.message_burst_s)
+        """Messages that a session may send at once."""
+        account = settings.max_messages_per_second_of_account
+        self.accounts = Rate(account, max(1.0, account * settings.message_burst_s))
         self._max_attempts = 2 * settings.max_unsettled_per_connection
 
     def __len__(self) -> int:
@@ -96,6 +100,11 @@ class Attempts:
     def begun(self) -> int:
         """Attempts so far, repeats among them."""
         return self._counter - self._first
+
+    def begin(self, session: Session) -> None:
+        """A session is logged in: it has what its account has left."""
+        session.budget = self.accounts.take(session.user, self._burst, self._turn.now)
+        session.budget_at = self._turn.now
 
     def submit(self, session: Session, incoming: Incoming) -> None:
         """Begin an attempt, or tell the author why not."""
@@ -137,13 +146,14 @@ class Attempts:
         self._refuse(session, message.stream, message.id, Failed.NOT_ALLOWED, message.text, 0)
 
     def _refill(self, session: Session) -> None:
-        """A token bucket of one second's worth; empty while too many repeats of what is under way are out."""
+        """A token bucket, filled from its account's; empty while too many repeats of what is under way are out."""
         elapsed = self._turn.now - session.budget_at
         session.budget_at = self._turn.now
         if session.attempts >= self._max_attempts:
             session.budget = 0.0
         elif elapsed > 0:
-            session.budget = min(self.burst, session.budget + elapsed * self.burst)
+            wanted = min(self._burst, session.budget + elapsed * self._rate) - session.budget
+            session.budget += self.accounts.take(session.user, wanted, self._turn.now)
 
     def _refuse(self, session: Session, stream: int, number: int, code: Failed.Code, text: str, retry_ms: int) -> None:
         self.failed[code] += 1
@@ -225,6 +235,7 @@ class Attempts:
 
     def tick(self) -> None:
         """Forget attempts that never came to anything; their senders repeat them."""
+        self.accounts.tick(self._turn.now)
         limit = self._turn.now - self._settings.attempt_timeout_s
         while self._attempts:
             counter, (_, _, _, _, at, _) = next(iter(self._attempts.items()))

@@ -6,13 +6,16 @@ as one write a session and one batch a broker.
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
+from math import inf
 
 from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
 from connector.core.complaints import Complaints
 from connector.core.delivery import Delivery
 from connector.core.doubts import STANDSTILL_S, Doubts
+from connector.core.greeting import Greeting
 from connector.core.links import Link, Links
 from connector.core.logins import Logins
 from connector.core.receipts import Receipts
@@ -26,6 +29,8 @@ _GIVEN = frozenset((records.COPY, records.ROWS, records.HINT))
 """Records with something for a session's client."""
 RECEIPT_ATTEMPTS = 1 << 63
 """Attempt numbers from here on belong to receipts."""
+FRAME_BURST_S = 4.0
+"""As many frames as may come in this time may come at once."""
 
 
 class ConnectorCore:
@@ -42,7 +47,12 @@ class ConnectorCore:
         self.sessions: dict[int, Session] = {}
         """Logged in or about to be, by number."""
         self.connections: dict[Session, None] = {}
-        self._greeting: dict[Session, None] = {}
+        self.max_connections = sys.maxsize
+        """Those beyond it are turned away; the shell knows how many descriptors there are."""
+        self._greeting = Greeting(settings)
+        self._frame_rate = float(settings.max_frames_per_second) or inf
+        self._frame_burst = FRAME_BURST_S * self._frame_rate
+        self._frames_per_turn = settings.max_frames_per_turn
         self._next_sweep = 0.0
         self._to_tell: dict[Session, None] = {}
         """Who is to move on, once we stop."""
@@ -69,8 +79,9 @@ class ConnectorCore:
             self.catchup,
             self.doubts,
             self.complaints,
+            self.attempts,
         )
-        self.doubts.take = self._take
+        self.doubts.take = self._take_parked
         self.doubts.give = self._give
         self.doubts.hurry = self.logins.hurry
         self.delivery.fall_behind = self.catchup.fall_behind
@@ -90,30 +101,61 @@ class ConnectorCore:
 
     # Clients.
 
-    def opened(self, handle: object) -> Session:
-        """A client has connected."""
-        session = Session(handle, ServerSession(self._windows), self.turn.now, self.attempts.burst)
+    def opened(self, handle: object, address: str = "") -> Session:
+        """A client has connected, from this address or network."""
+        session = Session(handle, ServerSession(self._windows), self.turn.now, self._frame_burst)
         self.connections[session] = None
-        self._greeting[session] = None
+        if len(self.connections) > self.max_connections:
+            self.complaints.add("a connection is turned away: this process may have no more of them")
+            self.logins.end(session, Goodbye.TRY_AGAIN, "too many connections", Logins.TOO_OFTEN_MS)
+            return session
+        self._crowded(self._greeting.add(session, address))
         self.doubts.opened(session)
-        if len(self._greeting) > self._settings.max_before_login:
-            oldest = next(iter(self._greeting))
-            self._end_greeting(oldest, Goodbye.TRY_AGAIN, "too many connections that have not logged in")
         return session
 
-    def data(self, session: Session, data: bytes) -> None:
-        """Bytes from a client."""
+    def proxied(self, session: Session, address: str) -> None:
+        """A proxy has told where a client that has not logged in comes from."""
+        self._crowded(self._greeting.moved(session, address))
+
+    def _crowded(self, oldest: Session | None) -> None:
+        if oldest is not None:
+            self._end_greeting(oldest, Goodbye.TRY_AGAIN, "too many connections that have not logged in")
+
+    def data(self, session: Session, data: bytes) -> float | None:
+        """Bytes from a client. If not everything was handled, in how many seconds to come back with more, or b"",
+        for the rest; meanwhile nothing needs to be read."""
         session.heard = self.turn.now
         if session.unsure:
             self.doubts.park(session, data)
-        else:
-            self._take(session, data)
+            return None
+        return self._take(session, data)
 
-    def _take(self, session: Session, data: bytes) -> None:
-        for event in session.wire.receive_data(data):
+    def _take(self, session: Session, data: bytes) -> float | None:
+        wire = session.wire
+        events = wire.receive_data(data, self._frames_per_turn)
+        for event in events:
             if session.phase == ENDED:
-                return
+                return None
             self._event(session, event)
+        session.frames -= len(events)
+        if session.frames <= 0.0:
+            return self._too_many_frames(session)
+        return 0.0 if wire.more else None
+
+    def _too_many_frames(self, session: Session) -> float | None:
+        """A token bucket of frames of any kind; below 0, nothing more is read before it is filled so far."""
+        now, rate = self.turn.now, self._frame_rate
+        session.frames = min(self._frame_burst, session.frames + (now - session.frames_at) * rate)
+        session.frames_at = now
+        if session.frames < 0.0:
+            return -session.frames / rate
+        return 0.0 if session.wire.more else None
+
+    def _take_parked(self, session: Session, data: bytes) -> None:
+        """What was held back, at once: it is little."""
+        wait_s = self._take(session, data)
+        while wait_s is not None and session.wire.more:
+            wait_s = self._take(session, b"")
 
     def _event(self, session: Session, event: Event) -> None:
         if isinstance(event, tuple):
@@ -131,15 +173,15 @@ class ConnectorCore:
         elif isinstance(event, Sync):
             self.catchup.sync(session, event.n)
         elif isinstance(event, Login):
-            self._greeting.pop(session, None)
+            self._greeting.remove(session)
             self.logins.login(session, event)
         elif isinstance(event, Logout):
-            self._greeting.pop(session, None)
+            self._greeting.remove(session)
             self.logins.end(session, Goodbye.LOGGED_OUT, "goodbye")
         elif isinstance(event, NotAllowed):
             self.attempts.not_allowed(session, event)
         elif isinstance(event, Breach):
-            self._greeting.pop(session, None)
+            self._greeting.remove(session)
             self.complaints.add(f"protocol breach by {session.key.decode() or 'a stranger'}: {event.text}")
             self.logins.end(session, event.code, event.text)
 
@@ -149,7 +191,7 @@ class ConnectorCore:
         if session in self.connections:
             del self.connections[session]
             self._repeats += session.wire.repeats
-        self._greeting.pop(session, None)
+        self._greeting.remove(session)
         self.logins.leave(session, "the connection was lost")
 
     def too_slow(self, session: Session) -> None:
@@ -158,7 +200,7 @@ class ConnectorCore:
         self.logins.end(session, Goodbye.TOO_SLOW, "the connection was not read")
 
     def _end_greeting(self, session: Session, code: Goodbye.Code, text: str) -> None:
-        self._greeting.pop(session, None)
+        self._greeting.remove(session)
         self.complaints.add(f"a connection without a login is let go: {text}")
         self.logins.end(session, code, text)
 
@@ -274,12 +316,8 @@ class ConnectorCore:
             self._sweep()
 
     def _tick_greeting(self) -> None:
-        limit = self.turn.now - self._settings.login_timeout_s
-        while self._greeting:
-            oldest = next(iter(self._greeting))
-            if oldest.opened > limit:
-                break
-            self._end_greeting(oldest, Goodbye.NOT_LOGGED_IN, "no login came in time")
+        for session in self._greeting.overdue(self.turn.now):
+            self._end_greeting(session, Goodbye.NOT_LOGGED_IN, "no login came in time")
 
     def _sweep(self) -> None:
         now = self.turn.now
@@ -328,7 +366,7 @@ class ConnectorCore:
         """Whom all clients of a large connector go to must not get them at once."""
         for session in list(islice(self._to_tell, max(1, self._settings.drain_per_second // 10))):
             del self._to_tell[session]
-            self._greeting.pop(session, None)
+            self._greeting.remove(session)
             self.logins.end(session, Goodbye.MOVE, "the server is stopping; reconnect")
 
     def trace(self, user: str, seconds: float) -> None:

@@ -10,11 +10,13 @@ from collections import Counter
 from itertools import islice
 from sys import intern
 
+from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
 from connector.core.complaints import Complaints
 from connector.core.delivery import Delivery
 from connector.core.doubts import Doubts
 from connector.core.links import Link, Links
+from connector.core.rates import Rate
 from connector.core.state import ENDED, GREETING, Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
 from protocol.errors import TokenError
@@ -56,6 +58,7 @@ class Logins:
     """Registration of all sessions of a connector."""
 
     RETRY_MS = 1000
+    TOO_OFTEN_MS = 10_000
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Logins:
         catchup: Catchup,
         doubts: Doubts,
         complaints: Complaints,
+        attempts: Attempts,
     ) -> None:
         self._ports = ports
         self._settings = settings
@@ -78,11 +82,14 @@ class Logins:
         self._catchup = catchup
         self._doubts = doubts
         self._complaints = complaints
+        self._attempts = attempts
         self._asked: dict[Session, float] = {}
         self._leaving: dict[int, Session] = {}
         self._evictions: dict[int, list[tuple[Link, int, int]]] = {}
         self._rejoin: dict[Session, bool] = {}
         """Who will read again, or (True) register again and then read."""
+        per_minute = settings.max_logins_per_minute_of_device
+        self.devices = Rate(per_minute / 60, per_minute)
         self.stopping = False
         self.begun = 0
         """Sessions that were told `LoggedIn`."""
@@ -112,6 +119,10 @@ class Logins:
             return
         if self.stopping or not self._links.ready or len(self._sessions) >= self._settings.max_sessions:
             self.end(session, Goodbye.TRY_AGAIN, "not now", self.RETRY_MS)
+            return
+        if not self.devices.once((identity.user, identity.device), self._turn.now):
+            self._complaints.add(f"{identity.user}/{identity.device} logs in too often")
+            self.end(session, Goodbye.TRY_AGAIN, "this device logs in too often", self.TOO_OFTEN_MS)
             return
         session.client = intern(frame.client[:MAX_CLIENT_CHARACTERS])
         session.user = identity.user
@@ -183,6 +194,7 @@ class Logins:
 
     def _welcome(self, session: Session, previous: int, predecessor: bool) -> None:
         self.begun += 1
+        self._attempts.begin(session)
         settings = self._settings
         user, device = split_address(session.key)
         session.wire.logged_in(
@@ -320,6 +332,7 @@ class Logins:
             else:
                 self._catchup.read_again(session)
         now = self._turn.now
+        self.devices.tick(now)
         for session, due in list(self._asked.items()):
             if due <= now:
                 self._unanswered(session)

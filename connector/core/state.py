@@ -113,12 +113,15 @@ class Session:
     """One client connection."""
 
     __slots__ = (
+        "address",
         "attempts",
         "budget",
         "budget_at",
         "client",
         "cursor",
         "dirty",
+        "frames",
+        "frames_at",
         "handle",
         "heard",
         "held",
@@ -150,12 +153,14 @@ class Session:
         "wire",
     )
 
-    def __init__(self, handle: object, wire: ServerSession, now: float, budget: float) -> None:
+    def __init__(self, handle: object, wire: ServerSession, now: float, frames: float) -> None:
         self.handle = handle
         self.wire = wire
         self.phase = GREETING
         self.number = 0
         """Names the session for ever; 0 before login."""
+        self.address = ""
+        """Where it comes from, for counting connections that have not logged in."""
         self.client = ""
         """Name and version of the client, as it says."""
         self.user = ""
@@ -181,7 +186,10 @@ class Session:
         self.dirty = False
         self.attempts = 0
         """Attempts under way."""
-        self.budget = budget
+        self.frames = frames
+        """Frames that it may send before more are granted, as of `frames_at`; less than 0: it has to wait."""
+        self.frames_at = now
+        self.budget = 0.0
         """Messages that it may send before more are granted, as of `budget_at`."""
         self.budget_at = now
         self.unacked: deque[Copy | SentRow | None] = deque()

@@ -132,7 +132,7 @@ class RecordingPorts:
 class Client:
     """One connection, from the client's side."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, address: str = "") -> None:
         self._bench = bench
         self.frames: list[Frame] = []
         self.reader = FrameReader(1 << 24)
@@ -140,7 +140,7 @@ class Client:
         self.lost = False
         self.paused = False
         self.silent_s: float | None = 0.0
-        self.session: Session = bench.core.opened(self)
+        self.session: Session = bench.core.opened(self, address)
 
     def raw(self, data: bytes) -> None:
         """Bytes arrive."""
@@ -196,7 +196,15 @@ class Bench:
 
     def __init__(self, *, up: Iterable[str] = (B1,), brokers: tuple[str, ...] = (B1, B2), **settings: Any) -> None:
         self.ports = RecordingPorts()
-        self.settings = ConnectorSettings(brokers=brokers, **{"max_messages_per_second": 0, **settings})
+        self.settings = ConnectorSettings(
+            brokers=brokers,
+            **{
+                "max_messages_per_second": 0,
+                "max_messages_per_second_of_account": 0,
+                "message_burst_s": 1.0,
+                **settings,
+            },
+        )
         self.core = ConnectorCore(self.ports, self.settings)
         self.now = 1000.0
         self._time()
@@ -284,8 +292,10 @@ class Bench:
 
     # Sessions.
 
-    def connect(self) -> Client:
-        return Client(self)
+    def connect(self, address: str = "") -> Client:
+        client = Client(self, address)
+        self.turn()
+        return client
 
     def logging_in(self, token: str = "alice/a1", **more: Any) -> Client:
         """Login is asked of a broker."""

@@ -32,6 +32,7 @@ SETTINGS = {
     "SPARROW_CONNECTOR__LOGIN_TIMEOUT_S": "2",
     "SPARROW_CONNECTOR__HEARTBEAT_S": "3",
     "SPARROW_CONNECTOR__MAX_BEFORE_LOGIN": "1000",
+    "SPARROW_CONNECTOR__MAX_FRAMES_PER_SECOND": "0",
     "SPARROW_CONNECTOR__MAX_WRITE_BUFFER_BYTES": "1500000",
 }
 
@@ -175,6 +176,23 @@ async def test_one_that_never_reads(node: Node) -> None:
     assert sent < 64_000_000, "was never let go"
     assert resident_kib(node.servers.connector_pids()) - before < 20_000
     await node.log_line("mallory/load does not read")
+
+
+async def test_one_that_reads_again_when_it_is_too_late_is_told_why(node: Node) -> None:
+    def reads_late() -> Goodbye:
+        mallory = Offender(node.address)
+        mallory.logs_in(node.token)
+        ping = delimit(Frame(ping=Ping(n=2**63)).SerializeToString()) * 10_000
+        mallory.socket.settimeout(0.5)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            for _ in range(1000):
+                mallory.socket.sendall(ping)
+        mallory.socket.settimeout(GUARD_S)
+        return mallory.goodbye()
+
+    goodbye = await node.while_it(reads_late)
+    assert isinstance(goodbye, Goodbye)
+    assert goodbye.code == Goodbye.TOO_SLOW
 
 
 async def test_one_that_sends_a_byte_a_second(node: Node) -> None:

@@ -115,7 +115,12 @@ class Node:
         self.store = Store(users)
         self._presence = MemoryPresence(lease_s=1e9, first_lease=1)
         self._broker = BrokerCore(self, self._presence, self.store, BrokerSettings(), incarnation=1)
-        settings = {"max_messages_per_second": 0, **limits}
+        settings = {
+            "max_messages_per_second": 0,
+            "max_messages_per_second_of_account": 0,
+            "message_burst_s": 1.0,
+            **limits,
+        }
         self._connector = ConnectorCore(_ConnectorPorts(self), ConnectorSettings(brokers=(BROKER,), **settings))  # type: ignore[arg-type]
         self.clients: dict[str, Client] = {}
         self._turn()
