@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import Response, request
-from werkzeug.datastructures import Range
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Response as BaseResponse
@@ -31,6 +30,7 @@ from userapi.frame import USER_IN_PATH, Area, HeaderText, PathText, endpoint
 from userapi.handover import BODY_LEFT, MORE
 from userapi.pages import IF_NONE_MATCH
 from userapi.problems import ProblemError
+from userapi.ranges import wanted_span
 from userapi.service import Service, service
 
 area = Area("files", "Files: resumable uploads by tus 1.0, downloads in ranges")
@@ -43,8 +43,6 @@ TUS_HEADER = HeaderText("Tus-Resumable", "The version of tus.", r"1\.0\.0", requ
 _BYTES = "[0-9]{1,15}"
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Of a file's name: controls, and what ends a line."""
-_NOTHING = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
-"""A range of the last 0 bytes, which werkzeug takes for none."""
 LOOK_S = 1.0
 """A request that takes longer than this is of a login that still stands, looked at so often."""
 _HOUR_MS = 3_600_000
@@ -319,16 +317,8 @@ def download(file: str) -> BaseResponse:
     if request.if_none_match.contains_weak(found.sha256):
         return Response(status=304, headers=headers)
     first, last, status = 0, found.size, 200
-    wanted = request.range
-    if _NOTHING.fullmatch(request.headers.get("Range", "")):
-        wanted = Range("bytes", [(found.size, None)])
-    # RFC 9110, 13.1.5: a strong comparison, and a date is no validator of ours.
-    if request.headers.get("If-Range", headers["ETag"]).strip() != headers["ETag"]:
-        wanted = None  # what they have is no part of this file
-    if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1:
-        span = _span(wanted.ranges[0], found.size)
-        if span is None:
-            raise ProblemError("wrong_range", headers={"Content-Range": f"bytes */{found.size}"})
+    span = wanted_span(found.size, headers["ETag"])
+    if span is not None:
         first, last, status = *span, 206
         headers["Content-Range"] = f"bytes {first}-{last - 1}/{found.size}"
     # Never what a browser would run in our name, whatever its owner says that it is.
@@ -336,15 +326,6 @@ def download(file: str) -> BaseResponse:
     response = Response(content, status, headers, content_type=found.media_type)
     response.content_length = last - first
     return response
-
-
-def _span(wanted: tuple[int, int | None], size: int) -> tuple[int, int] | None:
-    """From where to where; None if the file has nothing of it. `wanted` is as werkzeug reads it."""
-    first, end = wanted
-    if first < 0:
-        # The last so many, and all if there are not so many (RFC 9110, 14.1.2).
-        return (max(0, size + first), size) if size else None
-    return (first, min(size if end is None else end, size)) if first < size else None
 
 
 def _while_logged_in(parts: Service, who: Caller, pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -21,6 +21,12 @@ ADMIN_LISTENER = "sparrow.admin_listener"
 """True: the request came in at `userapi.admin_listen_port`."""
 
 
+def held_s() -> float:
+    """For how long this request's answer is held back."""
+    found: float = request.environ.get(HOLD_S, 0.0)
+    return found
+
+
 def hold(seconds: float, sleep: Callable[[float], None]) -> None:
     """Hold this request's answer back: without a thread where the worker can do that, else by `sleep`."""
     if HOLD_S in request.environ:

@@ -22,7 +22,7 @@ from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.fields import LABEL, Answer, Number, Strict, Text, user_id
 from userapi.frame import DEVICE_IN_PATH, Area, HeaderText, endpoint
-from userapi.handover import hold
+from userapi.handover import held_s, hold
 from userapi.hints import tell
 from userapi.identity import PASSWORD, authenticate, check_enabled
 from userapi.problems import ProblemError
@@ -262,7 +262,7 @@ def end_other_logins(parts: Service, user: str, device: str) -> None:
 
 
 def _tokens(parts: Service, claims: RefreshClaims) -> dict[str, object]:
-    now = parts.clock()
+    now = parts.clock() + held_s()  # its time begins when the client has it
     access, expires = parts.minter.mint(claims.user, claims.device, now, claims.login)
     return {
         "access_token": access,

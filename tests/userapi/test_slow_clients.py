@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 
 from tests.certificates import Authority
@@ -32,6 +33,7 @@ from tests.userapi.test_files import TUS
 
 GOOD = {"user": "alice", "password": "correct horse"}
 MANY = 40
+_LOOK = {"verify_signature": False}
 GET = b"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 ADMIN = "0123456789abcdef" * 2
 
@@ -189,15 +191,20 @@ def test_answers_that_nobody_takes_hold_no_thread_and_end(tmp_path: Path) -> Non
 def test_logins_of_further_devices_hold_no_thread(tmp_path: Path) -> None:
     with (
         RunningBroker(sqlite(tmp_path)) as broker,
-        small(tmp_path, broker.endpoint, further_device_delay_s=3.0) as server,
+        small(tmp_path, broker.endpoint, further_device_delay_s=3.0, access_token_lifetime_s=3.0) as server,
         ThreadPoolExecutor(10) as pool,
     ):
-        headers = {"Authorization": f"Bearer {token(server)}"}
+        token(server)
+        began = time.time()
         logins = [pool.submit(httpx.post, f"{server.url}/v1/login", json=GOOD, timeout=30) for _ in range(10)]
         time.sleep(1)
-        assert httpx.get(f"{server.url}/v1/me", headers=headers).status_code == 200
+        assert httpx.get(f"{server.url}/v1/me").status_code == 401
         assert not any(login.done() for login in logins)
         assert {login.result().status_code for login in logins} == {200}
+        # What they get is not older for having been held back.
+        assert {login.result().json()["expires_in"] for login in logins} <= {2, 3}
+        claims = [jwt.decode(login.result().json()["access_token"], options=_LOOK) for login in logins]
+        assert all(claim["exp"] > began + 5 for claim in claims)
 
 
 class _Slow(BaseHTTPRequestHandler):
@@ -312,7 +319,7 @@ def test_whoever_has_most_connections_loses_one(tmp_path: Path) -> None:
             for one in others:
                 one.sendall(GET)
                 assert read(one) is not None
-        assert refused(server)["evicted"] >= 2
+        assert refused(server)["evicted"] >= 1
 
 
 def test_a_proxy_may_have_as_many_as_it_likes(tmp_path: Path) -> None:
