@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -25,7 +25,7 @@ from protocol.files import MAX_NAME, MEDIA_TYPE, SHA256
 from protocol.ids import check_user_id
 from store.interface import File
 from userapi import audit
-from userapi.callers import DEVICE, Caller, caller, still_logged_in
+from userapi.callers import DEVICE, caller, while_logged_in
 from userapi.fields import Answer, Flag, Number, Text, user_id
 from userapi.frame import USER_IN_PATH, Area, HeaderText, PathText, endpoint
 from userapi.handover import BODY_LEFT, MORE
@@ -45,8 +45,6 @@ _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Of a file's name: controls, and what ends a line."""
 _NOTHING = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
 """A range of the last 0 bytes, which werkzeug takes for none."""
-LOOK_S = 1.0
-"""A request that takes longer than this is of a login that still stands, looked at so often."""
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 
@@ -147,7 +145,7 @@ def upload(file: str) -> BaseResponse:
     if max(told, (request.content_length or 0) + bool(request.environ.get(MORE))) > found.size - offset:
         raise ProblemError("file_too_large", f"the upload has {found.size - offset} bytes to come")
     pieces = _pieces(parts.settings.file_piece_bytes, found.size - offset)
-    for piece in _while_logged_in(parts, caller(), pieces):
+    for piece in while_logged_in(parts, caller(), pieces):
         if not parts.bridge.call(store.append_file, found, offset, piece):
             raise ProblemError("wrong_offset", "the same file is being uploaded by another request, too")
         offset += len(piece)
@@ -332,7 +330,7 @@ def download(file: str) -> BaseResponse:
         first, last, status = *span, 206
         headers["Content-Range"] = f"bytes {first}-{last - 1}/{found.size}"
     # Never what a browser would run in our name, whatever its owner says that it is.
-    content = _while_logged_in(parts, caller(), _content(parts, file, first, last))
+    content = while_logged_in(parts, caller(), _content(parts, file, first, last))
     response = Response(content, status, headers, content_type=found.media_type)
     response.content_length = last - first
     return response
@@ -345,17 +343,6 @@ def _span(wanted: tuple[int, int | None], size: int) -> tuple[int, int] | None:
         # The last so many, and all if there are not so many (RFC 9110, 14.1.2).
         return (max(0, size + first), size) if size else None
     return (first, min(size if end is None else end, size)) if first < size else None
-
-
-def _while_logged_in(parts: Service, who: Caller, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """What ends a login ends what it downloads: the connection ends before its Content-Length."""
-    looked = parts.clock()
-    for piece in pieces:
-        if abs(parts.clock() - looked) >= LOOK_S:
-            looked = parts.clock()
-            if not still_logged_in(parts, who):
-                return
-        yield piece
 
 
 def _content(parts: Service, file: str, first: int, last: int) -> Iterator[bytes]:
