@@ -18,7 +18,6 @@ from userapi.handover import CONTINUED
 from userapi.problems import ProblemError
 from userapi.service import Service, service
 
-
 LOOK_S = 1.0
 """A request that takes longer than this is of a login that still stands, looked at so often."""
 
