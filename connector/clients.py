@@ -188,8 +188,11 @@ class ClientConnection(asyncio.Protocol):
         self._shrink(self.piled)
 
     def finish(self) -> None:
-        """Close behind what was written. Where only one direction can be closed, what the client says meanwhile is still
-        read, and dropped: to close over it would take the last words from the client, Goodbye among them."""
+        """Close behind what was written.
+
+        Where one direction can be closed alone, what the client says meanwhile is read and dropped: to close over it
+        would take the last words from the client, Goodbye among them.
+        """
         while self._piled:
             self.transport.write(self._piled.popleft())
         self._shrink(self.piled)

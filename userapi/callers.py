@@ -6,6 +6,7 @@ once, in every worker.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from flask import g, request
@@ -16,6 +17,9 @@ from userapi.frame import Guard
 from userapi.handover import CONTINUED
 from userapi.problems import ProblemError
 from userapi.service import Service, service
+
+LOOK_S = 1.0
+"""A request that takes longer than this is of a login that still stands, looked at so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,16 @@ def check_login() -> None:
     g.profile = kept.profile
 
 
-def still_logged_in(parts: Service, who: Caller) -> bool:
-    """Whether a request that takes long may go on. Needs no request."""
-    kept = parts.bridge.call(parts.bridge.store.login, who.user, who.device)
-    return kept is not None and bool(kept.id) and kept.id == who.login and not kept.disabled
+def while_logged_in(parts: Service, who: Caller, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """What ends a login ends what it downloads or sends: the pieces end before their time. Needs no request."""
+    looked = parts.clock()
+    for piece in pieces:
+        if abs(parts.clock() - looked) >= LOOK_S:
+            looked = parts.clock()
+            kept = parts.bridge.call(parts.bridge.store.login, who.user, who.device)
+            if kept is None or not kept.id or kept.id != who.login or kept.disabled:
+                return
+        yield piece
 
 
 def callers_profile() -> Profile:

@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -24,7 +24,7 @@ from protocol.files import MAX_NAME, MEDIA_TYPE, SHA256
 from protocol.ids import check_user_id
 from store.interface import File
 from userapi import audit
-from userapi.callers import DEVICE, Caller, caller, still_logged_in
+from userapi.callers import DEVICE, caller, while_logged_in
 from userapi.fields import Answer, Flag, Number, Text, user_id
 from userapi.frame import USER_IN_PATH, Area, HeaderText, PathText, endpoint
 from userapi.handover import BODY_LEFT, MORE
@@ -43,8 +43,6 @@ TUS_HEADER = HeaderText("Tus-Resumable", "The version of tus.", r"1\.0\.0", requ
 _BYTES = "[0-9]{1,15}"
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Of a file's name: controls, and what ends a line."""
-LOOK_S = 1.0
-"""A request that takes longer than this is of a login that still stands, looked at so often."""
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 
@@ -145,7 +143,7 @@ def upload(file: str) -> BaseResponse:
     if max(told, (request.content_length or 0) + bool(request.environ.get(MORE))) > found.size - offset:
         raise ProblemError("file_too_large", f"the upload has {found.size - offset} bytes to come")
     pieces = _pieces(parts.settings.file_piece_bytes, found.size - offset)
-    for piece in _while_logged_in(parts, caller(), pieces):
+    for piece in while_logged_in(parts, caller(), pieces):
         if not parts.bridge.call(store.append_file, found, offset, piece):
             raise ProblemError("wrong_offset", "the same file is being uploaded by another request, too")
         offset += len(piece)
@@ -322,21 +320,10 @@ def download(file: str) -> BaseResponse:
         first, last, status = *span, 206
         headers["Content-Range"] = f"bytes {first}-{last - 1}/{found.size}"
     # Never what a browser would run in our name, whatever its owner says that it is.
-    content = _while_logged_in(parts, caller(), _content(parts, file, first, last))
+    content = while_logged_in(parts, caller(), _content(parts, file, first, last))
     response = Response(content, status, headers, content_type=found.media_type)
     response.content_length = last - first
     return response
-
-
-def _while_logged_in(parts: Service, who: Caller, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """What ends a login ends what it downloads: the connection ends before its Content-Length."""
-    looked = parts.clock()
-    for piece in pieces:
-        if abs(parts.clock() - looked) >= LOOK_S:
-            looked = parts.clock()
-            if not still_logged_in(parts, who):
-                return
-        yield piece
 
 
 def _content(parts: Service, file: str, first: int, last: int) -> Iterator[bytes]:

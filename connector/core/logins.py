@@ -101,16 +101,6 @@ class Logins:
     def login(self, session: Session, frame: Login) -> None:
         """A client names itself: nothing comes of it on a connection that its client has given up meanwhile, since
         that must not replace the one which it has begun instead."""
-        silent_s = self._ports.silent_s(session.handle)
-        if silent_s is None:
-            self._complaints.add("a login was passed over: its client has closed the connection")
-            self.end(session, Goodbye.TRY_AGAIN, "the connection was closed", self.RETRY_MS)
-            return
-        age_s = max(silent_s, self._turn.now - session.opened)
-        if age_s > self._settings.login_timeout_s:
-            self._complaints.add("a login was passed over: it has waited for too long")
-            self.end(session, Goodbye.NOT_LOGGED_IN, "no login came in time")
-            return
         try:
             identity = self._ports.verify(frame.token, self._turn.wall_ms / 1000)
         except TokenError as error:
@@ -119,6 +109,8 @@ class Logins:
             return
         if self.stopping or not self._links.ready or len(self._sessions) >= self._settings.max_sessions:
             self.end(session, Goodbye.TRY_AGAIN, "not now", self.RETRY_MS)
+            return
+        if self._came_late(session):
             return
         if not self.devices.once((identity.user, identity.device), self._turn.now):
             self._complaints.add(f"{identity.user}/{identity.device} logs in too often")
@@ -140,6 +132,19 @@ class Logins:
         self._sessions[session.number] = session
         self._asked[session] = self._turn.now + self._settings.request_timeout_s
         self._register(session, 0)
+
+    def _came_late(self, session: Session) -> bool:
+        """Whether its client has given the connection up by now, or must have; then it is at its end."""
+        silent_s = self._ports.silent_s(session.handle)
+        if silent_s is None:
+            self._complaints.add("a login was passed over: its client has closed the connection")
+            self.end(session, Goodbye.TRY_AGAIN, "the connection was closed", self.RETRY_MS)
+            return True
+        if max(silent_s, self._turn.now - session.opened) > self._settings.login_timeout_s:
+            self._complaints.add("a login was passed over: it has waited for too long")
+            self.end(session, Goodbye.NOT_LOGGED_IN, "no login came in time")
+            return True
+        return False
 
     def _register(self, session: Session, flags: int) -> None:
         route = self._links.for_user(session.user)

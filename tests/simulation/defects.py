@@ -210,8 +210,7 @@ def _retryable_is_final(self: Any, failed: Any) -> None:
 def _device_not_checked(self: Any, copies: Any, began: float, ok: bool) -> None:
     if ok:
         for copy in copies:
-            self._nudge(copy)
-            self._finish(copy, SAFE)
+            self._settle(copy, (copy.device,))
     else:
         self._finish_all(copies, 3)
 

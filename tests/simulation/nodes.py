@@ -133,7 +133,6 @@ class SimConnector(Process):
         """Brokers that its settings name; of the others it learns."""
         self._open: set[str] = set()
         self._sessions: dict[Connection, Session] = {}
-        self._looked_at: Connection
         self.knows_sockets = world.chance(0.7)
         """Its system tells what has come to its sockets and when."""
 
@@ -216,18 +215,21 @@ class SimConnector(Process):
 
     def silent_s(self, handle: object) -> float | None:
         assert isinstance(handle, Connection)
-        self._looked_at = handle
-        return handle.silent_s() if self.knows_sockets else 0.0
+        told = handle.silent_s() if self.knows_sockets else 0.0
+        timeout_s = self.core._settings.login_timeout_s
+        if told is None or told > timeout_s:
+            return told
+        # Where nobody tells it, it can only read what waits in its sockets before it acts on what it has read.
+        blind_s = 0.0 if self.knows_sockets else STANDSTILL_S + self.TICK_S
+        name, now = handle.client.name, self.world.now
+        if handle.ended_at is not None and handle.ended_at <= now - blind_s:
+            self.cluster.checker.fail(f"{self.name} acts on a Login of {name}, whose connection is at its end")
+        if self.knows_sockets and now - handle.heard_at > timeout_s:
+            self.cluster.checker.fail(f"{self.name} acts on an old Login of {name}")
+        return told
 
     def verify(self, token: str, now_s: float) -> Identity:
         user, device, login = token.split("/")
-        connection = self._looked_at
-        # Where nobody tells it, it can only read what waits in its sockets before it acts on what it has read.
-        blind_s = 0.0 if self.knows_sockets else STANDSTILL_S + self.TICK_S
-        if connection.ended_at is not None and connection.ended_at <= self.world.now - blind_s:
-            self.cluster.checker.fail(f"{self.name} acts on a Login of {user}/{device}, whose connection is at its end")
-        if self.knows_sockets and self.world.now - connection.heard_at > self.core._settings.login_timeout_s:
-            self.cluster.checker.fail(f"{self.name} acts on an old Login of {user}/{device}")
         return Identity(user, device, now_s + 1e6, login)
 
     def random64(self) -> int:
