@@ -34,6 +34,7 @@ PREFIX = "SPARROW_"
 PATHS = (
     ("broker", "allowed_keys_file"),
     ("broker", "curve_key_file"),
+    ("broker", "node_socket"),
     ("connector", "broker_public_key_file"),
     ("connector", "curve_key_file"),
     ("connector", "tls_certificate_file"),

@@ -20,6 +20,7 @@ from store.cassandra.connecting import Connection, connect
 from store.cassandra.contacts import Contacts
 from store.cassandra.files import Files
 from store.cassandra.inbox import Inbox
+from store.cassandra.lease import Lease
 from store.cassandra.logins import Logins
 from store.cassandra.profiles import Profiles
 from store.cassandra.requests import Requests
@@ -39,6 +40,7 @@ from store.interface import (
 )
 from store.logins import Login, Refresh
 from store.sessions import NoSession, SessionStart, Standing
+from store.ownership import Ownership
 from store.settings import StoreSettings
 
 _log = logging.getLogger("sparrow.store")
@@ -55,14 +57,21 @@ class _Open:
     profiles: Profiles
     logins: Logins
     inbox: Inbox
+    lease: Lease
 
 
 class CassandraStore(Store):
     """The engine for clusters. `clock` gives Unix time in seconds. Any number of processes may share a keyspace."""
 
-    def __init__(self, settings: StoreSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        clock: Callable[[], float] = time.time,
+        ownership: Ownership = Ownership.NONE,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._ownership = ownership
         self._open: _Open | None = None
         self._waiting_rows = 0
         self._waiting_bytes = 0
@@ -70,12 +79,15 @@ class CassandraStore(Store):
     async def __aenter__(self) -> CassandraStore:
         """Tries again for a while when no node answers.
 
-        Raises `ConfigError` for a refused login and a schema that is not this version's, `StoreError` in the end.
+        Raises `ConfigError` for a refused login, a schema that is not this version's and data that others own,
+        `StoreError` in the end.
         """
         connection = await self._connect()
         try:
             requests = Requests(self._settings, connection)
-            self._open = await asyncio.to_thread(self._prepare, connection, requests)
+            parts = await asyncio.to_thread(self._prepare, connection, requests)
+            await parts.lease.take(self._ownership)
+            self._open = parts
         except BaseException:
             await asyncio.to_thread(connection.close)
             raise
@@ -106,10 +118,12 @@ class CassandraStore(Store):
         contacts = Contacts(connection, requests, self._clock)
         files = Files(connection, requests, self._clock)
         inbox = Inbox(self._settings, connection, requests, self._clock)
-        return _Open(connection, accounts, contacts, files, profiles, logins, inbox)
+        lease = Lease(self._settings, connection, requests)
+        return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease)
 
     async def __aexit__(self, *exc: object) -> None:
         if self._open is not None:
+            await self._open.lease.give_back()
             connection, self._open = self._open.connection, None
             await asyncio.to_thread(connection.close)
             _log.info("store %s is closed", where(self._settings))
@@ -301,9 +315,12 @@ class CassandraStore(Store):
     # Inbox.
 
     async def append(self, rows: Sequence[NewRow]) -> None:
-        inbox = self._parts().inbox
+        parts = self._parts()
+        inbox = parts.inbox
         with self._weighing(len(rows), sum([len(row.body) for row in rows])):
             await inbox.append(rows)
+        # Only now: an append that lasted may have outlived the lease, and then nobody here knows who is online.
+        parts.lease.check()
 
     async def page(self, queries: Sequence[PageQuery]) -> Sequence[Page]:
         inbox = self._parts().inbox

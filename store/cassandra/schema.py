@@ -109,6 +109,8 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
         "ALTER TABLE users ADD IF NOT EXISTS tries bigint",
         "ALTER TABLE users ADD IF NOT EXISTS nonce text",
     ),
+    # Which broker works on the keyspace, where only one may.
+    ("CREATE TABLE IF NOT EXISTS owners (id int PRIMARY KEY, claim text, holder text)",),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)

@@ -29,8 +29,10 @@ from store.interface import (
 )
 from store.logins import Login, Refresh
 from store.sessions import NoSession, SessionStart, Standing
+from store.ownership import Ownership
 from store.settings import StoreSettings
 from store.sqlite import accounts, contacts, files, reading, writing
+from store.sqlite.lock import DataLock
 from store.sqlite.schema import begin_immediate, open_reader, open_writer
 from store.sqlite.worker import Worker
 
@@ -47,9 +49,16 @@ class SqliteStore(Store):
     Several processes may have the same file open. Entering it lowers the interpreter's switch interval.
     """
 
-    def __init__(self, settings: StoreSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        clock: Callable[[], float] = time.time,
+        ownership: Ownership = Ownership.NONE,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._ownership = ownership
+        self._lock = DataLock(settings.path)
         self._writer = Worker(
             "store-writer",
             settings,
@@ -65,7 +74,20 @@ class SqliteStore(Store):
         return self._writer.commits
 
     async def __aenter__(self) -> SqliteStore:
-        """Raises `ConfigError` for a file that is not ours or too new, `StoreError` for one that does not open."""
+        """Raises `ConfigError` for a file that is not ours, too new, or owned by another process, `StoreError` for one
+        that does not open."""
+        # Before anything else is touched.
+        try:
+            self._lock.take(self._ownership)
+        except OSError as error:
+            raise StoreError(f"store {self._settings.path}: {error.filename}: {error.strerror}") from error
+        try:
+            return await self._enter()
+        except BaseException:
+            self._lock.give_back()
+            raise
+
+    async def _enter(self) -> SqliteStore:
         # Under full load an event loop gives up the interpreter's lock only for an instant in each turn. A thread that
         # waits longer than a turn before it insists (5 ms by default) can be passed over for seconds, as was seen.
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
@@ -86,6 +108,7 @@ class SqliteStore(Store):
             await asyncio.gather(self._purging, return_exceptions=True)
         await self._reader.stop()
         await self._writer.stop()
+        self._lock.give_back()
         _log.info("store %s is closed", self._settings.path)
 
     async def create_account(self, user: str, password_hash: str) -> Account:
