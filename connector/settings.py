@@ -50,6 +50,10 @@ class ConnectorSettings:
     """Connections that have not logged in; beyond it the oldest of them goes."""
     max_messages_per_second: int = 20_000
     """Per session, 0 for no limit; what is beyond gets `Failed{TOO_FAST, retry_after}`."""
+    inbox_full_retry_s: float = 3600.0
+    """An author whose message does not fit into the inbox of somebody absent is told to try again after so long."""
+    no_space_retry_s: float = 60.0
+    """The same while the store's disk is nearly full."""
     max_held_bytes: int = 256 * 1024 * 1024
     """All unacked copies of all sessions; beyond it copies go to the inbox at once."""
     listen_backlog: int = 4096

@@ -85,6 +85,8 @@ class NewRow:
     device: str
     kind: int
     body: bytes
+    author: str = ""
+    """Who wrote a message; "": a receipt, or of a release that did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,18 @@ class File:
         return self.expires_ms if self.complete else min(self.upload_expires_ms or self.expires_ms, self.expires_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """What one owner has begun to upload."""
+
+    bytes: int
+    """Of all files, complete or not, that were begun since a certain time."""
+    begun: int
+    """Files that are not complete, whenever they were begun."""
+    begun_bytes: int
+    """What these will have when they are."""
+
+
 class Store(abc.ABC):
     """An engine. Made by `store.open_store`; used as an asynchronous context manager."""
 
@@ -169,6 +183,18 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def __aexit__(self, *exc: object) -> None: ...
+
+    @abc.abstractmethod
+    def free_bytes(self) -> int | None:
+        """How much the disk still takes, a second ago at most; None where the engine cannot tell."""
+
+    @abc.abstractmethod
+    def no_space(self) -> bool:
+        """Whether the disk is full, or has less than `store.min_free_bytes`.
+
+        Then `create_account`, `create_file` and `append_file` raise `NoSpaceError`. `append` does so only where the
+        disk takes nothing more: which rows still matter, its caller knows.
+        """
 
     # Accounts and devices.
 
@@ -353,6 +379,10 @@ class Store(abc.ABC):
         """All files of one owner, complete or not, by id. It reads what each file is: not for requests."""
 
     @abc.abstractmethod
+    async def uploads_of(self, owner: str, since_ms: int) -> Uploads:
+        """What an owner has begun to upload, and is still there; cheap enough for requests. `since_ms`: Unix time."""
+
+    @abc.abstractmethod
     async def file_length(self, file: str) -> int:
         """How many bytes of it are there, from its begin on without gaps."""
 
@@ -393,6 +423,20 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def remove(self, removals: Sequence[Removal]) -> None:
         """Remove rows by key; ones that are gone already do not matter."""
+
+    @abc.abstractmethod
+    async def waiting(self, users: Collection[str]) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        """Of each user and author, rows and bytes of bodies that wait in all the user's queues; author "" has the rest.
+
+        It reads all that waits for these users: not for every message.
+        """
+
+    @abc.abstractmethod
+    async def drop_waiting(self, user: str, author: str) -> int:
+        """Drop the messages from `author` that wait for `user` on any device; returns how many rows. May be repeated.
+
+        What is appended meanwhile may stay.
+        """
 
     @abc.abstractmethod
     async def purge(self) -> int:

@@ -21,6 +21,9 @@ from protocol.records import (
     BLOCKS,
     DELIVERED,
     HEADER,
+    INBOX_BUSY,
+    INBOX_FULL,
+    NO_SPACE,
     NO_SUCH_USER,
     NOT_FRIEND,
     OTHERS_BIT,
@@ -39,6 +42,8 @@ REFUSALS: dict[int, tuple[Failed.Code, str]] = {
     NOT_FRIEND: (Failed.NOT_FRIEND, "this user takes messages of friends only: ask to be one"),
 }
 """What settles a message for good."""
+BUSY_RETRY_MS = 5000
+"""A full inbox of somebody who is there empties in seconds."""
 _STAMP = struct.Struct("<BQ")
 _STAMP_TAG = 0x49
 """`Message.stamp`: field 9, fixed64."""
@@ -46,6 +51,17 @@ _STAMP_TAG = 0x49
 
 Attempt: TypeAlias = tuple[Session, int, int, int, float, Link]
 """One try at one message: whose, stream, id, stamp, since when, and through which broker."""
+
+
+def no_room(settings: ConnectorSettings) -> dict[int, tuple[Failed.Code, str, int]]:
+    """What is told where there is no room for a message, and after how many milliseconds to try again."""
+    full = "as much as may waits already, for this user or for your own other devices"
+    disk = "the server's disk is nearly full"
+    return {
+        INBOX_FULL: (Failed.INBOX_FULL, full, max(1, round(settings.inbox_full_retry_s * 1000))),
+        INBOX_BUSY: (Failed.INBOX_FULL, full, BUSY_RETRY_MS),
+        NO_SPACE: (Failed.NO_SPACE, disk, max(1, round(settings.no_space_retry_s * 1000))),
+    }
 
 
 class Partial:
@@ -88,6 +104,7 @@ class Attempts:
         self.burst = float(settings.max_messages_per_second) or inf
         """Messages that a session may send at once; as many come back each second."""
         self._max_attempts = 2 * settings.max_unsettled_per_connection
+        self._no_room = no_room(settings)
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -198,6 +215,8 @@ class Attempts:
             return
         if state in REFUSALS:
             self._refuse(session, stream, number, *REFUSALS[state], 0)
+        elif state in self._no_room:
+            self._refuse(session, stream, number, *self._no_room[state])
         else:
             text = "the message could not be stored now"
             self._refuse(session, stream, number, Failed.UNAVAILABLE, text, self.RETRY_MS)

@@ -27,6 +27,7 @@ from store.cassandra.requests import Requests
 from store.cassandra.schema import enter_keyspace
 from store.contacts import Change, Relation, Verdict
 from store.interface import (
+    COMMON,
     Account,
     Counts,
     Device,
@@ -37,6 +38,7 @@ from store.interface import (
     Profile,
     Removal,
     Store,
+    Uploads,
 )
 from store.logins import Login, Refresh
 from store.sessions import NoSession, SessionStart, Standing
@@ -152,6 +154,14 @@ class CassandraStore(Store):
         finally:
             self._waiting_rows -= rows
             self._waiting_bytes -= size
+
+    def free_bytes(self) -> int | None:
+        """Nobody here can say: the disks are the nodes'."""
+        return None
+
+    def no_space(self) -> bool:
+        """A node whose disk is full refuses writes, and those are errors like any other."""
+        return False
 
     # Accounts and devices.
 
@@ -289,6 +299,9 @@ class CassandraStore(Store):
     async def files_of(self, owner: str) -> list[File]:
         return await self._parts().files.of_owner(owner)
 
+    async def uploads_of(self, owner: str, since_ms: int) -> Uploads:
+        return await self._parts().files.uploads_of(owner, since_ms)
+
     async def file_length(self, file: str) -> int:
         return await self._parts().files.length(file)
 
@@ -331,6 +344,16 @@ class CassandraStore(Store):
         inbox = self._parts().inbox
         with self._weighing(sum([len(removal.keys) for removal in removals])):
             await inbox.remove(removals)
+
+    async def waiting(self, users: Collection[str]) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        parts = self._parts()
+        queues = await parts.accounts.devices(users)
+        return {user: await parts.inbox.waiting(user, (*(queues[user] or ()), COMMON)) for user in users}
+
+    async def drop_waiting(self, user: str, author: str) -> int:
+        parts = self._parts()
+        queues = await parts.accounts.devices((user,))
+        return await parts.inbox.drop_from(user, (*(queues[user] or ()), COMMON), author)
 
     async def purge(self) -> int:
         """Nothing to do, and 0: Cassandra drops what has expired by itself."""

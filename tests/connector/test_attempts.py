@@ -6,6 +6,7 @@ import pytest
 
 from connector.settings import MESSAGE_OVERHEAD_BYTES
 from protocol.ids import stamp_ms
+from protocol.authorship import author_of
 from protocol.records import (
     BLOCKED,
     BLOCKS,
@@ -43,6 +44,7 @@ def test_an_attempt_carries_the_message_as_it_came_its_author_and_a_stamp() -> N
     sent = Message.FromString(rec.body)
     assert (sent.stream, sent.id, sent.settled, sent.kind, sent.about) == (17, 3, 2, READ, about)
     assert (sent.from_id, sent.from_device, sent.dest_id) == ("alice", "a1", "bob")
+    assert author_of(rec.body) == "alice"
     assert sent.stamp >> 20 == WALL_MS + int(bench.now * 1000)
 
 
