@@ -29,7 +29,7 @@ Counts = Mapping[str, tuple[int, int]]
 class Watched:
     """A user for whom much waits, or may wait."""
 
-    __slots__ = ("asked_at", "authors", "bytes", "during", "left", "rows", "used_at")
+    __slots__ = ("asked_at", "authors", "bytes", "during", "full", "left", "rows", "used_at")
 
     def __init__(self, now: float) -> None:
         self.authors: dict[str, tuple[int, int]] = {}
@@ -39,6 +39,8 @@ class Watched:
         """How much may still be stored before the store is asked again."""
         self.during: list[tuple[str, int]] | None = None
         """What has been taken while the store counts."""
+        self.full = False
+        """Something was refused: whoever tries again finds what is true by then, not what was true at the time."""
         self.asked_at = float("-inf")
         self.used_at = now
 
@@ -105,6 +107,7 @@ class Quota:
         # A receipt lets a row go that it is told of; refused, it would keep it. There are no more of them than
         # messages that were taken.
         if not copy.record[1] & RECEIPT and self._is_full(watched, copy, size):
+            watched.full = True
             self._ask(user, watched)
             there = copy.device in self._presence.where(user)
             return INBOX_BUSY if there else INBOX_FULL
@@ -141,9 +144,12 @@ class Quota:
             return
         self._next_tick = now + SPACE_S
         self.no_space = self._store.no_space()
-        for user in [user for user, watched in self._watched.items() if watched.used_at < now - FORGET_S]:
-            del self._watched[user]
-            self._left[user] = 0  # the next copy asks
+        for user, watched in list(self._watched.items()):
+            if watched.used_at < now - FORGET_S:
+                del self._watched[user]
+                self._left[user] = 0  # the next copy asks
+            elif watched.full:
+                self._ask(user, watched)
         if len(self._left) > self._settings.max_cached_users:
             self._left = dict.fromkeys(self._watched, -1)
 
