@@ -21,9 +21,10 @@ class BrokerSettings:
     """Allows links beyond this machine without CURVE: everybody who reaches the port can read and write everything."""
     advertise: str = ""
     """The same socket as connectors elsewhere reach it, for brokers to tell of one another; empty: `listen`."""
-    node_socket: str = "var/node.sock"
-    """The Unix socket where the user API of a node (`sparrow serve`) and `sparrow remove` reach its broker. Whoever may
-    write to it can end sessions: it is made for the node's own user. 107 bytes at most."""
+    node_socket: str = ""
+    """The Unix socket where the user API of a node (`sparrow serve`) and `sparrow remove` reach its broker, with a path
+    of 107 bytes at most; empty: `store.path` and "-sock". Whoever may write to it can end sessions: it is made for the
+    node's own user."""
     presence: str = "memory"
     """memory: this is the only broker. etcd: there may be several, which share presence (section [etcd])."""
 

@@ -73,7 +73,7 @@ def run_serve(settings: Settings) -> int:
 
 def private_endpoint(settings: Settings) -> str:
     """Where the user API of a node, and `sparrow remove`, reach its broker. Raises `ConfigError`."""
-    path = Path(settings.broker.node_socket)
+    path = Path(settings.broker.node_socket or f"{settings.store.path}-sock")
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         path = Path(os.path.relpath(path))
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:

@@ -79,6 +79,7 @@ _MAY_BE_ZERO = {
     ("connector", "token_overdue_s"),
     ("log", "session_lines_per_second"),
     ("monitor", "listen_port"),
+    ("store", "min_free_bytes"),
     ("store", "purge_interval_s"),
     ("userapi", "admin_listen_port"),
     ("userapi", "further_device_delay_s"),

@@ -82,7 +82,16 @@ class FileInfo(Answer):
         ),
     ),
     guard=DEVICE,
-    problems=("malformed_upload", "wrong_tus_version", "file_too_large", "too_many_readers", "invalid_user_id"),
+    problems=(
+        "malformed_upload",
+        "wrong_tus_version",
+        "file_too_large",
+        "too_many_readers",
+        "invalid_user_id",
+        "too_many_uploads",
+        "too_many_file_bytes",
+        "no_space",
+    ),
 )
 def begin_upload() -> BaseResponse:
     """Begin an upload. `Location` is where its bytes go (PATCH); it is readable by you and those you name."""
@@ -106,10 +115,30 @@ def begin_upload() -> BaseResponse:
         told.get("sha256", ""),
         upload_expires_ms=now_ms + int(parts.settings.upload_ttl_hours * _HOUR_MS),
     )
+    _check_room(parts, user, now_ms, 1, size)
     parts.bridge.call(parts.bridge.store.create_file, file)
+    try:
+        # Once more, with it: of several at once none may pass beyond the limits.
+        _check_room(parts, user, now_ms, 0, 0)
+    except ProblemError:
+        parts.bridge.call(parts.bridge.store.remove_file, file.file)
+        raise
     if size == 0:
         parts.bridge.call(parts.bridge.store.finish_file, file.file, hashlib.sha256().hexdigest())
     return Response(status=201, headers={"Location": f"/v1/files/{file.file}", "Upload-Offset": "0", **TUS})
+
+
+def _check_room(parts: Service, user: str, now_ms: int, more: int, more_bytes: int) -> None:
+    """Raises `ProblemError` if these would be too many uploads, or bytes."""
+    settings = parts.settings
+    there = parts.bridge.call(parts.bridge.store.uploads_of, user, now_ms - _DAY_MS)
+    if (
+        there.begun + more > settings.max_uploads_of_account
+        or there.begun_bytes + more_bytes > settings.max_upload_bytes_of_account
+    ):
+        raise ProblemError("too_many_uploads")
+    if there.bytes + more_bytes > settings.max_file_bytes_per_day_of_account:
+        raise ProblemError("too_many_file_bytes", headers={"Retry-After": str(_HOUR_MS // 1000)})
 
 
 @endpoint(
@@ -129,6 +158,7 @@ def begin_upload() -> BaseResponse:
         "wrong_checksum",
         "file_too_large",
         "unsupported_media_type",
+        "no_space",
     ),
 )
 def upload(file: str) -> BaseResponse:

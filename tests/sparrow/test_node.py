@@ -112,10 +112,15 @@ def test_a_second_node_takes_nothing_of_the_first(own_node: Node) -> None:
 def test_a_socket_that_answers_is_not_replaced(own_node: Node, tmp_path: Path) -> None:
     own_node.register("alice")
     assert log_in(own_node, "alice") == 200
-    changes = {**other_ports(), "SPARROW_STORE__PATH": str(tmp_path / "other.db")}
+    socket = str(tmp_path / "var/sparrow.db-sock")
+    changes = {
+        **other_ports(),
+        "SPARROW_STORE__PATH": str(tmp_path / "other.db"),
+        "SPARROW_BROKER__NODE_SOCKET": socket,
+    }
     answer = second(own_node, "serve", **changes)
     assert answer.returncode == 2
-    assert "node.sock (" in answer.stderr
+    assert "sparrow.db-sock (" in answer.stderr
     assert "another process listens there" in answer.stderr
     assert log_in(own_node, "alice") == 200
 
@@ -124,17 +129,17 @@ def test_what_a_dead_node_held_is_free(tmp_path: Path) -> None:
     node = Node(tmp_path).start()
     node.register("alice")
     node.kill()
-    assert (tmp_path / "var/node.sock").is_socket()
+    assert (tmp_path / "var/sparrow.db-sock").is_socket()
     node.start()
     assert [log_in(node, "alice"), log_in(node, "alice")] == [200, 200]
     assert node.stop() == 0
     # Something else in the socket's place is somebody's, too.
-    (tmp_path / "var/node.sock").unlink(missing_ok=True)
-    (tmp_path / "var/node.sock").write_text("a letter")
+    (tmp_path / "var/sparrow.db-sock").unlink(missing_ok=True)
+    (tmp_path / "var/sparrow.db-sock").write_text("a letter")
     answer = second(node, "serve")
     assert answer.returncode == 2
     assert "something that is no socket is there" in answer.stderr
-    assert (tmp_path / "var/node.sock").read_text() == "a letter"
+    assert (tmp_path / "var/sparrow.db-sock").read_text() == "a letter"
 
 
 def test_remove_finds_the_node_from_any_environment(own_node: Node, tmp_path: Path) -> None:

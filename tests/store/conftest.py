@@ -48,7 +48,19 @@ class SharedCassandra:
         """Empty the tables, once for each folder."""
         if folder != self._folder:
             self._folder = folder
-            tables = ("users", "names", "inbox", "pairs", "contacts", "seen", "files", "pieces", "piece_data", "owners", "uploads")
+            tables = (
+                "users",
+                "names",
+                "inbox",
+                "pairs",
+                "contacts",
+                "seen",
+                "files",
+                "pieces",
+                "piece_data",
+                "owners",
+                "uploads",
+            )
             for table in tables:
                 self.connection.execute(f"TRUNCATE {self.settings.cassandra_keyspace}.{table}")
 
