@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_FROM_ID: Final = 0x22
+_FROM_ID: Final = b"\x22"
 _FROM_DEVICE: Final = b"\x2a"
 _STAMP_BYTES: Final = 9
 
@@ -16,10 +16,10 @@ _STAMP_BYTES: Final = 9
 def author_of(message: bytes) -> str:
     """The user in `from_id`; "" where no connector has written one."""
     # Neither a device's id nor its length has a byte like the tag.
-    end = message.rfind(_FROM_DEVICE, 0, max(0, len(message) - _STAMP_BYTES))
-    start = message.rfind(b"\x22", 0, max(0, end))
-    # The length of a name of 34 bytes looks like the tag before it.
-    for tag in (start, start - 1):
-        if tag >= 0 and message[tag] == _FROM_ID and message[tag + 1] == end - tag - 2:
-            return message[tag + 2 : end].decode("ascii", "replace")
-    return ""
+    end = message.rfind(_FROM_DEVICE, 0, -_STAMP_BYTES)
+    start = message.rfind(_FROM_ID, 0, end)
+    if start > 0 and message[start + 1] != end - start - 2:
+        start -= 1  # the length of a name of 34 bytes looks like the tag before it
+    if end <= 0 or start < 0 or message[start] != 0x22 or message[start + 1] != end - start - 2:
+        return ""
+    return message[start + 2 : end].decode("latin-1")

@@ -13,6 +13,7 @@ import abc
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from store.contacts import Change, Relation, Verdict
 from store.logins import Login, Refresh
@@ -77,8 +78,7 @@ class Device:
     """Told by `list_devices` alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewRow:
+class NewRow(NamedTuple):
     """One copy to be kept for one device, or for `COMMON`."""
 
     user: str

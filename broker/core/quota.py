@@ -89,16 +89,15 @@ class Quota:
         """Users for whom much waits, or may wait."""
         return len(self._watched)
 
-    def take(self, copy: Storing) -> int:
-        """Count a copy that is about to be stored: 0, or the state of its outcome if it may not be."""
-        if self.no_space and not copy.record[1] & RECEIPT:
-            return NO_SPACE
-        user, size = copy.user, len(copy.record[9])
-        left = self._left.get(user, self._portion) - size - self._row_weight
-        self._left[user] = left
-        return 0 if left >= 0 else self._look(copy, size)
+    def take(self, copy: Storing, size: int) -> int:
+        """Count a copy of so many bytes that is about to be stored: 0, or the state of its outcome if it may not be."""
+        user = copy.user
+        self._left[user] = left = self._left.get(user, self._portion) - size - self._row_weight
+        return 0 if left >= 0 and not self.no_space else self._look(copy, size)
 
     def _look(self, copy: Storing, size: int) -> int:
+        if self.no_space and not copy.record[1] & RECEIPT:
+            return NO_SPACE
         now, user = self._outbox.now, copy.user
         watched = self._watched.get(user)
         if watched is None:

@@ -60,12 +60,13 @@ class Storage:
 
     def add(self, storing: Storing) -> None:
         """Store this copy with others of its time."""
+        size = len(storing.record[9])
         self._rows += 1
-        self._bytes += len(storing.record[9])
+        self._bytes += size
         if self._rows > self._settings.max_storing_rows or self._bytes > self._settings.max_storing_bytes:
             self._finish(storing, UNAVAILABLE)
             return
-        refused = self._quota.take(storing)
+        refused = self._quota.take(storing, size)
         if refused:
             self._finish(storing, refused)
             return
