@@ -52,6 +52,8 @@ class ConnectorSettings:
     """Per session, 0 for no limit; what is beyond gets `Failed{TOO_FAST, retry_after}`."""
     inbox_full_retry_s: float = 3600.0
     """An author whose message does not fit into the inbox of somebody absent is told to try again after so long."""
+    inbox_busy_retry_s: float = 5.0
+    """The same where the device is online and about to take what waits."""
     no_space_retry_s: float = 60.0
     """The same while the store's disk is nearly full."""
     max_held_bytes: int = 256 * 1024 * 1024

@@ -78,6 +78,8 @@ class Quota:
         """User → how much may be stored before anybody looks. Below 0: the user is watched."""
         self._watched: dict[str, Watched] = {}
         self._due: dict[str, None] = {}
+        self._refused = (0, 0)
+        """The last attempt of which a copy was refused: its other copies would be stored in vain."""
         self._counting = False
         self._next_at = 0.0
         self._next_tick = 0.0
@@ -105,7 +107,9 @@ class Quota:
         watched.used_at = now
         # A receipt lets a row go that it is told of; refused, it would keep it. There are no more of them than
         # messages that were taken.
-        if not copy.record[1] & RECEIPT and self._is_full(watched, copy, size):
+        attempt = (copy.record[6], copy.record[7])
+        if not copy.record[1] & RECEIPT and (attempt == self._refused or self._is_full(watched, copy, size)):
+            self._refused = attempt
             watched.full = True
             self._ask(user, watched)
             there = copy.device in self._presence.where(user)

@@ -42,8 +42,6 @@ REFUSALS: dict[int, tuple[Failed.Code, str]] = {
     NOT_FRIEND: (Failed.NOT_FRIEND, "this user takes messages of friends only: ask to be one"),
 }
 """What settles a message for good."""
-BUSY_RETRY_MS = 5000
-"""A full inbox of somebody who is there empties in seconds."""
 _STAMP = struct.Struct("<BQ")
 _STAMP_TAG = 0x49
 """`Message.stamp`: field 9, fixed64."""
@@ -58,10 +56,15 @@ def no_room(settings: ConnectorSettings) -> dict[int, tuple[Failed.Code, str, in
     full = "as much as may waits already, for this user or for your own other devices"
     disk = "the server's disk is nearly full"
     return {
-        INBOX_FULL: (Failed.INBOX_FULL, full, max(1, round(settings.inbox_full_retry_s * 1000))),
-        INBOX_BUSY: (Failed.INBOX_FULL, full, BUSY_RETRY_MS),
-        NO_SPACE: (Failed.NO_SPACE, disk, max(1, round(settings.no_space_retry_s * 1000))),
+        INBOX_FULL: (Failed.INBOX_FULL, full, _ms(settings.inbox_full_retry_s)),
+        INBOX_BUSY: (Failed.INBOX_FULL, full, _ms(settings.inbox_busy_retry_s)),
+        NO_SPACE: (Failed.NO_SPACE, disk, _ms(settings.no_space_retry_s)),
     }
+
+
+def _ms(seconds: float) -> int:
+    """At least 1: 0 would mean for good."""
+    return max(1, round(seconds * 1000))
 
 
 class Partial:

@@ -31,7 +31,7 @@ class Counting(Bench):
         super().__init__(users or USERS, **{**SMALL, **changes})
         self.counts = counts
         self.kept: dict[str, dict[str, tuple[int, int]]] = {}
-        self.looks = 0
+        self.looks = self.attempts = 0
 
     def stores(self, *encoded: bytes, connector: int = A) -> list[int]:
         """What becomes of these."""
@@ -56,8 +56,9 @@ class Counting(Bench):
 def writes(bench: Counting, author: str = "alice", to: str = "bob", count: int = 1, size: int = 5) -> list[int]:
     device = USERS.get(author, ["d"])[0]
     found = []
-    for number in range(1, count + 1):
-        found += bench.stores(route(number, to, f"{author}/{device}", body=b"x" * size))
+    for _ in range(count):
+        bench.attempts += 1
+        found += bench.stores(route(bench.attempts, to, f"{author}/{device}", body=b"x" * size))
     return found
 
 
@@ -138,6 +139,19 @@ def test_somebody_who_is_there_makes_room_in_seconds() -> None:
     body = signed(b"x", "alice")
     states = [bench.stores(returned(number, "bob/b1", body=body), connector=B)[0] for number in range(1, MAX + 3)]
     assert states == [SAFE] * MAX + [INBOX_BUSY] * 2
+
+
+def test_the_other_copies_of_what_was_refused_are_not_stored() -> None:
+    """They would take room from messages that can be SENT."""
+    users = {**USERS, "alice": ["a1", "a2"]}
+    bench = Counting(users)
+    bench.goes_online("bob/b1")
+    writes(bench, count=MAX)
+    bench.presence.places.clear()
+    writes(bench, "carol", count=5)  # bob is watched, too
+    before = dict(bench.kept["bob"])
+    assert writes(bench) == [INBOX_FULL, INBOX_FULL]
+    assert bench.kept["bob"] == before
 
 
 # What it costs to know.

@@ -242,7 +242,7 @@ def test_where_there_is_no_room_the_author_is_told_when_to_try_again(
 
 def test_a_time_to_try_again_is_never_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """0 would mean that it is final."""
-    told = no_room(ConnectorSettings(inbox_full_retry_s=0.0001, no_space_retry_s=0.0001))
+    told = no_room(ConnectorSettings(inbox_full_retry_s=0.0001, inbox_busy_retry_s=0.0001, no_space_retry_s=0.0001))
     assert all(retry_ms > 0 for _, _, retry_ms in told.values())
 
 

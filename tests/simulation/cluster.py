@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from protocol.sparrow_pb2 import READ, TEXT, About
 from tests.simulation.checker import Checker
@@ -19,11 +20,12 @@ from tests.simulation.services import Database, Etcd
 from tests.simulation.world import World
 
 QUIET_S = 90.0
-SMALL_INBOXES = {
-    "inbox_max_rows": 120,
-    "inbox_max_bytes": 12000,
-    "inbox_max_rows_of_author": 30,
-    "inbox_max_bytes_of_author": 3000,
+SMALL_INBOXES: dict[str, Any] = {
+    "inbox_max_rows": 200,
+    "inbox_max_bytes": 20000,
+    "inbox_max_rows_of_author": 60,
+    "inbox_max_bytes_of_author": 6000,
+    "inbox_look_s": 1.0,
 }
 
 
@@ -62,7 +64,7 @@ class Cluster:
         # Drawn apart, so that what came later changes no seed of before.
         self.room = Random(f"room {world.seed}")
         small = "small inboxes" in emphasis or self.room.random() < 0.2
-        self.inboxes: dict[str, int] = SMALL_INBOXES if small else {}
+        self.inboxes: dict[str, Any] = SMALL_INBOXES if small else {}
         self.blocks = "blocks" in emphasis or self.room.random() < 0.15
         self.full_disk = "full disk" in emphasis or self.room.random() < 0.1
         least = 2 if apart else 1

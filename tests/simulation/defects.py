@@ -390,7 +390,7 @@ DEFECTS = (
     Defect("a repeat dropped but not acked", 100, ((DeviceCore, "_message", _repeat_not_acked),)),
     Defect(
         "a row removed before its DELIVERED is safe",
-        200,
+        400,
         ((Receipts, "acked_rows", _row_removed_first),),
         ("failing store", "kill connector", "cut connection"),
     ),

@@ -149,7 +149,8 @@ class SimConnector(Process):
             request_timeout_s=3.0,
             heartbeat_s=20.0,
             rejoin_per_tick=2,
-            inbox_full_retry_s=6.0,
+            inbox_full_retry_s=3.0,
+            inbox_busy_retry_s=1.5,
             no_space_retry_s=2.0,
         )
         self._sessions = {}

@@ -441,11 +441,18 @@ class SimPresence:
 
     # Calls.
 
-    def _call(self, work: Callable[[], None], ok: Callable[[], None], failed: Callable[[], None]) -> None:
+    def _call(
+        self,
+        work: Callable[[], None],
+        ok: Callable[[], None],
+        failed: Callable[[], None],
+        late: Callable[[], None] | None = None,
+    ) -> None:
+        """`late` is what a call does that has failed for its caller, and happens all the same; nothing else: `work`."""
         world = self._world
         if self._etcd.away or world.chance(self.trouble):
             if not self._etcd.away and world.chance(0.5):
-                world.after(world.delay(0.001, 2.0), work)
+                world.after(world.delay(0.001, 2.0), late or work)
             world.after(world.delay(0.05, 2.0), lambda: self._broker.event(failed, self._life))
             return
 
@@ -481,7 +488,14 @@ class SimPresence:
             self._etcd.put((user, device), place, lease)
             found.append(Registered(previous))
 
-        self._call(work, lambda: done(found[0]), lambda: done(None))
+        # A swap compares: one that comes late undoes nothing that came after it was sent.
+        sent = self._etcd.keys.get((user, device))
+        self._call(
+            work,
+            lambda: done(found[0]),
+            lambda: done(None),
+            lambda: work() if self._etcd.keys.get((user, device)) == sent else None,
+        )
 
     def offline(self, user: str, device: str, place: Place) -> None:
         def work() -> None:
