@@ -7,7 +7,7 @@ from there on is counted here, too (docs/design.md, "What may wait").
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from broker.core.state import Outbox, Presence, StorePort, Storing
@@ -29,7 +29,7 @@ Counts = Mapping[str, tuple[int, int]]
 class Watched:
     """A user for whom much waits, or may wait."""
 
-    __slots__ = ("asked_at", "authors", "bytes", "during", "full", "left", "rows", "used_at")
+    __slots__ = ("asked_at", "authors", "bytes", "during", "flying", "full", "left", "rows", "used_at")
 
     def __init__(self, now: float) -> None:
         self.authors: dict[str, tuple[int, int]] = {}
@@ -37,8 +37,10 @@ class Watched:
         self.rows = self.bytes = 0
         self.left = 0
         """How much may still be stored before the store is asked again."""
+        self.flying: dict[int, tuple[str, int]] = {}
+        """Copies that were taken and are not in the store yet: author and size."""
         self.during: list[tuple[str, int]] | None = None
-        """What has been taken while the store counts."""
+        """What the store may not have seen when it counts: what was flying then, and what was taken since."""
         self.full = False
         """Something was refused: whoever tries again finds what is true by then, not what was true at the time."""
         self.asked_at = float("-inf")
@@ -115,6 +117,7 @@ class Quota:
             there = copy.device in self._presence.where(user)
             return INBOX_BUSY if there else INBOX_FULL
         watched.add(copy.author, size)
+        watched.flying[id(copy)] = (copy.author, size)
         watched.left -= size + self._row_weight
         if watched.left < 0:
             self._ask(user, watched)
@@ -139,6 +142,13 @@ class Quota:
         pause = self._settings.inbox_look_s * (1 if self._presence.where(user) else 10)
         if watched.during is None and self._outbox.now >= watched.asked_at + pause:
             self._due[user] = None
+
+    def appended(self, copies: Iterable[Storing]) -> None:
+        """These are in the store, or could not be put there."""
+        for copy in copies if self._watched else ():
+            watched = self._watched.get(copy.user)
+            if watched is not None:
+                watched.flying.pop(id(copy), None)
 
     def tick(self) -> None:
         """Look at the disk, and forget users for whom nothing is stored any more."""
@@ -166,7 +176,7 @@ class Quota:
             del self._due[user]
         for user in users:
             watched = self._watched[user]
-            watched.asked_at, watched.during = now, []
+            watched.asked_at, watched.during = now, list(watched.flying.values())
         if users:
             self._counting = True
             self._store.waiting(users, lambda found: self._counted(users, now, found))

@@ -96,6 +96,7 @@ class Storage:
 
     def _appended(self, copies: list[Storing], began: float, ok: bool) -> None:
         self._in_flight -= 1
+        self._quota.appended(copies)
         if ok:
             self._presence.barrier(lambda ok: self._passed(copies, began, ok))
         else:
