@@ -176,3 +176,15 @@ async def test_what_the_disk_itself_refuses(tmp_path: Path, monkeypatch: pytest.
             await store.create_account("new", "hash")
         monkeypatch.setattr(engine, "FULL_S", 0.0)
         assert not store.no_space()
+
+
+async def test_what_waits_behind_very_many_that_are_gone(open_engine: OpenEngine) -> None:
+    """Cassandra reads no queue past so many tombstones; what waits behind them is counted and dropped all the same."""
+    async with open_engine() as store:
+        await make_user(store, "alice", "a1")
+        await store.append([letter("alice", "a1", b"gone", "bob") for _ in range(700)])
+        await remove(store, "alice", "a1", *await read_all(store, "alice", "a1"))
+        await store.append([letter("alice", "a1", b"there", "mallory") for _ in range(3)])
+        assert await store.waiting(["alice"]) == {"alice": {"mallory": (3, 15)}}
+        assert await store.drop_waiting("alice", "mallory") == 3
+        assert await store.waiting(["alice"]) == {"alice": {}}
