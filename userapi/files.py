@@ -5,8 +5,6 @@ Owns `/v1/files`. No file is ever whole in memory: uploads become pieces in the 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import secrets
@@ -21,7 +19,6 @@ from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Response as BaseResponse
 
 from protocol.errors import InvalidIdError, NotFoundError
-from protocol.files import MAX_NAME, MEDIA_TYPE, SHA256
 from protocol.ids import check_user_id
 from store.interface import File
 from userapi import audit
@@ -32,23 +29,18 @@ from userapi.handover import BODY_LEFT, MORE
 from userapi.pages import IF_NONE_MATCH
 from userapi.problems import ProblemError
 from userapi.service import Service, service
+from userapi.uploads import DAY_MS, HOUR_MS, TUS, check_room, check_version, metadata, number
 
 area = Area("files", "Files: resumable uploads by tus 1.0, downloads in ranges")
 
-VERSION = "1.0.0"
 CHUNK = "application/offset+octet-stream"
 FILE_IN_PATH = PathText("file", "A file's id, as its upload was answered.", "[0-9a-f]{32}", "0" * 31 + "1")
-TUS = {"Tus-Resumable": VERSION, "Tus-Version": VERSION}
 TUS_HEADER = HeaderText("Tus-Resumable", "The version of tus.", r"1\.0\.0", required=True)
 _BYTES = "[0-9]{1,15}"
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""Of a file's name: controls, and what ends a line."""
 _NOTHING = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
 """A range of the last 0 bytes, which werkzeug takes for none."""
 LOOK_S = 1.0
 """A request that takes longer than this is of a login that still stands, looked at so often."""
-_HOUR_MS = 3_600_000
-_DAY_MS = 24 * _HOUR_MS
 
 
 class FileInfo(Answer):
@@ -95,12 +87,12 @@ class FileInfo(Answer):
 )
 def begin_upload() -> BaseResponse:
     """Begin an upload. `Location` is where its bytes go (PATCH); it is readable by you and those you name."""
-    _check_version()
+    check_version()
     parts, user = service(), caller().user
-    size = _number("Upload-Length")
+    size = number("Upload-Length")
     if size > parts.settings.max_file_bytes:
         raise ProblemError("file_too_large", f"the file is larger than {parts.settings.max_file_bytes} bytes")
-    told = _metadata(request.headers.get("Upload-Metadata", ""))
+    told = metadata(request.headers.get("Upload-Metadata", ""))
     readers = _readers([user for user in told.get("readers", "").split(",") if user], parts)
     now_ms = int(parts.clock() * 1000)
     file = File(
@@ -110,35 +102,22 @@ def begin_upload() -> BaseResponse:
         told.get("filetype", "application/octet-stream"),
         size,
         now_ms,
-        now_ms + int(parts.settings.file_ttl_days * _DAY_MS),
+        now_ms + int(parts.settings.file_ttl_days * DAY_MS),
         readers,
         told.get("sha256", ""),
-        upload_expires_ms=now_ms + int(parts.settings.upload_ttl_hours * _HOUR_MS),
+        upload_expires_ms=now_ms + int(parts.settings.upload_ttl_hours * HOUR_MS),
     )
-    _check_room(parts, user, now_ms, 1, size)
+    check_room(parts, user, now_ms, 1, size)
     parts.bridge.call(parts.bridge.store.create_file, file)
     try:
         # Once more, with it: of several at once none may pass beyond the limits.
-        _check_room(parts, user, now_ms, 0, 0)
+        check_room(parts, user, now_ms, 0, 0)
     except ProblemError:
         parts.bridge.call(parts.bridge.store.remove_file, file.file)
         raise
     if size == 0:
         parts.bridge.call(parts.bridge.store.finish_file, file.file, hashlib.sha256().hexdigest())
     return Response(status=201, headers={"Location": f"/v1/files/{file.file}", "Upload-Offset": "0", **TUS})
-
-
-def _check_room(parts: Service, user: str, now_ms: int, more: int, more_bytes: int) -> None:
-    """Raises `ProblemError` if these would be too many uploads, or bytes."""
-    settings = parts.settings
-    there = parts.bridge.call(parts.bridge.store.uploads_of, user, now_ms - _DAY_MS)
-    if (
-        there.begun + more > settings.max_uploads_of_account
-        or there.begun_bytes + more_bytes > settings.max_upload_bytes_of_account
-    ):
-        raise ProblemError("too_many_uploads")
-    if there.bytes + more_bytes > settings.max_file_bytes_per_day_of_account:
-        raise ProblemError("too_many_file_bytes", headers={"Retry-After": str(_HOUR_MS // 1000)})
 
 
 @endpoint(
@@ -163,12 +142,12 @@ def _check_room(parts: Service, user: str, now_ms: int, more: int, more_bytes: i
 )
 def upload(file: str) -> BaseResponse:
     """Send bytes of an upload, from where it stands on. What has arrived before a connection breaks is kept."""
-    _check_version()
+    check_version()
     if request.mimetype != CHUNK:
         raise ProblemError("unsupported_media_type", f"send the bytes with Content-Type: {CHUNK}")
     parts = service()
     found = _own(file)
-    offset = _number("Upload-Offset")
+    offset = number("Upload-Offset")
     store = parts.bridge.store
     if found.complete or offset != parts.bridge.call(store.file_length, file):
         raise ProblemError("wrong_offset")
@@ -403,41 +382,6 @@ def _disposition(name: str) -> str:
     if name.isascii():
         return dump_options_header("attachment", {"filename": name or "file"})
     return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-
-
-# What requests say.
-
-
-def _check_version() -> None:
-    if request.headers.get("Tus-Resumable") != VERSION:
-        raise ProblemError("wrong_tus_version", headers={"Tus-Version": VERSION})
-
-
-def _number(header: str) -> int:
-    value = request.headers.get(header, "")
-    if not value.isascii() or not value.isdecimal() or len(value) > 15:
-        raise ProblemError("malformed_upload", f"{header} must be a number of bytes")
-    return int(value)
-
-
-def _metadata(header: str) -> dict[str, str]:
-    """tus's Upload-Metadata; of keys that we know. Raises `ProblemError`."""
-    found: dict[str, str] = {}
-    for pair in header.split(",") if header else ():
-        key, _, value = pair.strip().partition(" ")
-        try:
-            found[key] = base64.b64decode(value.strip(), validate=True).decode()
-        except (ValueError, binascii.Error):
-            raise ProblemError(
-                "malformed_upload", f"Upload-Metadata: the value of {key[:80]!r} is not base64"
-            ) from None
-    if len(found.get("filename", "")) > MAX_NAME or _UNFIT.search(found.get("filename", "")):
-        raise ProblemError("malformed_upload", f"a file's name has up to {MAX_NAME} characters on one line")
-    if not MEDIA_TYPE.fullmatch(found.get("filetype", "a/b")):
-        raise ProblemError("malformed_upload", "filetype is no media type such as image/jpeg")
-    if not SHA256.fullmatch(found.get("sha256", "0" * 64)):
-        raise ProblemError("malformed_upload", "sha256 has 64 digits 0-9, a-f")
-    return found
 
 
 def _readable(file: str) -> File:

@@ -9,7 +9,7 @@ import pytest
 from broker.settings import BrokerSettings
 from protocol.authorship import author_of
 from protocol.framing import varint
-from protocol.records import INBOX_BUSY, INBOX_FULL, NO_SPACE, OTHERS_BIT, RECEIPT, SAFE
+from protocol.records import INBOX_BUSY, INBOX_FULL, NO_SPACE, NUDGE, OTHERS_BIT, RECEIPT, SAFE
 from protocol.sparrow_pb2 import Message
 from tests.broker.bench import A, B, Bench, outcomes, returned, route
 
@@ -56,7 +56,9 @@ class Counting(Bench):
                 self.pass_barrier()
             else:
                 self.read_devices()
-        return [state & ~OTHERS_BIT for *_, state in outcomes(self.sent())]
+        sent = self.sent()
+        self.hear(*[rec for rec in sent if rec.kind == NUDGE])
+        return [state & ~OTHERS_BIT for *_, state in outcomes([*sent, *self.sent()])]
 
 
 def writes(bench: Counting, author: str = "alice", to: str = "bob", count: int = 1, size: int = 5) -> list[int]:

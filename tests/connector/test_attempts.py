@@ -6,8 +6,8 @@ import pytest
 
 from connector.core.attempts import no_room
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
-from protocol.ids import stamp_ms
 from protocol.authorship import author_of
+from protocol.ids import stamp_ms
 from protocol.records import (
     BLOCKED,
     BLOCKS,
