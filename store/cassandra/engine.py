@@ -41,8 +41,8 @@ from store.interface import (
     Uploads,
 )
 from store.logins import Login, Refresh
-from store.sessions import NoSession, SessionStart, Standing
 from store.ownership import Ownership
+from store.sessions import NoSession, SessionStart, Standing
 from store.settings import StoreSettings
 
 _log = logging.getLogger("sparrow.store")
@@ -226,9 +226,10 @@ class CassandraStore(Store):
             return await accounts.standing(users)
 
     async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | NoSession]:
-        accounts = self._parts().accounts
+        parts = self._parts()
+        parts.lease.check()
         with self._weighing(len(starts)):
-            return await accounts.begin_sessions(starts)
+            return await parts.accounts.begin_sessions(starts)
 
     async def begin_login(self, user: str, device: str, login: str, checked: Account | None = None) -> None:
         await self._parts().logins.begin(user, device, login, checked)

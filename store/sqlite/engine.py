@@ -29,8 +29,8 @@ from store.interface import (
     Uploads,
 )
 from store.logins import Login, Refresh
-from store.sessions import NoSession, SessionStart, Standing
 from store.ownership import Ownership
+from store.sessions import NoSession, SessionStart, Standing
 from store.settings import StoreSettings
 from store.sqlite import accounts, contacts, files, reading, writing
 from store.sqlite.disk import Disk
