@@ -10,15 +10,10 @@ from typing import Any
 import pytest
 
 from protocol.errors import NoSpaceError, StoreError
-from protocol.tokens import TokenVerifier
-from store import StoreSettings, open_store
 from store.interface import COMMON, NewRow, PageQuery
-from tests.userapi.conftest import Api, RecordingFabric, problem, settings_in
+from tests.userapi.conftest import Api, api_in, problem
 from tests.userapi.test_contacts import Person
 from tests.userapi.test_files import TUS, Owner, uploaded
-from userapi.app import create_app
-from userapi.bridge import StoreBridge
-from userapi.keys import ensure_key_pair
 
 LIMITS: dict[str, Any] = {
     "max_uploads_of_account": 3,
@@ -30,17 +25,8 @@ LIMITS: dict[str, Any] = {
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Api]:
     """A user API with small limits."""
-    settings = settings_in(tmp_path, **LIMITS)
-    private, public = Path(settings.token_private_key_file), Path(settings.token_public_key_file)
-    ensure_key_pair(private, public)
-    bridge = StoreBridge(open_store(StoreSettings(path=str(tmp_path / "sparrow.db"))), 10)
-    bridge.open()
-    made: Api
-    fabric = RecordingFabric()
-    app = create_app(settings, bridge, fabric, clock=lambda: made.now, sleep=lambda seconds: None)
-    made = Api(settings, bridge, fabric, app.test_client(), TokenVerifier(public.read_bytes()))
-    yield made
-    bridge.close()
+    with api_in(tmp_path, **LIMITS) as made:
+        yield made
 
 
 def begins(owner: Owner, size: int) -> Any:
