@@ -20,6 +20,12 @@ _REFUSALS = {
     records.BLOCKS: "BLOCKS",
     records.NOT_FRIEND: "NOT_FRIEND",
 }
+_NOT_STORED = {
+    records.UNAVAILABLE: "UNAVAILABLE",
+    records.INBOX_FULL: "INBOX_FULL",
+    records.INBOX_BUSY: "INBOX_BUSY",
+    records.NO_SPACE: "NO_SPACE",
+}
 _RESULTS = {
     records.OK: "OK",
     records.PREDECESSOR: "PREDECESSOR",
@@ -49,6 +55,9 @@ def metrics(core: BrokerCore, online: int, members: int) -> Iterator[Metric]:
     yield _by_name("refused", "Messages that were refused here, by outcome.", "outcome", routing.refused, _REFUSALS)
     yield _counter("stored", "Copies that became safe in an inbox.", storage.stored)
     yield _counter("store_failed", "Copies that could not be stored.", storage.failed)
+    yield _by_name("not_stored", "Copies that were not stored, by outcome.", "outcome", storage.refused, _NOT_STORED)
+    yield _gauge("watched", "Users for whom much waits, or may wait.", core.quota.watched)
+    yield _gauge("no_space", "1 while no message is stored, as the disk is nearly full.", core.quota.no_space)
     yield _counter("rows", "Inbox rows given to connectors, repeats among them.", inbox.rows)
     yield _counter("removed", "Inbox rows that were acked and asked to be removed.", inbox.removed)
     yield _by_name("logins", "Logins, by what they were answered.", "result", logins.results, _RESULTS)

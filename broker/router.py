@@ -7,7 +7,12 @@ ZeroMQ's descriptor is edge-triggered (zmq_getsockopt, ZMQ_FD): after every drai
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from socket import AF_UNIX
+from socket import socket as unix_socket
 from typing import cast
 
 import zmq
@@ -21,11 +26,37 @@ from protocol.records import CONNECTOR, USER_API
 MAX_DRAIN = 256
 """Batches taken in one go."""
 
+_PROBE_S = 1.0
+
 # Plain numbers: zmq's enumerations take a microsecond to combine.
 EVENTS = int(zmq.EVENTS)
 READABLE = int(zmq.POLLIN)
 NOBLOCK = int(zmq.NOBLOCK)
 MORE_NOBLOCK = int(zmq.SNDMORE | zmq.NOBLOCK)
+
+
+def _bind(to: zmq.Socket[bytes], endpoint: str) -> None:
+    """As ZeroMQ does, which would take the place of a Unix socket that another process listens at."""
+    if not endpoint.startswith("ipc://") or endpoint.startswith("ipc://@"):
+        to.bind(endpoint)
+        return
+    _refuse_if_taken(Path(endpoint.removeprefix("ipc://")))
+    before = os.umask(0o177)
+    try:
+        to.bind(endpoint)
+    finally:
+        os.umask(before)
+
+
+def _refuse_if_taken(path: Path) -> None:
+    """Raises `OSError` unless nothing is there, or the socket of a process that has ended."""
+    if path.exists() and not path.is_socket():
+        raise OSError(errno.EEXIST, "something that is no socket is there")
+    with unix_socket(AF_UNIX) as probe:
+        probe.settimeout(_PROBE_S)
+        answer = probe.connect_ex(str(path))
+    if answer not in (errno.ECONNREFUSED, errno.ENOENT):
+        raise OSError(errno.EADDRINUSE, "another process listens there")
 
 
 class Router:
@@ -63,8 +94,8 @@ class Router:
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         for endpoint in (settings.listen, *endpoints):
             try:
-                socket.bind(endpoint)
-            except zmq.ZMQError as error:
+                _bind(socket, endpoint)
+            except (OSError, zmq.ZMQError) as error:  # the latter is no OSError
                 socket.close()
                 if self._gate is not None:
                     self._gate.close()

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from typing import TypeVar
 
 import zmq
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from broker.cluster import make_cluster
 from broker.core import BrokerCore
@@ -49,6 +49,7 @@ class StoreCalls:
         """Calls under way, and when each began; oldest first."""
         self.away = False
         """The last call has failed."""
+        self._no_space = False
 
     def _call(self, name: str, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
         began = self._loop.time()
@@ -103,6 +104,29 @@ class StoreCalls:
     ) -> None:
         """See `StorePort`."""
         self._call("verdicts", self._store.verdicts(pairs), done)
+
+    def waiting(
+        self,
+        users: Collection[str],
+        done: Callable[[Mapping[str, Mapping[str, tuple[int, int]]] | None], None],
+    ) -> None:
+        """See `StorePort`."""
+        self._call("waiting", self._store.waiting(users), done)
+
+    def no_space(self) -> bool:
+        """See `StorePort`."""
+        no_space = self._store.no_space()
+        if no_space != self._no_space:
+            self._no_space = no_space
+            if no_space:
+                log.error("store: its disk is nearly full (store.min_free_bytes): messages are refused until it is not")
+            else:
+                log.warning("store: its disk has room again")
+        return no_space
+
+    def free_bytes(self) -> int | None:
+        """Of the store's disk."""
+        return self._store.free_bytes()
 
     def saw(self, users: Collection[str]) -> None:
         """See `StorePort`."""
@@ -199,6 +223,9 @@ class BrokerServer:
         cluster = self._cluster
         yield from metrics(self.core, len(cluster.presence), len(cluster.members()))
         yield from self._calls.timings.metrics()
+        free = self._calls.free_bytes()
+        if free is not None:
+            yield GaugeMetricFamily("sparrow_store_free_bytes", "What the disk of the store still takes.", free)
         yield from cluster.metrics()
 
     @property

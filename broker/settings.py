@@ -21,6 +21,10 @@ class BrokerSettings:
     """Allows links beyond this machine without CURVE: everybody who reaches the port can read and write everything."""
     advertise: str = ""
     """The same socket as connectors elsewhere reach it, for brokers to tell of one another; empty: `listen`."""
+    node_socket: str = ""
+    """The Unix socket where the user API of a node (`sparrow serve`) and `sparrow remove` reach its broker, with a path
+    of 107 bytes at most; empty: `store.path` and "-sock". Whoever may write to it can end sessions: it is made for the
+    node's own user."""
     presence: str = "memory"
     """memory: this is the only broker. etcd: there may be several, which share presence (section [etcd])."""
 
@@ -43,6 +47,18 @@ class BrokerSettings:
     max_storing_rows: int = 50_000
     """Copies on their way into the inbox; beyond it `Failed{UNAVAILABLE, retry_after}`."""
     max_storing_bytes: int = 256 * 1024 * 1024
+    inbox_max_rows: int = 100_000
+    """Copies that may wait for one user, on all devices together; beyond it `Failed{INBOX_FULL, retry_after}`. So for
+    the three that follow. Brokers count each by itself: docs/design.md, "What may wait", says by how much it may be
+    more."""
+    inbox_max_bytes: int = 80 * 1024 * 1024
+    """Bodies of these."""
+    inbox_max_rows_of_author: int = 20_000
+    """Copies of one author's messages that may wait for one user; fewer while others fill the user's inbox."""
+    inbox_max_bytes_of_author: int = 16 * 1024 * 1024
+    """Bodies of these."""
+    inbox_look_s: float = 2.0
+    """What waits for a user is counted in the store no more often, and only while it is much."""
     max_batch_rows: int = 2_000
     """Rows in one append."""
     max_appends_in_flight: int = 4

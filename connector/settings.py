@@ -64,6 +64,12 @@ class ConnectorSettings:
     """What one client may have handled before everybody else gets their turn."""
     max_logins_per_minute_of_device: int = 60
     """Beyond it, `Goodbye{TRY_AGAIN}`; 0: no limit."""
+    inbox_full_retry_s: float = 3600.0
+    """An author whose message does not fit into the inbox of somebody absent is told to try again after so long."""
+    inbox_busy_retry_s: float = 5.0
+    """The same where the device is online and about to take what waits."""
+    no_space_retry_s: float = 60.0
+    """The same while the store's disk is nearly full."""
     max_held_bytes: int = 256 * 1024 * 1024
     """All unacked copies of all sessions; beyond it copies go to the inbox at once."""
     listen_backlog: int = 4096

@@ -76,6 +76,10 @@ class StoreError(ServiceError):
     """The store could not do what was asked; nothing of it may be taken as done."""
 
 
+class NoSpaceError(StoreError):
+    """The store's disk is full, or nearly: what adds is refused, what takes away goes on."""
+
+
 class AlreadyExistsError(MisuseError):
     """The name is taken."""
 

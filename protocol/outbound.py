@@ -60,6 +60,8 @@ class OutboundStream:
     """Unsettled, in the order of their ids."""
     unsent: deque[Outgoing] = field(default_factory=deque)
     """Of these, what has not been sent on this connection."""
+    held: dict[int, None] = field(default_factory=dict)
+    """Ids that the server has told to wait for so long that something may change before."""
 
     @property
     def settled(self) -> int:
@@ -74,6 +76,8 @@ class Outbox:
     LAST_RESEND_S = 30.0
     LAST_RETRY_S = 5.0
     """Longest wait after a `Failed` that asks for less."""
+    LONG_S = 60.0
+    """A wait that is worth a try before its time, when another message of the stream has gone through."""
 
     def __init__(self) -> None:
         self.streams: dict[int, OutboundStream] = {}
@@ -141,6 +145,7 @@ class Outbox:
         self._timers.clear()
         for stream in self.streams.values():
             stream.unsent = deque(stream.messages.values())
+            stream.held.clear()
             for outgoing in stream.unsent:
                 outgoing.tries = 0
             if stream.unsent:
@@ -186,13 +191,19 @@ class Outbox:
 
     # Answers.
 
-    def settle(self, number: int, message_id: int) -> Outgoing | None:
-        """SENT or a final Failed; None if it was settled before."""
+    def settle(self, number: int, message_id: int, sent: bool = False) -> Outgoing | None:
+        """SENT (`sent`) or a final Failed; None if it was settled before."""
         stream = self.streams.get(number)
         outgoing = stream.messages.pop(message_id, None) if stream else None
         if stream is None or outgoing is None:
             return None
         self._on_wire.discard((number, message_id))
+        stream.held.pop(message_id, None)
+        if sent and stream.held:
+            # Where this one went through, there may be room again: the oldest tries it.
+            first = min(stream.held)
+            del stream.held[first]
+            stream.unsent.appendleft(stream.messages[first])
         if stream.unsent:
             self._ready[number] = None
         return outgoing
@@ -208,5 +219,7 @@ class Outbox:
         # What is away stays away for seconds, and then all who were refused would come every second.
         longer_s = min(after_s * 2 ** max(0, outgoing.tries - 1), self.LAST_RETRY_S)
         outgoing.due = now + max(after_s, longer_s)
+        if after_s >= self.LONG_S:
+            self.streams[number].held[message_id] = None
         heapq.heappush(self._timers, (outgoing.due, number, message_id))
         return outgoing

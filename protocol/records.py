@@ -85,6 +85,9 @@ NO_SUCH_USER: Final = 4
 BLOCKED: Final = 5  # by the receiver
 BLOCKS: Final = 6  # the author has blocked the receiver
 NOT_FRIEND: Final = 7
+INBOX_FULL: Final = 8  # as much waits as may: for as long as nobody comes
+INBOX_BUSY: Final = 9  # the same, of a device that is there and about to take it
+NO_SPACE: Final = 10  # the store's disk is nearly full
 OTHERS_BIT: Final = 0x80
 
 UNREADABLE: Final = (RecordError, InvalidIdError, UnicodeDecodeError)

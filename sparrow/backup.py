@@ -82,7 +82,8 @@ def run_restore(settings: Settings, options: argparse.Namespace) -> int:
     with errors_of(target):
         for path in (target, *database.companions(target)):
             _refuse(path, "stop the server, and move its database away: a restore needs an empty place")
-        manifest, keys = _unpack(settings, file, target)
+        with database.locked(target):
+            manifest, keys = _unpack(settings, file, target)
     made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(manifest["made_ms"] / 1000))
     print(f"{target}: as it was at {made}; {_told(manifest['database'])}")
     for path in keys:

@@ -28,6 +28,7 @@ _NOWHERE = re.compile(r"tcp://(0\.0\.0\.0|\*|\[::\]):\d+")
 _URL = re.compile(r"(https?)://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+)(:\d{1,5})?/?")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}")
 
+_FEW_ROWS = 1000
 _CASSANDRA_BATCH_BYTES = 32 * 1024
 
 
@@ -48,6 +49,7 @@ def check(settings: Settings) -> list[Finding]:
     """All findings; the server should not start with serious ones."""
     return [
         *_limits(settings),
+        *_room(settings),
         *_times(settings),
         *_addresses(settings),
         *_etcd(settings),
@@ -77,6 +79,11 @@ def _limits(settings: Settings) -> Iterator[Finding]:
         ("broker.max_batch_bytes", "connector.max_frame_bytes"),
         ("broker.max_storing_bytes", "connector.max_frame_bytes"),
         ("broker.max_storing_rows", "broker.max_batch_rows"),
+        ("broker.inbox_max_rows", "broker.inbox_max_rows_of_author"),
+        ("broker.inbox_max_bytes", "broker.inbox_max_bytes_of_author"),
+        ("broker.inbox_max_bytes_of_author", "connector.max_frame_bytes"),
+        ("userapi.max_upload_bytes_of_account", "userapi.max_file_bytes"),
+        ("userapi.max_file_bytes_per_day_of_account", "userapi.max_file_bytes"),
         ("store.max_waiting_rows", "broker.max_batch_rows"),
     )
     for larger, smaller in rules:
@@ -86,6 +93,17 @@ def _limits(settings: Settings) -> Iterator[Finding]:
             "is below broker.max_batch_rows * broker.max_appends_in_flight: the store will refuse what the broker sends"
         )
         yield Finding("store.max_waiting_rows", text, serious=False)
+
+
+def _room(settings: Settings) -> Iterator[Finding]:
+    """Times in which an author is told to try again are milliseconds in 32 bits."""
+    for key in ("connector.inbox_full_retry_s", "connector.inbox_busy_retry_s", "connector.no_space_retry_s"):
+        if _value(settings, key) * 1000 >= 2**32:
+            yield Finding(key, "must be below 4,294,967 s, 49 days: more cannot be told")
+    # A broker looks when a sixteenth of it has been stored.
+    if settings.broker.inbox_max_rows_of_author < _FEW_ROWS:
+        text = f"is below {_FEW_ROWS}: a person who comes back from a holiday would miss messages"
+        yield Finding("broker.inbox_max_rows_of_author", text, serious=False)
 
 
 def _times(settings: Settings) -> Iterator[Finding]:

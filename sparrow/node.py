@@ -12,12 +12,9 @@ import logging
 import multiprocessing
 import os
 import signal
-import stat
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from hashlib import blake2b
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -30,7 +27,7 @@ from protocol.errors import ConfigError, ServiceError, SparrowError
 from sparrow.logs import set_up
 from sparrow.monitor import Monitor, Source
 from sparrow.settings import Settings
-from store import open_store
+from store import Ownership, open_store
 from userapi.keys import ensure_key_pair
 from userapi.server import base_url
 from userapi.server import run as run_userapi
@@ -38,6 +35,7 @@ from userapi.server import run as run_userapi
 log = logging.getLogger("sparrow")
 
 INPROC = "inproc://broker"
+_MAX_SOCKET_PATH = 107
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 5
 FIRST_RESTART_S, LAST_RESTART_S = 1.0, 30.0
@@ -74,20 +72,24 @@ def run_serve(settings: Settings) -> int:
 
 
 def private_endpoint(settings: Settings) -> str:
-    """Where the user API of a node reaches its broker: a socket in a folder that is ours alone. Raises `ConfigError`.
+    """Where the user API of a node, and `sparrow remove`, reach its broker. Raises `ConfigError`."""
+    path = Path(settings.broker.node_socket or f"{settings.store.path}-sock")
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        path = Path(os.path.relpath(path))
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        raise ConfigError(
+            f"broker.node_socket: {path} has more than the {_MAX_SOCKET_PATH} bytes that the path of a Unix socket "
+            "may have: name a shorter one"
+        )
+    return f"ipc://{path}"
 
-    Not beside the data, since a Unix socket's path has 107 bytes at most.
-    """
-    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"sparrow-{os.getuid()}"
+
+def _make_folder_of(endpoint: str) -> None:
+    folder = Path(endpoint.removeprefix("ipc://")).parent
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make the folder {folder} ({error.strerror}); set XDG_RUNTIME_DIR") from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise ConfigError(f"{folder} is not a folder for our eyes only: remove it, or set XDG_RUNTIME_DIR")
-    store = blake2b(str(Path(settings.store.path).resolve()).encode(), digest_size=8).hexdigest()
-    return f"ipc://{folder}/{store}"
+        raise ConfigError(f"cannot make the folder {folder} ({error.strerror}); set broker.node_socket") from error
 
 
 async def _until_signal(start: Callable[[AsyncExitStack], Awaitable[None]]) -> int:
@@ -150,7 +152,8 @@ async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
 
 
 async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
-    store = await stack.enter_async_context(open_store(settings.store))
+    ownership = Ownership.ALONE if settings.broker.presence == "memory" else Ownership.SHARED
+    store = await stack.enter_async_context(open_store(settings.store, ownership))
     broker = BrokerServer(settings.broker, store, _context(stack), settings.etcd)
     monitor = _monitor(stack, settings, "broker", settings.broker.name, _broker_source(broker))
     stack.push_async_callback(broker.stop)
@@ -184,8 +187,11 @@ def _listen(stack: AsyncExitStack, monitor: Monitor) -> None:
 
 async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     api = settings.userapi
+    # First of all: what a node that runs has in use is not ours to touch.
+    store = await stack.enter_async_context(open_store(settings.store, Ownership.ALONE))
     ensure_key_pair(Path(api.token_private_key_file), Path(api.token_public_key_file))
-    store = await stack.enter_async_context(open_store(settings.store))
+    for endpoint in api.brokers:
+        _make_folder_of(endpoint)
     context = _context(stack)
     broker = BrokerServer(settings.broker, store, context, endpoints=api.brokers)
     connector = ConnectorServer(settings.connector, context)

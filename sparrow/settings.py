@@ -34,6 +34,7 @@ PREFIX = "SPARROW_"
 PATHS = (
     ("broker", "allowed_keys_file"),
     ("broker", "curve_key_file"),
+    ("broker", "node_socket"),
     ("connector", "broker_public_key_file"),
     ("connector", "curve_key_file"),
     ("connector", "tls_certificate_file"),
@@ -81,6 +82,7 @@ _MAY_BE_ZERO = {
     ("connector", "token_overdue_s"),
     ("log", "session_lines_per_second"),
     ("monitor", "listen_port"),
+    ("store", "min_free_bytes"),
     ("store", "purge_interval_s"),
     ("userapi", "admin_listen_port"),
     ("userapi", "further_device_delay_s"),

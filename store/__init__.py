@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from protocol.errors import ConfigError
 from store.interface import Store
+from store.ownership import Ownership
 from store.settings import StoreSettings
 
 
-def open_store(settings: StoreSettings) -> Store:
-    """The engine that `settings` names; opened by entering it. Raises `ConfigError` for an engine that is not known."""
+def open_store(settings: StoreSettings, ownership: Ownership = Ownership.NONE) -> Store:
+    """The engine that `settings` names; opened by entering it, which raises `ConfigError` for data that others own.
+
+    Raises `ConfigError` for an engine that is not known.
+    """
     if settings.engine == "sqlite":
         from store.sqlite import SqliteStore
 
-        return SqliteStore(settings)
+        return SqliteStore(settings, ownership=ownership)
     if settings.engine == "cassandra":
         from store.cassandra import CassandraStore
 
-        return CassandraStore(settings)
+        return CassandraStore(settings, ownership=ownership)
     raise ConfigError(f'store.engine is "{settings.engine}", but the engines are "sqlite" and "cassandra"')
 
 
-__all__ = ["Store", "StoreSettings", "open_store"]
+__all__ = ["Ownership", "Store", "StoreSettings", "open_store"]

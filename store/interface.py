@@ -13,8 +13,11 @@ import abc
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from store.contacts import Change, Relation, Verdict
+from store.files import File as File
+from store.files import Uploads as Uploads
 from store.logins import Login, Refresh
 from store.sessions import NoSession, SessionStart, Standing
 
@@ -77,14 +80,15 @@ class Device:
     """Told by `list_devices` alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewRow:
+class NewRow(NamedTuple):
     """One copy to be kept for one device, or for `COMMON`."""
 
     user: str
     device: str
     kind: int
     body: bytes
+    author: str = ""
+    """Who wrote a message; "": a receipt, or of a release that did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,34 +137,6 @@ class Removal:
     keys: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """An uploaded file, or one on its way. Its content is a row of pieces, each kept once and for good."""
-
-    file: str
-    """Its id, drawn by the caller, never used before."""
-    owner: str
-    name: str
-    media_type: str
-    size: int
-    """Bytes when it is complete."""
-    created_ms: int
-    expires_ms: int
-    """Unix time; nothing of it is shown after that."""
-    readers: frozenset[str] = frozenset()
-    """Who may read it beside its owner."""
-    sha256: str = ""
-    """Hexadecimal; until it is complete, what its owner says that it will be, if anything."""
-    complete: bool = False
-    upload_expires_ms: int = 0
-    """Unix time; if it is not complete by then, nothing of it is shown after that. 0: `expires_ms` alone holds."""
-
-    @property
-    def gone_ms(self) -> int:
-        """When it is gone, as it stands now; Unix time."""
-        return self.expires_ms if self.complete else min(self.upload_expires_ms or self.expires_ms, self.expires_ms)
-
-
 class Store(abc.ABC):
     """An engine. Made by `store.open_store`; used as an asynchronous context manager."""
 
@@ -169,6 +145,18 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def __aexit__(self, *exc: object) -> None: ...
+
+    @abc.abstractmethod
+    def free_bytes(self) -> int | None:
+        """How much the disk still takes, a second ago at most; None where the engine cannot tell."""
+
+    @abc.abstractmethod
+    def no_space(self) -> bool:
+        """Whether the disk is full, or has less than `store.min_free_bytes`.
+
+        Then `create_account`, `create_file` and `append_file` raise `NoSpaceError`. `append` does so only where the
+        disk takes nothing more: which rows still matter, its caller knows.
+        """
 
     # Accounts and devices.
 
@@ -353,6 +341,10 @@ class Store(abc.ABC):
         """All files of one owner, complete or not, by id. It reads what each file is: not for requests."""
 
     @abc.abstractmethod
+    async def uploads_of(self, owner: str, since_ms: int) -> Uploads:
+        """What an owner has begun to upload, and is still there; cheap enough for requests. `since_ms`: Unix time."""
+
+    @abc.abstractmethod
     async def file_length(self, file: str) -> int:
         """How many bytes of it are there, from its begin on without gaps."""
 
@@ -393,6 +385,20 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def remove(self, removals: Sequence[Removal]) -> None:
         """Remove rows by key; ones that are gone already do not matter."""
+
+    @abc.abstractmethod
+    async def waiting(self, users: Collection[str]) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        """Of each user and author, rows and bytes of bodies that wait in all the user's queues; author "" has the rest.
+
+        It reads all that waits for these users: not for every message.
+        """
+
+    @abc.abstractmethod
+    async def drop_waiting(self, user: str, author: str) -> int:
+        """Drop the messages from `author` that wait for `user` on any device; returns how many rows. May be repeated.
+
+        What is appended meanwhile may stay.
+        """
 
     @abc.abstractmethod
     async def purge(self) -> int:

@@ -14,6 +14,9 @@ class StoreSettings:
     path: str = "var/sparrow.db"
     """The SQLite database; two companions, `-wal` and `-shm`, stand beside it while it is in use."""
 
+    min_free_bytes: int = 256 * 1024 * 1024
+    """With less free on the disk of `path`, what adds (messages to be stored, accounts, uploads) is refused, while
+    logins, acks, reads and removals go on. 0: only what the disk itself refuses. For the engine "sqlite" only."""
     inbox_ttl_days: float = 30.0
     """How long a message waits for a device that does not come."""
     purge_interval_s: float = 600.0

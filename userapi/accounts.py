@@ -55,7 +55,7 @@ class Farewell(Strict):
     answer=Registered,
     status=201,
     also={200: "It was registered before, with this password: a repeat."},
-    problems=("registration_closed", "invalid_user_id", *NEW_PASSWORD, "user_taken"),
+    problems=("registration_closed", "invalid_user_id", *NEW_PASSWORD, "user_taken", "no_space"),
 )
 def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
     """Register a user.

@@ -166,6 +166,9 @@ def _change(other: str, what: Change) -> tuple[Relation, Relation]:
     # Also when nothing has changed: this may repeat a change that brokers were not told of.
     if what not in (Change.ASK, Change.CANCEL, Change.DECLINE) or after.friend:
         parts.fabric.changed([user, other])
+    # Now that nobody takes any more. Also when nothing has changed: what was on its way then waits by now.
+    if what in (Change.BLOCK, Change.BLOCK_SILENTLY):
+        parts.bridge.call(parts.bridge.store.drop_waiting, user, other)
     return before, after
 
 
@@ -236,10 +239,10 @@ def remove(user: str) -> dict[str, Any]:
 
 @endpoint(area, "PUT", "/v1/blocks/<user>", problems=("not_yourself", "no_such_user"), **ONE)  # type: ignore[arg-type]
 def block(user: str) -> dict[str, Any]:
-    """Block them: no message goes either way, and a friendship or a request ends.
+    """Block them: no message goes either way, a friendship or a request ends, and what waits from them is dropped.
 
-    They are told of the friendship's end, or with `userapi.blocks_are_silent` of nothing: they go on seeing you among
-    their friends.
+    What was on its way at that moment may still come; blocking once more drops it. They are told of the friendship's
+    end, or with `userapi.blocks_are_silent` of nothing: they go on seeing you among their friends.
     """
     silent = service().settings.blocks_are_silent
     before, after = _change(user, Change.BLOCK_SILENTLY if silent else Change.BLOCK)

@@ -5,10 +5,7 @@ Owns `/v1/files`. No file is ever whole in memory: uploads become pieces in the 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +17,6 @@ from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Response as BaseResponse
 
 from protocol.errors import InvalidIdError, NotFoundError
-from protocol.files import MAX_NAME, MEDIA_TYPE, SHA256
 from protocol.ids import check_user_id
 from store.interface import File
 from userapi import audit
@@ -32,19 +28,14 @@ from userapi.pages import IF_NONE_MATCH
 from userapi.problems import ProblemError
 from userapi.ranges import wanted_span
 from userapi.service import Service, service
+from userapi.uploads import DAY_MS, HOUR_MS, TUS, check_room, check_version, metadata, number
 
 area = Area("files", "Files: resumable uploads by tus 1.0, downloads in ranges")
 
-VERSION = "1.0.0"
 CHUNK = "application/offset+octet-stream"
 FILE_IN_PATH = PathText("file", "A file's id, as its upload was answered.", "[0-9a-f]{32}", "0" * 31 + "1")
-TUS = {"Tus-Resumable": VERSION, "Tus-Version": VERSION}
 TUS_HEADER = HeaderText("Tus-Resumable", "The version of tus.", r"1\.0\.0", required=True)
 _BYTES = "[0-9]{1,15}"
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""Of a file's name: controls, and what ends a line."""
-_HOUR_MS = 3_600_000
-_DAY_MS = 24 * _HOUR_MS
 
 
 class FileInfo(Answer):
@@ -78,16 +69,25 @@ class FileInfo(Answer):
         ),
     ),
     guard=DEVICE,
-    problems=("malformed_upload", "wrong_tus_version", "file_too_large", "too_many_readers", "invalid_user_id"),
+    problems=(
+        "malformed_upload",
+        "wrong_tus_version",
+        "file_too_large",
+        "too_many_readers",
+        "invalid_user_id",
+        "too_many_uploads",
+        "too_many_file_bytes",
+        "no_space",
+    ),
 )
 def begin_upload() -> BaseResponse:
     """Begin an upload. `Location` is where its bytes go (PATCH); it is readable by you and those you name."""
-    _check_version()
+    check_version()
     parts, user = service(), caller().user
-    size = _number("Upload-Length")
+    size = number("Upload-Length")
     if size > parts.settings.max_file_bytes:
         raise ProblemError("file_too_large", f"the file is larger than {parts.settings.max_file_bytes} bytes")
-    told = _metadata(request.headers.get("Upload-Metadata", ""))
+    told = metadata(request.headers.get("Upload-Metadata", ""))
     readers = _readers([user for user in told.get("readers", "").split(",") if user], parts)
     now_ms = int(parts.clock() * 1000)
     file = File(
@@ -97,12 +97,19 @@ def begin_upload() -> BaseResponse:
         told.get("filetype", "application/octet-stream"),
         size,
         now_ms,
-        now_ms + int(parts.settings.file_ttl_days * _DAY_MS),
+        now_ms + int(parts.settings.file_ttl_days * DAY_MS),
         readers,
         told.get("sha256", ""),
-        upload_expires_ms=now_ms + int(parts.settings.upload_ttl_hours * _HOUR_MS),
+        upload_expires_ms=now_ms + int(parts.settings.upload_ttl_hours * HOUR_MS),
     )
+    check_room(parts, user, now_ms, 1, size)
     parts.bridge.call(parts.bridge.store.create_file, file)
+    try:
+        # Once more, with it: of several at once none may pass beyond the limits.
+        check_room(parts, user, now_ms, 0, 0)
+    except ProblemError:
+        parts.bridge.call(parts.bridge.store.remove_file, file.file)
+        raise
     if size == 0:
         parts.bridge.call(parts.bridge.store.finish_file, file.file, hashlib.sha256().hexdigest())
     return Response(status=201, headers={"Location": f"/v1/files/{file.file}", "Upload-Offset": "0", **TUS})
@@ -125,16 +132,17 @@ def begin_upload() -> BaseResponse:
         "wrong_checksum",
         "file_too_large",
         "unsupported_media_type",
+        "no_space",
     ),
 )
 def upload(file: str) -> BaseResponse:
     """Send bytes of an upload, from where it stands on. What has arrived before a connection breaks is kept."""
-    _check_version()
+    check_version()
     if request.mimetype != CHUNK:
         raise ProblemError("unsupported_media_type", f"send the bytes with Content-Type: {CHUNK}")
     parts = service()
     found = _own(file)
-    offset = _number("Upload-Offset")
+    offset = number("Upload-Offset")
     store = parts.bridge.store
     if found.complete or offset != parts.bridge.call(store.file_length, file):
         raise ProblemError("wrong_offset")
@@ -341,41 +349,6 @@ def _disposition(name: str) -> str:
     if name.isascii():
         return dump_options_header("attachment", {"filename": name or "file"})
     return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-
-
-# What requests say.
-
-
-def _check_version() -> None:
-    if request.headers.get("Tus-Resumable") != VERSION:
-        raise ProblemError("wrong_tus_version", headers={"Tus-Version": VERSION})
-
-
-def _number(header: str) -> int:
-    value = request.headers.get(header, "")
-    if not value.isascii() or not value.isdecimal() or len(value) > 15:
-        raise ProblemError("malformed_upload", f"{header} must be a number of bytes")
-    return int(value)
-
-
-def _metadata(header: str) -> dict[str, str]:
-    """tus's Upload-Metadata; of keys that we know. Raises `ProblemError`."""
-    found: dict[str, str] = {}
-    for pair in header.split(",") if header else ():
-        key, _, value = pair.strip().partition(" ")
-        try:
-            found[key] = base64.b64decode(value.strip(), validate=True).decode()
-        except (ValueError, binascii.Error):
-            raise ProblemError(
-                "malformed_upload", f"Upload-Metadata: the value of {key[:80]!r} is not base64"
-            ) from None
-    if len(found.get("filename", "")) > MAX_NAME or _UNFIT.search(found.get("filename", "")):
-        raise ProblemError("malformed_upload", f"a file's name has up to {MAX_NAME} characters on one line")
-    if not MEDIA_TYPE.fullmatch(found.get("filetype", "a/b")):
-        raise ProblemError("malformed_upload", "filetype is no media type such as image/jpeg")
-    if not SHA256.fullmatch(found.get("sha256", "0" * 64)):
-        raise ProblemError("malformed_upload", "sha256 has 64 digits 0-9, a-f")
-    return found
 
 
 def _readable(file: str) -> File:

@@ -13,10 +13,11 @@ from http import HTTPStatus
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
-from protocol.errors import ServiceError
+from protocol.errors import NoSpaceError, ServiceError
 
 _log = logging.getLogger("sparrow.userapi")
 _RETRY_AFTER_S = 2
+_FULL_RETRY_AFTER_S = 60
 _MEDIA_TYPE = "application/problem+json"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -47,6 +48,7 @@ CODES: dict[str, tuple[int, str]] = {
     "not_implemented": (501, "`Transfer-Encoding` may be `chunked` only."),
     "unsupported_media_type": (415, "Send the body with `Content-Type: application/json`."),
     "too_many_requests": (429, "Too much at once from this address or account; wait for `Retry-After` seconds."),
+    "no_space": (507, "The service's disk is nearly full; what it was asked to keep was not kept."),
     "internal_error": (500, "The service failed; its log says why."),
     "unavailable": (503, "The service cannot do this now; repeat the request after `Retry-After` seconds."),
     # Of tokens.
@@ -83,6 +85,8 @@ CODES: dict[str, tuple[int, str]] = {
     "incomplete_file": (409, "The file is not complete yet."),
     "no_such_file": (404, "There is no such file (any more), or you may not read it."),
     "too_many_readers": (409, "The file has as many readers as `userapi.max_file_readers` allows."),
+    "too_many_uploads": (409, "As much as may be on its way at once is not complete: end or remove an upload."),
+    "too_many_file_bytes": (507, "As much as may be uploaded in 24 hours was; `Retry-After` says when to try again."),
     "wrong_range": (416, "The file has no such range; `Content-Range` tells its size."),
     # Of contacts.
     "no_such_request": (404, "They do not ask to be your friend (any more)."),
@@ -167,6 +171,8 @@ def _http(error: HTTPException) -> Response:
 
 def _service(error: ServiceError) -> Response:
     _log.warning("%s", error)
+    if isinstance(error, NoSpaceError):
+        return _problem(ProblemError("no_space", headers={"Retry-After": str(_FULL_RETRY_AFTER_S)}))
     detail = f"the service cannot do this now; try again in {_RETRY_AFTER_S} s"
     return _problem(ProblemError("unavailable", detail, headers={"Retry-After": str(_RETRY_AFTER_S)}))
 

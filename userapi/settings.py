@@ -47,6 +47,12 @@ class UserApiSettings:
     """A file is gone this long after its upload began."""
     upload_ttl_hours: float = 24.0
     """An upload that is not complete by then is gone."""
+    max_file_bytes_per_day_of_account: int = 2 * 1024 * 1024 * 1024
+    """Of all files that one user has begun to upload in the last 24 hours, and not removed."""
+    max_uploads_of_account: int = 20
+    """Files of one user that are not complete."""
+    max_upload_bytes_of_account: int = 512 * 1024 * 1024
+    """What these will have when they are; room that is kept for them."""
     max_file_readers: int = 100
     """Users that its owner lets read one file."""
     cors_origins: tuple[str, ...] = ()

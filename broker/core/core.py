@@ -15,11 +15,13 @@ from broker.core.inbox import Inbox
 from broker.core.logins import Logins
 from broker.core.nudges import Nudges
 from broker.core.policy import Policy
+from broker.core.quota import Quota
 from broker.core.routing import Routing
 from broker.core.state import Outbox, Place, Ports, Presence, StorePort, Storing
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
 from protocol import records
+from protocol.authorship import author_of
 from protocol.ids import split_address
 from protocol.records import Record, record
 
@@ -41,7 +43,8 @@ class BrokerCore:
         self.devices = Devices(settings, outbox, self.trust, store)
         self.policy = Policy(settings, outbox, self.trust, store)
         self.nudges = Nudges(settings, outbox, presence)
-        self.storage = Storage(settings, outbox, presence, store, self.nudges)
+        self.quota = Quota(settings, outbox, presence, store)
+        self.storage = Storage(settings, outbox, presence, store, self.nudges, self.quota)
         self.routing = Routing(settings, outbox, presence, self.devices, self.policy, self.storage)
         self.closings = Closings(settings, outbox, presence)
         self.logins = Logins(settings, outbox, presence, store, self.closings)
@@ -126,7 +129,8 @@ class BrokerCore:
 
     def _store(self, returned_by: int, rec: Record) -> None:
         user, device = split_address(rec[4])
-        self.storage.add(Storing(rec, user, device, returned_by))
+        author = "" if rec[1] & records.RECEIPT else author_of(rec[9])
+        self.storage.add(Storing(rec, user, device, returned_by, author))
 
     def _heartbeat(self, connector: int, rec: Record) -> None:
         asked, beat = rec[7], rec[3]
@@ -168,6 +172,7 @@ class BrokerCore:
         self.logins.tick()
         self.nudges.tick()
         self.closings.tick()
+        self.quota.tick()
 
     def flush(self) -> None:
         """Send what the turn has left behind; what a link does not take is stored."""
@@ -175,6 +180,7 @@ class BrokerCore:
         self.inbox.flush()
         self.devices.flush()
         self.policy.flush()
+        self.quota.flush()
         self.storage.flush()
         self.nudges.flush()
         outbox = self._outbox

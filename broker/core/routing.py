@@ -135,11 +135,11 @@ class Routing:
             flags |= OTHERS
             where = self._presence.where(author)
             for device, key in others:
-                self._copy(connector, rec, flags | OWN, index, count, author, device, key, where.get(device))
+                self._copy(connector, rec, flags | OWN, index, count, author, device, key, where.get(device), author)
                 index += 1
         where = self._presence.where(user)
         for device, key in devices:
-            self._copy(connector, rec, flags, index, count, user, device, key, where.get(device))
+            self._copy(connector, rec, flags, index, count, user, device, key, where.get(device), author)
             index += 1
         return None
 
@@ -162,11 +162,12 @@ class Routing:
         device: str,
         key: bytes,
         place: Place | None,
+        author: str,
     ) -> None:
         attempt, body = rec[7], rec[9]
         if place is None:
             copy: Record = (COPY, flags, index, count, key, b"", origin, attempt, 0, body)
-            self._storage.add(Storing(copy, user, device, 0))
+            self._storage.add(Storing(copy, user, device, 0, author))
             return
         connector, session = place
         head = HEADER.pack(COPY, flags, index, count, len(key), 0, origin, attempt, session, len(body))

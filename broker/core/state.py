@@ -95,6 +95,16 @@ class StorePort(Protocol):
         done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
     ) -> None: ...
 
+    def waiting(
+        self,
+        users: Collection[str],
+        done: Callable[[Mapping[str, Mapping[str, tuple[int, int]]] | None], None],
+    ) -> None:
+        """User → author → rows and bytes that wait."""
+
+    def no_space(self) -> bool:
+        """Whether nothing may be added, as its disk is nearly full."""
+
     def saw(self, users: Collection[str]) -> None:
         """They are, or were a moment ago, online."""
 
@@ -154,3 +164,5 @@ class Storing:
     device: str
     returned_by: int
     """The connector that returned it; 0 if it never left the broker."""
+    author: str = ""
+    """Who wrote the message; "": it is a receipt."""

@@ -5,10 +5,11 @@ Owns copies on their way into the inbox. The order of the steps is the promise (
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 
 from broker.core.nudges import Nudges
+from broker.core.quota import Quota
 from broker.core.state import Outbox, Presence, StorePort, Storing
 from broker.settings import BrokerSettings
 from protocol.records import (
@@ -30,13 +31,20 @@ class Storage:
     """All appends of a broker."""
 
     def __init__(
-        self, settings: BrokerSettings, outbox: Outbox, presence: Presence, store: StorePort, nudges: Nudges
+        self,
+        settings: BrokerSettings,
+        outbox: Outbox,
+        presence: Presence,
+        store: StorePort,
+        nudges: Nudges,
+        quota: Quota,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._presence = presence
         self._store = store
         self._nudges = nudges
+        self._quota = quota
         self._queue: deque[Storing] = deque()
         self._in_flight = 0
         self._rows = 0
@@ -47,13 +55,20 @@ class Storage:
         """Copies that are safe in an inbox."""
         self.failed = 0
         """Copies that could not be stored; their authors were told to try again."""
+        self.refused: Counter[int] = Counter()
+        """These, by the outcome's state."""
 
     def add(self, storing: Storing) -> None:
         """Store this copy with others of its time."""
+        size = len(storing.record[9])
         self._rows += 1
-        self._bytes += len(storing.record[9])
+        self._bytes += size
         if self._rows > self._settings.max_storing_rows or self._bytes > self._settings.max_storing_bytes:
             self._finish(storing, UNAVAILABLE)
+            return
+        refused = self._quota.take(storing, size)
+        if refused:
+            self._finish(storing, refused)
             return
         self._queue.append(storing)
 
@@ -75,12 +90,13 @@ class Storage:
 
     def _append(self, copies: list[Storing]) -> None:
         self._in_flight += 1
-        rows = [NewRow(copy.user, copy.device, _row_kind(copy), copy.record[9]) for copy in copies]
+        rows = [NewRow(copy.user, copy.device, _row_kind(copy), copy.record[9], copy.author) for copy in copies]
         began = self._outbox.now
         self._store.append(rows, lambda ok: self._appended(copies, began, ok))
 
     def _appended(self, copies: list[Storing], began: float, ok: bool) -> None:
         self._in_flight -= 1
+        self._quota.appended(copies)
         if ok:
             self._presence.barrier(lambda ok: self._passed(copies, began, ok))
         else:
@@ -128,7 +144,9 @@ class Storage:
         self._rows -= 1
         self._bytes -= len(body)
         self.stored += state == SAFE
-        self.failed += state != SAFE
+        if state != SAFE:
+            self.failed += 1
+            self.refused[state] += 1
         if flags & TRACED:
             what = "stored for" if state == SAFE else "could not be stored for"
             self._outbox.traces.append((origin, attempt, f"{what} {copy.user}/{copy.device or '(any device)'}"))

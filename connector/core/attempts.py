@@ -22,6 +22,9 @@ from protocol.records import (
     BLOCKS,
     DELIVERED,
     HEADER,
+    INBOX_BUSY,
+    INBOX_FULL,
+    NO_SPACE,
     NO_SUCH_USER,
     NOT_FRIEND,
     OTHERS_BIT,
@@ -47,6 +50,22 @@ _STAMP_TAG = 0x49
 
 Attempt: TypeAlias = tuple[Session, int, int, int, float, Link]
 """One try at one message: whose, stream, id, stamp, since when, and through which broker."""
+
+
+def no_room(settings: ConnectorSettings) -> dict[int, tuple[Failed.Code, str, int]]:
+    """What is told where there is no room for a message, and after how many milliseconds to try again."""
+    full = "as much as may waits already, for this user or for your own other devices"
+    disk = "the server's disk is nearly full"
+    return {
+        INBOX_FULL: (Failed.INBOX_FULL, full, _ms(settings.inbox_full_retry_s)),
+        INBOX_BUSY: (Failed.INBOX_FULL, full, _ms(settings.inbox_busy_retry_s)),
+        NO_SPACE: (Failed.NO_SPACE, disk, _ms(settings.no_space_retry_s)),
+    }
+
+
+def _ms(seconds: float) -> int:
+    """At least 1: 0 would mean for good."""
+    return max(1, round(seconds * 1000))
 
 
 class Partial:
@@ -92,6 +111,7 @@ class Attempts:
         account = settings.max_messages_per_second_of_account
         self.accounts = Rate(account, max(1.0, account * settings.message_burst_s))
         self._max_attempts = 2 * settings.max_unsettled_per_connection
+        self._no_room = no_room(settings)
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -208,6 +228,8 @@ class Attempts:
             return
         if state in REFUSALS:
             self._refuse(session, stream, number, *REFUSALS[state], 0)
+        elif state in self._no_room:
+            self._refuse(session, stream, number, *self._no_room[state])
         else:
             text = "the message could not be stored now"
             self._refuse(session, stream, number, Failed.UNAVAILABLE, text, self.RETRY_MS)

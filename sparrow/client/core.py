@@ -251,7 +251,7 @@ class DeviceCore:
             self._events.append(Delivered(receipt.from_device, receipt.stream, tuple(receipt.ids)))
             return
         for number, stamp in zip(receipt.ids, receipt.stamps, strict=False):
-            outgoing = self._settle(receipt.stream, number)
+            outgoing = self._settle(receipt.stream, number, sent=True)
             if outgoing is not None:
                 self._events.append(Settled(outgoing, stamp, receipt.delivered))
 
@@ -263,8 +263,8 @@ class DeviceCore:
         if outgoing is not None:
             self._events.append(Refused(outgoing, failed.code, failed.text, not failed.retry_after_ms))
 
-    def _settle(self, number: int, message_id: int) -> Outgoing | None:
-        outgoing = self._outbox.settle(number, message_id)
+    def _settle(self, number: int, message_id: int, sent: bool = False) -> Outgoing | None:
+        outgoing = self._outbox.settle(number, message_id, sent)
         if outgoing is not None and outgoing.stream is not None:
             self._journal.drop_outgoing(outgoing)
             self._dirty = True

@@ -31,6 +31,11 @@ _REFUSALS: dict[int, type[RefusedError]] = {
     int(pb.Failed.BLOCKED): BlockedError,
     int(pb.Failed.NOT_FRIEND): NotFriendError,
 }
+_WAITING: dict[int, str] = {
+    int(pb.Failed.INBOX_FULL): "their inbox is full, or that of another device of yours",
+    int(pb.Failed.NO_SPACE): "the server's disk is full",
+}
+"""Why a message waits, for its author."""
 
 _HINTS = frozenset(map(int, events.HintKind))
 """Others are of a later version."""
@@ -129,7 +134,7 @@ class Telling:
             self._ends()
             sending.fail(_REFUSALS.get(event.code, RefusedError)(event.text or "the server refuses it"))
         else:
-            sending.note = event.text
+            sending.note = _WAITING.get(event.code, event.text)
         self._tell(events.SendingChanged(sending))
 
     def _ends(self) -> None:

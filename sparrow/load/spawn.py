@@ -119,6 +119,7 @@ class Spawned(Target):
             "SPARROW_BROKER__NAME": name,
             "SPARROW_BROKER__LISTEN": broker,
             "SPARROW_STORE__PATH": self._store.path,
+            **_ROOM,
             "SPARROW_USERAPI__LISTEN_PORT": str(free_port()),
             "SPARROW_USERAPI__TOKEN_PRIVATE_KEY_FILE": str(self._folder / "token.key.pem"),
             "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
@@ -158,6 +159,14 @@ class Spawned(Target):
             process.kill()
             process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+_ROOM = {
+    f"SPARROW_BROKER__INBOX_MAX_{name}": str(value)
+    for what, value in (("ROWS", 10**9), ("BYTES", 10**12))
+    for name in (what, f"{what}_OF_AUTHOR")
+}
+"""What waits for the absent is what is measured."""
 
 
 def _curve(folder: Path) -> dict[str, str]:

@@ -20,12 +20,14 @@ from store.cassandra.connecting import Connection, connect
 from store.cassandra.contacts import Contacts
 from store.cassandra.files import Files
 from store.cassandra.inbox import Inbox
+from store.cassandra.lease import Lease
 from store.cassandra.logins import Logins
 from store.cassandra.profiles import Profiles
 from store.cassandra.requests import Requests
 from store.cassandra.schema import enter_keyspace
 from store.contacts import Change, Relation, Verdict
 from store.interface import (
+    COMMON,
     Account,
     Counts,
     Device,
@@ -36,8 +38,10 @@ from store.interface import (
     Profile,
     Removal,
     Store,
+    Uploads,
 )
 from store.logins import Login, Refresh
+from store.ownership import Ownership
 from store.sessions import NoSession, SessionStart, Standing
 from store.settings import StoreSettings
 
@@ -55,14 +59,21 @@ class _Open:
     profiles: Profiles
     logins: Logins
     inbox: Inbox
+    lease: Lease
 
 
 class CassandraStore(Store):
     """The engine for clusters. `clock` gives Unix time in seconds. Any number of processes may share a keyspace."""
 
-    def __init__(self, settings: StoreSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        clock: Callable[[], float] = time.time,
+        ownership: Ownership = Ownership.NONE,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._ownership = ownership
         self._open: _Open | None = None
         self._waiting_rows = 0
         self._waiting_bytes = 0
@@ -70,12 +81,15 @@ class CassandraStore(Store):
     async def __aenter__(self) -> CassandraStore:
         """Tries again for a while when no node answers.
 
-        Raises `ConfigError` for a refused login and a schema that is not this version's, `StoreError` in the end.
+        Raises `ConfigError` for a refused login, a schema that is not this version's and data that others own,
+        `StoreError` in the end.
         """
         connection = await self._connect()
         try:
             requests = Requests(self._settings, connection)
-            self._open = await asyncio.to_thread(self._prepare, connection, requests)
+            parts = await asyncio.to_thread(self._prepare, connection, requests)
+            await parts.lease.take(self._ownership)
+            self._open = parts
         except BaseException:
             await asyncio.to_thread(connection.close)
             raise
@@ -106,10 +120,12 @@ class CassandraStore(Store):
         contacts = Contacts(connection, requests, self._clock)
         files = Files(connection, requests, self._clock)
         inbox = Inbox(self._settings, connection, requests, self._clock)
-        return _Open(connection, accounts, contacts, files, profiles, logins, inbox)
+        lease = Lease(self._settings, connection, requests)
+        return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease)
 
     async def __aexit__(self, *exc: object) -> None:
         if self._open is not None:
+            await self._open.lease.give_back()
             connection, self._open = self._open.connection, None
             await asyncio.to_thread(connection.close)
             _log.info("store %s is closed", where(self._settings))
@@ -138,6 +154,14 @@ class CassandraStore(Store):
         finally:
             self._waiting_rows -= rows
             self._waiting_bytes -= size
+
+    def free_bytes(self) -> int | None:
+        """Nobody here can say: the disks are the nodes'."""
+        return None
+
+    def no_space(self) -> bool:
+        """A node whose disk is full refuses writes, and those are errors like any other."""
+        return False
 
     # Accounts and devices.
 
@@ -202,9 +226,10 @@ class CassandraStore(Store):
             return await accounts.standing(users)
 
     async def begin_sessions(self, starts: Sequence[SessionStart]) -> Sequence[int | NoSession]:
-        accounts = self._parts().accounts
+        parts = self._parts()
+        parts.lease.check()
         with self._weighing(len(starts)):
-            return await accounts.begin_sessions(starts)
+            return await parts.accounts.begin_sessions(starts)
 
     async def begin_login(self, user: str, device: str, login: str, checked: Account | None = None) -> None:
         await self._parts().logins.begin(user, device, login, checked)
@@ -275,6 +300,9 @@ class CassandraStore(Store):
     async def files_of(self, owner: str) -> list[File]:
         return await self._parts().files.of_owner(owner)
 
+    async def uploads_of(self, owner: str, since_ms: int) -> Uploads:
+        return await self._parts().files.uploads_of(owner, since_ms)
+
     async def file_length(self, file: str) -> int:
         return await self._parts().files.length(file)
 
@@ -301,9 +329,12 @@ class CassandraStore(Store):
     # Inbox.
 
     async def append(self, rows: Sequence[NewRow]) -> None:
-        inbox = self._parts().inbox
+        parts = self._parts()
+        inbox = parts.inbox
         with self._weighing(len(rows), sum([len(row.body) for row in rows])):
             await inbox.append(rows)
+        # Only now: an append that lasted may have outlived the lease, and then nobody here knows who is online.
+        parts.lease.check()
 
     async def page(self, queries: Sequence[PageQuery]) -> Sequence[Page]:
         inbox = self._parts().inbox
@@ -314,6 +345,16 @@ class CassandraStore(Store):
         inbox = self._parts().inbox
         with self._weighing(sum([len(removal.keys) for removal in removals])):
             await inbox.remove(removals)
+
+    async def waiting(self, users: Collection[str]) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        parts = self._parts()
+        queues = await parts.accounts.devices(users)
+        return {user: await parts.inbox.waiting(user, (*(queues[user] or ()), COMMON)) for user in users}
+
+    async def drop_waiting(self, user: str, author: str) -> int:
+        parts = self._parts()
+        queues = await parts.accounts.devices((user,))
+        return await parts.inbox.drop_from(user, (*(queues[user] or ()), COMMON), author)
 
     async def purge(self) -> int:
         """Nothing to do, and 0: Cassandra drops what has expired by itself."""

@@ -13,7 +13,7 @@ from typing import Any
 from protocol.errors import NotFoundError
 from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
-from store.interface import File
+from store.interface import File, Uploads
 
 _CREATE = (
     "INSERT INTO files (file, owner, name, media_type, size, created_ms, expires_ms, readers, sha256, "
@@ -28,6 +28,13 @@ _FIRST, _REST = (
     f"SELECT {_FILE_COLUMNS} FROM files LIMIT ?",
     f"SELECT {_FILE_COLUMNS} FROM files WHERE token(file) > token(?) LIMIT ?",
 )
+_LIST = (
+    "INSERT INTO uploads (owner, file, created_ms, size, upload_expires_ms, complete) VALUES (?, ?, ?, ?, ?, false) "
+    "USING TTL ?"
+)
+_LISTED = "SELECT created_ms, size, upload_expires_ms, complete FROM uploads WHERE owner = ?"
+_LIST_FINISHED = "UPDATE uploads USING TTL ? SET complete = true WHERE owner = ? AND file = ?"
+_UNLIST = "DELETE FROM uploads WHERE owner = ? AND file = ?"
 _LAST = "SELECT position, length, piece FROM pieces WHERE file = ? AND position <= ? LIMIT 1"
 _DATA = "SELECT data FROM piece_data WHERE piece = ?"
 _PUT_DATA = "INSERT INTO piece_data (piece, data) VALUES (?, ?) USING TTL ?"
@@ -53,6 +60,10 @@ class Files:
         self._file = connection.prepare(_FILE)
         self._first = connection.prepare(_FIRST)
         self._rest = connection.prepare(_REST)
+        self._list = connection.prepare(_LIST)
+        self._listed = connection.prepare(_LISTED)
+        self._list_finished = connection.prepare(_LIST_FINISHED)
+        self._unlist = connection.prepare(_UNLIST)
         self._last = connection.prepare(_LAST)
         self._data = connection.prepare(_DATA)
         self._put_data = connection.prepare(_PUT_DATA)
@@ -82,6 +93,9 @@ class Files:
             file.upload_expires_ms,
             self._ttl_s(file),
         )
+        # The list first: what is not on it would count for nothing.
+        listed = (file.owner, file.file, file.created_ms, file.size, file.upload_expires_ms, self._ttl_s(file))
+        await self._requests.run([self._list.bind(listed)])
         await self._requests.run([self._create.bind(values)])
 
     async def one(self, file: str) -> File | None:
@@ -97,6 +111,15 @@ class Files:
             found += [file for row in rows if row[1] == owner and (file := self._there(row)) is not None]
             (rows,) = await self._requests.run([self._rest.bind((rows[-1][0], _READ_AT_ONCE))])
         return sorted(found, key=lambda file: file.file)
+
+    async def uploads_of(self, owner: str, since_ms: int) -> Uploads:
+        """What an owner has begun."""
+        now_ms = self._clock() * 1000
+        (rows,) = await self._requests.run([self._listed.bind((owner,))])
+        # A mark that was written behind a removal leaves a row without a size.
+        there = [row for row in rows if row[1] is not None and (row[3] or not row[2] or row[2] > now_ms)]
+        begun = [row[1] for row in there if not row[3]]
+        return Uploads(sum([row[1] for row in there if row[0] >= since_ms]), len(begun), sum(begun))
 
     def _there(self, row: Any) -> File | None:
         """A row as a file, unless it has expired."""
@@ -140,7 +163,9 @@ class Files:
         """It is complete."""
         found = await self.one(file)
         if found is not None:
-            await self._requests.run([self._finish.bind((self._ttl_s(found), sha256, file))])
+            ttl_s = self._ttl_s(found)
+            await self._requests.run([self._finish.bind((ttl_s, sha256, file))])
+            await self._requests.run([self._list_finished.bind((ttl_s, found.owner, file))])
 
     async def add_reader(self, file: str, user: str) -> None:
         """One more. Raises `NotFoundError`."""
@@ -158,6 +183,10 @@ class Files:
 
     async def remove(self, file: str) -> None:
         """Forget the file and its pieces."""
+        found = await self.one(file)
         (rows,) = await self._requests.run([self._pieces.bind((file or " ",))])
         await self._requests.run([self._remove_data.bind((row[0],)) for row in rows])
         await self._requests.run([statement.bind((file or " ",)) for statement in self._remove])
+        # Last: until it has gone, it counts. What has expired is listed no longer either.
+        if found is not None:
+            await self._requests.run([self._unlist.bind((found.owner, file))])

@@ -5,7 +5,7 @@ Owns its statements and what a page is. How a part of a queue that is full of to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from store.cassandra.batches import Queue, Write, batches
@@ -25,16 +25,23 @@ from store.cassandra.keys import (
 )
 from store.cassandra.requests import Requests, Rows
 from store.cassandra.slices import Found, Slices
-from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row
+from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind
 from store.settings import StoreSettings
 
-_INSERT = "INSERT INTO inbox (user, device, position, kind, body) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?"
+_INSERT = (
+    "INSERT INTO inbox (user, device, position, kind, body, author, size) VALUES (?, ?, ?, ?, ?, ?, ?) "
+    "USING TIMESTAMP ? AND TTL ?"
+)
 _PAGE = (
     "SELECT device, position, kind, body FROM inbox "
     "WHERE user = ? AND device IN ? AND position > ? AND position < ? PER PARTITION LIMIT ?"
 )
 _TO_MOVE = (
-    "SELECT device, position, kind, body, TTL(body) FROM inbox "
+    "SELECT device, position, kind, body, TTL(body), author FROM inbox "
+    "WHERE user = ? AND device = ? AND position > ? AND position < ? LIMIT ?"
+)
+_COUNT = (
+    "SELECT device, position, kind, author, size FROM inbox "
     "WHERE user = ? AND device = ? AND position > ? AND position < ? LIMIT ?"
 )
 _REMOVE = "DELETE FROM inbox USING TIMESTAMP ? WHERE user = ? AND device = ? AND position IN ?"
@@ -42,6 +49,8 @@ _SWEEP = "DELETE FROM inbox USING TIMESTAMP ? WHERE user = ? AND device IN ? AND
 
 _DAY_S = 86_400
 _REMOVE_KEYS = 100
+_SCAN_ROWS = 2000
+"""Read at once, where all of a queue is looked through."""
 _REMOVED_BYTES = 32
 """What Cassandra counts for a removed row."""
 
@@ -63,18 +72,20 @@ class Inbox:
         self._insert = connection.prepare(_INSERT)
         self._page = connection.prepare(_PAGE)
         self._to_move = connection.prepare(_TO_MOVE)
+        self._count = connection.prepare(_COUNT)
         self._remove = connection.prepare(_REMOVE)
         self._sweep = connection.prepare(_SWEEP)
 
     async def append(self, rows: Sequence[NewRow]) -> None:
         """Insert all rows, under positions in this order."""
-        await self._write([self._row(row.user, row.device, row.kind, row.body, self._ttl_s) for row in rows])
+        await self._write([self._row(row, self._ttl_s) for row in rows])
 
-    def _row(self, user: str, device: str, kind: int, body: bytes, ttl_s: int) -> Write:
+    def _row(self, row: NewRow, ttl_s: int) -> Write:
         position = self._positions.draw()
         # The write's timestamp is the row's own time: `keys` says why.
-        insert = self._insert.bind((user, device, position, kind, body, time_us(position), ttl_s))
-        return Write((user, device), len(body), insert)
+        user, device, size = row.user, row.device, len(row.body)
+        values = (user, device, position, row.kind, row.body, row.author, size, time_us(position), ttl_s)
+        return Write((user, device), size, self._insert.bind(values))
 
     async def _write(self, writes: Sequence[Write]) -> None:
         settings = self._settings
@@ -176,11 +187,56 @@ class Inbox:
         else:
             found = Found(answer, FIRST, reached_end=len(answer) < limit)
         await self._write(
-            [self._row(user, COMMON, kind, body, ttl or self._ttl_s) for _, _, kind, body, ttl in found.rows]
+            [
+                self._row(NewRow(user, COMMON, kind, body, author or ""), ttl or self._ttl_s)
+                for _, _, kind, body, ttl, author in found.rows
+            ]
         )
         positions = [position for _, position, *_ in found.rows]
         await self._write(self._removing({(user, device): positions} if positions else {}))
         return not found.reached_end
+
+    # All that waits.
+
+    async def scan(self, user: str, device: str) -> AsyncIterator[Rows]:
+        """All rows of one queue, as device, position, kind, author and size, some at a time."""
+
+        async def read(after: bytes, before: bytes) -> Rows | Exception:
+            statement = self._count.bind((user, device, after, before, _SCAN_ROWS))
+            (answer,) = await self._requests.outcomes([statement])
+            return answer
+
+        after, ended = FIRST, False
+        while not ended:
+            answer = await read(after, LAST)
+            if isinstance(answer, Exception):
+                if not too_much_to_read(answer):
+                    raise store_error(self._settings, answer) from answer
+                found = await self._slices.read(read, after, lambda rows: len(rows) >= _SCAN_ROWS)
+            else:
+                found = Found(answer, after, reached_end=len(answer) < _SCAN_ROWS)
+            yield found.rows
+            after, ended = (found.rows[-1][1] if found.rows else found.empty_to), found.reached_end
+
+    async def waiting(self, user: str, devices: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Rows and bytes in these queues, by author."""
+        counts: dict[str, tuple[int, int]] = {}
+        for device in devices:
+            async for rows in self.scan(user, device):
+                for _, _, _, author, size in rows:
+                    count, total = counts.get(author or "", (0, 0))
+                    counts[author or ""] = (count + 1, total + (size or 0))
+        return counts
+
+    async def drop_from(self, user: str, devices: Sequence[str], author: str) -> int:
+        """Delete the messages from `author`, exactly; returns how many."""
+        total = 0
+        for device in devices:
+            async for rows in self.scan(user, device):
+                theirs = [row[1] for row in rows if row[3] == author and row[2] == RowKind.MESSAGE]
+                total += len(theirs)
+                await self._write(self._removing({(user, device): theirs} if theirs else {}))
+        return total
 
 
 def _view(device: str) -> list[str]:

@@ -109,6 +109,22 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
         "ALTER TABLE users ADD IF NOT EXISTS tries bigint",
         "ALTER TABLE users ADD IF NOT EXISTS nonce text",
     ),
+    (
+        "ALTER TABLE inbox ADD IF NOT EXISTS author text",
+        "ALTER TABLE inbox ADD IF NOT EXISTS size int",
+        # For an owner's limits, where an index over `files` would ask every node.
+        """CREATE TABLE IF NOT EXISTS uploads (
+            owner text,
+            file text,
+            created_ms bigint,
+            size bigint,
+            upload_expires_ms bigint,
+            complete boolean,
+            PRIMARY KEY (owner, file)
+        )""",
+    ),
+    # Which broker works on the keyspace, where only one may.
+    ("CREATE TABLE IF NOT EXISTS owners (id int PRIMARY KEY, claim text, holder text)",),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)

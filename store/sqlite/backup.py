@@ -14,8 +14,10 @@ from pathlib import Path
 
 from protocol.errors import ConfigError
 from store.interface import Counts
+from store.ownership import Ownership
 from store.sqlite import reading
 from store.sqlite.failures import primary_code, store_error
+from store.sqlite.lock import DataLock
 from store.sqlite.schema import VERSION, find_version
 
 _BUSY_S = 30.0
@@ -33,6 +35,17 @@ def existing(path: Path) -> Path:
     if not path.is_file():
         raise ConfigError(f"there is no database {path}: name it in store.path, or run this in the server's folder")
     return path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While nobody works on the database of this name, be it there or not. Raises `ConfigError`, `OSError`."""
+    lock = DataLock(str(path))
+    lock.take(Ownership.ALONE)
+    try:
+        yield
+    finally:
+        lock.give_back()
 
 
 def copy(source: Path, target: Path) -> None:

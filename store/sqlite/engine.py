@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
-from protocol.errors import StoreError
+from protocol.errors import NoSpaceError, StoreError
 from store.contacts import Change, Relation, Verdict
 from store.interface import (
     Account,
@@ -26,16 +26,22 @@ from store.interface import (
     Profile,
     Removal,
     Store,
+    Uploads,
 )
 from store.logins import Login, Refresh
+from store.ownership import Ownership
 from store.sessions import NoSession, SessionStart, Standing
 from store.settings import StoreSettings
 from store.sqlite import accounts, contacts, files, reading, writing
+from store.sqlite.disk import Disk
+from store.sqlite.lock import DataLock
 from store.sqlite.schema import begin_immediate, open_reader, open_writer
 from store.sqlite.worker import Worker
 
 _log = logging.getLogger("sparrow.store")
 _DAY_MS = 86_400_000
+FULL_S = 5.0
+"""A disk that has taken nothing is tried again after so long."""
 PIECES_AT_ONCE = 16
 """Of a file that is removed: so that its megabytes do not hold up everybody's messages."""
 _SWITCH_INTERVAL_S = 0.0005
@@ -47,9 +53,17 @@ class SqliteStore(Store):
     Several processes may have the same file open. Entering it lowers the interpreter's switch interval.
     """
 
-    def __init__(self, settings: StoreSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        clock: Callable[[], float] = time.time,
+        ownership: Ownership = Ownership.NONE,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._ownership = ownership
+        self._lock = DataLock(settings.path)
+        self._disk = Disk(settings)
         self._writer = Worker(
             "store-writer",
             settings,
@@ -65,7 +79,20 @@ class SqliteStore(Store):
         return self._writer.commits
 
     async def __aenter__(self) -> SqliteStore:
-        """Raises `ConfigError` for a file that is not ours or too new, `StoreError` for one that does not open."""
+        """Raises `ConfigError` for a file that is not ours, too new, or owned by another process, `StoreError` for one
+        that does not open."""
+        # Before anything else is touched.
+        try:
+            self._lock.take(self._ownership)
+        except OSError as error:
+            raise StoreError(f"store {self._settings.path}: {error.filename}: {error.strerror}") from error
+        try:
+            return await self._enter()
+        except BaseException:
+            self._lock.give_back()
+            raise
+
+    async def _enter(self) -> SqliteStore:
         # Under full load an event loop gives up the interpreter's lock only for an instant in each turn. A thread that
         # waits longer than a turn before it insists (5 ms by default) can be passed over for seconds, as was seen.
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
@@ -86,9 +113,23 @@ class SqliteStore(Store):
             await asyncio.gather(self._purging, return_exceptions=True)
         await self._reader.stop()
         await self._writer.stop()
+        self._lock.give_back()
         _log.info("store %s is closed", self._settings.path)
 
+    def free_bytes(self) -> int | None:
+        return self._disk.free_bytes()
+
+    def no_space(self) -> bool:
+        return self._disk.is_low() or time.monotonic() < self._writer.full_at + FULL_S
+
+    def _refuse_if_full(self) -> None:
+        if self.no_space():
+            raise NoSpaceError(
+                f"store {self._settings.path}: its disk is nearly full (store.min_free_bytes): free some space there"
+            )
+
     async def create_account(self, user: str, password_hash: str) -> Account:
+        self._refuse_if_full()
         account = Account(user, password_hash, self._now_ms())
         return await self._writer.call(partial(writing.create_account, account=account))
 
@@ -215,6 +256,7 @@ class SqliteStore(Store):
         return await self._reader.call(partial(contacts.last_seen, users=users), rows=len(users))
 
     async def create_file(self, file: File) -> None:
+        self._refuse_if_full()
         await self._writer.call(partial(files.create, file=file))
 
     async def file(self, file: str) -> File | None:
@@ -223,10 +265,15 @@ class SqliteStore(Store):
     async def files_of(self, owner: str) -> list[File]:
         return await self._reader.call(partial(files.of_owner, owner=owner, now_ms=self._now_ms()))
 
+    async def uploads_of(self, owner: str, since_ms: int) -> Uploads:
+        work = partial(files.uploads_of, owner=owner, since_ms=since_ms, now_ms=self._now_ms())
+        return await self._reader.call(work)
+
     async def file_length(self, file: str) -> int:
         return await self._reader.call(partial(files.length, file=file))
 
     async def append_file(self, file: File, offset: int, data: bytes) -> bool:
+        self._refuse_if_full()
         work = partial(files.append, file=file.file, offset=offset, data=data)
         return await self._writer.call(work, size=len(data))
 
@@ -262,6 +309,20 @@ class SqliteStore(Store):
         keys = sum([len(removal.keys) for removal in removals])
         if keys:
             await self._writer.call(partial(writing.remove, removals=removals), rows=keys)
+
+    async def waiting(self, users: Collection[str]) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        if not users:
+            return {}
+        return await self._reader.call(partial(reading.waiting, users=users, now_ms=self._now_ms()), rows=len(users))
+
+    async def drop_waiting(self, user: str, author: str) -> int:
+        positions = await self._reader.call(partial(reading.positions_from, user=user, author=author))
+        limit = self._settings.chunk_rows
+        total = 0
+        for start in range(0, len(positions), limit):
+            some = positions[start : start + limit]
+            total += await self._writer.call(partial(writing.drop, user=user, positions=some), rows=len(some))
+        return total
 
     async def purge(self) -> int:
         total = 0

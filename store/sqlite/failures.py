@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from protocol.errors import StoreError
+from protocol.errors import NoSpaceError, StoreError
 
 _CURES = {
     sqlite3.SQLITE_FULL: "its disk is full: free some space there",
@@ -39,5 +39,7 @@ def store_error(path: str, error: Exception) -> StoreError:
     """`error` as a `StoreError` whose text names the file and the cure."""
     if not isinstance(error, sqlite3.Error):
         return StoreError(f"store {path}: {error}")
-    cure = _CURES.get(primary_code(error))
-    return StoreError(f"store {path}: {cure} ({error})" if cure else f"store {path}: {error}")
+    code = primary_code(error)
+    cure = _CURES.get(code)
+    kind = NoSpaceError if code == sqlite3.SQLITE_FULL else StoreError
+    return kind(f"store {path}: {cure} ({error})" if cure else f"store {path}: {error}")

@@ -10,7 +10,7 @@ import sqlite3
 from typing import Any
 
 from protocol.errors import NotFoundError
-from store.interface import File
+from store.interface import File, Uploads
 
 _FILE = (
     "SELECT f.file, owner, name, media_type, size, created_ms, expires_ms, sha256, complete, upload_expires_ms, "
@@ -53,6 +53,17 @@ def of_owner(connection: sqlite3.Connection, owner: str, now_ms: int) -> list[Fi
     """All of one owner that have not expired, by id."""
     rows = connection.execute(_FILE + "owner = ? ORDER BY f.file", (owner,)).fetchall()
     return [found for found in map(_file, rows) if found.gone_ms > now_ms]
+
+
+def uploads_of(connection: sqlite3.Connection, owner: str, since_ms: int, now_ms: int) -> Uploads:
+    """What an owner has begun."""
+    row = connection.execute(
+        "SELECT coalesce(sum(size) FILTER (WHERE created_ms >= ?2), 0), count(*) FILTER (WHERE NOT complete), "
+        "coalesce(sum(size) FILTER (WHERE NOT complete), 0) FROM files WHERE owner = ?1 AND expires_ms > ?3 "
+        "AND (complete OR upload_expires_ms = 0 OR upload_expires_ms > ?3)",
+        (owner, since_ms, now_ms),
+    ).fetchone()
+    return Uploads(*row)
 
 
 def _file(row: tuple[Any, ...]) -> File:

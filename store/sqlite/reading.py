@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from store.interface import COMMON, Account, Counts, Device, Page, PageQuery, Row
+from store.interface import COMMON, Account, Counts, Device, Page, PageQuery, Row, RowKind
 from store.sessions import Standing
 from store.sqlite.keys import key_of, position_of
 
@@ -92,6 +92,32 @@ def standing(connection: sqlite3.Connection, users: Collection[str]) -> dict[str
         if is_disabled:
             disabled.add(user)
     return {user: Standing(user in disabled, logins[user]) if user in logins else None for user in users}
+
+
+def waiting(
+    connection: sqlite3.Connection, users: Collection[str], now_ms: int
+) -> dict[str, dict[str, tuple[int, int]]]:
+    """Rows and bytes that wait for each user, by author."""
+    (found,) = connection.execute(
+        "SELECT json_group_array(json_array(user, author, count, size)) FROM ("
+        "SELECT i.user, i.author, count(*) AS count, sum(length(i.body)) AS size FROM json_each(?) AS w "
+        "CROSS JOIN inbox AS i ON i.user = w.value WHERE i.expires_ms > ? GROUP BY i.user, i.author)",
+        (json.dumps(list(users)), now_ms),
+    ).fetchone()
+    answer: dict[str, dict[str, tuple[int, int]]] = {user: {} for user in users}
+    for user, author, count, size in json.loads(found):
+        answer[user][author] = (count, size)
+    return answer
+
+
+def positions_from(connection: sqlite3.Connection, user: str, author: str) -> list[int]:
+    """Where the messages from `author` are that wait for `user`."""
+    (found,) = connection.execute(
+        "SELECT json_group_array(position) FROM inbox WHERE user = ? AND author = ? AND kind = ?",
+        (user, author, int(RowKind.MESSAGE)),
+    ).fetchone()
+    positions: list[int] = json.loads(found)
+    return positions
 
 
 def page(connection: sqlite3.Connection, queries: Sequence[PageQuery], now_ms: int) -> list[Page]:

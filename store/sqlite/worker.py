@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from protocol.errors import SparrowError, StoreError
+from protocol.errors import NoSpaceError, SparrowError, StoreError
 from store.settings import StoreSettings
 from store.sqlite.failures import store_error
 
@@ -58,6 +60,8 @@ class Worker:
         self._failing = False
         self._loop: asyncio.AbstractEventLoop
         self._ended: asyncio.Future[None]
+        self.full_at = -math.inf
+        """When the disk was found to be full last, by a steady clock."""
         self.commits = 0
         """Transactions committed so far."""
 
@@ -180,6 +184,8 @@ class Worker:
                 _log.error("%s: rolling back: %s", self._name, error)
 
     def _note_failure(self, failure: StoreError) -> None:
+        if isinstance(failure, NoSpaceError):
+            self.full_at = time.monotonic()
         if not self._failing:
             self._failing = True
             _log.error("%s", failure)

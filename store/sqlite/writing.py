@@ -83,8 +83,8 @@ def move_to_common(connection: sqlite3.Connection, user: str, device: str, limit
     """
     oldest = "FROM inbox WHERE user = ? AND device = ? ORDER BY position LIMIT ?"
     connection.execute(
-        "INSERT INTO inbox (user, device, kind, expires_ms, body) "
-        f"SELECT user, '{COMMON}', kind, expires_ms, body {oldest}",
+        "INSERT INTO inbox (user, device, kind, expires_ms, body, author) "
+        f"SELECT user, '{COMMON}', kind, expires_ms, body, author {oldest}",
         (user, device, limit),
     )
     return connection.execute(
@@ -155,7 +155,7 @@ def append(connection: sqlite3.Connection, rows: Sequence[NewRow], expires_ms: i
     for chunk in _chunks(rows):
         connection.execute(
             _append_statement(len(chunk)),
-            [value for row in chunk for value in (row.user, row.device, row.kind, expires_ms, row.body)],
+            [value for row in chunk for value in (row.user, row.device, row.kind, expires_ms, row.body, row.author)],
         )
 
 
@@ -169,6 +169,14 @@ def remove(connection: sqlite3.Connection, removals: Sequence[Removal]) -> None:
     ]
     for chunk in _chunks(named):
         connection.execute(_remove_statement(len(chunk)), [value for row in chunk for value in row])
+
+
+def drop(connection: sqlite3.Connection, user: str, positions: Sequence[int]) -> int:
+    """Delete these rows of a user; returns how many were there."""
+    return connection.execute(
+        "DELETE FROM inbox WHERE position IN (SELECT value FROM json_each(?)) AND user = ?",
+        (json.dumps(positions), user),
+    ).rowcount
 
 
 def purge(connection: sqlite3.Connection, now_ms: int, limit: int) -> int:
@@ -191,8 +199,8 @@ def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 @cache
 def _append_statement(rows: int) -> str:
-    values = ", ".join(["(?, ?, ?, ?, ?)"] * rows)
-    return f"INSERT INTO inbox (user, device, kind, expires_ms, body) VALUES {values}"
+    values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
+    return f"INSERT INTO inbox (user, device, kind, expires_ms, body, author) VALUES {values}"
 
 
 @cache

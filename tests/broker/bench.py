@@ -130,8 +130,13 @@ class RecordingStore:
         """Answers reads of verdicts at once; None: the test answers."""
         self.calls: dict[str, list[tuple[Any, Any]]] = {
             name: []
-            for name in ("append", "page", "remove", "devices", "verdicts", "saw", "begin_sessions", "standing")
+            for name in (
+                *("append", "page", "remove", "devices", "verdicts", "saw", "begin_sessions", "standing"),
+                "waiting",
+            )
         }
+        self.full = False
+        """The disk."""
 
     def append(self, rows: Sequence[NewRow], done: Callable[[bool], None]) -> None:
         self.calls["append"].append((list(rows), done))
@@ -156,6 +161,14 @@ class RecordingStore:
             done({pair: self.judge.get(pair, Verdict.STRANGER) for pair in pairs})
         else:
             self.calls["verdicts"].append((list(pairs), done))
+
+    def waiting(
+        self, users: Collection[str], done: Callable[[Mapping[str, Mapping[str, tuple[int, int]]] | None], None]
+    ) -> None:
+        self.calls["waiting"].append((list(users), done))
+
+    def no_space(self) -> bool:
+        return self.full
 
     def saw(self, users: Collection[str]) -> None:
         self.calls["saw"].append((list(users), None))

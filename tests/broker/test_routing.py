@@ -55,7 +55,7 @@ def test_a_copy_for_each_device_that_is_offline_is_stored() -> None:
     bench.goes_online("bob/b2", C, 30)
     bench.receives(route(5, body=b"the message"))
     assert copies(bench) == [(C, "bob/b2", 30, 0, 1, 2)]
-    assert bench.asked("append") == [[NewRow("bob", "b1", 1, b"the message")]]
+    assert bench.asked("append") == [[NewRow("bob", "b1", 1, b"the message", "alice")]]
     bench.store_everything()
     assert outcomes(bench.sent()) == [(5, 0, 2, SAFE)]
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from connector.settings import MESSAGE_OVERHEAD_BYTES
+from connector.core.attempts import no_room
+from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
+from protocol.authorship import author_of
 from protocol.ids import stamp_ms
 from protocol.records import (
     BLOCKED,
     BLOCKS,
     DELIVERED,
+    INBOX_BUSY,
+    INBOX_FULL,
+    NO_SPACE,
     NO_SUCH_USER,
     NOT_FRIEND,
     OTHERS_BIT,
@@ -43,6 +48,7 @@ def test_an_attempt_carries_the_message_as_it_came_its_author_and_a_stamp() -> N
     sent = Message.FromString(rec.body)
     assert (sent.stream, sent.id, sent.settled, sent.kind, sent.about) == (17, 3, 2, READ, about)
     assert (sent.from_id, sent.from_device, sent.dest_id) == ("alice", "a1", "bob")
+    assert author_of(rec.body) == "alice"
     assert sent.stamp >> 20 == WALL_MS + int(bench.now * 1000)
 
 
@@ -212,6 +218,32 @@ def test_a_copy_that_fails_fails_the_message(state: int, code: int, final: bool,
     bench.outcome(attempt, state | others, index=0, count=2)
     assert failures(alice.took("failed")) == [(1, code, final)]
     assert len(bench.core.attempts) == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "retry_ms"),
+    [
+        (INBOX_FULL, Failed.INBOX_FULL, 3_600_000),
+        (INBOX_BUSY, Failed.INBOX_FULL, 5_000),
+        (NO_SPACE, Failed.NO_SPACE, 60_000),
+        (99, Failed.UNAVAILABLE, 1_000),  # of a later version
+    ],
+)
+@pytest.mark.parametrize("others", [0, OTHERS_BIT])
+def test_where_there_is_no_room_the_author_is_told_when_to_try_again(
+    state: int, code: int, retry_ms: int, others: int
+) -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    bench.outcome(attempt_of(bench, alice), state | others)
+    (failed,) = alice.took("failed")
+    assert (failed.code, failed.retry_after_ms) == (code, retry_ms)
+
+
+def test_a_time_to_try_again_is_never_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 would mean that it is final."""
+    told = no_room(ConnectorSettings(inbox_full_retry_s=0.0001, inbox_busy_retry_s=0.0001, no_space_retry_s=0.0001))
+    assert all(retry_ms > 0 for _, _, retry_ms in told.values())
 
 
 @pytest.mark.parametrize("dest", ["", "Bob", "bob/b1", "x" * 65, "ü"])

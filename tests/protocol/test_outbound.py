@@ -157,6 +157,45 @@ def test_what_fails_for_now_again_and_again_waits_longer_each_time_but_not_for_e
     assert ids(box, now + 1.0) == [1]
 
 
+def test_a_long_wait_ends_when_another_message_of_the_stream_has_gone_through() -> None:
+    """An inbox was full, for an hour, and now it is not: the oldest is tried, then the next, and no others."""
+    box = outbox()
+    write(box, count=4)
+    assert ids(box) == [1, 2, 3, 4]
+    for number in (1, 2, 3):
+        box.retry(7, number, 0.0, 3600.0)
+    assert ids(box, 100.0) == [4]  # by S6
+    box.settle(7, 4)  # a final Failed says nothing
+    assert ids(box, 100.0) == []
+    write(box, count=1)
+    assert ids(box, 101.0) == [5]
+    assert box.settle(7, 5, sent=True) is not None
+    assert ids(box, 101.0) == [1]
+    box.retry(7, 1, 101.0, 3600.0)
+    assert ids(box, 200.0) == []
+    write(box, count=1)
+    assert ids(box, 200.0) == [6]
+    box.settle(7, 6, sent=True)
+    assert ids(box, 200.0) == [1]
+    box.settle(7, 1, sent=True)
+    assert ids(box, 200.0) == [2]
+    box.settle(7, 2, sent=True)
+    assert ids(box, 200.0) == [3]
+    assert ids(box, 4000.0) == [3]  # nobody has said what became of it
+    box.settle(7, 3, sent=True)
+    assert len(box) == 0
+
+
+def test_a_short_wait_is_waited_for() -> None:
+    box = outbox()
+    write(box, count=2)
+    assert ids(box) == [1, 2]
+    box.retry(7, 1, 0.0, 59.0)
+    box.settle(7, 2, sent=True)
+    assert ids(box, 58.0) == []
+    assert ids(box, 59.0) == [1]
+
+
 def test_a_retry_of_what_was_not_sent_on_this_connection_sends_nothing() -> None:
     box = outbox(per_stream=1)
     write(box, count=2)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from protocol.sparrow_pb2 import READ, Message
+from protocol.sparrow_pb2 import READ, Failed, Message
 from sparrow.client.core import Delivered, Event, Refused, Settled
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
     from tests.simulation.nodes import SimClient
 
+FOR_NOW = (Failed.UNAVAILABLE, Failed.TOO_FAST, Failed.INBOX_FULL, Failed.NO_SPACE)
+"""Codes that time may cure."""
 Name: TypeAlias = tuple[str, str, int, int]
 """from_id, from_device, stream, id."""
 
@@ -103,6 +105,8 @@ class Checker:
             self.refused += 1
             if event.final:
                 self.messages[self._name(client, event.outgoing)].failed = True
+                if event.code in FOR_NOW:
+                    self.fail(f"{client.name} was refused for good for want of room: {event.outgoing.id}")
 
     @staticmethod
     def _name(client: SimClient, outgoing: Outgoing) -> Name:
@@ -179,9 +183,14 @@ class Checker:
             for client in self._cluster.clients
             if client.user in (sent.dest, sent.name[0])
             and client.name != sent.author
+            and not (client.user == sent.dest and self._blocked(sent))
             and not client.removed
             and client.usable_from <= sent.at
         ]
+
+    def _blocked(self, sent: Sent) -> bool:
+        """The exception to the promise: a block, before or after, drops what waits from its author."""
+        return (sent.name[0], sent.dest) in self._cluster.database.blocked
 
     def _has_shown(self, client: SimClient, name: Name) -> bool:
         return name in self.shown.get(client.name, {}) or name in self._before.get(client.name, set())
@@ -209,7 +218,7 @@ class Checker:
             if sent.failed:
                 continue
             if sent.sent_at is None:
-                if not forgotten:
+                if not forgotten and not self._full_for_ever(sent):
                     self.fail(f"{sent.author} never saw SENT for {sent.name[2:]} to {sent.dest}")
                 continue
             for device in self._receivers(sent):
@@ -220,19 +229,30 @@ class Checker:
             if sent.kind != READ and sent.dest != sent.name[0] and not forgotten:
                 self._finish_delivered(sent)
 
+    def _full_for_ever(self, sent: Sent) -> bool:
+        """What waits for somebody who has no device (any more) leaves no room, and nobody takes it."""
+        devices = [client for client in self._cluster.clients if client.user == sent.dest]
+        return bool(self._cluster.inboxes) and all(client.removed for client in devices)
+
     def _somewhere(self, sent: Sent) -> bool:
         """Also of a destination whose every device came later or is gone, something must be left."""
         devices = [client for client in self._cluster.clients if client.user == sent.dest]
-        return sent.dest == sent.name[0] or any(
-            client.excused
-            or self._has_shown(client, sent.name)
-            or client.journal.holds(sent.name)
-            or self._cluster.database.holds(client.user, "" if client.removed else client.device, sent.name)
-            for client in devices
+        return (
+            sent.dest == sent.name[0]
+            or self._blocked(sent)
+            or any(
+                client.excused
+                or self._has_shown(client, sent.name)
+                or client.journal.holds(sent.name)
+                or self._cluster.database.holds(client.user, "" if client.removed else client.device, sent.name)
+                for client in devices
+            )
         )
 
     def _finish_delivered(self, sent: Sent) -> None:
         readers = [client for client in self._cluster.clients if client.user == sent.dest]
+        if self._blocked(sent):
+            return
         if any(client.removed or client.excused for client in readers) or not self._receivers(sent):
             return
         if not any(client.user == sent.dest and client.usable_from <= sent.at for client in readers):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
+from typing import Any
 
 from protocol.sparrow_pb2 import READ, TEXT, About
 from tests.simulation.checker import Checker
@@ -18,6 +20,13 @@ from tests.simulation.services import Database, Etcd
 from tests.simulation.world import World
 
 QUIET_S = 90.0
+SMALL_INBOXES: dict[str, Any] = {
+    "inbox_max_rows": 200,
+    "inbox_max_bytes": 20000,
+    "inbox_max_rows_of_author": 60,
+    "inbox_max_bytes_of_author": 6000,
+    "inbox_look_s": 1.0,
+}
 
 
 @dataclass
@@ -52,6 +61,12 @@ class Cluster:
         self.order_wait_s = random.choice((3.0, 10.0))
         self.resend_s = random.choice((0.05, 0.5, 2.0))
         self.active_s = random.uniform(8.0, 45.0)
+        # Drawn apart, so that what came later changes no seed of before.
+        self.room = Random(f"room {world.seed}")
+        small = "small inboxes" in emphasis or self.room.random() < 0.2
+        self.inboxes: dict[str, Any] = SMALL_INBOXES if small else {}
+        self.blocks = "blocks" in emphasis or self.room.random() < 0.15
+        self.full_disk = "full disk" in emphasis or self.room.random() < 0.1
         least = 2 if apart else 1
         brokers, connectors = (1, 1) if self.memory_presence else (random.randint(least, 3), random.randint(least, 3))
         self.brokers = [SimBroker(world, f"broker{n}", self, self._skew()) for n in range(brokers)]
@@ -158,6 +173,7 @@ class Cluster:
             if random.random() < (0.9 if "end logins" in self.emphasis else 0.1):
                 for _ in range(2):
                     world.at(random.uniform(1.0, self.active_s), lambda client=client: self._end_login(client))
+        self._plan_room()
         self.faults.plan(self.active_s)
         world.run(self.active_s)
         self.faults.end()
@@ -174,7 +190,15 @@ class Cluster:
         self.checker.finish()
 
     def _quiet(self) -> bool:
-        return all(client.removed or (client.core.logged_in and not client.core.unsettled) for client in self.clients)
+        return all(
+            client.removed
+            or (
+                client.core.logged_in
+                and not client.core.unsettled
+                and not self.database.queues.get((client.user, client.device))
+            )
+            for client in self.clients
+        )
 
     def come(self, client: SimClient) -> None:
         client.wants = True
@@ -270,6 +294,24 @@ class Cluster:
                 self.world.after(1.5, ask)
 
         ask()
+
+    def _plan_room(self) -> None:
+        """Blocks, and a disk that is full for a while."""
+        world, room = self.world, self.room
+        for _ in range(room.randint(1, 3) if self.blocks else 0):
+            world.at(room.uniform(2.0, self.active_s), self._block)
+        for _ in range(room.randint(1, 3) if self.full_disk else 0):
+            begin = room.uniform(1.0, self.active_s)
+            world.at(begin, lambda: setattr(self.database, "full", True))
+            world.at(begin + room.choice((1.5, 5.0)), lambda: setattr(self.database, "full", False))
+
+    def _block(self) -> None:
+        """What the user API does: first nobody takes any more, then what waits is dropped."""
+        author, receiver = self.room.sample(list(self.database.users), 2)
+        self.world.trace(receiver, f"blocks {author}")
+        self.database.blocked.add((author, receiver))
+        self._tell_of(receiver, lambda: self.database.drop_from(receiver, author))
+        self._tell_of(author)
 
     def _remove_device(self, client: SimClient) -> None:
         if client.removed:

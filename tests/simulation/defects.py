@@ -21,6 +21,7 @@ from broker.core.logins import Logins as BrokerLogins
 from broker.core.nudges import Nudges
 from broker.core.state import Rank
 from broker.core.storing import Storage
+from connector.core import attempts as connector_attempts
 from connector.core.attempts import Attempts, Partial
 from connector.core.catchup import Catchup
 from connector.core.delivery import Delivery
@@ -30,13 +31,13 @@ from connector.core.receipts import Receipts
 from connector.core.state import LIVE
 from protocol.framing import FrameReader
 from protocol.outbound import Outbox
-from protocol.records import DELIVERED, NUDGED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
+from protocol.records import DELIVERED, INBOX_BUSY, INBOX_FULL, NUDGED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
 from protocol.sparrow_pb2 import Frame
 from sparrow.client.core import DeviceCore
 from store.sessions import Standing
 from tests.simulation import nodes
 from tests.simulation.network import Connection
-from tests.simulation.services import SimPresence, SimStore
+from tests.simulation.services import Database, SimPresence, SimStore
 
 
 @dataclass(frozen=True)
@@ -319,6 +320,43 @@ def _never_behind(self: Any, other: Any) -> bool:
     return False
 
 
+def _no_room_for_good(settings: Any) -> Any:
+    return {state: (code, text, 0) for state, (code, text, _) in _no_room(settings).items()}
+
+
+_no_room = connector_attempts.no_room
+
+
+def _no_room_and_sent(self: Any, storing: Any) -> None:
+    """What a queue with a bound often does: it takes the message and drops it."""
+    finish = self._finish
+    self._finish = lambda copy, state: finish(copy, SAFE if state in (INBOX_FULL, INBOX_BUSY) else state)
+    _add(self, storing)
+    del self._finish
+
+
+_add = Storage.add
+
+
+def _all_dropped(self: Any, user: str, author: str) -> None:
+    for (owner, device), queue in self.queues.items():
+        for key in list(queue) if owner == user else ():
+            self.drop(user, device, key)
+
+
+def _oldest_makes_room(real: Callable[..., None]) -> Callable[..., None]:
+    """What another queue with a bound does."""
+
+    def append(self: Any, rows: Any, done: Any) -> None:
+        for row in rows:
+            queue = self._database.queues.get((row.user, row.device), {})
+            if len(queue) > 6:
+                self._database.drop(row.user, row.device, min(queue))
+        real(self, rows, done)
+
+    return append
+
+
 def _no_op(self: Any, *args: Any) -> None:
     return None
 
@@ -351,7 +389,7 @@ DEFECTS = (
     Defect("a repeat dropped but not acked", 100, ((DeviceCore, "_message", _repeat_not_acked),)),
     Defect(
         "a row removed before its DELIVERED is safe",
-        200,
+        400,
         ((Receipts, "acked_rows", _row_removed_first),),
         ("failing store", "kill connector", "cut connection"),
     ),
@@ -397,6 +435,20 @@ DEFECTS = (
     Defect("an own copy's ack taken for DELIVERED", 100, ((Delivery, "_report", _own_copy_is_delivered),)),
     Defect("live with the inbox unread", 40, ((Catchup, "begin", _live_with_inbox_unread),)),
     Defect("accepted when written", 40, ((Delivery, "_send", _written_is_delivered),)),
+    Defect(
+        "no room, told as if there never will be",
+        40,
+        ((connector_attempts, "no_room", _no_room_for_good),),
+        ("small inboxes",),
+    ),
+    Defect("no room, and yet SENT", 40, ((Storage, "add", _no_room_and_sent),), ("small inboxes",)),
+    Defect("rows dropped without a block", 40, ((Database, "drop_from", _all_dropped),), ("blocks",)),
+    Defect(
+        "the oldest row makes room",
+        40,
+        ((SimStore, "append", _oldest_makes_room(SimStore.append)),),
+        ("small inboxes",),
+    ),
     Defect("old streams after a backup", 200, ((Outbox, "retire_all", _same_streams_after_all),)),
     Defect("a session of whichever login", 100, ((Standing, "refuses", _logins_not_compared),), ("end logins",)),
     Defect(

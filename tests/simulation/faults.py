@@ -78,7 +78,7 @@ class Faults:
         """All is well again: everything is started, healed and quick."""
         self._over = True
         cluster = self._cluster
-        cluster.database.away = cluster.etcd.away = False
+        cluster.database.away = cluster.etcd.away = cluster.database.full = False
         for link in cluster.links:
             link.heal()
         for process in (*cluster.brokers, *cluster.connectors):

@@ -43,7 +43,7 @@ class SimBroker(Process):
         self.cluster = cluster
         self.links: list[Link] = []
         self.settings = BrokerSettings(
-            name=name, row_max_age_s=ROW_MAX_AGE_S, cache_s=CACHE_S, lease_s=3.0, max_batch_rows=20
+            name=name, row_max_age_s=ROW_MAX_AGE_S, cache_s=CACHE_S, lease_s=3.0, max_batch_rows=20, **cluster.inboxes
         )
 
     def begin(self) -> None:
@@ -148,6 +148,9 @@ class SimConnector(Process):
             request_timeout_s=3.0,
             heartbeat_s=20.0,
             rejoin_per_tick=2,
+            inbox_full_retry_s=3.0,
+            inbox_busy_retry_s=1.5,
+            no_space_retry_s=2.0,
         )
         self._sessions = {}
         self.core = ConnectorCore(self, settings)

@@ -36,8 +36,12 @@ class Database:
     queues: dict[tuple[str, str], dict[bytes, Row]] = field(default_factory=dict)
     names: dict[tuple[str, str], dict[tuple[str, str, int, int], int]] = field(default_factory=dict)
     """queue → message name → how many rows hold it: for the checker."""
+    blocked: set[tuple[str, str]] = field(default_factory=set)
+    """(author, receiver)."""
     unique: int = 0
     away: bool = False
+    full: bool = False
+    """The disk."""
 
     def put(self, row: NewRow, key: bytes) -> None:
         """Insert, or the same again."""
@@ -87,6 +91,23 @@ class Database:
             return NoSession.LATE
         self.sessions[key], self.tried[key] = (start.session, newest), rank
         return newest
+
+    def waiting(self, user: str) -> dict[str, tuple[int, int]]:
+        """Rows and bytes, by author."""
+        found: dict[str, tuple[int, int]] = {}
+        for (owner, _), queue in self.queues.items():
+            for row in queue.values() if owner == user else ():
+                author = Message.FromString(row.body).from_id if row.kind == RowKind.MESSAGE else ""
+                rows, size = found.get(author, (0, 0))
+                found[author] = (rows + 1, size + len(row.body))
+        return found
+
+    def drop_from(self, user: str, author: str) -> None:
+        """A block: what waits from `author` goes."""
+        for (owner, device), queue in self.queues.items():
+            for key, row in list(queue.items()) if owner == user else ():
+                if row.kind == RowKind.MESSAGE and Message.FromString(row.body).from_id == author:
+                    self.drop(user, device, key)
 
     def remove_device(self, user: str, device: str) -> None:
         """Mark first; move second, which the caller does later."""
@@ -204,7 +225,35 @@ class SimStore:
         pairs: Collection[tuple[str, str]],
         done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
     ) -> None:
-        self._call(lambda: None, lambda: done(dict.fromkeys(pairs, Verdict.STRANGER)), lambda: done(None))
+        found: dict[tuple[str, str], Verdict] = {}
+
+        def work() -> None:
+            for author, receiver in pairs:
+                blocked = self._database.blocked
+                found[author, receiver] = (
+                    Verdict.BLOCKED
+                    if (author, receiver) in blocked
+                    else Verdict.BLOCKS
+                    if (receiver, author) in blocked
+                    else Verdict.STRANGER
+                )
+
+        self._call(work, lambda: done(found), lambda: done(None))
+
+    def waiting(
+        self,
+        users: Collection[str],
+        done: Callable[[Mapping[str, Mapping[str, tuple[int, int]]] | None], None],
+    ) -> None:
+        found: dict[str, Mapping[str, tuple[int, int]]] = {}
+        self._call(
+            lambda: found.update((user, self._database.waiting(user)) for user in users),
+            lambda: done(found),
+            lambda: done(None),
+        )
+
+    def no_space(self) -> bool:
+        return self._database.full
 
     def saw(self, users: Collection[str]) -> None:
         pass
@@ -392,11 +441,18 @@ class SimPresence:
 
     # Calls.
 
-    def _call(self, work: Callable[[], None], ok: Callable[[], None], failed: Callable[[], None]) -> None:
+    def _call(
+        self,
+        work: Callable[[], None],
+        ok: Callable[[], None],
+        failed: Callable[[], None],
+        late: Callable[[], None] | None = None,
+    ) -> None:
+        """`late` is what a call does that has failed for its caller, and happens all the same; nothing else: `work`."""
         world = self._world
         if self._etcd.away or world.chance(self.trouble):
             if not self._etcd.away and world.chance(0.5):
-                world.after(world.delay(0.001, 2.0), work)
+                world.after(world.delay(0.001, 2.0), late or work)
             world.after(world.delay(0.05, 2.0), lambda: self._broker.event(failed, self._life))
             return
 
@@ -432,7 +488,14 @@ class SimPresence:
             self._etcd.put((user, device), place, lease)
             found.append(Registered(previous))
 
-        self._call(work, lambda: done(found[0]), lambda: done(None))
+        # A swap compares: one that comes late undoes nothing that came after it was sent.
+        sent = self._etcd.keys.get((user, device))
+        self._call(
+            work,
+            lambda: done(found[0]),
+            lambda: done(None),
+            lambda: work() if self._etcd.keys.get((user, device)) == sent else None,
+        )
 
     def offline(self, user: str, device: str, place: Place) -> None:
         def work() -> None:

@@ -317,6 +317,24 @@ async def test_final_refusals(code: Any, error: type[Exception]) -> None:
         assert (sending.state, alice.unsettled) == (State.FAILED, [])
 
 
+@pytest.mark.parametrize(
+    ("code", "note"),
+    [
+        (Failed.INBOX_FULL, "their inbox is full, or that of another device of yours"),
+        (Failed.NO_SPACE, "the server's disk is full"),
+    ],
+)
+async def test_who_writes_is_told_that_there_is_no_room(code: Failed.Code, note: str) -> None:
+    async with talking(silent) as (alice, server):
+        (session,) = server.sessions
+        sending = await alice.send("bob", "hi")
+        await until(lambda: session.messages())
+        session.wire.failed(sending.stream, 1, code, "…", 3_600_000)
+        session.flush()
+        await until(lambda: sending.note)
+        assert (sending.note, sending.state) == (note, State.QUEUED)
+
+
 async def test_a_refusal_for_now_is_tried_again() -> None:
     events: list[object] = []
     async with talking(silent, on_event=events.append) as (alice, server):

@@ -1,9 +1,12 @@
-"""A node and its child, the user API: it comes back when it is killed, and when it stands still."""
+"""A node and its child, the user API: it comes back when it is killed, and when it stands still. And its data, which
+nobody else may work on."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.sparrow.serving import Node
+from tests.ports import free_port
+from tests.sparrow.serving import PASSWORD, Node
 
 GUARD_S = 90.0
 
@@ -64,3 +68,120 @@ def test_a_user_api_that_stands_still_comes_back(own_node: Node) -> None:
     disturb(own_node, signal.SIGSTOP)
     assert time.monotonic() - begun > 10
     assert own_node.log.count("the user API has stood still for 15 s; ending it") == 1
+
+
+# One database, one owner.
+
+
+def second(node: Node, *command: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Another process of ours with the same settings, but for `changes`."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "sparrow.cli", *command],
+        env=node.environment | changes,
+        cwd=node.folder,
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+    )
+
+
+def other_ports() -> dict[str, str]:
+    ports = {name: str(free_port()) for name in ("SPARROW_CONNECTOR__LISTEN_PORT", "SPARROW_USERAPI__LISTEN_PORT")}
+    return {**ports, "SPARROW_BROKER__LISTEN": f"tcp://127.0.0.1:{free_port()}"}
+
+
+def log_in(node: Node, user: str) -> int:
+    body = {"user": user, "password": PASSWORD, "label": "one more"}
+    return httpx.post(f"{node.api}/v1/login", json=body, trust_env=False, timeout=30).status_code
+
+
+def test_a_second_node_takes_nothing_of_the_first(own_node: Node) -> None:
+    own_node.register("alice")
+    assert log_in(own_node, "alice") == 200
+    assert own_node.process is not None
+    for command, changes in (("serve", {}), ("serve", other_ports()), ("broker", other_ports())):
+        answer = second(own_node, command, **changes)
+        assert answer.returncode == 2
+        assert f"is in use already, by process {own_node.process.pid} on " in answer.stderr
+        assert "UTC: stop that one first, or name another file in store.path" in answer.stderr
+        assert "Traceback" not in answer.stderr
+    # A further device: the broker must be told, through the socket that the second one would have taken.
+    assert log_in(own_node, "alice") == 200
+
+
+def test_a_socket_that_answers_is_not_replaced(own_node: Node, tmp_path: Path) -> None:
+    own_node.register("alice")
+    assert log_in(own_node, "alice") == 200
+    socket = str(tmp_path / "var/sparrow.db-sock")
+    changes = {
+        **other_ports(),
+        "SPARROW_STORE__PATH": str(tmp_path / "other.db"),
+        "SPARROW_BROKER__NODE_SOCKET": socket,
+    }
+    answer = second(own_node, "serve", **changes)
+    assert answer.returncode == 2
+    assert "sparrow.db-sock (" in answer.stderr
+    assert "another process listens there" in answer.stderr
+    assert log_in(own_node, "alice") == 200
+
+
+def test_what_a_dead_node_held_is_free(tmp_path: Path) -> None:
+    node = Node(tmp_path).start()
+    node.register("alice")
+    node.kill()
+    assert (tmp_path / "var/sparrow.db-sock").is_socket()
+    node.start()
+    assert [log_in(node, "alice"), log_in(node, "alice")] == [200, 200]
+    assert node.stop() == 0
+    # Something else in the socket's place is somebody's, too.
+    (tmp_path / "var/sparrow.db-sock").unlink(missing_ok=True)
+    (tmp_path / "var/sparrow.db-sock").write_text("a letter")
+    answer = second(node, "serve")
+    assert answer.returncode == 2
+    assert "something that is no socket is there" in answer.stderr
+    assert (tmp_path / "var/sparrow.db-sock").read_text() == "a letter"
+
+
+def test_remove_finds_the_node_from_any_environment(own_node: Node, tmp_path: Path) -> None:
+    own_node.register("alice")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = own_node.environment | {"XDG_RUNTIME_DIR": str(elsewhere), "TMPDIR": str(elsewhere), "HOME": "/"}
+    answer = subprocess.run(
+        [sys.executable, "-m", "sparrow.cli", "remove", "alice", "--yes"],
+        env=environment,
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.endswith("the brokers know; its sessions are closed\n")
+
+
+def test_a_restore_waits_for_the_end_of_a_node(own_node: Node, tmp_path: Path) -> None:
+    assert second(own_node, "backup", "copy.tar").returncode == 0
+    away = tmp_path / "away"
+    away.mkdir()
+    for path in (tmp_path / "var").glob("sparrow.db*"):
+        if not path.name.endswith("-lock"):
+            path.rename(away / path.name)
+    answer = second(own_node, "restore", "copy.tar")
+    assert answer.returncode == 2
+    assert "is in use already, by process " in answer.stderr
+    assert not (tmp_path / "var/sparrow.db").exists()
+    for path in away.iterdir():
+        path.rename(tmp_path / "var" / path.name)
+
+
+def test_a_socket_with_too_long_a_path_is_refused_in_time(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    node = Node(tmp_path)
+    answer = second(node, "serve", SPARROW_BROKER__NODE_SOCKET=str(folder / "node.sock"))
+    assert answer.returncode == 2
+    assert "broker.node_socket: " in answer.stderr
+    # Its own folder is near: the name from there is short enough.
+    deep = Node(folder)
+    deep.start()
+    assert deep.stop() == 0

@@ -48,7 +48,20 @@ class SharedCassandra:
         """Empty the tables, once for each folder."""
         if folder != self._folder:
             self._folder = folder
-            for table in ("users", "names", "inbox", "pairs", "contacts", "seen", "files", "pieces", "piece_data"):
+            tables = (
+                "users",
+                "names",
+                "inbox",
+                "pairs",
+                "contacts",
+                "seen",
+                "files",
+                "pieces",
+                "piece_data",
+                "owners",
+                "uploads",
+            )
+            for table in tables:
                 self.connection.execute(f"TRUNCATE {self.settings.cassandra_keyspace}.{table}")
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,14 @@ def settings_in(folder: Path, **changes: object) -> UserApiSettings:
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     monkeypatch.setattr(endings, "REPEAT_S", 3600.0)  # tests repeat by themselves
-    settings = settings_in(tmp_path)
+    with api_in(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def api_in(tmp_path: Path, **changes: object) -> Iterator[Api]:
+    """A user API of its own, with settings that are not the usual ones."""
+    settings = settings_in(tmp_path, **changes)
     private, public = Path(settings.token_private_key_file), Path(settings.token_public_key_file)
     ensure_key_pair(private, public)
     bridge = StoreBridge(open_store(StoreSettings(path=str(tmp_path / "sparrow.db"))), 10)

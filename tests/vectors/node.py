@@ -81,6 +81,14 @@ class Store:
     ) -> None:
         self.answers.append(lambda: done(dict.fromkeys(pairs, Verdict.STRANGER)))
 
+    def waiting(
+        self, users: Collection[str], done: Callable[[Mapping[str, Mapping[str, tuple[int, int]]] | None], None]
+    ) -> None:
+        done({user: {} for user in users})
+
+    def no_space(self) -> bool:
+        return False
+
     def saw(self, users: Collection[str]) -> None:
         pass
 

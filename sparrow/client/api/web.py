@@ -60,6 +60,8 @@ _BY_CODE: dict[str, type[SparrowError]] = {
     # What has arrived of an upload may still be on its way to the store: ask again where it stands.
     "wrong_offset": UnavailableError,
     "unavailable": UnavailableError,
+    "no_space": UnavailableError,
+    "too_many_file_bytes": UnavailableError,
 }
 _LATER = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
