@@ -178,7 +178,9 @@ class BrokerServer:
         self._cluster = make_cluster(
             settings, etcd or EtcdSettings(), incarnation, self._event, self._displaced, self._changed
         )
-        self.core = BrokerCore(self, self._cluster.presence, self._calls, settings, incarnation)
+        self.core = BrokerCore(
+            self, self._cluster.presence, self._calls, settings, incarnation, store.inbox_ttl_ms
+        )
         self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None
         """Told what has happened to attempts that are traced: origin, attempt, and what."""
         self._router: Router | None = None
