@@ -122,6 +122,9 @@ class RecordingPorts:
     def log(self, text: str) -> None:
         self.logs.append(text)
 
+    def complain(self, text: str) -> None:
+        self.logs.append(text)
+
     def session_began(self, session: Session, previous: int) -> None:
         self.sessions.append(f"{session.key.decode()} began, {session.client}, after {previous}")
 

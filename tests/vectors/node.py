@@ -266,6 +266,9 @@ class _ConnectorPorts:
     def log(self, text: str) -> None:
         pass
 
+    def complain(self, text: str) -> None:
+        pass
+
     def session_began(self, session: object, previous: int) -> None:
         pass
 
