@@ -2,8 +2,8 @@
 
     BOT_PASSWORD=… python examples/bot.py NAME [--api URL] [--key FILE] [--echo]
 
-Sends each line `USER TEXT` of its standard input, prints what comes as `USER TEXT`, and ends when its input has and all
-is SENT. With --echo it answers everybody instead, for ever. FILE keeps what makes its device the same over restarts.
+Sends each line `USER TEXT` of its standard input, prints what comes as `USER "TEXT"`, and ends when its input has and
+all is SENT. With --echo it answers everybody instead, for ever. FILE keeps what makes its device the same over restarts.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import socket
 import ssl
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections import deque
 from pathlib import Path
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from protocol.sparrow_pb2 import TEXT, Ack, Frame, Goodbye, Login, Message, Ping
 
 FINAL = {Goodbye.REPLACED, Goodbye.LOGGED_OUT, Goodbye.DEVICE_REMOVED, Goodbye.ACCOUNT_DISABLED}
-MAX_NAMES, MAX_FRAME, SILENCE_S, GOOD_S = 100_000, 1 << 20, 10.0, 60.0
+MAX_NAMES, MAX_FRAME, MAX_TEXT, SILENCE_S, GOOD_S = 100_000, 1 << 20, 60_000, 10.0, 60.0
 
 
 class Bot:
@@ -43,8 +44,13 @@ class Bot:
         body = json.dumps({"user": self.user, "password": self.password, "label": "bot"}).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": self.key}
         request = urllib.request.Request(f"{self.api}/v1/login", body, headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            found = json.load(answer)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                found = json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code in (400, 401, 403, 404, 409):
+                raise SystemExit(f"bot: {json.load(error).get('detail')}") from None
+            raise  # not now
         self.token, self.addresses = found["access_token"], random.sample(found["connectors"], len(found["connectors"]))
 
     def run(self) -> None:
@@ -76,7 +82,7 @@ class Bot:
             return self.talk()
 
     def talk(self) -> float:
-        heartbeat_s, heard = 0.0, time.monotonic()  # 0: not logged in yet
+        heartbeat_s, heard, self.window = 0.0, time.monotonic(), 0  # 0: not logged in yet
         while self.lines or self.echo or self.flying or self.waiting:
             now = time.monotonic()
             if now - heard > SILENCE_S + heartbeat_s:
@@ -94,6 +100,7 @@ class Bot:
                     kind = frame.WhichOneof("kind")
                     if kind == "logged_in":
                         heartbeat_s = frame.logged_in.heartbeat_ms / 2000
+                        self.window = frame.logged_in.max_unsettled_per_connection
                         self.due = dict.fromkeys(self.flying, (0.0, 3.0))
                     elif kind == "goodbye":
                         return self.goodbye(frame.goodbye)
@@ -144,7 +151,9 @@ class Bot:
         *lines, self.input = (self.input + data).split(b"\n")
         for line in lines:
             user, _, text = line.decode(errors="replace").partition(" ")
-            if text:
+            if len(text.encode()) > MAX_TEXT:
+                print(f"bot: a line to {user} is too long", file=sys.stderr)
+            elif text:
                 self.waiting.setdefault(user, deque()).append(text)
 
     def settled(self, stream: int, number: int, retry_after_ms: int = 0) -> str:
@@ -158,7 +167,8 @@ class Bot:
 
     def send_due(self) -> None:
         now = time.monotonic()
-        for user in [user for user in self.waiting if user not in self.flying]:
+        free = [user for user in self.waiting if user not in self.flying]
+        for user in free[: max(0, self.window - len(self.flying))]:
             stream, last = self.streams.get(user, (random.getrandbits(64) or 1, 0))
             self.streams[user], number = (stream, last + 1), last + 1
             text = self.waiting[user].popleft().encode()

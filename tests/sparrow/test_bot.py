@@ -90,7 +90,11 @@ def test_a_bot_that_starts_anew_is_the_same_device(own_node: Node) -> None:
         sensor = started(own_node, "sensor")
         sensor.communicate("alice one\n", timeout=GUARD_S)
         assert sensor.returncode == 0
-    told = started(own_node, "sensor")
-    assert told.stdin is not None
-    ended(told)
     assert own_node.log.count("event=device_added user=sensor") == 1
+
+
+def test_a_wrong_password_ends_it(own_node: Node) -> None:
+    command = [sys.executable, BOT, "sensor", "--api", own_node.api, "--key", own_node.folder / "key"]
+    environment = os.environ | {"BOT_PASSWORD": "wrong horse"}
+    found = subprocess.run(command, env=environment, input="alice one\n", capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (1, "bot: there is no such user, or the password is wrong\n")
