@@ -212,7 +212,7 @@ class Dialer:
                 "the account is disabled: ask those who run the service. The device and its messages are kept"
             )
         if goodbye.code == Goodbye.LOGGED_OUT:
-            if self._credentials.newer_than(token):
+            if self._credentials.logged_out(token):
                 return None  # it was our own next login that has ended this one
             self._credentials.forget()
             raise TokenRejectedError("this device was logged out: log in with the password")
