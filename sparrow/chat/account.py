@@ -28,6 +28,7 @@ from protocol.errors import (
 from protocol.ids import check_user_id
 from sparrow.client import DEFAULT_API, UserApi
 from sparrow.client.api.logins import Login
+from sparrow.client.client import PLAIN_HTTP
 from sparrow.client.credentials import DEVICE, TOKEN, keep_login, login_key
 from sparrow.client.journal import SqliteJournal
 from sparrow.client.tls import Trust
@@ -158,6 +159,8 @@ class SignIn:
 
         Raises `WrongPasswordError`, `ConfigError`, `DeviceRemovedError`, `MisuseError`.
         """
+        if self._api.web.open_to_all and not again:
+            self._terminal.say(f"{self._account.api}: {PLAIN_HTTP}")
         journal = SqliteJournal(self._account.state)
         try:
             if not journal.value(TOKEN) or again:

@@ -75,7 +75,8 @@ class Credentials:
         # What was kept belongs to the token that was kept.
         self._refresh = (journal.value(REFRESH) or "") if not token else ""
         self._connectors = tuple(connectors) or _addresses(journal.value(CONNECTORS))
-        self._fixed_connectors = bool(connectors)
+        self.fixed_connectors = bool(connectors)
+        """They are the application's, not the user API's."""
         if not password and not self._token:
             raise ConfigError("give a password or a token: none is kept from an earlier login")
         if not password and not self._connectors:
@@ -124,7 +125,7 @@ class Credentials:
             raise ConfigError(f"the user API calls {self.user!r} {login.user!r}: use that name")
         self._token, self.device = login.token, login.device
         self._refresh = login.refresh_token
-        if not self._fixed_connectors:
+        if not self.fixed_connectors:
             self._connectors = login.connectors
         self._unanswered = False
         keep_login(self._journal, self.user, login)
