@@ -26,6 +26,7 @@ from protocol.errors import (
     WrongPasswordError,
 )
 from protocol.ids import check_user_id
+from sparrow.chat.text import bare
 from sparrow.client import DEFAULT_API, UserApi
 from sparrow.client.api.logins import Login
 from sparrow.client.client import PLAIN_HTTP
@@ -119,7 +120,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """A line that is not part of the chat."""
-        print(text, file=sys.stderr, flush=True)
+        print(bare(text), file=sys.stderr, flush=True)
 
     def password(self, prompt: str) -> str:
         """Raises `ConfigError` if there is nobody to ask."""

@@ -88,9 +88,9 @@ class Chat:
         self.model.load(client.history(), client.unsettled)
         latest = self.model.latest()
         if to is not None:
-            self._open(to)
+            self._open(to).opened = True
         elif latest:
-            self._open(latest[0].peer)
+            self._open(latest[0].peer)  # not by the person: nothing in it is read by that
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -155,8 +155,8 @@ class Chat:
 
     async def _command(self, text: str) -> None:
         if not text:
-            return
-        if text.startswith("@"):
+            await self._read_here()
+        elif text.startswith("@") and not text.startswith("@@"):
             name, _, rest = text[1:].partition(" ")
             await self.talk_to(name)
             if rest.strip():
@@ -164,14 +164,22 @@ class Chat:
         elif text.startswith("/") and not text.startswith("//"):
             await commands.obey(self, text[1:])
         else:
-            await self._say(text.removeprefix("/") if text.startswith("//") else text)
+            await self._say(text[1:] if text.startswith(("//", "@@")) else text)
 
     async def _say(self, text: str) -> None:
         assert self._client is not None
         if self.current is None:
             self._view.notice("to whom? /to NAME, or @NAME and what you want to say")
             return
-        self.sent(await self._client.send(self.current.peer, text))
+        peer = self.current.peer
+        await self._read_here()
+        self.sent(await self._client.send(peer, text))
+
+    async def _read_here(self) -> None:
+        """Who writes here, or presses Enter, has seen what stands here."""
+        if self.current is not None:
+            self.current.opened = True
+            await self._read(self.current.unread)
 
     # For commands.
 
@@ -197,7 +205,7 @@ class Chat:
         """Open the conversation with them. Raises `InvalidIdError`."""
         peer = check_user_id(name)
         self._open(peer)
-        await self._read(self.model.conversation(peer).unread)
+        await self._read_here()
 
     def names(self) -> list[str]:
         """Whom one may want to name: friends, who wants to be one, and whom we talk to."""
@@ -205,11 +213,12 @@ class Chat:
 
     # Conversations.
 
-    def _open(self, peer: str) -> None:
+    def _open(self, peer: str) -> Conversation:
         conversation = self.model.conversation(peer)
         if conversation is not self.current:
             self.current = conversation
             self._view.opened(conversation)
+        return conversation
 
     async def _read(self, lines: list[Line]) -> None:
         """These have been shown."""
@@ -230,18 +239,16 @@ class Chat:
 
     async def _receive(self) -> None:
         assert self._client is not None
-        if self.current is not None:
+        if self.current is not None and self.current.opened:
             await self._read(self.current.unread)
         try:
             async for message in self._client:
-                if self.current is None:
-                    self._open(message.sender)
                 self._news.set()
                 line = self.model.received(message)
                 if line is None:
                     continue
                 self._view.added(line)
-                if self.current is not None and line.peer == self.current.peer:
+                if self.current is not None and self.current.opened and line.peer == self.current.peer:
                     await self._read([line])
         except SparrowError:
             return  # `Closed` says it
