@@ -14,11 +14,13 @@ from protocol.ids import check_user_id
 from sparrow.chat import commands
 from sparrow.chat.model import Conversation, Line, Model
 from sparrow.chat.people import People
+from sparrow.chat.text import who
 from sparrow.chat.transfers import Transfer, Transfers
 from sparrow.client import (
     Client,
     Connected,
     Disconnected,
+    Doubtful,
     Event,
     Hint,
     HintKind,
@@ -85,7 +87,7 @@ class Chat:
     def begin(self, client: Client, to: str | None = None) -> None:
         """Take over a client that has just been opened, and what it has kept. `to`: whom to talk to first."""
         self._client = client
-        self.model.load(client.history(), client.unsettled)
+        self.model.load(client.history(), [*client.unsettled, *client.doubtful])
         latest = self.model.latest()
         if to is not None:
             self._open(to).opened = True
@@ -94,6 +96,7 @@ class Chat:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self._doubt([sending.dest for sending in self.client.doubtful])
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive())
@@ -276,12 +279,21 @@ class Chat:
             self._view.added(self.model.own(event.message))
         elif isinstance(event, ReadElsewhere):
             self.model.read_elsewhere(event)
+        elif isinstance(event, Doubtful):
+            self._doubt([sending.dest for sending in event.sendings])
         elif isinstance(event, Unreadable):
             self._view.notice("a message has come that cannot be read")
         elif event.error is not None:
             self.error = event.error
             self._view.stop()
         self._view.refresh()
+
+    def _doubt(self, peers: list[str]) -> None:
+        if peers:
+            self._view.notice(
+                f"{len(peers)} of your messages may have been sent already, by a copy of this state, to "
+                f"{', '.join(map(who, sorted(set(peers))))}: /to NAME, then /unsent send or /unsent drop"
+            )
 
     def _hinted(self, hint: Hint) -> None:
         if hint.kind == HintKind.DEVICES_CHANGED:

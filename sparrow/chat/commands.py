@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.errors import MisuseError
 from sparrow.chat.model import Line
-from sparrow.chat.text import HELP_END, date, short
+from sparrow.chat.text import HELP_END, date, short, who
 from sparrow.client import Contact, Friend, Profile
 from sparrow.client.api.files import Told
 from sparrow.client.api.local import safe_name
@@ -102,6 +102,21 @@ async def _who(chat: Chat, _: str) -> None:
     found = chat.model.latest()
     lines = [f"{each.peer}: {len(each.unread)} new" if each.unread else each.peer for each in found]
     chat.notice("\n".join(lines) or "nobody yet: /to NAME begins a conversation")
+
+
+@command("[send|drop]", Takes.TEXT, "what may have been sent already: send it here again, or drop it")
+async def _unsent(chat: Chat, what: str) -> None:
+    peer = chat.current.peer if chat.current is not None else ""
+    found = [each for each in chat.client.doubtful if not what or each.dest == peer]
+    if what not in ("", "send", "drop"):
+        raise MisuseError(f"what? {COMMANDS['unsent'].usage}")
+    if not what:
+        lines = [f"to {who(each.dest)}: {short(each.text)}" for each in found]
+        chat.notice("\n".join(lines) or "nothing: all that you wrote is sent, or on its way")
+        return
+    for sending in found:
+        await (chat.client.send_again if what == "send" else chat.client.give_up)(sending)
+    chat.notice(f"{len(found)} {'sent again' if what == 'send' else 'dropped'}")
 
 
 # Files.

@@ -221,6 +221,7 @@ class Model:
             line_of = self._own.get((sending.stream, sending.id)) or self._drafts.get(sending.draft)
             if line_of is not None:
                 self._follow(line_of, sending)
+                line_of.note = sending.note
 
     def _follow(self, line: Line, sending: Sending) -> None:
         line.sending = sending

@@ -12,7 +12,7 @@ MAX_SHOWN = 4000
 """Characters of one message."""
 
 HELP_END = (
-    "//text says /text, and @@text says @text. Tab completes. Page up and page down leaf through the conversation.",
+    "//text says /text, @@text @text. Tab completes. Page up and down leaf through.",
     "· on its way   ✓ sent: it is safe   ✓✓ delivered   ✓✓ in colour: read   ✗ failed",
 )
 """What /help says below the commands."""

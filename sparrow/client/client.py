@@ -204,6 +204,25 @@ class Client:
             )
         return await engine.submit(dest, int(kind), content)
 
+    @property
+    def doubtful(self) -> list[Sending]:
+        """What may have been sent already, in its order: it was found in a state that was restored or copied.
+
+        None of it is sent until `send_again` says so.
+        """
+        return list(self._open_engine().telling.doubtful)
+
+    async def send_again(self, sending: Sending) -> None:
+        """Send a doubtful one: a person has said so. Its readers may be shown it twice. Any other is left alone.
+
+        Raises `ClosedError`, and the error with which the session has ended.
+        """
+        await self._open_engine().send_again(sending)
+
+    async def give_up(self, sending: Sending) -> None:
+        """Forget a doubtful one; it fails with `RefusedError`. Any other is left alone. Raises what `send_again` does."""
+        await self._open_engine().give_up(sending)
+
     async def mark_read(self, sender: str, device: str, stream: int, ids: Iterable[int]) -> None:
         """Like `Message.mark_read`, for messages that are known by name only, from `history()` for example.
 
@@ -291,8 +310,9 @@ class Client:
 
     @property
     def unsettled(self) -> list[Sending]:
-        """Messages that are neither safe nor refused; after a restart also those from before."""
-        return [each.tag for each in self._open_engine().core.outgoing() if isinstance(each.tag, Sending)]
+        """Messages that are neither safe nor refused, nor `doubtful`; after a restart also those from before."""
+        found = [each.tag for each in self._open_engine().core.outgoing()]
+        return [sending for sending in found if isinstance(sending, Sending) and not sending.doubtful]
 
     @property
     def device(self) -> str:

@@ -75,7 +75,7 @@ class Engine:
         self.core = ClientCore(journal, lambda: secrets.randbits(64) or 1)
         self.inbox = Inbox(options.max_waiting)
         self.telling = Telling(user, self, self.inbox, journal, self._tell, self._settled_one)
-        self.telling.restore(self.core.outgoing())
+        self.telling.restore(self.core.outgoing(), self.core.doubtful)
         self.gate = Gate(options.max_unsettled, self.telling.unsettled)
         self.max_message = int(journal.value(MAX_MESSAGE) or DEFAULT_MAX_MESSAGE)
         self.connection: Connection | None = None
@@ -122,6 +122,23 @@ class Engine:
         sending = self.telling.sending(self.core.send(dest, kind, body))
         await self._keep()
         return sending
+
+    async def send_again(self, sending: Sending) -> None:
+        """See `Client.send_again`."""
+        await self.gate.enter()
+        outgoing = self.telling.doubtful.get(sending)
+        if outgoing is None or not self.core.send_again(outgoing):
+            self.gate.leave()
+            return
+        self.telling.goes_out(sending)
+        await self._keep()
+
+    async def give_up(self, sending: Sending) -> None:
+        """See `Client.give_up`."""
+        outgoing = self.telling.doubtful.get(sending)
+        if outgoing is not None and self.core.give_up(outgoing):
+            self.telling.given_up(sending)
+            await self._keep()
 
     async def read(self, message: Message) -> None:
         """See `Message.mark_read`."""

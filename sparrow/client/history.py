@@ -16,7 +16,7 @@ from protocol.inbound import Shown
 from protocol.outbound import Outgoing
 from protocol.sparrow_pb2 import READ, Message
 from sparrow.client.core import Delivered, Event, Refused, Settled
-from sparrow.client.messages import State
+from sparrow.client.messages import GIVEN_UP, State
 from sparrow.client.schema import signed, unsigned
 
 
@@ -95,6 +95,11 @@ class History:
             self._do("UPDATE history SET stream = ?, id = ?, draft = 0 WHERE draft = ? AND mine", *name, outgoing.draft)
             self._do(_INSERT_OWN + _UNLESS_THERE, *row[:1], *name, 0, *row[1:], *name)
         self._trim()
+
+    def given_up(self, outgoing: Outgoing) -> None:
+        """A draft of ours is not sent after all."""
+        values = (int(State.FAILED), GIVEN_UP, outgoing.draft)
+        self._do("UPDATE history SET state = ?, note = ?, draft = 0 WHERE draft = ? AND mine", *values)
 
     def note(self, events: Iterable[Event]) -> bool:
         """What the core is about to tell; whether that changed something here."""

@@ -154,7 +154,7 @@ def test_a_script_of_friends_and_files(stage: Stage, path: Path) -> None:
             "-- to whom? /to NAME first",
             "-- talking to bob",
             "-- nonexistent: /nonexistent: No such file or directory",
-            "-- there is no file 9 in this conversation: a file's line says its number",
+            "-- there is no file in this conversation",
             "-- alice",
             "-- there is no command /dance; /help names all",
             "me to bob: [holiday.bin, 1.0 MB: /save 1]",
