@@ -58,6 +58,9 @@ class Ports(Protocol):
     def log(self, text: str) -> None:
         """A state change worth a line."""
 
+    def complain(self, text: str) -> None:
+        """What a client, or somebody beyond a broker, did wrong: as many lines as they like, so not all are written."""
+
     def session_began(self, session: Session, previous: int) -> None:
         """A client has been told `LoggedIn`; `previous` is the session that it replaced, 0 if there was none."""
 
