@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import zmq
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from connector.buffers import WriteBuffers
 from connector.clients import ClientConnection, ProxiedConnection, TlsConnection
@@ -151,7 +151,12 @@ class ConnectorServer:
 
     def metrics(self) -> Iterator[Metric]:
         """All of them, as they are now (docs/metrics.md)."""
-        return metrics(self.core)
+        yield from metrics(self.core)
+        yield GaugeMetricFamily(
+            "sparrow_connector_write_buffers_bytes",
+            "What clients have not read, beyond their sockets.",
+            self.buffers.bytes,
+        )
 
     @property
     def not_ready(self) -> str:

@@ -10,16 +10,30 @@ import re
 from protocol.errors import InvalidIdError
 
 _USER = re.compile(r"[a-z0-9._-]{1,64}")
+_TAKEN = frozenset({"me", "system", "sparrow"})
+"""Words of programs, which nobody may be mistaken for."""
 _DEVICE = re.compile(r"[a-z0-9]{1,32}")
 
 STAMP_SHIFT = 20
 """A stamp is Unix milliseconds, shifted left by this, plus a counter (docs/protocol.md, "Stamps")."""
 
 
-def check_user_id(user: str) -> str:
+def check_user_id(user: object) -> str:
     """Return `user`. Raises `InvalidIdError`."""
-    if not _USER.fullmatch(user):
-        raise InvalidIdError(f"user id {user[:80]!r}: use 1 to 64 of a-z, 0-9, dot, underscore and hyphen")
+    if not isinstance(user, str) or not _USER.fullmatch(user):
+        raise InvalidIdError(f"user id {str(user)[:80]!r}: use 1 to 64 of a-z, 0-9, dot, underscore and hyphen")
+    return user
+
+
+def check_new_user_id(user: str) -> str:
+    """Return `user`, the id of an account that is to be made. Raises `InvalidIdError`.
+
+    Stricter than `check_user_id`: ids that were given before go on working.
+    """
+    if check_user_id(user) in _TAKEN or not user[0].isalnum():
+        raise InvalidIdError(
+            f"user id {user!r}: begin with a letter or a digit, and use none of {', '.join(sorted(_TAKEN))}"
+        )
     return user
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from protocol.errors import AlreadyExistsError, InvalidIdError, NotFoundError
-from protocol.ids import check_user_id
+from protocol.ids import check_new_user_id
 from userapi import audit, farewell
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.fields import Answer, Strict, Text, user_id
@@ -72,7 +72,7 @@ def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
 def begin(parts: Service, wanted: str, password: str, *, by: str = "") -> tuple[dict[str, object], int]:
     """Make an account; `by` an administrator, whose registrations nobody counts. Raises `ProblemError`."""
     try:
-        user = check_user_id(wanted)
+        user = check_new_user_id(wanted)
     except InvalidIdError as error:
         raise ProblemError("invalid_user_id", str(error), field="user") from None
     check_new_password(parts, user, password, "password")

@@ -5,6 +5,7 @@ Owns how strict they are, and what is said of a wrong one: "code|text", which `u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +21,15 @@ def _messages(invalid: str, **more: str) -> dict[str, Any]:
     }
 
 
-LABEL: dict[str, Any] = {"max_length": 100, "pattern": r"[^\u0000-\u001f\u007f]*"}
-"""Of texts that people read in a line: no control characters."""
+_NOT_IN_A_LINE = r"\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+LABEL: dict[str, Any] = {"max_length": 100, "pattern": f"[^{_NOT_IN_A_LINE}]*"}
+"""Of texts that people read in a line: no control characters, no ends of lines, nothing that turns the line around."""
+_LINE_BREAKERS = re.compile(f"[{_NOT_IN_A_LINE}]")
+
+
+def in_a_line(text: str) -> str:
+    """`text` of before 0.2, which may hold what `LABEL` refuses, without it."""
+    return _LINE_BREAKERS.sub("", text)
 
 
 class Answer(Schema):

@@ -13,7 +13,7 @@ from protocol.errors import NotFoundError
 from protocol.sparrow_pb2 import Hint
 from store.interface import Profile
 from userapi.callers import DEVICE, caller, callers_profile
-from userapi.fields import LABEL, Answer, Flag, Number, Strict, Text, items, user_id
+from userapi.fields import LABEL, Answer, Flag, Number, Strict, Text, in_a_line, items, user_id
 from userapi.frame import USER_IN_PATH, Area, endpoint
 from userapi.hints import tell_friends
 from userapi.pages import IF_NONE_MATCH, NOT_MODIFIED, PageAnswer, PageQuery, from_cursor, tagged, to_cursor
@@ -63,14 +63,14 @@ class Users(PageAnswer):
 def _own(profile: Profile) -> dict[str, object]:
     return {
         "user": profile.user,
-        "display_name": profile.display_name,
+        "display_name": in_a_line(profile.display_name),
         "hides_presence": profile.hides_presence,
         "created_ms": profile.created_ms,
     }
 
 
 def _public(profile: Profile) -> dict[str, object]:
-    return {"user": profile.user, "display_name": profile.display_name}
+    return {"user": profile.user, "display_name": in_a_line(profile.display_name)}
 
 
 def _profile(parts: Service, user: str) -> Profile:

@@ -188,8 +188,8 @@ class BrokerCore:
         self.devices.flush()
         self.policy.flush()
         self.quota.flush()
-        self.storage.flush()
         self.nudges.flush()
+        self.storage.flush()
         outbox = self._outbox
         out, outbox.out = outbox.out, {}
         for connector, encoded in out.items():

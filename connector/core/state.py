@@ -146,6 +146,7 @@ class Session:
         "rows",
         "suffix",
         "sync_asked",
+        "sync_due",
         "sync_passing",
         "tried",
         "unacked",
@@ -213,6 +214,8 @@ class Session:
         self.want_pass = False
         """A pass is owed that begins after now."""
         self.sync_asked = 0
+        self.sync_due = -inf
+        """When the pass of the last Sync was due, had each its interval."""
         self.sync_passing = 0
         """The Sync that the pass under way will answer."""
         self.returned = 0

@@ -26,8 +26,10 @@ from protocol.errors import (
     WrongPasswordError,
 )
 from protocol.ids import check_user_id
+from sparrow.chat.text import bare
 from sparrow.client import DEFAULT_API, UserApi
 from sparrow.client.api.logins import Login
+from sparrow.client.client import PLAIN_HTTP
 from sparrow.client.credentials import DEVICE, TOKEN, keep_login, login_key
 from sparrow.client.journal import SqliteJournal
 from sparrow.client.tls import Trust
@@ -118,7 +120,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """A line that is not part of the chat."""
-        print(text, file=sys.stderr, flush=True)
+        print(bare(text), file=sys.stderr, flush=True)
 
     def password(self, prompt: str) -> str:
         """Raises `ConfigError` if there is nobody to ask."""
@@ -158,6 +160,8 @@ class SignIn:
 
         Raises `WrongPasswordError`, `ConfigError`, `DeviceRemovedError`, `MisuseError`.
         """
+        if self._api.web.open_to_all and not again:
+            self._terminal.say(f"{self._account.api}: {PLAIN_HTTP}")
         journal = SqliteJournal(self._account.state)
         try:
             if not journal.value(TOKEN) or again:

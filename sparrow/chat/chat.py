@@ -14,11 +14,13 @@ from protocol.ids import check_user_id
 from sparrow.chat import commands
 from sparrow.chat.model import Conversation, Line, Model
 from sparrow.chat.people import People
+from sparrow.chat.text import who
 from sparrow.chat.transfers import Transfer, Transfers
 from sparrow.client import (
     Client,
     Connected,
     Disconnected,
+    Doubtful,
     Event,
     Hint,
     HintKind,
@@ -85,15 +87,16 @@ class Chat:
     def begin(self, client: Client, to: str | None = None) -> None:
         """Take over a client that has just been opened, and what it has kept. `to`: whom to talk to first."""
         self._client = client
-        self.model.load(client.history(), client.unsettled)
+        self.model.load(client.history(), [*client.unsettled, *client.doubtful])
         latest = self.model.latest()
         if to is not None:
-            self._open(to)
+            self._open(to).opened = True
         elif latest:
-            self._open(latest[0].peer)
+            self._open(latest[0].peer)  # not by the person: nothing in it is read by that
 
     async def run(self) -> None:
         """Until cancelled."""
+        self._doubt([sending.dest for sending in self.client.doubtful])
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive())
@@ -155,8 +158,8 @@ class Chat:
 
     async def _command(self, text: str) -> None:
         if not text:
-            return
-        if text.startswith("@"):
+            await self._read_here()
+        elif text.startswith("@") and not text.startswith("@@"):
             name, _, rest = text[1:].partition(" ")
             await self.talk_to(name)
             if rest.strip():
@@ -164,14 +167,22 @@ class Chat:
         elif text.startswith("/") and not text.startswith("//"):
             await commands.obey(self, text[1:])
         else:
-            await self._say(text.removeprefix("/") if text.startswith("//") else text)
+            await self._say(text[1:] if text.startswith(("//", "@@")) else text)
 
     async def _say(self, text: str) -> None:
         assert self._client is not None
         if self.current is None:
             self._view.notice("to whom? /to NAME, or @NAME and what you want to say")
             return
-        self.sent(await self._client.send(self.current.peer, text))
+        peer = self.current.peer
+        await self._read_here()
+        self.sent(await self._client.send(peer, text))
+
+    async def _read_here(self) -> None:
+        """Who writes here, or presses Enter, has seen what stands here."""
+        if self.current is not None:
+            self.current.opened = True
+            await self._read(self.current.unread)
 
     # For commands.
 
@@ -197,7 +208,7 @@ class Chat:
         """Open the conversation with them. Raises `InvalidIdError`."""
         peer = check_user_id(name)
         self._open(peer)
-        await self._read(self.model.conversation(peer).unread)
+        await self._read_here()
 
     def names(self) -> list[str]:
         """Whom one may want to name: friends, who wants to be one, and whom we talk to."""
@@ -205,11 +216,12 @@ class Chat:
 
     # Conversations.
 
-    def _open(self, peer: str) -> None:
+    def _open(self, peer: str) -> Conversation:
         conversation = self.model.conversation(peer)
         if conversation is not self.current:
             self.current = conversation
             self._view.opened(conversation)
+        return conversation
 
     async def _read(self, lines: list[Line]) -> None:
         """These have been shown."""
@@ -230,18 +242,16 @@ class Chat:
 
     async def _receive(self) -> None:
         assert self._client is not None
-        if self.current is not None:
+        if self.current is not None and self.current.opened:
             await self._read(self.current.unread)
         try:
             async for message in self._client:
-                if self.current is None:
-                    self._open(message.sender)
                 self._news.set()
                 line = self.model.received(message)
                 if line is None:
                     continue
                 self._view.added(line)
-                if self.current is not None and line.peer == self.current.peer:
+                if self.current is not None and self.current.opened and line.peer == self.current.peer:
                     await self._read([line])
         except SparrowError:
             return  # `Closed` says it
@@ -269,12 +279,21 @@ class Chat:
             self._view.added(self.model.own(event.message))
         elif isinstance(event, ReadElsewhere):
             self.model.read_elsewhere(event)
+        elif isinstance(event, Doubtful):
+            self._doubt([sending.dest for sending in event.sendings])
         elif isinstance(event, Unreadable):
             self._view.notice("a message has come that cannot be read")
         elif event.error is not None:
             self.error = event.error
             self._view.stop()
         self._view.refresh()
+
+    def _doubt(self, peers: list[str]) -> None:
+        if peers:
+            self._view.notice(
+                f"{len(peers)} of your messages may have been sent already, by a copy of this state, to "
+                f"{', '.join(map(who, sorted(set(peers))))}: /to NAME, then /unsent send or /unsent drop"
+            )
 
     def _hinted(self, hint: Hint) -> None:
         if hint.kind == HintKind.DEVICES_CHANGED:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.errors import MisuseError
 from sparrow.chat.model import Line
-from sparrow.chat.text import HELP_END, date, short
+from sparrow.chat.text import HELP_END, date, short, who
 from sparrow.client import Contact, Friend, Profile
 from sparrow.client.api.files import Told
 from sparrow.client.api.local import safe_name
@@ -104,6 +104,21 @@ async def _who(chat: Chat, _: str) -> None:
     chat.notice("\n".join(lines) or "nobody yet: /to NAME begins a conversation")
 
 
+@command("[send|drop]", Takes.TEXT, "what may have been sent already: send it here again, or drop it")
+async def _unsent(chat: Chat, what: str) -> None:
+    peer = chat.current.peer if chat.current is not None else ""
+    found = [each for each in chat.client.doubtful if not what or each.dest == peer]
+    if what not in ("", "send", "drop"):
+        raise MisuseError(f"what? {COMMANDS['unsent'].usage}")
+    if not what:
+        lines = [f"to {who(each.dest)}: {short(each.text)}" for each in found]
+        chat.notice("\n".join(lines) or "nothing: all that you wrote is sent, or on its way")
+        return
+    for sending in found:
+        await (chat.client.send_again if what == "send" else chat.client.give_up)(sending)
+    chat.notice(f"{len(found)} {'sent again' if what == 'send' else 'dropped'}")
+
+
 # Files.
 
 
@@ -119,7 +134,7 @@ async def _file(chat: Chat, path: str) -> None:
     chat.transfers.start(source.name, up=True, work=send)
 
 
-@command("[N] [PATH]", Takes.FILE, "keep file N (the last one) here, or in the folder or file PATH")
+@command("[N] [PATH]", Takes.FILE, "keep this conversation's file N (the last one) here, or as or in PATH")
 async def _save(chat: Chat, argument: str) -> None:
     line, path = _file_and_path(chat, argument)
     reference = line.file
@@ -133,24 +148,28 @@ async def _save(chat: Chat, argument: str) -> None:
 
 
 def _file_and_path(chat: Chat, argument: str) -> tuple[Line, Path]:
-    """Which file, by its number or its name, and where to. Raises `MisuseError`."""
-    files = chat.model.files
+    """Which file of this conversation, by its number or its name, and where to. Raises `MisuseError`."""
+    if chat.current is None:
+        raise MisuseError("whose? /to NAME first: files are numbered in their conversation")
+    files = chat.current.files
     if not files:
-        raise MisuseError("there is no file yet")
+        raise MisuseError("there is no file in this conversation")
+    first, _, rest = argument.partition(" ")
+    # What is a number is one, whatever somebody has called a file.
+    if first.isascii() and first.isdecimal():
+        number = int(first) if len(first) < 9 else 0
+        if number not in files:
+            raise MisuseError(
+                f"there is no file {short(first, 20)} in this conversation: a file's line says its number"
+            )
+        return files[number], _path(rest.strip())
     by_name = {safe_name(line.file.name): line for line in files.values() if line.file is not None}
     if argument in by_name:
         return by_name[argument], Path()
-    first, _, rest = argument.partition(" ")
-    where = _path(rest.strip())
-    if first.isascii() and first.isdecimal() and len(first) < 9:
-        if int(first) not in files:
-            raise MisuseError(f"there is no file {first}: a file's line says its number")
-        return files[int(first)], where
     if first in by_name:
-        return by_name[first], where
-    peer = chat.current.peer if chat.current is not None else ""
-    here = [number for number, line in files.items() if line.peer == peer and not line.mine]
-    return files[max(here or files)], _path(argument)
+        return by_name[first], _path(rest.strip())
+    theirs = [number for number, line in files.items() if not line.mine]
+    return files[max(theirs or files)], _path(argument)
 
 
 def _path(text: str) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from protocol.errors import FileReferenceError
 from protocol.files import FileReference, parse_file_reference
 from protocol.ids import stamp_ms
+from sparrow.chat.marks import Marks
 from sparrow.chat.text import size
 from sparrow.client import FILE, TEXT, HistoryEntry, Message, Progress, ReadElsewhere, Sending, State
 
@@ -19,7 +20,8 @@ MAX_LINES = 1000
 """In one conversation."""
 SPARE_LINES = 100
 """So many more before they are cut off."""
-MAX_MARKS = 1000
+MAX_UNREAD_LINES = 10 * MAX_LINES
+"""However many of them are unread."""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -43,7 +45,7 @@ class Line:
     file: FileReference | None = None
     """What a FILE message is about."""
     number: int = 0
-    """Of the file, from 1 on, until the chat ends."""
+    """Of the file in its conversation, from 1 on, until the chat ends."""
     sending: Sending | None = None
     arrival: int = 0
     place: float = math.inf
@@ -52,6 +54,11 @@ class Line:
     def is_unread(self) -> bool:
         """Somebody else's, and not read."""
         return not self.mine and self.state != State.READ
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Ours, from here, and not known to be safe."""
+        return self.mine and not self.device and self.state == State.QUEUED
 
     def mark_read(self) -> bool:
         """Somebody else's was shown; whether that is news."""
@@ -77,6 +84,12 @@ class Conversation:
     peer: str
     latest: int = 0
     """Orders conversations by their last line; 0: there is none."""
+    opened: bool = False
+    """By the person: what is shown in it is read."""
+    files: dict[int, Line] = field(default_factory=dict)
+    """By number."""
+    _numbered: int = 0
+    _cut_at: int = MAX_LINES + SPARE_LINES
     _lines: list[Line] = field(default_factory=list)
     _in_order: bool = True
 
@@ -88,14 +101,28 @@ class Conversation:
         return self._lines
 
     def add(self, line: Line) -> list[Line]:
-        """One more; returns lines that are too many."""
+        """One more; returns lines that are too many. Of those that are unread or unsettled there are none."""
         self._lines.append(line)
         self.latest = line.arrival
         self._in_order = False
-        if len(self._lines) <= MAX_LINES + SPARE_LINES:
+        if line.file is not None:
+            self._numbered += 1
+            line.number = self._numbered
+            self.files[line.number] = line
+        if len(self._lines) <= self._cut_at:
             return []
         self._arrange()
-        gone, self._lines = self._lines[:-MAX_LINES], self._lines[-MAX_LINES:]
+        return self._cut()
+
+    def _cut(self) -> list[Line]:
+        old, self._lines = self._lines[:-MAX_LINES], self._lines[-MAX_LINES:]
+        unread = [line for line in old if line.is_unread][-(MAX_UNREAD_LINES - MAX_LINES) :]
+        kept = {id(line) for line in (*unread, *(line for line in old if line.is_unsettled))}
+        self._lines[:0] = [line for line in old if id(line) in kept]
+        self._cut_at = len(self._lines) + SPARE_LINES
+        gone = [line for line in old if id(line) not in kept]
+        for line in gone:
+            self.files.pop(line.number, None)
         return gone
 
     def changed(self) -> None:
@@ -150,11 +177,8 @@ class Model:
         self._own: dict[tuple[int, int], Line] = {}
         self._drafts: dict[int, Line] = {}
         self._others: dict[tuple[str, str, int, int], Line] = {}
-        self._marks: dict[tuple[int, int], tuple[str, State]] = {}
+        self._marks = Marks()
         self._arrivals = 0
-        self.files: dict[int, Line] = {}
-        """By number."""
-        self._files = 0
 
     def conversation(self, peer: str) -> Conversation:
         """The one with `peer`; made if there is none."""
@@ -168,24 +192,18 @@ class Model:
     def _add(self, line: Line) -> Line:
         self._arrivals += 1
         line.arrival = self._arrivals
-        if line.file is not None:
-            self._files += 1
-            line.number = self._files
-            self.files[line.number] = line
-            line.text = f"[{line.file.name}, {size(line.file.size)}: /save {line.number}]"
         if line.mine and line.stream:
             self._own[line.stream, line.id] = line
-            peer, state = self._marks.pop((line.stream, line.id), ("", State.FAILED))
-            if peer in ("", line.peer):
-                line.state = max(line.state, state)
+            line.state = max(line.state, self._marks.take(line.peer, line.stream, line.id))
         elif not line.mine:
             self._others[line.peer, line.device, line.stream, line.id] = line
         for gone in self.conversation(line.peer).add(line):
             self._own.pop((gone.stream, gone.id), None)
             self._others.pop((gone.peer, gone.device, gone.stream, gone.id), None)
-            self.files.pop(gone.number, None)
             if gone.sending is not None:
                 self._sendings.pop(gone.sending, None)
+        if line.file is not None:
+            line.text = f"[{line.file.name}, {size(line.file.size)}: /save {line.number}]"
         return line
 
     # After a restart.
@@ -203,6 +221,7 @@ class Model:
             line_of = self._own.get((sending.stream, sending.id)) or self._drafts.get(sending.draft)
             if line_of is not None:
                 self._follow(line_of, sending)
+                line_of.note = sending.note
 
     def _follow(self, line: Line, sending: Sending) -> None:
         line.sending = sending
@@ -242,17 +261,11 @@ class Model:
             line = self._own.get((event.stream, number))
             if line is None:
                 # It may still be on its way to us from another device.
-                self._mark(event.stream, number, event.peer, event.state)
+                self._marks.put(event.peer, event.stream, number, event.state)
             elif event.peer in ("", line.peer) and line.state < event.state:
                 line.state = event.state
                 changed.append(line)
         return changed
-
-    def _mark(self, stream: int, number: int, peer: str, state: State) -> None:
-        known = self._marks.pop((stream, number), ("", State.QUEUED))
-        self._marks[stream, number] = (peer, state) if state >= known[1] else known
-        while len(self._marks) > MAX_MARKS:
-            del self._marks[next(iter(self._marks))]
 
     # Others'.
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import codecs
 import os
+import sys
 import threading
 import weakref
 
 from sparrow.chat.chat import Chat
 from sparrow.chat.model import Conversation, Line
-from sparrow.chat.text import bar, one_line, short
+from sparrow.chat.text import bar, bare, one_line, short, who
 from sparrow.chat.transfers import Transfer
 from sparrow.client import State
 
@@ -68,8 +69,10 @@ class PlainView:
             stopping.cancel()
 
     def _print(self, text: str) -> None:
+        # Not every output can hold every character, and none of ours may be obeyed.
+        encoding = sys.stdout.encoding or "utf-8"
         try:
-            print(text, flush=True)
+            print(bare(text).encode(encoding, errors="replace").decode(encoding), flush=True)
         except OSError:  # nobody reads any more
             self._stopping.set()
 
@@ -77,11 +80,11 @@ class PlainView:
         """See `View`."""
         if hasattr(self, "_chat") and self._chat.connection != self._said:
             self._said = self._chat.connection
-            self._print(f"-- {self._said}")
+            self._print(f"-- {one_line(self._said)}")
 
     def opened(self, conversation: Conversation) -> None:
         """See `View`."""
-        self._print(f"-- talking to {conversation.peer}")
+        self._print(f"-- talking to {who(conversation.peer)}")
         for line in conversation.lines[-RECENT_LINES:]:
             if line not in self._shown:
                 self.added(line)
@@ -91,11 +94,11 @@ class PlainView:
         self._shown.add(line)
         late = " (late)" if line.late else ""
         if not line.mine:
-            self._print(f"{line.peer}{late}: {one_line(line.text)}")
+            self._print(f"{who(line.peer)}{late}: {one_line(line.text)}")
         elif line.device:
-            self._print(f"me, elsewhere, to {line.peer}{late}: {one_line(line.text)}")
+            self._print(f"me, elsewhere, to {who(line.peer)}{late}: {one_line(line.text)}")
         else:
-            self._print(f"me to {line.peer}: {one_line(line.text)}")
+            self._print(f"me to {who(line.peer)}: {one_line(line.text)}")
         if line.mine and line.state != State.QUEUED:
             self.changed(line)
 
@@ -106,7 +109,7 @@ class PlainView:
         if self._told.get(line) == line.state and line.state != State.QUEUED:
             return
         self._told[line] = line.state
-        why = f" ({line.note})" if line.note else ""
+        why = f" ({one_line(line.note)})" if line.note else ""
         self._print(f"-- {_WORDS[line.state]}: {short(line.text)}{why}")
 
     def notice(self, text: str) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.data_structures import Point
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import InMemoryHistory
@@ -33,9 +32,9 @@ from prompt_toolkit.styles import Style
 
 from sparrow.chat.completion import LineCompleter
 from sparrow.chat.model import Conversation, Line
-from sparrow.chat.text import bar, clean, clock, day, one_line, short
+from sparrow.chat.rows import Rows
+from sparrow.chat.text import bar, one_line, short, who
 from sparrow.chat.transfers import Transfer
-from sparrow.client import State
 
 if TYPE_CHECKING:
     from sparrow.chat.chat import Chat
@@ -44,16 +43,7 @@ NOTICE_S = 10.0
 """A notice of one line goes away after this time."""
 ROWS_LEFT = 3
 """Of the screen, beside the longest notice."""
-MARGIN = " " * 9 + "│ "
-"""Before the further rows of a message, so that none can be taken for a message of its own."""
 
-_TICKS = {
-    State.FAILED: ("class:failed", "✗ "),
-    State.QUEUED: ("", "· "),
-    State.SENT: ("", "✓ "),
-    State.DELIVERED: ("", "✓✓"),
-    State.READ: ("class:read", "✓✓"),
-}
 STYLE = Style.from_dict(
     {
         "read": "ansibrightblue bold",
@@ -76,22 +66,14 @@ class Screen:
         self._stopped = False
         self._notice: list[str] = []
         self._notice_until = 0.0
-        self._top: int | None = None
-        """The row that leafing has made the last to see; None: the last of all."""
-        self._rows: StyleAndTextTuples = []
-        self._row_count, self._last_column = 1, 0
-        self._stale = True
+        self._rows = Rows()
         self._buffer = Buffer(
             multiline=False,
             accept_handler=self._accept,
             history=InMemoryHistory(),
             completer=LineCompleter(self._names, self._files),
         )
-        self._history = Window(
-            FormattedTextControl(self._text, get_cursor_position=self._cursor, show_cursor=False),
-            wrap_lines=True,
-            get_line_prefix=lambda _, wraps: [("class:dim", MARGIN)] if wraps else [],
-        )
+        history = Window(self._rows)
         notice = Window(FormattedTextControl(self._notice_text), dont_extend_height=True, wrap_lines=True)
         transfers = ConditionalContainer(
             Window(FormattedTextControl(self._transfers_text), dont_extend_height=True),
@@ -106,7 +88,7 @@ class Screen:
         self._application: Application[None] = Application(
             layout=Layout(
                 FloatContainer(
-                    HSplit([self._history, notice, transfers, status, typed]),
+                    HSplit([history, notice, transfers, status, typed]),
                     [Float(CompletionsMenu(max_height=8, scroll_offset=1), xcursor=True, ycursor=True)],
                 ),
                 typed,
@@ -139,19 +121,11 @@ class Screen:
 
         @keys.add("pageup")
         def _up(event: KeyPressEvent) -> None:
-            info = self._history.render_info
-            if info is not None:
-                # Keys may come faster than they are drawn.
-                first = info.first_visible_line()
-                first = first if self._top is None else min(first, self._top)
-                self._top = max(0, first - info.window_height + 2)
+            self._rows.up()
 
         @keys.add("pagedown")
         def _down(event: KeyPressEvent) -> None:
-            info = self._history.render_info
-            if info is not None and self._top is not None:
-                row = max(info.last_visible_line(), self._top) + info.window_height - 2
-                self._top = None if row >= self._row_count - 1 else row
+            self._rows.down()
 
         @keys.add("escape", eager=True)
         def _clear(event: KeyPressEvent) -> None:
@@ -164,31 +138,20 @@ class Screen:
         return [] if self._chat is None else self._chat.names()
 
     def _files(self) -> list[str]:
-        return [] if self._chat is None else [str(number) for number in sorted(self._chat.model.files)]
+        return (
+            []
+            if self._chat is None or self._chat.current is None
+            else [str(number) for number in sorted(self._chat.current.files)]
+        )
 
     def _accept(self, buffer: Buffer) -> bool:
         self._notice = []
-        self._top = None
+        self._rows.to_end()
         if self._chat is not None:
             self._chat.submit(buffer.text)
         return False
 
     # What is shown.
-
-    def _text(self) -> StyleAndTextTuples:
-        if self._stale:
-            self._stale = False
-            conversation = self._chat.current if self._chat is not None else None
-            self._rows = _rows(conversation) if conversation is not None else _welcome()
-            rows = "".join(text for _, text, *_ in self._rows).split("\n")
-            self._row_count, self._last_column = len(rows), max(0, len(rows[-1]) - 1)
-        return self._rows
-
-    def _cursor(self) -> Point:
-        last = self._row_count - 1
-        if self._top is None or self._top >= last:
-            return Point(self._last_column, last)
-        return Point(0, self._top)
 
     def _notice_text(self) -> StyleAndTextTuples:
         if len(self._notice) == 1 and time.monotonic() > self._notice_until:
@@ -208,29 +171,35 @@ class Screen:
         chat = self._chat
         if chat is None:
             return []
-        parts: StyleAndTextTuples = [("class:status" if chat.connected else "class:away", f" {chat.connection} ")]
+        parts: StyleAndTextTuples = [
+            ("class:status" if chat.connected else "class:away", f" {short(chat.connection)} ")
+        ]
         parts.append(("class:status", f"· {chat.model.user}"))
-        if self._top is not None:
+        if self._rows.leafing:
             parts.append(("class:status", " · (leafing: page down goes back)"))
+        unread = 0 if chat.current is None or chat.current.opened else len(chat.current.unread)
+        if unread:
+            parts.append(("class:away", f" · {unread} not told as read (Enter tells it)"))
         parts.extend(
-            ("class:away", f" · {each.peer}: {len(each.unread)} new (/to {each.peer})") for each in chat.elsewhere()
+            ("class:away", f" · {who(each.peer)}: {len(each.unread)} new (/to {each.peer})")
+            for each in chat.elsewhere()
         )
         return parts
 
     def _prompt(self) -> StyleAndTextTuples:
         current = self._chat.current if self._chat is not None else None
-        return [("class:peer", f"{current.peer}> " if current is not None else "> ")]
+        return [("class:peer", f"{who(current.peer)}> " if current is not None else "> ")]
 
     # View.
 
     def refresh(self) -> None:
         """See `View`."""
-        self._stale = True
         self._application.invalidate()
 
     def opened(self, conversation: Conversation) -> None:
         """See `View`."""
-        self._top = None
+        self._rows.conversation = conversation
+        self._rows.to_end()
         self._notice = []
         self.refresh()
 
@@ -257,35 +226,3 @@ class Screen:
         self._stopped = True
         if self._application.is_running and not self._application.is_done:
             self._application.exit()
-
-
-def _welcome() -> StyleAndTextTuples:
-    return [("class:dim", "Nobody to talk to yet: /to NAME, or @NAME and what you want to say. /help says more.")]
-
-
-def _rows(conversation: Conversation) -> StyleAndTextTuples:
-    rows: StyleAndTextTuples = []
-    today = ""
-    for line in conversation.lines:
-        if day(line.at_ms) != today:
-            today = day(line.at_ms)
-            rows.append(("class:dim", f"{chr(10) if rows else ''}── {today} ──"))
-        rows.append(("", "\n"))
-        rows.extend(_row(line))
-    return rows or [("class:dim", f"Nothing said to {conversation.peer} yet.")]
-
-
-def _row(line: Line) -> StyleAndTextTuples:
-    # On another device of ours it may be safe long since; nobody tells us but DELIVERED.
-    untold = not line.mine or (line.device and line.state == State.QUEUED)
-    tick = ("", "  ") if untold else _TICKS[line.state]
-    row: StyleAndTextTuples = [("class:dim", clock(line.at_ms) + " "), tick, ("", " ")]
-    row.append(("class:me", "me") if line.mine else ("class:peer", line.peer))
-    extra = [text for text, there in (("elsewhere", line.mine and line.device), ("late", line.late)) if there]
-    if extra:
-        row.append(("class:dim", f" ({', '.join(extra)})"))
-    row.append(("", ": " + clean(line.text).replace("\n", "\n" + MARGIN)))
-    if line.note:
-        style = "class:failed" if line.state == State.FAILED else "class:dim"
-        row.append((style, f"  ({clean(line.note)})"))
-    return row

@@ -12,11 +12,12 @@ MAX_SHOWN = 4000
 """Characters of one message."""
 
 HELP_END = (
-    "//text says /text. Tab completes. Page up and page down leaf through the conversation.",
+    "//text says /text, @@text @text. Tab completes. Page up and down leaf through.",
     "· on its way   ✓ sent: it is safe   ✓✓ delivered   ✓✓ in colour: read   ✗ failed",
 )
 """What /help says below the commands."""
 BAR_WIDTH = 20
+_WORDS = frozenset({"me", "system", "sparrow"})
 
 # They turn the rest of the line around, and could make a name of a text.
 _DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C))
@@ -27,8 +28,19 @@ def clean(text: str) -> str:
     rest = len(text) - MAX_SHOWN
     if rest > 0:
         text = f"{text[:MAX_SHOWN]}… ({rest} more characters)"
-    text = text.replace("\r\n", "\n").replace("\t", "    ").translate(_DIRECTIONS)
-    return "".join("�" if _is_control(char) else char for char in text)
+    return bare(text.replace("\r\n", "\n").replace("\t", "    "))
+
+
+def bare(text: str) -> str:
+    """The same, however long it is. What joins letters and emoji stays (U+200C, U+200D)."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join("�" if _is_control(char) else char for char in text.translate(_DIRECTIONS))
+
+
+def who(user: str) -> str:
+    """A user's id as it is shown: with an @ where it could be taken for a word of this program."""
+    return user if user[:1].isalnum() and user not in _WORDS else f"@{user}"
 
 
 def _is_control(char: str) -> bool:

@@ -6,14 +6,14 @@ Owns what an application calls, and its arguments. The work is the engine's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 
-from protocol import sparrow_pb2 as pb
 from protocol.errors import ClosedError, MessageTooLargeError, MisuseError, UnreachableError
-from protocol.ids import check_user_id
-from sparrow.client import events
+from protocol.ids import check_device_id, check_user_id
+from sparrow.client import arguments, events
 from sparrow.client.api.contacts import Contacts
 from sparrow.client.api.devices import Devices
 from sparrow.client.api.files import File, Files, Told
@@ -28,6 +28,9 @@ from sparrow.client.journal import open_journal
 from sparrow.client.messages import FILE, TEXT, Message, Sending
 from sparrow.client.tls import Trust
 
+log = logging.getLogger("sparrow.client")
+
+PLAIN_HTTP = "passwords and tokens can be read by everybody on the way: use https://"
 DEFAULT_API = "http://127.0.0.1:7480"
 FIELD_BYTES = 48
 """Stream, ids, kind and the lengths of fields take at most this in a message."""
@@ -80,6 +83,11 @@ class Client:
         if history and state is None:
             raise MisuseError("history is kept in the state file: give state as well")
         self.user = check_user_id(user)
+        for what, value in (("the password", password), ("the token", token), ("label", label), ("name", name)):
+            if value is not None:
+                arguments.text(what, value)
+        if device is not None:
+            check_device_id(device)
         self._password = password
         self._token = token
         self._register = register
@@ -131,6 +139,8 @@ class Client:
         except BaseException:
             journal.close()
             raise
+        if self._api.web.open_to_all:
+            log.warning("%s: %s", self._api.web.url, PLAIN_HTTP)
         self._api.web.keep_connections()
         self._signed = SignedApi(self._api.web, credentials)
         try:
@@ -187,21 +197,41 @@ class Client:
         """
         engine = self._open_engine()
         check_user_id(dest)
-        content = _content(body)
-        if not 0 < kind < 1 << 31 or kind == pb.READ:
-            raise MisuseError(f"kind {kind!r}: use TEXT, FILE, or a number of your own from 1000 up")
+        content = arguments.content(body, kind)
         if len(content) + len(dest) + FIELD_BYTES > engine.max_message:
             raise MessageTooLargeError(
                 f"a body of {len(content)} bytes: the server takes {engine.max_message - len(dest) - FIELD_BYTES}"
             )
-        return await engine.submit(dest, kind, content)
+        return await engine.submit(dest, int(kind), content)
+
+    @property
+    def doubtful(self) -> list[Sending]:
+        """What may have been sent already, in its order: it was found in a state that was restored or copied.
+
+        None of it is sent until `send_again` says so.
+        """
+        return list(self._open_engine().telling.doubtful)
+
+    async def send_again(self, sending: Sending) -> None:
+        """Send a doubtful one: a person has said so. Its readers may be shown it twice. Any other is left alone.
+
+        Raises `ClosedError`, and the error with which the session has ended.
+        """
+        await self._open_engine().send_again(sending)
+
+    async def give_up(self, sending: Sending) -> None:
+        """Forget a doubtful one; it fails with `RefusedError`. Any other is left alone. Raises what `send_again` does."""
+        await self._open_engine().give_up(sending)
 
     async def mark_read(self, sender: str, device: str, stream: int, ids: Iterable[int]) -> None:
         """Like `Message.mark_read`, for messages that are known by name only, from `history()` for example.
 
-        Raises `InvalidIdError`, `ClosedError`, and the error with which the session has ended.
+        Raises `InvalidIdError`, `MisuseError` (ids that no message has), `ClosedError`, and the error with which the
+        session has ended.
         """
-        await self._open_engine().read_names(check_user_id(sender), device, stream, ids)
+        engine = self._open_engine()
+        check_user_id(sender)
+        await engine.read_names(sender, device, stream, arguments.marked(device, stream, ids))
 
     def __aiter__(self) -> AsyncIterator[Message]:
         """Messages of others, in order. They end when the client is closed; an ended session raises its error."""
@@ -280,8 +310,9 @@ class Client:
 
     @property
     def unsettled(self) -> list[Sending]:
-        """Messages that are neither safe nor refused; after a restart also those from before."""
-        return [each.tag for each in self._open_engine().core.outgoing() if isinstance(each.tag, Sending)]
+        """Messages that are neither safe nor refused, nor `doubtful`; after a restart also those from before."""
+        found = [each.tag for each in self._open_engine().core.outgoing()]
+        return [sending for sending in found if isinstance(sending, Sending) and not sending.doubtful]
 
     @property
     def device(self) -> str:
@@ -311,14 +342,3 @@ class _Messages:
             self._last = None
         self._last = await self._engine.inbox.get()
         return self._last
-
-
-def _content(body: object) -> bytes:
-    if isinstance(body, str):
-        try:
-            return body.encode()
-        except UnicodeEncodeError:
-            raise MisuseError("the text holds half a surrogate pair, which UTF-8 cannot carry") from None
-    if isinstance(body, bytes | bytearray | memoryview):
-        return bytes(body)
-    raise MisuseError(f"a body is text or bytes, not {type(body).__name__}")

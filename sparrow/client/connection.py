@@ -25,6 +25,8 @@ from sparrow.client.credentials import Credentials, device_removed
 from sparrow.client.tls import Trust, untrusted
 
 TLS_SCHEME = "tls://"
+COME_BACK_S = 60.0
+"""So long after we have left a connection, what it had said may still replace us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ class Dialer:
         self._been_in = False
         self._turn = random.randrange(1 << 16)
         self._failures = 0
+        self._gave_up_at: float | None = None
+        """When the last connection was lost or left without a Goodbye, if we have not come back for that yet."""
 
     async def run(self) -> None:
         """Never returns. Raises what ends the session for good."""
@@ -163,7 +167,12 @@ class Dialer:
             return self._distrust(error)
         self._turn += 1
         address = addresses[self._turn % len(addresses)]
-        host, port, tls = parse_address(address)
+        try:
+            host, port, tls = parse_address(address)
+        except ConfigError as error:
+            if self._credentials.fixed_connectors:
+                raise
+            return str(error), self._back_off()  # what a server says; others of it may do
         loop = asyncio.get_running_loop()
         began = loop.time()
         connection = Connection(self._owner)
@@ -176,7 +185,7 @@ class Dialer:
             if distrust is not None:
                 return self._distrust(distrust)
             return f"{address} does not speak TLS as we do ({error.reason})", self._back_off()
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, ValueError):  # the last for a name that no resolver takes
             return f"cannot reach {address}", self._back_off()
         if not connection.closed.done():
             self._owner.connected(connection, token)
@@ -186,6 +195,8 @@ class Dialer:
             self._credentials.accepted()
         if connection.logged_in and loop.time() - began > self._timing.good_session_s:
             self._failures = 0
+        if connection.goodbye is None:
+            self._gave_up_at = loop.time()
         if connection.goodbye is not None and connection.goodbye.code == Goodbye.LOGGED_OUT:
             await self._credentials.at_rest()
         return self._after(connection, token)
@@ -201,6 +212,8 @@ class Dialer:
         if goodbye is None:
             return connection.reason, self._back_off()
         if goodbye.code == Goodbye.REPLACED:
+            if self._gave_up_recently():
+                return "a connection that was given up has replaced this one", self._back_off()
             raise ReplacedError("this device has logged in elsewhere, with the same state or token: use one at a time")
         if goodbye.code == Goodbye.DEVICE_REMOVED:
             raise device_removed(self._credentials.device)
@@ -212,7 +225,7 @@ class Dialer:
                 "the account is disabled: ask those who run the service. The device and its messages are kept"
             )
         if goodbye.code == Goodbye.LOGGED_OUT:
-            if self._credentials.newer_than(token):
+            if self._credentials.logged_out(token):
                 return None  # it was our own next login that has ended this one
             self._credentials.forget()
             raise TokenRejectedError("this device was logged out: log in with the password")
@@ -221,6 +234,13 @@ class Dialer:
             return text, random.uniform(0, self._timing.first_retry_s * 5)
         # Everybody was told the same time: not all at once.
         return text, max(self._back_off(), goodbye.retry_after_ms / 1000 * random.uniform(1, 1.5))
+
+    def _gave_up_recently(self) -> bool:
+        """Whether it may be our own Login that has replaced us, over a connection that we had left; once for each."""
+        if self._gave_up_at is None:
+            return False
+        since, self._gave_up_at = asyncio.get_running_loop().time() - self._gave_up_at, None
+        return since < COME_BACK_S
 
     def _back_off(self) -> float:
         self._failures += 1

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 from protocol.client import ACTIVE, ClientSession, Unreadable
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outbox, Outgoing
-from protocol.sparrow_pb2 import About, Failed, Goodbye, Hint, LoggedIn, Message, Pong, Receipt, Synced
+from protocol.sparrow_pb2 import READ, About, Failed, Goodbye, Hint, LoggedIn, Message, Pong, Receipt, Synced
 
 UNDERSTANDS = ("disabled",)
 """What a server may offer that the first release did not have."""
@@ -42,6 +42,8 @@ class Kept:
     """With their unsettled messages; oldest first."""
     drafts: list[Outgoing] = field(default_factory=list)
     """Oldest first."""
+    doubtful: frozenset[int] = frozenset()
+    """Of the drafts, those that may have been sent already."""
     inbound: dict[StreamKey, KeptInbound] = field(default_factory=dict)
     parked: list[Message] = field(default_factory=list)
 
@@ -61,7 +63,11 @@ class Journal(Protocol):
     def put_outgoing(self, outgoing: Outgoing) -> None:
         """Keep a message of ours; once numbered, it replaces its draft."""
 
-    def drop_outgoing(self, outgoing: Outgoing) -> None: ...
+    def drop_outgoing(self, outgoing: Outgoing) -> None:
+        """Forget a message of ours, or a draft."""
+
+    def put_doubtful(self, drafts: Iterable[int]) -> None:
+        """Which drafts may have been sent already; all of them."""
 
     def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None: ...
 
@@ -101,7 +107,14 @@ class Refused:
     final: bool
 
 
-Event: TypeAlias = LoggedIn | Shown[Message] | Settled | Delivered | Refused | Unreadable | Hint | Goodbye
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """Drafts of ours that may have been sent already, by somebody who had the same state; see `DeviceCore.doubtful`."""
+
+    outgoing: tuple[Outgoing, ...]
+
+
+Event: TypeAlias = LoggedIn | Shown[Message] | Settled | Delivered | Refused | Doubtful | Unreadable | Hint | Goodbye
 
 
 class DeviceCore:
@@ -123,6 +136,10 @@ class DeviceCore:
         self._blocked: dict[StreamKey, InboundStream[Message]] = {}
         self._changed: dict[StreamKey, InboundStream[Message]] = {}
         self._drafts: list[Outgoing] = []
+        self._found: set[int] = set()
+        """Drafts that were there at the start, until the first login."""
+        self.doubtful: dict[int, Outgoing] = {}
+        """Drafts that go out only when a person says so (`send_again`) or never (`give_up`), oldest first."""
         self._draft_counter = 0
         self._syncs = 0
         self._sync_open = 0
@@ -142,7 +159,9 @@ class DeviceCore:
         if kept.session_open:
             # This may be a backup made in the middle of that session, which then went on to give ids.
             self._retire_streams()
-        self._drafts = list(kept.drafts)
+        self.doubtful = {draft.draft: draft for draft in kept.drafts if draft.draft in kept.doubtful}
+        self._drafts = [draft for draft in kept.drafts if draft.draft not in kept.doubtful]
+        self._found = {draft.draft for draft in self._drafts}
         self._draft_counter = max((draft.draft for draft in kept.drafts), default=0)
         for key, state in kept.inbound.items():
             self._inbound[key] = InboundStream(state.next, state.settled, state.gaps)
@@ -211,6 +230,8 @@ class DeviceCore:
         if frame.previous_session != self._known_session:
             # Somebody else was this device since; ids that we would give may have been given.
             self._retire_streams()
+            self._doubt()
+        self._found.clear()
         self._known_session = frame.session
         self._journal.put_session(frame.session, True)
         self._dirty = True
@@ -219,6 +240,37 @@ class DeviceCore:
         for outgoing in drafts:
             self._number(outgoing)
         self._events.append(frame)
+
+    def _doubt(self) -> None:
+        """What was found in this state, that somebody else has perhaps had, they may have sent."""
+        # READ may be told twice.
+        found = [draft for draft in self._drafts if draft.draft in self._found and draft.kind != READ]
+        if found:
+            self._drafts = [draft for draft in self._drafts if draft not in found]
+            self.doubtful.update((draft.draft, draft) for draft in found)
+            self._journal.put_doubtful(self.doubtful)
+            self._events.append(Doubtful(tuple(found)))
+
+    def send_again(self, outgoing: Outgoing) -> bool:
+        """Send a doubtful draft after all; False if it is none (any more)."""
+        if self.doubtful.pop(outgoing.draft, None) is None:
+            return False
+        self._journal.put_doubtful(self.doubtful)
+        self._dirty = True
+        if self.logged_in:
+            self._number(outgoing)
+        else:
+            self._drafts.append(outgoing)
+        return True
+
+    def give_up(self, outgoing: Outgoing) -> bool:
+        """Forget a doubtful draft; False if it is none (any more)."""
+        if self.doubtful.pop(outgoing.draft, None) is None:
+            return False
+        self._journal.drop_outgoing(outgoing)
+        self._journal.put_doubtful(self.doubtful)
+        self._dirty = True
+        return True
 
     def _retire_streams(self) -> None:
         for stream in self._outbox.retire_all():

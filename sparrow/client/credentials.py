@@ -59,6 +59,8 @@ class Credentials:
         """A refresh token is good once: nobody else may have it in hand."""
         self._refused = False
         """A connector has refused the last token that it was shown."""
+        self._unanswered = False
+        """A login with the password was asked for, and may have counted without our having its token."""
         self.changed: Callable[[], None] = journal.commit
         """What makes the journal's changes count."""
         kept_user = journal.value(USER)
@@ -73,7 +75,8 @@ class Credentials:
         # What was kept belongs to the token that was kept.
         self._refresh = (journal.value(REFRESH) or "") if not token else ""
         self._connectors = tuple(connectors) or _addresses(journal.value(CONNECTORS))
-        self._fixed_connectors = bool(connectors)
+        self.fixed_connectors = bool(connectors)
+        """They are the application's, not the user API's."""
         if not password and not self._token:
             raise ConfigError("give a password or a token: none is kept from an earlier login")
         if not password and not self._connectors:
@@ -122,8 +125,9 @@ class Credentials:
             raise ConfigError(f"the user API calls {self.user!r} {login.user!r}: use that name")
         self._token, self.device = login.token, login.device
         self._refresh = login.refresh_token
-        if not self._fixed_connectors:
+        if not self.fixed_connectors:
             self._connectors = login.connectors
+        self._unanswered = False
         keep_login(self._journal, self.user, login)
         self.changed()
 
@@ -146,6 +150,7 @@ class Credentials:
 
     async def _with_password(self) -> Login:
         assert self._password is not None
+        self._unanswered = True
         try:
             return await self._log_in(self._password)
         except DeviceRemovedError as error:
@@ -193,9 +198,15 @@ class Credentials:
         async with self._renewing:
             pass
 
-    def newer_than(self, token: str) -> bool:
-        """Whether there is another token by now."""
-        return self._token not in ("", token)
+    def logged_out(self, token: str) -> bool:
+        """The login of this token has ended. Whether by a login of our own: then there is another token to be had."""
+        if self._token not in ("", token):
+            return True
+        # The answer to our login got lost, but it has ended the one before.
+        if self._unanswered and self._password:
+            self._token = ""
+            return True
+        return False
 
     def accepted(self) -> None:
         """A connector has taken the token; when one is refused later, it has expired."""

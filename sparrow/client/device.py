@@ -84,5 +84,6 @@ class ClientCore(DeviceCore):
     def outgoing(self) -> list[Outgoing]:
         """All that is not settled."""
         return [message for stream in self._outbox.streams.values() for message in stream.messages.values()] + [
-            *self._drafts
+            *self.doubtful.values(),
+            *self._drafts,
         ]

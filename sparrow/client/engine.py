@@ -75,7 +75,7 @@ class Engine:
         self.core = ClientCore(journal, lambda: secrets.randbits(64) or 1)
         self.inbox = Inbox(options.max_waiting)
         self.telling = Telling(user, self, self.inbox, journal, self._tell, self._settled_one)
-        self.telling.restore(self.core.outgoing())
+        self.telling.restore(self.core.outgoing(), self.core.doubtful)
         self.gate = Gate(options.max_unsettled, self.telling.unsettled)
         self.max_message = int(journal.value(MAX_MESSAGE) or DEFAULT_MAX_MESSAGE)
         self.connection: Connection | None = None
@@ -90,6 +90,8 @@ class Engine:
         self._reads: dict[tuple[str, str, int], list[int]] = {}
         self._turn_due = False
         self._kept: asyncio.Future[None] | None = None
+        self._unkept = False
+        """The last turn has failed: what was in it is not kept."""
         self._quiet: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard = self._said = self._pinged = 0.0
@@ -107,8 +109,7 @@ class Engine:
             self.turn()  # what follows from it for the journal
             self.end(ClosedError(LOGGED_OUT) if self.logging_out else error)
         except Exception as error:
-            log.exception("the client of %s has failed", self._user)
-            self.end(ClosedError(f"the client has failed, which is a bug: {error!r}"))
+            self._failed(error)
 
     # The application.
 
@@ -121,6 +122,23 @@ class Engine:
         sending = self.telling.sending(self.core.send(dest, kind, body))
         await self._keep()
         return sending
+
+    async def send_again(self, sending: Sending) -> None:
+        """See `Client.send_again`."""
+        await self.gate.enter()
+        outgoing = self.telling.doubtful.get(sending)
+        if outgoing is None or not self.core.send_again(outgoing):
+            self.gate.leave()
+            return
+        self.telling.goes_out(sending)
+        await self._keep()
+
+    async def give_up(self, sending: Sending) -> None:
+        """See `Client.give_up`."""
+        outgoing = self.telling.doubtful.get(sending)
+        if outgoing is not None and self.core.give_up(outgoing):
+            self.telling.given_up(sending)
+            await self._keep()
 
     async def read(self, message: Message) -> None:
         """See `Message.mark_read`."""
@@ -153,7 +171,8 @@ class Engine:
         if self._kept is None:
             self._kept = self._loop.create_future()
         await asyncio.shield(self._kept)
-        if isinstance(self.error, StateError):
+        if self._unkept:
+            assert self.error is not None
             raise fresh(self.error)
 
     # The turn.
@@ -182,22 +201,35 @@ class Engine:
         self._turn_due = False
         if self.error is not None:
             return
-        self._time()
-        self._send_reads()
         try:
-            data, happened = self.core.flush()
+            self._turn()
         except StateError as error:
+            self._unkept = True
             self.end(error)
             return
-        for event in happened:
-            self._happened(event)
-        self._write(data)
+        except Exception as error:
+            self._failed(error)
+            return
         if self._kept is not None:
             self._kept.set_result(None)
             self._kept = None
         self._hold_acks()
         if self.error is None:
             self._arm()
+
+    def _turn(self) -> None:
+        self._time()
+        self._send_reads()
+        data, happened = self.core.flush()
+        for event in happened:
+            self._happened(event)
+        self._write(data)
+
+    def _failed(self, error: Exception) -> None:
+        """Loudly, and at once: an engine that goes on after this would seem to run and do nothing."""
+        log.error("the client of %s has failed", self._user, exc_info=error)
+        self._unkept = True
+        self.end(ClosedError(f"the client has failed, which is a bug: {type(error).__name__}"))
 
     def _send_reads(self) -> None:
         for (author, device, stream), ids in self._reads.items():
@@ -279,9 +311,13 @@ class Engine:
         """See `connection.Owner`."""
         if connection is self.connection:
             self._heard = self._loop.time()
-            self._time()
-            self.core.data(data)
-            self._schedule()
+            try:
+                self._time()
+                self.core.data(data)
+            except Exception as error:
+                self._failed(error)
+            else:
+                self._schedule()
 
     def lost(self, connection: Connection) -> None:
         """See `connection.Owner`."""

@@ -78,6 +78,13 @@ class ReadElsewhere:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubtful:
+    """These were found in a state that somebody else has used since, who may have sent them: ask a person."""
+
+    sendings: tuple[Sending, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A message has come that nobody can read, nor say whose it is. It is passed over and will not come again."""
 
@@ -108,5 +115,14 @@ class Hint:
 
 
 Event: TypeAlias = (
-    Connected | Disconnected | Closed | SendingChanged | Progress | OwnMessage | ReadElsewhere | Unreadable | Hint
+    Connected
+    | Disconnected
+    | Closed
+    | SendingChanged
+    | Progress
+    | OwnMessage
+    | ReadElsewhere
+    | Doubtful
+    | Unreadable
+    | Hint
 )

@@ -16,7 +16,7 @@ from protocol.inbound import Shown
 from protocol.outbound import Outgoing
 from protocol.sparrow_pb2 import READ, Message
 from sparrow.client.core import Delivered, Event, Refused, Settled
-from sparrow.client.messages import State
+from sparrow.client.messages import GIVEN_UP, State
 from sparrow.client.schema import signed, unsigned
 
 
@@ -56,9 +56,16 @@ class HistoryEntry:
 
 
 class History:
-    """Written through the journal's next commit; `limit` lines are kept."""
+    """Written through the journal's next commit; `limit` lines are kept, and those that are unread or unsettled.
+
+    What is too much goes from the longest conversation first, so who writes much erases nobody else's. Of unread lines,
+    too, there are no more than `UNREAD_PER_LINE` times as many; only messages that are not safe yet have no bound here.
+    """
 
     MARKS_PER_LINE = 4
+    UNREAD_PER_LINE = 10
+    SPARE = 20
+    """This part of the limit more is kept before it is looked which are too many."""
 
     def __init__(
         self, do: _Do, query: _Query, limit: int, now_ms: Callable[[], int] = lambda: int(time.time() * 1000)
@@ -67,6 +74,8 @@ class History:
         self._query = query
         self._limit = limit
         self._now_ms = now_ms
+        self._new = limit  # what an earlier client has left may be too much
+        self._new_marks = limit
         self.user = ""
         """Whose history it is."""
 
@@ -86,6 +95,11 @@ class History:
             self._do("UPDATE history SET stream = ?, id = ?, draft = 0 WHERE draft = ? AND mine", *name, outgoing.draft)
             self._do(_INSERT_OWN + _UNLESS_THERE, *row[:1], *name, 0, *row[1:], *name)
         self._trim()
+
+    def given_up(self, outgoing: Outgoing) -> None:
+        """A draft of ours is not sent after all."""
+        values = (int(State.FAILED), GIVEN_UP, outgoing.draft)
+        self._do("UPDATE history SET state = ?, note = ?, draft = 0 WHERE draft = ? AND mine", *values)
 
     def note(self, events: Iterable[Event]) -> bool:
         """What the core is about to tell; whether that changed something here."""
@@ -147,6 +161,7 @@ class History:
 
     def _mark(self, peer: str, stream: int, ids: Iterable[int], state: State) -> None:
         """Messages of ours have come so far. They may not be here yet: another device's may still be parked."""
+        ids = list(ids)
         which = (signed(stream), _list(ids))
         self._do(
             "UPDATE history SET state = max(state, ?) WHERE stream = ? AND id IN (SELECT value FROM json_each(?)) "
@@ -154,13 +169,17 @@ class History:
             *(int(state), *which, peer),
         )
         self._do(_INSERT_MARKS, peer, int(state), *which)
-        self._do(
-            "DELETE FROM marks WHERE position <= (SELECT max(position) FROM marks) - ?",
-            self._limit * self.MARKS_PER_LINE,
-        )
+        self._new_marks += len(ids)
+        if self._new_marks >= self._limit:
+            self._new_marks = 0
+            self._do(_TRIM_MARKS, self._limit * self.MARKS_PER_LINE)
 
     def _trim(self) -> None:
-        self._do("DELETE FROM history WHERE position <= (SELECT max(position) FROM history) - ?", self._limit)
+        self._new += 1
+        if self._new > self._limit // self.SPARE:
+            self._new = 0
+            self._do(_TRIM, self._limit)
+            self._do(_TRIM_UNREAD, self._limit * self.UNREAD_PER_LINE)
 
     # What is there.
 
@@ -195,6 +214,34 @@ _INSERT_MARKS = """
 INSERT INTO marks (peer, stream, id, state)
 SELECT p, s, value, t FROM (SELECT ? AS p, ? AS t, ? AS s), json_each(?)
 WHERE NOT EXISTS (SELECT 1 FROM history WHERE stream = s AND id = value AND mine)
+"""
+_TRIM = f"""
+DELETE FROM history WHERE position IN (
+    SELECT position FROM (
+        SELECT position, done, row_number() OVER (ORDER BY depth, position DESC) AS place FROM (
+            SELECT position, row_number() OVER (PARTITION BY peer ORDER BY position DESC) AS depth,
+                CASE WHEN mine THEN device != '' OR state != {int(State.QUEUED)} ELSE state = {int(State.READ)} END AS done
+            FROM history
+        )
+    ) WHERE place > ? AND done
+)
+"""
+"""What stays are the newest of every conversation, as deep into each as the limit allows; and what is not done."""
+_TRIM_UNREAD = f"""
+DELETE FROM history WHERE position IN (
+    SELECT position FROM (
+        SELECT position, row_number() OVER (PARTITION BY peer ORDER BY position DESC) AS depth
+        FROM history WHERE NOT mine AND state != {int(State.READ)}
+    ) ORDER BY depth DESC, position
+    LIMIT max(0, (SELECT count(*) FROM history WHERE NOT mine AND state != {int(State.READ)}) - ?)
+)
+"""
+_TRIM_MARKS = """
+DELETE FROM marks WHERE position IN (
+    SELECT position FROM (
+        SELECT position, row_number() OVER (PARTITION BY peer ORDER BY position DESC) AS depth FROM marks
+    ) ORDER BY depth DESC, position LIMIT max(0, (SELECT count(*) FROM marks) - ?)
+)
 """
 
 

@@ -5,8 +5,10 @@ Owns the state file: its schema, its lock, and what makes one commit. Decides no
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -71,6 +73,7 @@ class MemoryJournal:
         self._streams: dict[int, tuple[str, int, bool]] = {}
         self._messages: dict[int, dict[int, tuple[int, bytes, bytes | None]]] = {}
         self._drafts: dict[int, tuple[str, int, bytes, bytes | None]] = {}
+        self._doubtful: frozenset[int] = frozenset()
         self._inbound: dict[StreamKey, KeptInbound] = {}
         self._parked: dict[MessageName, Message] = {}
         self._untaken: dict[MessageName, Untaken] = {}
@@ -81,6 +84,7 @@ class MemoryJournal:
         """See `Journal`."""
         self._pending.clear()
         kept = Kept(*self._session, inbound=dict(self._inbound), parked=list(self._parked.values()))
+        kept.doubtful = self._doubtful
         for number, (dest, next_id, retired) in self._streams.items():
             stream = OutboundStream(number, dest, next_id, retired)
             for message_id, (kind, body, about) in sorted(self._messages.get(number, {}).items()):
@@ -121,11 +125,20 @@ class MemoryJournal:
 
     def drop_outgoing(self, outgoing: Outgoing) -> None:
         """See `Journal`."""
-        assert outgoing.stream is not None
-        self._pending.append((self._drop, outgoing.stream.number, outgoing.id))
+        if outgoing.stream is None:
+            self._pending.append((self._drafts.pop, outgoing.draft, None))
+        else:
+            self._pending.append((self._drop, outgoing.stream.number, outgoing.id))
 
     def _drop(self, number: int, message_id: int) -> None:
         self._messages.get(number, {}).pop(message_id, None)
+
+    def put_doubtful(self, drafts: Iterable[int]) -> None:
+        """See `Journal`."""
+        self._pending.append((self._set_doubtful, frozenset(drafts)))
+
+    def _set_doubtful(self, drafts: frozenset[int]) -> None:
+        self._doubtful = drafts
 
     def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None:
         """See `Journal`."""
@@ -204,6 +217,7 @@ class SqliteJournal:
 
     def _load(self) -> Kept:
         kept = Kept(int(self.value(schema.SESSION) or 0), self.value(schema.SESSION_OPEN) == "1")
+        kept.doubtful = frozenset(map(int, json.loads(self.value(schema.DOUBTFUL) or "[]")))
         streams: dict[int, OutboundStream] = {}
         for number, dest, next_id, retired in self._query(
             "SELECT number, dest, next_id, retired FROM outbound ORDER BY position"
@@ -260,9 +274,17 @@ class SqliteJournal:
 
     def drop_outgoing(self, outgoing: Outgoing) -> None:
         """See `Journal`."""
-        assert outgoing.stream is not None
-        number = signed(outgoing.stream.number)
-        self._do("DELETE FROM outgoing WHERE stream = ? AND id = ?", number, outgoing.id)
+        if outgoing.stream is not None:
+            number = signed(outgoing.stream.number)
+            self._do("DELETE FROM outgoing WHERE stream = ? AND id = ?", number, outgoing.id)
+            return
+        self._do("DELETE FROM drafts WHERE draft = ?", outgoing.draft)
+        if self.history is not None:
+            self.history.given_up(outgoing)
+
+    def put_doubtful(self, drafts: Iterable[int]) -> None:
+        """See `Journal`."""
+        self.put_value(schema.DOUBTFUL, json.dumps(list(drafts)))
 
     def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None:
         """See `Journal`."""

@@ -18,6 +18,8 @@ from protocol.ids import stamp_ms
 
 TEXT = int(pb.TEXT)
 FILE = int(pb.FILE)
+DOUBTFUL = "it may have been sent already"
+GIVEN_UP = "given up: it may have been sent already"
 
 
 class State(IntEnum):
@@ -125,6 +127,7 @@ class Sending:
         "_waiters",
         "body",
         "dest",
+        "doubtful",
         "draft",
         "error",
         "id",
@@ -150,6 +153,8 @@ class Sending:
         """Names it until it is numbered."""
         self.stamp = 0
         """The server's stamp, from SENT on; 0 before."""
+        self.doubtful = False
+        """It may have been sent already (docs/protocol.md, K5): `Client.send_again` or `Client.give_up` says what to do."""
         self.note = ""
         """Why it waits, if the server has said so."""
         self.error: SparrowError | None = None

@@ -22,6 +22,8 @@ SESSION: Final = "session"
 """The key in `meta` of the last session's number."""
 SESSION_OPEN: Final = "session_open"
 """1 until that session was seen to end."""
+DOUBTFUL: Final = "doubtful"
+"""JSON: the drafts that may have been sent already. Older releases do not look at it."""
 NAME_ANOTHER: Final = "name another state file; this one can be removed if nothing in it is missed"
 
 # Numbers of streams, and ids that others chose, are unsigned 64 bits: kept as SQLite's signed ones.

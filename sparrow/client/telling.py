@@ -6,7 +6,7 @@ Owns the `Sending`s and which messages are taken. Writes to no socket.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from protocol import sparrow_pb2 as pb
 from protocol.client import Unreadable
@@ -23,7 +23,7 @@ from protocol.outbound import Outgoing
 from sparrow.client import core, events
 from sparrow.client.flow import Inbox
 from sparrow.client.journal import ClientJournal, MessageName, Untaken
-from sparrow.client.messages import Message, Owner, Sending, State
+from sparrow.client.messages import DOUBTFUL, GIVEN_UP, Message, Owner, Sending, State
 
 _REFUSALS: dict[int, type[RefusedError]] = {
     int(pb.Failed.NO_SUCH_USER): NoSuchUserError,
@@ -61,17 +61,19 @@ class Telling:
         self._settled_one = settled
         self._drafts: list[tuple[Outgoing, Sending]] = []
         self._sendings: weakref.WeakValueDictionary[tuple[int, int], Sending] = weakref.WeakValueDictionary()
+        self.doubtful: dict[Sending, Outgoing] = {}
+        """What waits for a person's word, oldest first."""
         self._untaken: set[MessageName] = set()
         self.unsettled = 0
         """Messages of ours (but for READ) that are neither SENT nor refused."""
 
     # After a restart.
 
-    def restore(self, outgoing: Iterable[Outgoing]) -> None:
-        """What was not settled."""
+    def restore(self, outgoing: Iterable[Outgoing], doubtful: Container[int]) -> None:
+        """What was not settled; and which drafts of it wait for a person."""
         for each in outgoing:
             if each.kind != pb.READ:
-                self.sending(each)
+                self.sending(each, doubtful=each.draft in doubtful)
 
     def repeat(self, untaken: Iterable[Untaken]) -> None:
         """What was shown, but not taken by the application."""
@@ -80,15 +82,50 @@ class Telling:
 
     # Ours.
 
-    def sending(self, outgoing: Outgoing) -> Sending:
+    def sending(self, outgoing: Outgoing, *, doubtful: bool = False) -> Sending:
         """The handle of a new message."""
         sending = Sending(outgoing.dest, outgoing.kind, outgoing.body)
         sending.draft = outgoing.draft
         outgoing.tag = sending
+        if doubtful:
+            self._put_off(outgoing, sending)
+            return sending
         self.unsettled += 1
         if not self._number(outgoing, sending):
             self._drafts.append((outgoing, sending))
         return sending
+
+    def _put_off(self, outgoing: Outgoing, sending: Sending) -> None:
+        sending.doubtful, sending.note = True, DOUBTFUL
+        self.doubtful[sending] = outgoing
+
+    def _doubted(self, event: core.Doubtful) -> None:
+        found = []
+        for outgoing in event.outgoing:
+            sending = outgoing.tag
+            if isinstance(sending, Sending):
+                self._drafts = [draft for draft in self._drafts if draft[0] is not outgoing]
+                self._put_off(outgoing, sending)
+                self._ends()
+                found.append(sending)
+                self._tell(events.SendingChanged(sending))
+        self._tell(events.Doubtful(tuple(found)))
+
+    def goes_out(self, sending: Sending) -> None:
+        """A doubtful one is sent after all."""
+        outgoing = self.doubtful.pop(sending)
+        sending.doubtful, sending.note = False, ""
+        self.unsettled += 1
+        if not self._number(outgoing, sending):
+            self._drafts.append((outgoing, sending))
+        self._tell(events.SendingChanged(sending))
+
+    def given_up(self, sending: Sending) -> None:
+        """A doubtful one is not."""
+        self.doubtful.pop(sending)
+        sending.doubtful, sending.note = False, ""
+        sending.fail(RefusedError(GIVEN_UP))
+        self._tell(events.SendingChanged(sending))
 
     def _number(self, outgoing: Outgoing, sending: Sending) -> bool:
         if outgoing.stream is None:
@@ -111,6 +148,8 @@ class Telling:
             self._progress("", event.from_device, event.stream, event.ids, State.DELIVERED)
         elif isinstance(event, core.Refused):
             self._refused(event)
+        elif isinstance(event, core.Doubtful):
+            self._doubted(event)
         elif isinstance(event, Unreadable):
             self._tell(events.Unreadable())
         elif isinstance(event, pb.Hint) and event.kind in _HINTS:
@@ -185,5 +224,5 @@ class Telling:
         """Nothing more will be heard of any."""
         for sending in list(self._sendings.values()):
             sending.close(error)
-        for _, sending in self._drafts:
+        for sending in (*(sending for _, sending in self._drafts), *self.doubtful):
             sending.close(error)

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import InvalidIdError
-from protocol.ids import MAX_STAMP_AHEAD_MS, Stamper, address, check_device_id, check_user_id, split_address, stamp_ms
+from protocol.ids import (
+    MAX_STAMP_AHEAD_MS,
+    Stamper,
+    address,
+    check_device_id,
+    check_new_user_id,
+    check_user_id,
+    split_address,
+    stamp_ms,
+)
 
 GOOD_USERS = ["a", "0", "alice", "a.b_c-9", "..", "-", "x" * 64]
 BAD_USERS = ["", "x" * 65, "Alice", "a b", "a/b", "ä", "a\n", "a\x00", "é", "١"]
@@ -96,3 +105,15 @@ def test_a_clock_that_steps_back_further_is_followed() -> None:
     assert stamp_ms(stamper.next(999_000)) == 999_000
     assert stamp_ms(stamper.next(400_000)) == 400_000
     assert stamper.next(400_000) == (400_000 << 20) + 1
+
+
+@pytest.mark.parametrize("user", ["alice", "7", "a-._", "x" * 64, "mee", "m.e"])
+def test_ids_of_new_accounts(user: str) -> None:
+    assert check_new_user_id(user) == user
+
+
+@pytest.mark.parametrize("user", [".", "..", "-", "--", "_x", ".alice", "-rf", "me", "system", "sparrow"])
+def test_ids_that_only_old_accounts_have(user: str) -> None:
+    assert check_user_id(user) == user
+    with pytest.raises(InvalidIdError, match="begin with a letter or a digit"):
+        check_new_user_id(user)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from protocol.sparrow_pb2 import READ, Failed, Message
+from protocol.sparrow_pb2 import READ, TEXT, Failed, Message
 from sparrow.client.core import Delivered, Event, Refused, Settled
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Checker:
         self.messages: dict[Name, Sent] = {}
         self.shown: dict[str, dict[Name, bool]] = {}
         """device → message → late."""
+        self._texts: dict[tuple[str, bytes], Name] = {}
         self._highest: dict[tuple[str, str, str, int], int] = {}
         self._passed: dict[tuple[str, str, str, int], float] = {}
         self.failures: list[str] = []
@@ -148,6 +149,10 @@ class Checker:
         if name in seen:
             self.fail(f"{client.name} shows {name} twice")
         seen[name] = late
+        if message.kind == TEXT and message.body:
+            first = self._texts.setdefault((client.name, message.body), name)
+            if first != name:
+                self.fail(f"{client.name} shows one text under two names, {first} and {name}")
         sent = self.messages.get(name)
         if sent is None:
             self.fail(f"{client.name} shows {name}, which nobody sent")

@@ -6,7 +6,7 @@ Owns the shells that the simulation puts around them. What a client keeps is in 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Message
 from protocol.tokens import Identity
-from sparrow.client.core import DeviceCore, Kept, KeptInbound, StreamKey
+from sparrow.client.core import DeviceCore, Doubtful, Kept, KeptInbound, StreamKey
 from tests.simulation.network import Connection, Link
 from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
 from tests.simulation.world import Process, World
@@ -259,6 +259,7 @@ class SimJournal:
     session_open: bool = False
     outbound: dict[int, tuple[str, int, bool, dict[int, Outgoing]]] = field(default_factory=dict)
     drafts: dict[int, Outgoing] = field(default_factory=dict)
+    doubtful: frozenset[int] = frozenset()
     inbound: dict[StreamKey, KeptInbound] = field(default_factory=dict)
     parked: dict[tuple[StreamKey, int], Message] = field(default_factory=dict)
     _pending: list[tuple[str, object, object]] = field(default_factory=list)
@@ -273,6 +274,7 @@ class SimJournal:
             kept.outbound.append(stream)
         for out in self.drafts.values():
             kept.drafts.append(Outgoing(out.dest, out.kind, out.body, out.about, draft=out.draft))
+        kept.doubtful = self.doubtful
         return kept
 
     def put_session(self, session: int, is_open: bool) -> None:
@@ -287,8 +289,13 @@ class SimJournal:
     def put_outgoing(self, outgoing: Outgoing) -> None:
         self._pending.append(("outgoing", outgoing.stream and outgoing.stream.number, copy.copy(outgoing)))
 
+    def put_doubtful(self, drafts: Iterable[int]) -> None:
+        self._pending.append(("doubtful", frozenset(drafts), None))
+
     def drop_outgoing(self, outgoing: Outgoing) -> None:
-        assert outgoing.stream is not None
+        if outgoing.stream is None:
+            self._pending.append(("drop_draft", outgoing.draft, None))
+            return
         self._pending.append(("drop_outgoing", outgoing.stream.number, outgoing.id))
 
     def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None:
@@ -319,6 +326,10 @@ class SimJournal:
         elif kind == "outgoing":
             self.drafts.pop(value.draft, None)  # type: ignore[attr-defined]
             self.outbound[key][3][value.id] = value  # type: ignore[index, attr-defined]
+        elif kind == "doubtful":
+            self.doubtful = key  # type: ignore[assignment]
+        elif kind == "drop_draft":
+            self.drafts.pop(key, None)  # type: ignore[call-overload]
         elif kind == "drop_outgoing":
             self.outbound[key][3].pop(value, None)  # type: ignore[index, call-overload]
         elif kind == "inbound":
@@ -379,7 +390,9 @@ class SimClient(Process):
         self.core = DeviceCore(self.journal, self.world.random64)
         if not self.tells_start:
             self.core._start = 0
-        self._unnumbered = list(self.core._drafts)
+        self._unnumbered = [*self.core.doubtful.values(), *self.core._drafts]
+        for outgoing in list(self.core.doubtful.values()):
+            self._answer(outgoing)
         self.core.ORDER_WAIT_S = self.cluster.order_wait_s
         self.core.SYNC_TIMEOUT_S = 4.0
         self.core._outbox.FIRST_RESEND_S = self.cluster.resend_s
@@ -464,8 +477,19 @@ class SimClient(Process):
                     self.cluster.checker.fail(f"{self.name} was replaced by nobody")
                 if event.code in (Goodbye.MALFORMED, Goodbye.WINDOW_EXCEEDED, Goodbye.FRAME_TOO_LARGE):
                     self.cluster.checker.fail(f"{self.name}: goodbye {event.code} {event.text}")
+            elif isinstance(event, Doubtful):
+                for outgoing in event.outgoing:
+                    self._answer(outgoing)
             elif not isinstance(event, LoggedIn):
                 self.cluster.checker.happened(self, event)
+
+    def _answer(self, outgoing: Outgoing) -> None:
+        """A person says what is to become of a text that may have been sent: who was restored has sent it, they think."""
+        if self.excused:
+            self.core.give_up(outgoing)
+            self._unnumbered = [each for each in self._unnumbered if each is not outgoing]
+        else:
+            self.core.send_again(outgoing)
 
     def died(self) -> None:
         if self.connection is not None:

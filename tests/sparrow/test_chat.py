@@ -17,8 +17,11 @@ def test_the_ending_scene(stage: Stage) -> None:
 
     # They write to each other and see it sent, delivered and read.
     alice.type("@bob hello bob")
-    alice.until(read("hello bob"))
+    # What somebody else writes opens nothing.
+    bob.shows("alice: 1 new (/to alice)", "Nobody to talk to yet")
+    bob.type("/to alice")
     bob.shows("alice: hello bob")
+    alice.until(read("hello bob"))
     bob.type("hello alice")
     bob.until(read("hello alice"))
     alice.shows("bob: hello alice")
@@ -35,6 +38,10 @@ def test_the_ending_scene(stage: Stage) -> None:
     bob = stage.chat("bob")
     away = [f"while you were away {number}" for number in range(5)]
     bob.until(lambda screen: texts(screen, "alice") == ["hello bob", *away])
+    # The conversation was opened by the program: it is read when Bob says so.
+    bob.shows("5 not told as read (Enter tells it)")
+    assert not any(read(text)(alice.screen) for text in away)
+    bob.type("")
     alice.until(lambda screen: all(read(text)(screen) for text in away))
 
     # kill -9 of the server in the middle of it.
@@ -54,6 +61,7 @@ def test_the_ending_scene(stage: Stage) -> None:
     neither = [f"me neither {number}" for number in range(3)]
     bob.until(lambda screen: texts(screen, "alice") == ["hello bob", *away, *without])
     bob.until(lambda screen: texts(screen, "me") == ["hello alice", *neither])
+    bob.type("")
     alice.until(lambda screen: texts(screen, "bob") == ["hello alice", *neither])
     for text in (*without, "hello bob", *away):
         alice.until(read(text))
@@ -69,7 +77,8 @@ def test_kill_9_of_the_server_while_they_write(stage: Stage) -> None:
     stage.node.start()
     alice, bob = stage.newcomer("alice"), stage.newcomer("bob")
     alice.type("@bob 0")
-    bob.shows("alice: 0")
+    bob.shows("alice: 1 new")
+    bob.type("/to alice")
     for number in range(1, 9):
         alice.type(str(number))
         bob.type(str(number))
@@ -87,6 +96,8 @@ def test_kill_9_of_a_chat(stage: Stage) -> None:
     stage.node.start()
     alice, bob = stage.newcomer("alice"), stage.newcomer("bob")
     alice.type("@bob one")
+    bob.shows("alice: 1 new")
+    bob.type("/to alice")
     bob.shows("alice: one")
     stage.node.kill()
     alice.shows("reconnecting")
@@ -95,7 +106,7 @@ def test_kill_9_of_a_chat(stage: Stage) -> None:
     alice.kill()
     bob.kill()
     stage.node.start()
-    alice, bob = stage.chat("alice"), stage.chat("bob")
+    alice, bob = stage.chat("alice"), stage.chat("bob", "--to", "alice")
     alice.until(read("two"))
     bob.until(lambda screen: texts(screen, "alice") == ["one", "two"])
 
@@ -132,6 +143,8 @@ def test_what_goes_wrong_is_said_in_words(stage: Stage) -> None:
     alice.shows("nobody")
     alice.type("//slash")
     alice.shows("me: /slash")
+    alice.type("@@at")
+    alice.shows("me: @at")
     second = stage.chat("alice")
     second.shows("in use by another client")
     assert second.end() == 2
@@ -141,6 +154,8 @@ def test_two_conversations(stage: Stage) -> None:
     stage.node.start()
     alice, bob, carol = stage.newcomer("alice"), stage.newcomer("bob"), stage.newcomer("carol")
     bob.type("@alice hi from bob")
+    alice.shows("bob: 1 new (/to bob)")
+    alice.type("/to bob")
     alice.shows("bob: hi from bob", "bob>")
     carol.type("@alice hi from carol")
     alice.shows("carol: 1 new (/to carol)")
@@ -173,6 +188,8 @@ def test_two_devices_of_one_person(stage: Stage) -> None:
     laptop.type(PASSWORD)
     laptop.shows("connected")
     alice.type("@bob from my phone")
+    bob.shows("alice: 1 new")
+    bob.type("/to alice")
     bob.shows("alice: from my phone")
     laptop.type("/to bob")
     laptop.shows("✓✓ me (elsewhere): from my phone")
@@ -190,6 +207,8 @@ def test_a_strangers_text_cannot_play_with_the_terminal(stage: Stage) -> None:
         assert mallory.stdout is not None
         mallory.stdin.write("@alice \x1b[2Jboo\x07 \u202eevil\r\n")
         mallory.stdin.flush()
+        alice.shows("mallory: 1 new")
+        alice.type("/to mallory")
         alice.shows("mallory: �[2Jboo� evil")
         mallory.stdin.write("x" * 70_000 + "\n" + "y" * 10_000 + "\n")
         mallory.stdin.close()
@@ -221,9 +240,11 @@ def test_a_script(stage: Stage) -> None:
         }
         until_line(bob.stdout, "alice: one")
         until_line(bob.stdout, "alice: two\\\\")
-        bob.stdin.write("hi\n/quit\n")
+        bob.stdin.write("hi\n/to alice\nhi\n/quit\n")
         bob.stdin.flush()
-        assert "me to alice: hi" in bob.stdout.read()
+        said_to_bob = bob.stdout.read()
+        assert "-- to whom?" in said_to_bob
+        assert "me to alice: hi" in said_to_bob
         assert bob.wait(20) == 0
     # Again: the last lines first.
     with stage.plain("alice") as alice:

@@ -16,7 +16,7 @@ from protocol.sparrow_pb2 import FILE
 from protocol.sparrow_pb2 import Message as Wire
 from sparrow.chat.commands import COMMANDS, Takes, help_text, obey
 from sparrow.chat.completion import LineCompleter
-from sparrow.chat.model import Model
+from sparrow.chat.model import Conversation, Model
 from sparrow.chat.people import People
 from sparrow.chat.text import bar, size
 from sparrow.chat.transfers import Transfer, Transfers
@@ -67,7 +67,7 @@ def test_completion(tmp_path: Path) -> None:
         ("add  ", "whom\\? /add NAME"),
         ("file", "which file\\? /file PATH"),
         ("name", "what\\? /name TEXT"),
-        ("save", "there is no file yet"),
+        ("save", "whose\\? /to NAME first"),
     ],
 )
 async def test_what_cannot_be_obeyed(typed: str, text: str) -> None:
@@ -91,7 +91,7 @@ class FakeClient:
 class FakeChat:
     def __init__(self) -> None:
         self.model = Model("alice")
-        self.current = None
+        self.current: Conversation | None = None
         self.said: list[str] = []
         self.notice = self.said.append
         self.client = FakeClient()
@@ -111,38 +111,47 @@ def file_message(number: int, body: bytes, sender: str = "bob") -> Message:
 
 async def test_which_file_is_saved_and_where() -> None:
     chat = FakeChat()
-    names = ["a.jpg", "two words", "3", "a.jpg"]
+    mallorys = FileReference("f" * 32, "1", "image/jpeg", 1, "0" * 64)
+    chat.model.received(file_message(1, mallorys.encode(), "mallory"))
+    names = ["a.jpg", "two words", "1", "a.jpg"]
     for number, name in enumerate(names, 1):
         reference = FileReference(f"{number:032x}", name, "image/jpeg", 1, "0" * 64)
         chat.model.received(file_message(number, reference.encode()))
     line = chat.model.received(file_message(9, REFERENCE.encode(), "carol"))
     assert line is not None
-    assert (line.number, line.text) == (5, "[a\n\x1b.jpg, 1.2 MB: /save 5]")
+    assert (line.number, line.text) == (1, "[a\n\x1b.jpg, 1.2 MB: /save 1]")
     broken = chat.model.received(file_message(10, b"{}"))
     assert broken is not None
     assert broken.text.startswith("[a message of a file that cannot be read")
+    bobs = chat.model.conversation("bob")
+    chat.current = bobs
     for typed, number, to in (
-        ("save", 5, "."),
+        ("save", 4, "."),
+        ("save 1", 1, "."),
         ("save 2", 2, "."),
         ("save 3 /x/y z", 3, "/x/y z"),
         ("save two words", 2, "."),
         ("save a.jpg in", 4, "in"),
-        ("save /some/where", 5, "/some/where"),
-        ("save ~", 5, str(Path.home())),
+        ("save /some/where", 4, "/some/where"),
+        ("save ~", 4, str(Path.home())),
     ):
         await obey(chat, typed)  # type: ignore[arg-type]
         await chat.transfers.finish()
         reference, path = chat.client.asked[-1]
-        assert (reference, path) == (chat.model.files[number].file, Path(to)), typed
-    chat.current = chat.model.conversation("bob")  # type: ignore[assignment]
+        assert (reference, path) == (bobs.files[number].file, Path(to)), typed
+    chat.current = chat.model.conversation("carol")
     await obey(chat, "save")  # type: ignore[arg-type]
     await chat.transfers.finish()
-    assert chat.client.asked[-1][0] is chat.model.files[4].file
+    assert chat.client.asked[-1][0] is line.file
+    chat.current = chat.model.conversation("dave")
+    with pytest.raises(MisuseError, match="no file in this conversation"):
+        await obey(chat, "save 1")  # type: ignore[arg-type]
+    chat.current = bobs
     for typed, text in (("save 77", "there is no file 77"), ("save 1 ~nobody.at.all", "no such user on this machine")):
         with pytest.raises(MisuseError, match=text):
             await obey(chat, typed)  # type: ignore[arg-type]
-    assert len(chat.said) == 8
-    assert "a\\n�.jpg is saved as" in chat.said[0]
+    assert len(chat.said) == 9
+    assert "a\\n�.jpg is saved as" in chat.said[-1]
 
 
 async def test_transfers() -> None:

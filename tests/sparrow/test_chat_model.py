@@ -11,8 +11,9 @@ from protocol.errors import ConfigError
 from protocol.sparrow_pb2 import TEXT
 from protocol.sparrow_pb2 import Message as Wire
 from sparrow.chat.account import account_of, default_state
-from sparrow.chat.model import MAX_LINES, MAX_MARKS, SPARE_LINES, Model
-from sparrow.chat.text import clean, one_line, short
+from sparrow.chat.marks import MAX_MARKS
+from sparrow.chat.model import MAX_LINES, MAX_UNREAD_LINES, SPARE_LINES, Model
+from sparrow.chat.text import bare, clean, one_line, short, who
 from sparrow.client import HistoryEntry, Message, NoSuchUserError, Progress, ReadElsewhere, Sending, State
 
 
@@ -158,10 +159,44 @@ def test_a_conversation_is_bounded() -> None:
     model = Model("alice")
     count = MAX_LINES + SPARE_LINES + 1
     for number in range(1, count + 1):
-        model.received(message(number, number))
+        line = model.received(message(number, number))
+        assert line is not None
+        line.mark_read()
     assert len(model.conversation("bob").lines) == MAX_LINES
     assert shown(model)[-1] == f"9/{count}"
     assert len(model._others) == MAX_LINES
+
+
+def test_what_is_unread_or_unsettled_stays() -> None:
+    model = Model("alice")
+    waiting = model.sent(sending(1), 1)
+    unread = [model.received(message(number, number)) for number in range(1, 11)]
+    assert waiting in model.conversation("bob").lines
+    for number in range(11, MAX_LINES + 2 * SPARE_LINES):
+        line = model.received(message(number, number))
+        assert line is not None
+        line.mark_read()
+    lines = model.conversation("bob").lines
+    assert waiting in lines
+    assert all(line in lines for line in unread)
+    assert len(lines) <= MAX_LINES + SPARE_LINES + 11
+    # Whoever is not read writes no end of it.
+    for number in range(1, MAX_UNREAD_LINES + 3 * MAX_LINES):
+        model.received(message(number, number, stream=8))
+    assert len(model.conversation("bob").lines) <= MAX_UNREAD_LINES + SPARE_LINES + 1
+    assert waiting in model.conversation("bob").lines
+
+
+def test_marks_of_one_are_not_lost_by_those_of_another() -> None:
+    model = Model("alice")
+    model.progress(Progress("", "a2", 7, (1,), State.DELIVERED))
+    model.progress(Progress("bob", "a2", 7, (2,), State.READ))
+    for number in range(3 * MAX_MARKS):
+        model.progress(Progress("mallory", "a2", 7, (number,), State.READ))
+    assert len(model._marks) == MAX_MARKS
+    assert model.own(message(1, 1, stream=7, mine=True)).state == State.DELIVERED
+    assert model.own(message(2, 2, stream=7, mine=True)).state == State.READ
+    assert model.own(message(3, 3, stream=7, mine=True)).state == State.QUEUED
 
 
 # Texts.
@@ -173,12 +208,17 @@ def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
     for char in clean(text):
         assert char >= " " or char == "\n"
         assert not 0x7F <= ord(char) < 0xA0
+        assert char not in "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    assert all(char == "\n" or char >= " " for char in bare(text))
     assert "\n" not in one_line(text)
     assert len(short(text)) <= 60
 
 
 def test_texts() -> None:
     assert clean("a\tb\r\nc\x1b[2J\u202e✓") == "a    b\nc�[2J✓"
+    family, word = "👩\u200d👩\u200d👧", "می\u200cخواهم"
+    assert clean(f"{family} {word}") == f"{family} {word}"
+    assert (who("bob"), who("me"), who("--"), who("..")) == ("bob", "@me", "@--", "@..")
     assert clean("x" * 5000).endswith("… (1000 more characters)")
     assert one_line("a\\\nb") == "a\\\\\\nb"
 

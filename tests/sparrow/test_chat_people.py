@@ -42,6 +42,8 @@ def test_friends_and_files(stage: Stage, path: Path) -> None:
     alice.press("@b\t")
     alice.shows("> @bob")
     alice.type(" hello bob")
+    bob.shows("alice: 1 new")
+    bob.type("/to alice")
     alice.until(read("hello bob"))
     bob.type("hello alice")
     alice.shows("bob: hello alice")
@@ -152,7 +154,7 @@ def test_a_script_of_friends_and_files(stage: Stage, path: Path) -> None:
             "-- to whom? /to NAME first",
             "-- talking to bob",
             "-- nonexistent: /nonexistent: No such file or directory",
-            "-- there is no file yet",
+            "-- there is no file in this conversation",
             "-- alice",
             "-- there is no command /dance; /help names all",
             "me to bob: [holiday.bin, 1.0 MB: /save 1]",
@@ -162,7 +164,7 @@ def test_a_script_of_friends_and_files(stage: Stage, path: Path) -> None:
         assert sum(line.startswith("-- /") and line.endswith("/quit") is False for line in lines) > 15
         until_line(bob.stdout, "-- alice asks to be your friend: /accept alice or /decline alice")
         until_line(bob.stdout, "alice: [holiday.bin, 1.0 MB: /save 1]")
-        bob.stdin.write(f"/accept alice\n/friends\n/save 1 {stage.folder}/kept\n")
+        bob.stdin.write(f"/accept alice\n/friends\n/to alice\n/save 1 {stage.folder}/kept\n")
         bob.stdin.close()
         said = bob.stdout.read()
         assert "-- alice is your friend now" in said

@@ -532,6 +532,46 @@ def test_history_of_another_device_of_ours(file: SqliteJournal) -> None:
 def test_history_is_bounded(file: SqliteJournal) -> None:
     for number in range(1, 100):
         history(file).note([Shown(text(number), False), Delivered("a1", number, tuple(range(20)))])
+        read_by_us(file, number)
     assert [entry.id for entry in entries(file)] == list(range(90, 100))
     assert file._query("SELECT count(*) FROM marks") == [(40,)]
     assert not history(file).note([])
+
+
+def read_by_us(file: SqliteJournal, number: int, author: str = "bob") -> None:
+    about = About(from_device="b1", stream=BIG, ids=[number])
+    file.put_outgoing(Outgoing(author, int(READ), b"", about, OutboundStream(1, author, 2), number))
+
+
+def test_who_writes_much_erases_nobody_elses_history(file: SqliteJournal) -> None:
+    stream = OutboundStream(5, "carol", 3)
+    first, second = (Outgoing("carol", int(TEXT), b"x", None, stream, number, number) for number in (1, 2))
+    file.put_outgoing(first)
+    history(file).note([Settled(first, 1 << 20, True)])
+    file.put_outgoing(second)
+    for number in range(1, 4):
+        history(file).note([Shown(text(number), False)])  # unread
+    for number in range(4, 40):
+        history(file).note([Shown(text(number), False)])
+        read_by_us(file, number)
+    found = entries(file)
+    assert [entry.id for entry in found if entry.mine] == [1, 2]
+    theirs = [entry.id for entry in found if not entry.mine]
+    assert theirs == [1, 2, 3, *range(32, 40)]
+    # Not even of the unread there is no end.
+    for number in range(40, 300):
+        history(file).note([Shown(text(number), False)])
+    found = entries(file)
+    assert [entry.id for entry in found if entry.mine] == [1, 2]
+    assert [entry.id for entry in found if not entry.mine] == list(range(200, 300))
+
+
+def test_who_tells_of_much_erases_nobody_elses_marks(file: SqliteJournal) -> None:
+    history(file).note([Delivered("a2", 3, (1,))])
+    for number in range(100):
+        about = About(from_device="a2", stream=3, ids=range(number * 10 + 1, number * 10 + 11))
+        history(file).note([Shown(Message(from_id="mallory", dest_id="alice", kind=READ, about=about), False)])
+    copy = Message(stream=3, id=1, from_id="alice", from_device="a2", dest_id="bob", kind=TEXT, body=b"x")
+    history(file).note([Shown(copy, False)])
+    assert entries(file)[-1].state == State.DELIVERED
+    assert file._query("SELECT count(*) FROM marks")[0][0] <= 50

@@ -31,6 +31,12 @@ FILE = "0123456789abcdef" * 2
         ("a\x00b\n\x1b[2J.txt", "a_b__[2J.txt"),
         ("\u202egpj.exe", "_gpj.exe"),
         ("-rf", "-rf"),
+        ("👩\u200d👩\u200d👧.png", "👩\u200d👩\u200d👧.png"),
+        ("می\u200cخواهم.txt", "می\u200cخواهم.txt"),
+        ("a\u200d.exe\u200c", "a_.exe_"),
+        ("\u200d\u200c", "_"),
+        ("ü\u200d\u200c.jpg", "ü_.jpg"),
+        ("a\u2028b\u0085c\u2067d.txt", "a_b_c_d.txt"),
         ("at 3.04\u202fPM.png", "at 3.04 PM.png"),
         ("x" * 300 + ".jpg", "x" * 196 + ".jpg"),
         ("ä" * 300, "ä" * 100),
@@ -51,7 +57,7 @@ def test_a_safe_name_is_a_name_in_a_folder(name: str) -> None:
     assert len(os.fsencode(safe)) <= MAX_NAME_BYTES
     assert not set(safe) & {"/", "\\", "\0", "\n", "\x1b", "\u202e"}
     assert Path("folder", safe).parent == Path("folder")
-    assert safe.isprintable()
+    assert safe.replace("\u200c", "").replace("\u200d", "").isprintable()
     assert safe_name(safe) == safe
 
 

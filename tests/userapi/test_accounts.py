@@ -37,6 +37,8 @@ def test_a_repeated_registration_is_no_conflict(api: Api) -> None:
     ("body", "code", "field"),
     [
         ({"user": "Alice", "password": "correct horse"}, "invalid_user_id", "user"),
+        ({"user": "..", "password": "correct horse"}, "invalid_user_id", "user"),
+        ({"user": "me", "password": "correct horse"}, "invalid_user_id", "user"),
         ({"user": "", "password": "correct horse"}, "invalid_user_id", "user"),
         ({"user": "a/b", "password": "correct horse"}, "invalid_user_id", "user"),
         ({"user": "x" * 65, "password": "correct horse"}, "invalid_user_id", "user"),

@@ -34,11 +34,27 @@ def test_wrong_fields(alice: Api) -> None:
         ({"display_name": None}, "wrong_type"),
         ({"display_name": "x" * 101}, "too_long"),
         ({"display_name": "a\x00b"}, "invalid_value"),
+        ({"display_name": "a\x85b"}, "invalid_value"),
+        ({"display_name": "a\u202eb"}, "invalid_value"),
+        ({"display_name": "\u2066a"}, "invalid_value"),
+        ({"display_name": "a\u2028"}, "invalid_value"),
         ({"hides_presence": 1}, "wrong_type"),
         ({"hides_presence": "true"}, "wrong_type"),
         ({"user": "bob"}, "unknown_field"),
     ):
         problem(alice.ask(phone, "PATCH", "/v1/me", json=body), 400, code)
+
+
+def test_names_of_before_show_nothing_that_turns_a_line(alice: Api) -> None:
+    phone = alice.log_in()
+    name = "می\u200cخواهم 👩\u200d👧"
+    assert alice.ask(phone, "PATCH", "/v1/me", json={"display_name": name}).json["display_name"] == name
+    # As an older release let it in.
+    alice.bridge.call(alice.bridge.store.change_profile, "alice", "a\u202eb\x9b\u2028", None)
+    for path in ("/v1/me", "/v1/users/alice"):
+        assert alice.ask(phone, "GET", path).json["display_name"] == "ab"
+    found = alice.ask(phone, "GET", "/v1/users", query_string={"prefix": "al"}).json["items"]
+    assert [each["display_name"] for each in found] == ["ab"]
 
 
 def test_entity_tags(alice: Api) -> None:

@@ -25,10 +25,15 @@ _MAX_SUFFIX = 20
 _NOT_SHOWN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 """Unicode categories of what has no form of its own: control characters, turned lines, halves of pairs."""
 
+_JOINERS = "\u200c\u200d"
+"""Of emoji and of letters: without them it is another word, or another picture."""
+
 
 def safe_name(name: str) -> str:
     """`name`, from a stranger, as the name of a file in a folder: it leads nowhere else and hides nothing."""
-    shown = re.sub(r"^[.\s]+", "", "".join(map(_safe, name))).rstrip()
+    # What joins is shown by what stands before it, in other scripts than ours; elsewhere it would only hide.
+    joined = re.sub(r"(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]+|[\u200c\u200d]+(?=\.|$)", "_", name)
+    shown = re.sub(r"^[.\s]+", "", "".join(map(_safe, joined))).rstrip()
     stem, dot, suffix = shown.rpartition(".")
     if not stem or len(suffix) > _MAX_SUFFIX:
         stem, dot, suffix = shown, "", ""
@@ -41,6 +46,8 @@ def _safe(char: str) -> str:
     category = unicodedata.category(char)
     if category == "Zs":
         return " "
+    if char in _JOINERS:
+        return char
     return "_" if category in _NOT_SHOWN or char in "/\\" else char
 
 

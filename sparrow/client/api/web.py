@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 from collections.abc import AsyncIterator, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from protocol.errors import (
     UnreachableError,
     WrongPasswordError,
 )
+from sparrow.client import arguments
 from sparrow.client.tls import Trust, untrusted
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ _BY_CODE: dict[str, type[SparrowError]] = {
     "no_space": UnavailableError,
     "too_many_file_bytes": UnavailableError,
 }
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _LATER = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
 
@@ -80,11 +83,14 @@ class Web:
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
             raise ConfigError(f"api {url!r}: give a URL such as http://127.0.0.1:7480")
         self.url = url.rstrip("/")
-        self._host = parts.hostname
+        self.local = _is_loopback(parts.hostname)
+        """On this machine."""
         self._secure = parts.scheme == "https"
         self._timeout_s = timeout_s
         self._trust = trust
         self._keeps = self._closed = False
+        self.open_to_all = not self._secure and not self.local
+        """Passwords and tokens can be read on the way."""
         self._kept: httpx.AsyncClient | None = None
 
     def keep_connections(self) -> None:
@@ -101,10 +107,14 @@ class Web:
     async def request(self, method: str, path: str, *, token: str = "", **more: Any) -> httpx.Response:
         """One request and its answer, whatever that is. `more`: as `httpx.AsyncClient.request` takes it.
 
-        Raises `UnreachableError`, `UntrustedError`, `ConfigError`, `ClosedError`.
+        Raises `UnreachableError`, `UntrustedError`, `ConfigError`, `ClosedError`, `MisuseError` (text that UTF-8 cannot
+        carry).
         """
         import httpx
 
+        for part in ("json", "params", "headers"):
+            arguments.texts("a text", more.get(part))
+        arguments.texts("the path", path)
         more["headers"] = _headers(token, more.get("headers"))
         async with self._client() as client:
             with self._failures():
@@ -139,13 +149,20 @@ class Web:
     def _make(self) -> httpx.AsyncClient:
         import httpx
 
-        # A proxy that is set for the world is not meant for this machine; without TLS no certificates are read.
-        return httpx.AsyncClient(
-            timeout=self._timeout_s,
-            verify=self._trust.for_web if self._secure else False,
-            trust_env=not _is_loopback(self._host),
-            limits=httpx.Limits(keepalive_expiry=IDLE_S),
-        )
+        try:
+            # A proxy that is set for the world is not meant for this machine; without TLS no certificates are read.
+            return httpx.AsyncClient(
+                timeout=self._timeout_s,
+                verify=self._trust.for_web if self._secure else False,
+                trust_env=not self.local,
+                limits=httpx.Limits(keepalive_expiry=IDLE_S),
+            )
+        except (ImportError, ValueError, httpx.InvalidURL):
+            # Not their values: a proxy's password may be among them.
+            raise ConfigError(
+                f"{_proxies()} in the environment: this program takes http:// and https:// proxies, and names and "
+                "addresses without / or [] in NO_PROXY; change or unset them"
+            ) from None
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
@@ -202,6 +219,11 @@ def told_devices(response: httpx.Response) -> tuple[str, list[dict[str, Any]]]:
     devices = found.get("devices")
     listed = [one for one in devices if isinstance(one, dict)] if isinstance(devices, list) else []
     return str(found.get("detail")), [one for one in listed if isinstance(one.get("device"), str)]
+
+
+def _proxies() -> str:
+    names = sorted(name for name in os.environ if name.lower() in _PROXY_VARIABLES and os.environ[name])
+    return ", ".join(names) or "the proxy settings"
 
 
 def _headers(token: str, more: dict[str, str] | None) -> dict[str, str]:
