@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from protocol.sparrow_pb2 import READ, TEXT, Failed, Message
+from protocol.records import FIRST_UNSEEN_KIND
+from protocol.sparrow_pb2 import READ, Failed, Message
 from sparrow.client.core import Delivered, Event, Refused, Settled
+from tests.simulation.services import are_friends
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -127,6 +129,8 @@ class Checker:
         for device in self._receivers(sent):
             if not device.excused and not self._kept(device, name):
                 self.fail(f"{client.name} saw SENT for {name[2:]} but {device.name} has it neither nor in its inbox")
+        if event.delivered and self._unseen(sent):
+            self.fail(f"{client.name} was told DELIVERED of {name[2:]}, which {sent.dest} may not have seen")
         if event.delivered and not self._shown_by_dest(sent) and sent.kind != READ:
             self.fail(f"{client.name} saw DELIVERED for {name[2:]} but no device of {sent.dest} has it")
 
@@ -139,8 +143,21 @@ class Checker:
                 sent.delivered = True
             else:
                 sent.others_delivered.add(client.name)
+            if self._unseen(sent):
+                self.fail(f"{client.name} was told DELIVERED of {sent.name[2:]}, which {sent.dest} may not have seen")
             if not self._shown_by_dest(sent):
                 self.fail(f"{client.name} was told DELIVERED of {sent.name[2:]} but no device of {sent.dest} has it")
+
+    @staticmethod
+    def _unseen(sent: Sent) -> bool:
+        """Of a kind of clients' own, to somebody who is no friend: that they are there is not to be told."""
+        author = sent.name[0]
+        return sent.kind >= FIRST_UNSEEN_KIND and sent.dest != author and not are_friends(author, sent.dest)
+
+    def _may_be_untold(self, sent: Sent) -> bool:
+        """The same, or they have been friends until the author blocked whom it is for."""
+        ended = (sent.dest, sent.name[0]) in self._cluster.database.blocked
+        return self._unseen(sent) or (sent.kind >= FIRST_UNSEEN_KIND and ended)
 
     def _show(self, client: SimClient, message: Message, late: bool) -> None:
         name = (message.from_id, message.from_device, message.stream, message.id)
@@ -149,7 +166,7 @@ class Checker:
         if name in seen:
             self.fail(f"{client.name} shows {name} twice")
         seen[name] = late
-        if message.kind == TEXT and message.body:
+        if message.kind != READ and message.body:
             first = self._texts.setdefault((client.name, message.body), name)
             if first != name:
                 self.fail(f"{client.name} shows one text under two names, {first} and {name}")
@@ -231,7 +248,7 @@ class Checker:
                     self.fail(f"{sent.name} was SENT, and {device.name} never showed it")
             if not self._somewhere(sent):
                 self.fail(f"{sent.name} was SENT, no device of {sent.dest} showed it, and no inbox holds it")
-            if sent.kind != READ and sent.dest != sent.name[0] and not forgotten:
+            if sent.kind != READ and sent.dest != sent.name[0] and not forgotten and not self._may_be_untold(sent):
                 self._finish_delivered(sent)
 
     def _full_for_ever(self, sent: Sent) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from protocol.records import FIRST_UNSEEN_KIND
 from protocol.sparrow_pb2 import READ, TEXT, About
 from tests.simulation.checker import Checker
 from tests.simulation.faults import Faults
@@ -224,7 +225,8 @@ class Cluster:
             dest = random.choice(list(self.database.users)) if random.random() < 0.97 else "nobody"
             self._words += 1
             body = b"word %d" % self._words
-            client.event(lambda dest=dest, body=body: client.send(dest, TEXT, body))
+            kind = TEXT if self._words % 6 else FIRST_UNSEEN_KIND
+            client.event(lambda dest=dest, body=body, kind=kind: client.send(dest, kind, body))
         if random.random() < 0.1:  # the same once more, as a client may
             client.event(lambda: client.core._outbox.connected(256, 4096) if client.core.logged_in else None)
 
