@@ -481,7 +481,7 @@ class SimClient(Process):
                 self.cluster.checker.happened(self, event)
 
     def _answer(self, outgoing: Outgoing) -> None:
-        """A person says what is to become of a text that may have been sent: who was restored has sent it, they think."""
+        """A person says what is to become of a text that may have been sent. Who was restored thinks that it was."""
         if self.excused:
             self.core.give_up(outgoing)
             self._unnumbered = [each for each in self._unnumbered if each is not outgoing]
