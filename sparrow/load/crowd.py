@@ -237,7 +237,10 @@ class Crowd:
         self._traffic.clear()
         for person in self.people:
             person.going = False
-        await asyncio.gather(*(each.stay(each.address) for each in self.people if not each.wanted))
+        coming = [self.world.spawn(each.stay(each.address)) for each in self.people if not each.wanted]
+        if coming:
+            # Not for ever: they go on trying, and who is not there at the end is counted.
+            await asyncio.wait(coming, timeout=self._options.drain_s)
         if self.world.read_after is not None:
             self.world.read_after = lambda: 0.0
             for person in self.people:

@@ -224,13 +224,16 @@ async def test_who_never_comes_back_is_no_loss() -> None:
     def throws_out(message: Message) -> bool:
         if message.id == 20 and not gone:
             gone.append(readers[message.dest_id])
-            readers[message.dest_id].goodbye(Goodbye.DEVICE_REMOVED)
+            readers[message.dest_id].transport.abort()
         return True
 
     async with server(rule, throws_out) as fake:
         welcome, readers = fake.on_event, {}
 
         def on_event(session: FakeSession, event: Any) -> None:
+            if isinstance(event, Login) and gone:
+                session.transport.abort()  # the only connector is dead for them
+                return
             if isinstance(event, Login):
                 readers[event.token] = session
             welcome(session, event)
