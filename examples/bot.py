@@ -3,7 +3,7 @@
     BOT_PASSWORD=… python examples/bot.py NAME [--api URL] [--key FILE] [--echo]
 
 Sends each line `USER TEXT` of its standard input, prints what comes as `USER "TEXT"`, and ends when its input has and
-all is SENT. With --echo it answers everybody instead, for ever. FILE keeps what makes its device the same over restarts.
+all is SENT. With --echo it answers everybody instead, for ever. FILE keeps what makes its device the same over starts.
 """
 
 import argparse

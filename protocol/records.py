@@ -55,8 +55,11 @@ LAST_KIND: Final = 22
 RECEIPT: Final = 1  # the body is a Receipt, for the devices of `to` but `by`
 OWN: Final = 2  # a copy for another device of the author: its ack does not mean DELIVERED
 OTHERS: Final = 4  # the author has other devices
-QUIET: Final = 8  # nobody is told DELIVERED of it: a READ
+QUIET: Final = 8  # nobody is told DELIVERED of it: a READ, or what UNSEEN makes so
 TRACED: Final = 16  # whoever has it in hand says so (docs/operations.md, "Tracing"); the same for all else
+UNSEEN: Final = 32  # of ROUTE: the message (by whom: `by`), or what the receipt is about (who got it: `by`), may be of
+# a kind of which nobody shows anything: DELIVERED of it is for friends only, as it tells that they are there
+FIRST_UNSEEN_KIND: Final = 1000
 # Flags of the others.
 UNWELL: Final = 1  # of a HEARTBEAT down: the broker's store does not answer, other brokers are better
 AGAIN: Final = 1

@@ -28,9 +28,11 @@ from protocol.records import (
     SAFE,
     TRACED,
     UNAVAILABLE,
+    UNSEEN,
     Record,
     record,
 )
+from store.contacts import Verdict
 from store.interface import COMMON
 
 
@@ -43,6 +45,8 @@ class Plan(NamedTuple):
     author: str
     others: DeviceList
     """The author's other devices."""
+    friends: bool = True
+    """What is unseen is told of: author and user are friends, or one person."""
 
 
 class Routing:
@@ -98,6 +102,7 @@ class Routing:
             return self._answer(connector, rec[7], 0, NO_SUCH_USER)
         others = tuple(d for d in own.value or () if d[0] != author_device)
         devices: DeviceList = ()
+        friends = True
         read_at = min(dest.read_at, own.read_at)
         if to != author:
             verdict = self._policy.get((author, to))
@@ -106,9 +111,10 @@ class Routing:
             refused = self._policy.state(verdict.value)
             if refused not in (0, SAFE):
                 return self._answer(connector, rec[7], 0, refused)
+            friends = verdict.value is Verdict.FRIEND
             read_at = min(read_at, verdict.read_at)
             devices = () if refused else dest.value or ((COMMON, address(to, COMMON)),)
-        plan = Plan(self._devices.renew_at(read_at), to, devices, author, others)
+        plan = Plan(self._devices.renew_at(read_at), to, devices, author, others, friends)
         if len(self._plans) >= self._settings.max_cached_users:
             self._plans.clear()
         self._plans[rec[4], rec[5]] = plan
@@ -117,17 +123,26 @@ class Routing:
     def _route_receipt(self, connector: int, rec: Record, to: str, devices: DeviceList | None) -> None:
         if devices is None:
             return self._answer(connector, rec[7], 0, NO_SUCH_USER)
+        if rec[1] & UNSEEN:
+            pair = to, split_address(rec[5])[0]
+            verdict = self._policy.get(pair)
+            if verdict is None:
+                return self._wait(pair, connector, rec)
+            if verdict.value is not Verdict.FRIEND:
+                return self._answer(connector, rec[7], 0, SAFE)
         wanted = tuple(d for d in devices if d[1] != rec[5])
         return self._copies(connector, rec, Plan(0.0, to, wanted, "", ()))
 
     def _copies(self, connector: int, rec: Record, plan: Plan) -> None:
         """Make every copy and send it on its way; with none to make, the author's own device has all there is."""
         self.routed += 1
-        _, user, devices, author, others = plan
+        _, user, devices, author, others, friends = plan
         count = len(devices) + len(others)
         if not count:
             return self._answer(connector, rec[7], 0, SAFE)
         flags = rec[1] & (RECEIPT | QUIET | TRACED)
+        if not friends and rec[1] & UNSEEN:
+            flags |= QUIET
         if flags & TRACED:
             self._trace(connector, rec, plan)
         index = 0

@@ -21,6 +21,7 @@ from protocol.records import (
     BLOCKED,
     BLOCKS,
     DELIVERED,
+    FIRST_UNSEEN_KIND,
     HEADER,
     INBOX_BUSY,
     INBOX_FULL,
@@ -32,6 +33,7 @@ from protocol.records import (
     ROUTE,
     SAFE,
     TRACED,
+    UNSEEN,
 )
 from protocol.server import Incoming, NotAllowed
 from protocol.sparrow_pb2 import READ, Failed
@@ -151,7 +153,7 @@ class Attempts:
         self._attempts[counter] = (session, stream, number, stamp, turn.now, link)
         key, suffix = session.key, session.suffix
         size = len(raw) + len(suffix) + _STAMP.size
-        flags = QUIET if kind == READ else 0
+        flags = QUIET if kind == READ else UNSEEN if kind >= FIRST_UNSEEN_KIND else 0
         if self.traced and self.traced.get(session.user, 0.0) > turn.now:
             flags |= TRACED
             self._traced.add(counter)

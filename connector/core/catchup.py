@@ -13,7 +13,7 @@ from connector.core.delivery import Delivery
 from connector.core.links import Link, Links
 from connector.core.state import BEHIND, ENDED, LIVE, SETTLING, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol.records import END, FAILED, FRESH, NUDGED, PAGE, Record, record, unpack_rows
+from protocol.records import END, FAILED, FIRST_UNSEEN_KIND, FRESH, NUDGED, PAGE, Record, record, unpack_rows
 from protocol.sparrow_pb2 import READ, Message, Receipt
 from protocol.strict import readable
 
@@ -173,7 +173,8 @@ class Catchup:
             else:
                 message = Message.FromString(body)
                 author = None if message.kind == READ or message.from_id == session.user else message.from_id
-                sent = SentRow(key, author, message.from_device, message.stream, message.id, len(body))
+                unseen = message.kind >= FIRST_UNSEEN_KIND
+                sent = SentRow(key, author, message.from_device, message.stream, message.id, len(body), unseen)
                 session.wire.message(readable(message, body))
         except DecodeError:
             self.rows_unreadable += 1

@@ -23,6 +23,7 @@ from protocol.records import (
     REMOVE,
     ROUTE,
     SAFE,
+    UNSEEN,
     pack_keys,
     record,
 )
@@ -43,6 +44,8 @@ class Telling:
     """To remove from the session's inbox when it is safe."""
     stamps: list[int] = field(default_factory=list)
     """With these, it is the session's own message: tell it SENT when it is safe."""
+    unseen: bool = False
+    """For the author only if they are a friend of the session's user."""
     done: set[int] = field(default_factory=set)
     due: float = 0.0
     """When to try again."""
@@ -70,16 +73,16 @@ class Receipts:
     def acked_rows(self, session: Session, rows: Iterable[SentRow]) -> None:
         """The device has these rows: tell their authors, then remove them."""
         plain: list[bytes] = []
-        groups: dict[tuple[str, str, int], Telling] = {}
+        groups: dict[tuple[str, str, int, bool], Telling] = {}
         for row in rows:
             if row.author is None:
                 plain.append(row.key)
                 continue
-            group = (row.author, row.author_device, row.stream)
+            group = (row.author, row.author_device, row.stream, row.unseen)
             telling = groups.get(group)
             if telling is None or len(telling.rows) >= self.MAX_IDS:
                 receipt = Receipt(stream=row.stream, delivered=True, from_device=row.author_device)
-                telling = groups[group] = Telling(session, row.author, receipt)
+                telling = groups[group] = Telling(session, row.author, receipt, unseen=row.unseen)
                 self._waiting.append(telling)
             telling.receipt.ids.append(row.id)
             telling.rows.append(row.key)
@@ -116,9 +119,10 @@ class Receipts:
         route = self._links.for_user(telling.author)
         if route is not None:
             link, to = route
-            by = telling.session.key if telling.stamps else b""
+            by = telling.session.key if telling.stamps or telling.unseen else b""
+            flags = RECEIPT | UNSEEN if telling.unseen else RECEIPT
             body = telling.receipt.SerializeToString()
-            link.out.append(record(ROUTE, flags=RECEIPT, to=to, by=by, attempt=counter, body=body))
+            link.out.append(record(ROUTE, flags=flags, to=to, by=by, attempt=counter, body=body))
 
     def outcome(self, counter: int, index: int, count: int, state: int) -> None:
         """One copy of a receipt has come to something."""

@@ -103,6 +103,8 @@ class SentRow:
     stream: int
     id: int
     size: int
+    unseen: bool = False
+    """Of a kind of clients' own: friends alone are told DELIVERED."""
 
 
 Parked: TypeAlias = "tuple[Link, Record]"

@@ -30,7 +30,7 @@ COMMAND_S = 300.0
 TREE = (
     *("protocol", "connector", "broker", "store", "userapi", "sparrow"),
     *("scripts/systemd", "scripts/install.d", "scripts/install"),
-    *("setup.cfg", "pyproject.toml", "constraints.txt", "LICENSE"),
+    *("setup.cfg", "pyproject.toml", "hashes.txt", "LICENSE"),
 )
 """What a release is made of."""
 
@@ -124,8 +124,8 @@ def _archive() -> str:
 
 
 def wheels() -> Path:
-    """A folder with the wheels of constraints.txt that a release needs; filled once."""
-    needs = (ROOT / "constraints.txt").read_bytes() + (ROOT / "setup.cfg").read_bytes()
+    """A folder with the wheels of hashes.txt, which a release needs; filled once."""
+    needs = (ROOT / "hashes.txt").read_bytes()
     folder = KEPT / f"wheels-{hashlib.sha256(needs).hexdigest()[:12]}"
     if sys.version_info[:2] != PYTHON:
         missing("Debian's Python is {}.{}: run the tests with that".format(*PYTHON))

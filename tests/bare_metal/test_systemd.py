@@ -111,6 +111,11 @@ def test_refusals(machine: Machine) -> None:
     assert "make room" in refused("unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=50m none /opt; "$@"', "-", *one)
     assert "--fetch-wheels" in refused(INSTALL, "--role", "one", "--wheels", "/srv/nowhere")
     assert "--fetch-wheels" in refused(INSTALL, "--role", "one", "--wheels", "/srv/newer")
+    machine.run("sh", "-c", "cp -r /srv/wheels /tmp/changed && for one in /tmp/changed/h11-*.whl; do echo >>$one; done")
+    changed = machine.run(INSTALL, "--role", "one", "--wheels", "/tmp/changed", check=False)
+    assert changed.returncode == 1
+    assert "DO NOT MATCH THE HASHES" in changed.stderr
+    assert not any((machine.root / "opt/sparrow/releases").iterdir())
     assert "--role" in refused(INSTALL)
     assert "--role" in refused(INSTALL, "--role", "two")
     assert "not understood" in refused(INSTALL, "--please")

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.records import BLOCKED, BLOCKS, COPY, NOT_FRIEND, OTHERS, OWN, RECEIPT, SAFE, UNAVAILABLE
+from protocol.records import (
+    BLOCKED,
+    BLOCKS,
+    COPY,
+    NOT_FRIEND,
+    OTHERS,
+    OWN,
+    QUIET,
+    RECEIPT,
+    ROUTE,
+    SAFE,
+    UNAVAILABLE,
+    UNSEEN,
+    record,
+)
 from store.contacts import Verdict
 from tests.broker.bench import A, B, Bench, outcomes, route
 
@@ -77,6 +91,41 @@ def test_a_silent_block_tells_sent_and_only_ones_own_devices_get_a_copy() -> Non
     assert written(bench, 3) == SAFE
     judged(bench, Verdict.BLOCKS)
     assert written(bench, 4) == BLOCKS  # who has blocked knows it
+
+
+def test_what_may_be_unseen_is_delivered_quietly_but_for_friends() -> None:
+    bench = ready()
+    for verdict, quiet in ((Verdict.STRANGER, QUIET), (Verdict.FRIEND, 0)):
+        judged(bench, verdict)
+        for flags, expected in ((UNSEEN, quiet), (0, 0), (QUIET, QUIET)):
+            bench.receives(route(1, flags=flags))
+            while bench.asked("devices"):
+                bench.read_devices()
+            assert [rec.flags & (QUIET | UNSEEN) for rec in bench.sent(COPY)] == [expected] * 2
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_delivered_of_what_may_be_unseen_is_for_friends(verdict: Verdict) -> None:
+    bench = ready()
+    judged(bench, verdict, BA)
+    receipt = record(ROUTE, flags=RECEIPT | UNSEEN, to=b"bob", by=b"alice/a1", attempt=7)
+    bench.receives(receipt)
+    while bench.asked("devices"):
+        bench.read_devices()
+    sent = bench.sent()
+    if verdict is Verdict.FRIEND:
+        assert [rec.session for rec in sent if rec.kind == COPY] == [20]
+    else:
+        assert outcomes(sent) == [(7, 0, 0, SAFE)]
+
+
+def test_receipts_of_what_may_be_unseen_wait_for_the_verdict() -> None:
+    bench = ready()
+    bench.store.judge = None
+    bench.receives(record(ROUTE, flags=RECEIPT | UNSEEN, to=b"bob", by=b"alice/a1", attempt=7))
+    assert (bench.asked("verdicts"), bench.sent()) == ([[BA]], [])
+    bench.answer("verdicts", {BA: Verdict.FRIEND})
+    assert bench.only(COPY).session == 20
 
 
 def test_receipts_and_notes_to_oneself_are_nobodys_business() -> None:

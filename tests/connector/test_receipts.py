@@ -11,14 +11,16 @@ from protocol.records import (
     NO_SUCH_USER,
     NOT_FRIEND,
     OTHERS_BIT,
+    QUIET,
     RECEIPT,
     REMOVE,
     ROUTE,
     SAFE,
     UNAVAILABLE,
+    UNSEEN,
     unpack_keys,
 )
-from protocol.sparrow_pb2 import READ, Receipt
+from protocol.sparrow_pb2 import READ, TEXT, About, Message, Receipt
 from tests.connector.bench import B1, Bench, Client, Sent, receipt_ids, receipt_row, row, text
 
 
@@ -258,3 +260,27 @@ def test_a_state_of_a_later_release_is_no_end() -> None:
     assert told(again) == ("alice", "a1", 9, [1])
     bench.outcome(again.attempt, SAFE)
     assert bench.sent(REMOVE)
+
+
+def test_delivered_of_a_kind_of_clients_own_names_who_got_it() -> None:
+    bench = Bench()
+    seen = row(1)
+    unseen = Message.FromString(row(2)[2])
+    unseen.kind = 1000  # type: ignore[assignment]
+    bob = reading(bench, seen, (b"key2", seen[1], unseen.SerializeToString()))
+    bob.acks(2)
+    first, second = bench.sent(ROUTE)
+    assert (told(first), first.by) == (("alice", "a1", 9, [1]), b"")
+    assert (second.flags, second.by, second.to) == (RECEIPT | UNSEEN, b"bob/b1", b"alice")
+    assert list(Receipt.FromString(second.body).ids) == [2]
+    bench.outcome(second.attempt, SAFE, index=0, count=0)
+    assert unpack_keys(bench.only(REMOVE).body) == [b"key2"]
+
+
+def test_a_message_of_a_kind_of_clients_own_says_so() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    for number, kind in enumerate((TEXT, READ, 1000, 2**31 - 1), 1):
+        about = About(from_device="b1", stream=1, ids=[1]) if kind == READ else None
+        alice.writes(number, kind=kind, about=about, body=b"")
+    assert [rec.flags for rec in bench.sent(ROUTE)] == [0, QUIET, UNSEEN, UNSEEN]

@@ -18,7 +18,7 @@ from protocol.framing import delimit
 UNKNOWN_FIELD = b"\xfa\x3f\x05later"
 """Field 1023, length-delimited: no message has it."""
 UNKNOWN_FRAME = delimit(UNKNOWN_FIELD)
-UNKNOWN_FLAGS = 0xE0
+UNKNOWN_FLAGS = 0xC0
 UNKNOWN_ROW_KIND = 77
 UNKNOWN_KIND = records.LAST_KIND + 1
 EVERY_ROWS = 10

@@ -132,6 +132,22 @@ async def test_bytes_and_kinds(node: Node, users: Callable[[str], str]) -> None:
         assert len((await anext(messages)).body) == 60_000
 
 
+async def test_of_kinds_that_may_be_unseen_friends_alone_are_told_delivered(
+    node: Node, users: Callable[[str], str]
+) -> None:
+    a, b = users("alice"), users("bob")
+    async with client(node, a) as alice, client(node, b) as bob:
+        messages = aiter(bob)
+        unseen = await alice.send(b, b"", kind=1234)
+        await anext(messages)
+        text = await alice.send(b, "hello")
+        await text.delivered
+        assert unseen.state == State.SENT
+        await alice.contacts.ask(b)
+        await bob.contacts.accept(a)
+        await (await alice.send(b, b"", kind=1234)).delivered
+
+
 async def test_wrong_arguments(node: Node, users: Callable[[str], str]) -> None:
     a = users("alice")
     async with client(node, a) as alice:
