@@ -25,6 +25,7 @@ from broker.settings import BrokerSettings, EtcdSettings
 from broker.timings import Timings
 from protocol import records
 from protocol.errors import RecordError, SparrowError
+from protocol.facts import BY_STRANGERS
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal, Store
 from store.sessions import NoSession, SessionStart, Standing
@@ -178,7 +179,7 @@ class BrokerServer:
         self._cluster = make_cluster(
             settings, etcd or EtcdSettings(), incarnation, self._event, self._displaced, self._changed
         )
-        self.core = BrokerCore(self, self._cluster.presence, self._calls, settings, incarnation)
+        self.core = BrokerCore(self, self._cluster.presence, self._calls, settings, incarnation, store.inbox_ttl_ms)
         self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None
         """Told what has happened to attempts that are traced: origin, attempt, and what."""
         self._router: Router | None = None
@@ -253,7 +254,7 @@ class BrokerServer:
         try:
             self.core.batch(connector, data)
         except RecordError as error:
-            log.error("a connector: %s", error)
+            log.error("a connector: %s", error, extra=BY_STRANGERS)
         self._schedule_flush()
 
     def _ask(self, asker: bytes, data: bytes) -> None:
@@ -261,7 +262,7 @@ class BrokerServer:
         try:
             self.core.ask(data, lambda encoded: self._answer(asker, encoded))
         except RecordError as error:
-            log.error("the user API: %s", error)
+            log.error("the user API: %s", error, extra=BY_STRANGERS)
         self._schedule_flush()
 
     def _answer(self, asker: bytes, encoded: bytes) -> None:

@@ -13,6 +13,7 @@ import zmq
 
 from protocol.curve import encode, read_allowed
 from protocol.errors import ConfigError
+from protocol.facts import BY_STRANGERS
 
 log = logging.getLogger("sparrow.broker")
 
@@ -79,7 +80,8 @@ class Gate:
         if len(self._strangers) >= MAX_STRANGERS:
             self._strangers.clear()
         self._strangers[key] = now
-        log.warning("refused a link from %s: its key %s is not in %s", address, encode(key), self._file)
+        text = "refused a link from %s: its key %s is not in %s"
+        log.warning(text, address, encode(key), self._file, extra=BY_STRANGERS)
 
     def close(self) -> None:
         """Close the socket: from now on everybody is refused."""

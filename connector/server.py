@@ -14,10 +14,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import zmq
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from connector.buffers import WriteBuffers
 from connector.clients import ClientConnection, ProxiedConnection, TlsConnection
@@ -28,7 +28,7 @@ from connector.settings import ConnectorSettings
 from connector.tls import Certificate, TlsListener
 from protocol.curve import read_link_keys
 from protocol.errors import ConfigError, RecordError
-from protocol.facts import tell
+from protocol.facts import BY_STRANGERS, tell
 from protocol.ids import split_address
 from protocol.networks import parse_networks
 from protocol.tokens import Identity, TokenVerifier
@@ -151,7 +151,12 @@ class ConnectorServer:
 
     def metrics(self) -> Iterator[Metric]:
         """All of them, as they are now (docs/metrics.md)."""
-        return metrics(self.core)
+        yield from metrics(self.core)
+        yield GaugeMetricFamily(
+            "sparrow_connector_write_buffers_bytes",
+            "What clients have not read, beyond their sockets.",
+            self.buffers.bytes,
+        )
 
     @property
     def not_ready(self) -> str:
@@ -289,11 +294,15 @@ class ConnectorServer:
         """See `Ports`."""
         log.info("%s: %s", self._settings.name, text)
 
+    def complain(self, text: str) -> None:
+        """See `Ports`."""
+        log.info("%s: %s", self._settings.name, text, extra=BY_STRANGERS)
+
     def session_began(self, session: Session, previous: int) -> None:
         """See `Ports`."""
         address = cast(ClientConnection, session.handle).address
-        replaces = {"replaces": _name(previous)} if previous else {}
-        facts = {**self._facts(session), "from": address, "client": session.client, **replaces}
+        replaces: dict[str, Any] = {"replaces": _name(previous)} if previous else {}
+        facts: dict[str, Any] = {**self._facts(session), "from": address, "client": session.client, **replaces}
         tell(sessions_log, "session_began", **facts)
 
     def session_ended(self, session: Session, why: str) -> None:
@@ -301,7 +310,7 @@ class ConnectorServer:
         lasted_s = f"{self._loop.time() - session.opened:.1f}"
         tell(sessions_log, "session_ended", **self._facts(session), lasted_s=lasted_s, why=why)
 
-    def _facts(self, session: Session) -> dict[str, str]:
+    def _facts(self, session: Session) -> dict[str, Any]:
         user, device = split_address(session.key)
         return {"session": _name(session.number), "user": user, "device": device, "connector": self._settings.name}
 

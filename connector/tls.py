@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar, cast
 from connector.proxy import ProxyHeader, expected_header
 from connector.settings import ConnectorSettings
 from protocol.errors import ConfigError, ProxyHeaderError
+from protocol.facts import BY_STRANGERS
 from protocol.networks import Network
 
 log = logging.getLogger("sparrow.connector")
@@ -226,6 +227,6 @@ class TlsListener:
         elif isinstance(error, ProxyHeaderError):
             self._complain(str(error))
         elif error is not None and not isinstance(error, OSError):
-            log.error("a TLS handshake has failed", exc_info=error)
+            log.error("a TLS handshake has failed", exc_info=error, extra=BY_STRANGERS)
         connection.close()
         client.connection_lost(None)

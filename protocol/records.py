@@ -27,7 +27,7 @@ HEADER_BYTES: Final = HEADER.size
 HEARTBEAT: Final = 1  # up: origin, attempt = lease, count = number of the beat.
 # down: origin = broker, attempt = lease, session = lease asked, count = number of the beat (0.1: 0), body
 ONLINE: Final = 2  # up: to, session, attempt = lease, flags AGAIN, body = login, start and tries (0.1: nothing)
-ONLINE_REPLY: Final = 3  # down: to, session, attempt = previous session, flags = result
+ONLINE_REPLY: Final = 3  # down: to, session, attempt = previous session, flags = result, body = terms (0.1: nothing)
 OFFLINE: Final = 4  # up: to, session
 ROUTE: Final = 5  # up: to = user, by = author's address, attempt, body; flags RECEIPT
 COPY: Final = 6  # down: to = address, origin, attempt, index, count, session, body, flags
@@ -216,6 +216,22 @@ _TRY = struct.Struct("<QQ")
 def pack_login(login: str, start: int, tries: int) -> bytes:
     """Body of ONLINE; a later release may put more behind it."""
     return pack_keys((login.encode(), _TRY.pack(start, tries)))
+
+
+_TERMS = struct.Struct("<Q")
+
+
+def pack_terms(inbox_ttl_ms: int) -> bytes:
+    """Body of ONLINE_REPLY: how long a message waits, in ms; 0: not told. A later release may put more behind it."""
+    return pack_keys((_TERMS.pack(inbox_ttl_ms),)) if inbox_ttl_ms else b""
+
+
+def unpack_terms(body: bytes) -> int:
+    """`inbox_ttl_ms` of ONLINE_REPLY; of nothing, as 0.1 sends it, 0. Raises `RecordError`."""
+    told = unpack_keys(body)[0] if body else b""
+    if len(told) not in (0, _TERMS.size):
+        raise RecordError("a session's terms cannot be read")
+    return int.from_bytes(told, "little")
 
 
 def pack_spared(login: str) -> bytes:

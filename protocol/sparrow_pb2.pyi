@@ -126,20 +126,6 @@ class About(_message.Message):
     ids: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, from_device: _Optional[str] = ..., stream: _Optional[int] = ..., ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
-class FileBody(_message.Message):
-    __slots__ = ("file", "name", "media_type", "size", "sha256")
-    FILE_FIELD_NUMBER: _ClassVar[int]
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
-    SIZE_FIELD_NUMBER: _ClassVar[int]
-    SHA256_FIELD_NUMBER: _ClassVar[int]
-    file: str
-    name: str
-    media_type: str
-    size: int
-    sha256: str
-    def __init__(self, file: _Optional[str] = ..., name: _Optional[str] = ..., media_type: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
-
 class Ack(_message.Message):
     __slots__ = ("up_to",)
     UP_TO_FIELD_NUMBER: _ClassVar[int]

@@ -31,6 +31,9 @@ def exposure(settings: Settings) -> Iterator[Found]:
     yield from _links("userapi", settings.userapi)
     yield from _clients(settings)
     yield from _web(settings)
+    yield from _etcd(settings)
+    yield from _cassandra(settings)
+    yield from _monitor(settings)
 
 
 def _broker(settings: Settings) -> Iterator[Found]:
@@ -126,6 +129,68 @@ def _web(settings: Settings) -> Iterator[Found]:
             yield "userapi.admin_listen_host", text, True
 
 
+def _etcd(settings: Settings) -> Iterator[Found]:
+    """Not serious, as networks of their own are common; but whoever is there can do it."""
+    etcd = settings.etcd
+    if settings.broker.presence != "etcd":
+        return
+    away = [one for one in etcd.endpoints if _host(one) and not _is_here(_host(one))]
+    plain = [one for one in away if not one.startswith("https:")]
+    if plain:
+        text = (
+            f"{plain[0]} is on another machine, and without TLS others on the way can read and change who is online "
+            "where: write https, and set etcd.ca_file"
+        )
+        yield "etcd.endpoints", text, False
+    if away and not (etcd.user or etcd.cert_file or etcd.key_file):
+        text = (
+            f"is empty, and so is etcd.cert_file: whoever reaches {away[0]} can end sessions and name brokers of "
+            "their own. Let etcd ask for a user or a certificate"
+        )
+        yield "etcd.user", text, False
+
+
+def _cassandra(settings: Settings) -> Iterator[Found]:
+    store = settings.store
+    if store.engine != "cassandra":
+        return
+    away = [one for one in store.cassandra_contact_points if not _is_here(_host(f"//{one}"))]
+    if away and not store.cassandra_tls_ca_file:
+        text = (
+            f"is empty, and {away[0]} is on another machine: without TLS others on the way can read and change "
+            "messages, accounts and hashes of passwords"
+        )
+        yield "store.cassandra_tls_ca_file", text, False
+    if away and not store.cassandra_credentials_file and not store.cassandra_tls_cert_file:
+        text = (
+            f"is empty, and so is store.cassandra_tls_cert_file: whoever reaches {away[0]} can read and change all "
+            "that is kept. Let Cassandra ask for a user (PasswordAuthenticator) or a certificate"
+        )
+        yield "store.cassandra_credentials_file", text, False
+
+
+def _monitor(settings: Settings) -> Iterator[Found]:
+    monitor = settings.monitor
+    if not monitor.listen_port or _is_here(monitor.listen_host):
+        return
+    shown = "metrics and addresses of servers"
+    if monitor.allow_trace:
+        shown += ", and, since monitor.allow_trace is true, who writes to whom"
+    text = (
+        f"{monitor.listen_host} can be reached from other machines, without TLS or a password: whoever is there sees "
+        f"{shown}. Let a firewall keep others away, or listen on 127.0.0.1"
+    )
+    yield "monitor.listen_host", text, False
+
+
+def _host(url: str) -> str:
+    """Empty where there is none to be made out, which is another's complaint."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def _certificate(room: str, section: ConnectorSettings | UserApiSettings) -> Iterator[Found]:
     """Whether certificate and key are there, readable, and the key is nobody else's; the rest is found out at start."""
     certificate, key = section.tls_certificate_file, section.tls_private_key_file
@@ -149,10 +214,7 @@ def _leaves(endpoint: str) -> bool:
     """Whether a link to this endpoint, or the ones that it takes, may leave the machine."""
     if not endpoint.startswith("tcp://"):
         return False
-    try:
-        return not _is_here(urlsplit(endpoint).hostname or "")
-    except ValueError:
-        return True
+    return not _is_here(_host(endpoint))
 
 
 def _is_here(host: str) -> bool:

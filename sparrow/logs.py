@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from logging_journald import JournaldTransport, check_journal_stream
@@ -71,9 +72,69 @@ class PerSecond(logging.Filter):
         return self._count <= self._limit
 
 
+class PerDay(logging.Filter):
+    """Lets so many bytes of a day pass, an hour's share at a time, of the lines that it is for; counts the others.
+
+    A share at a time: whoever uses it up hides no more than an hour from who reads the log.
+    """
+
+    def __init__(
+        self, limit: int, handler: logging.Handler, what: str, concerns: Callable[[logging.LogRecord], bool]
+    ) -> None:
+        super().__init__()
+        self._share = limit // 24
+        self._handler = handler
+        self._what = what
+        self._concerns = concerns
+        self._lock = threading.Lock()
+        self._hour = -1
+        self._bytes = self._left_out = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it may pass; the first that may not says so, and the next hour how many they were."""
+        if not self._concerns(record):
+            return True
+        size = len(self._handler.format(record).encode(errors="replace")) + 1
+        told = ""
+        with self._lock:
+            hour = int(record.created) // 3600
+            if hour != self._hour:
+                if self._left_out:
+                    told = f"{self._left_out} lines about {self._what} were left out"
+                self._hour, self._bytes, self._left_out = hour, 0, 0
+            passes = self._bytes + size <= self._share
+            if passes:
+                self._bytes += size
+            else:
+                self._left_out += 1
+                if self._left_out == 1:
+                    told = f"lines about {self._what} are left out from here to the end of the hour: they are too many"
+        if told:
+            logging.getLogger("sparrow").warning("%s", told)
+        return passes
+
+
+def bound(handler: logging.Handler, settings: LogSettings) -> None:
+    """Keep what others can make a handler write within bytes of a day. Its formatter is set before."""
+    handler.addFilter(
+        PerDay(settings.session_bytes_per_day, handler, "sessions", lambda record: record.name == "sparrow.sessions")
+    )
+    handler.addFilter(
+        PerDay(
+            settings.strangers_bytes_per_day,
+            handler,
+            "what strangers do",
+            lambda record: getattr(record, "by_strangers", False),
+        )
+    )
+
+
 def set_up(settings: LogSettings) -> None:
     """Call once, at the start of a process."""
-    logging.basicConfig(level=settings.level.upper(), format=_FORMAT, handlers=_handlers(), force=True)
+    handlers = _handlers()
+    logging.basicConfig(level=settings.level.upper(), format=_FORMAT, handlers=handlers, force=True)
+    for handler in handlers:
+        bound(handler, settings)
     sessions = logging.getLogger("sparrow.sessions")
     sessions.setLevel(logging.NOTSET if settings.session_lines_per_second else logging.WARNING)
     sessions.filters = [PerSecond(settings.session_lines_per_second)]

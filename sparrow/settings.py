@@ -110,6 +110,12 @@ class LogSettings:
     """debug, info, warning or error."""
     session_lines_per_second: int = 1000
     """A line, of some 250 bytes, tells that a session begins or ends; beyond this they are only counted. 0: none."""
+    session_bytes_per_day: int = 1024 * 1024 * 1024
+    """What these lines of a process may come to in a day, an hour's share of it in each hour; beyond it they are only
+    counted."""
+    strangers_bytes_per_day: int = 64 * 1024 * 1024
+    """The same of lines that anybody can cause who reaches a port: refused logins, breaches, failed handshakes,
+    requests that fail, and what the audit log says of nobody that is known."""
 
 
 @dataclass(frozen=True, slots=True)

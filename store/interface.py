@@ -146,6 +146,11 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def __aexit__(self, *exc: object) -> None: ...
 
+    @property
+    @abc.abstractmethod
+    def inbox_ttl_ms(self) -> int:
+        """How long a row of the inbox is kept, in ms."""
+
     @abc.abstractmethod
     def free_bytes(self) -> int | None:
         """How much the disk still takes, a second ago at most; None where the engine cannot tell."""

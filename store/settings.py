@@ -71,3 +71,8 @@ class StoreSettings:
     cassandra_trail_s: float = 600.0
     """A fresh pass over an inbox goes back this far behind the begin of the one before. It bounds how far brokers'
     clocks may be apart and how late an append may become durable."""
+
+    @property
+    def inbox_ttl_ms(self) -> int:
+        """`inbox_ttl_days` in milliseconds."""
+        return int(self.inbox_ttl_days * 86_400_000)

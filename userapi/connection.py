@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import h11
 
+from protocol.facts import BY_STRANGERS
 from userapi import handover, wsgi
 from userapi.line import Line, Phase
 from userapi.problems import ProblemError, rendered
@@ -292,7 +293,7 @@ class Connection(Line):
                 sent += self._h11.send(h11.EndOfMessage()) or b""
         except h11.LocalProtocolError as error:
             # Such as a file that was removed meanwhile, and ends before its Content-Length.
-            _log.warning("an answer was cut off: %s", error)
+            _log.warning("an answer was cut off: %s", error, extra=BY_STRANGERS)
             return None
         return sent
 

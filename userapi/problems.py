@@ -14,6 +14,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from protocol.errors import NoSpaceError, ServiceError
+from protocol.facts import BY_STRANGERS
 
 _log = logging.getLogger("sparrow.userapi")
 _RETRY_AFTER_S = 2
@@ -170,7 +171,7 @@ def _http(error: HTTPException) -> Response:
 
 
 def _service(error: ServiceError) -> Response:
-    _log.warning("%s", error)
+    _log.warning("%s", error, extra=BY_STRANGERS)
     if isinstance(error, NoSpaceError):
         return _problem(ProblemError("no_space", headers={"Retry-After": str(_FULL_RETRY_AFTER_S)}))
     detail = f"the service cannot do this now; try again in {_RETRY_AFTER_S} s"
@@ -178,5 +179,5 @@ def _service(error: ServiceError) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    _log.error("a request failed", exc_info=error)
+    _log.error("a request failed", exc_info=error, extra=BY_STRANGERS)
     return _problem(ProblemError("internal_error", "the service failed; its log says why"))

@@ -20,6 +20,7 @@ from typing import Any, cast
 import uvloop
 from gunicorn.workers.base import Worker as GunicornsWorker
 
+from protocol.facts import BY_STRANGERS
 from userapi.front import Front
 
 _log = logging.getLogger("sparrow.userapi")
@@ -110,4 +111,4 @@ def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
     error = context.get("exception")
     if isinstance(error, OSError | ssl.SSLError):
         return  # of a connection, which is lost
-    _log.error("%s", context.get("message"), exc_info=error)
+    _log.error("%s", context.get("message"), exc_info=error, extra=BY_STRANGERS)

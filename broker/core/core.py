@@ -33,8 +33,15 @@ class BrokerCore:
     """One broker. Call `time` before events, `flush` at the end of the turn, `tick` every 0.1 s."""
 
     def __init__(
-        self, ports: Ports, presence: Presence, store: StorePort, settings: BrokerSettings, incarnation: int
+        self,
+        ports: Ports,
+        presence: Presence,
+        store: StorePort,
+        settings: BrokerSettings,
+        incarnation: int,
+        inbox_ttl_ms: int = 0,
     ) -> None:
+        """`inbox_ttl_ms` is how long a message waits in the store, for clients to be told; 0: they are not."""
         self._ports = ports
         self._presence = presence
         self._outbox = outbox = Outbox()
@@ -47,7 +54,7 @@ class BrokerCore:
         self.storage = Storage(settings, outbox, presence, store, self.nudges, self.quota)
         self.routing = Routing(settings, outbox, presence, self.devices, self.policy, self.storage)
         self.closings = Closings(settings, outbox, presence)
-        self.logins = Logins(settings, outbox, presence, store, self.closings)
+        self.logins = Logins(settings, outbox, presence, store, self.closings, inbox_ttl_ms)
         self.asks = Asks(outbox, presence, self.closings)
         self.inbox = Inbox(settings, outbox, store)
         self.batches = self.records = 0
@@ -181,8 +188,8 @@ class BrokerCore:
         self.devices.flush()
         self.policy.flush()
         self.quota.flush()
-        self.storage.flush()
         self.nudges.flush()
+        self.storage.flush()
         outbox = self._outbox
         out, outbox.out = outbox.out, {}
         for connector, encoded in out.items():

@@ -30,6 +30,7 @@ from protocol.records import (
     PREDECESSOR,
     TAKEN,
     Record,
+    pack_terms,
     record,
     unpack_login,
 )
@@ -64,9 +65,16 @@ class Logins:
     """All logins of a broker."""
 
     def __init__(
-        self, settings: BrokerSettings, outbox: Outbox, presence: Presence, store: StorePort, closings: Closings
+        self,
+        settings: BrokerSettings,
+        outbox: Outbox,
+        presence: Presence,
+        store: StorePort,
+        closings: Closings,
+        inbox_ttl_ms: int,
     ) -> None:
         self._settings = settings
+        self._terms = pack_terms(inbox_ttl_ms)
         self._closings = closings
         self._outbox = outbox
         self._presence = presence
@@ -173,7 +181,7 @@ class Logins:
 
     def _reply(self, connector: int, rec: Record, result: int, before: int) -> None:
         self.results[result] += 1
-        encoded = record(ONLINE_REPLY, flags=result, to=rec[4], session=rec[8], attempt=before)
+        encoded = record(ONLINE_REPLY, flags=result, to=rec[4], session=rec[8], attempt=before, body=self._terms)
         self._outbox.push(connector, encoded)
 
     def evict(self, to: bytes, old: Place, new: Place | None) -> None:

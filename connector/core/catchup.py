@@ -28,6 +28,9 @@ class Catchup:
     MAX_ROWS = 1024
     """Rows sent and not yet removed, beyond which no page is asked."""
     RETRY_S = 1.0
+    SYNC_INTERVAL_S = 0.2
+    SYNC_BURST = 10
+    """So many at once, and one each interval."""
 
     def __init__(
         self,
@@ -90,8 +93,12 @@ class Catchup:
         link.out.append(record(NUDGED, to=to, session=number, attempt=attempt))
 
     def sync(self, session: Session, n: int) -> None:
-        """The device asks for one whole pass."""
+        """The device asks for one whole pass; whoever asks again and again waits."""
         session.sync_asked = n
+        now = self._turn.now
+        if session.sync_due <= now:
+            session.sync_due = max(session.sync_due, now - self.SYNC_BURST * self.SYNC_INTERVAL_S)
+            session.sync_due += self.SYNC_INTERVAL_S
         self.read_again(session)
 
     # Reading.
@@ -106,6 +113,9 @@ class Catchup:
             or session.unacked_bytes >= self._settings.max_unacked_bytes
             or len(session.rows) >= self.MAX_ROWS
         ):
+            return
+        if session.sync_asked and not session.mid_pass and session.sync_due > self._turn.now:
+            session.page_at = session.sync_due
             return
         route = self._links.for_user(session.user)
         if route is None:

@@ -1,6 +1,7 @@
 """What clients did wrong, for the log: one line for each kind of it and tick, however many did it.
 
-Owns the counts of the tick. A client must not be able to fill a disk.
+Owns the counts of the tick. A client must not be able to fill a disk: what a day's lines may come to is bounded where
+they are written (`log.strangers_bytes_per_day`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Complaints:
     def tick(self) -> None:
         """Say what was gathered."""
         for text, count in self._counts.items():
-            self._ports.log(text if count == 1 else f"{text} ({count} times)")
+            self._ports.complain(text if count == 1 else f"{text} ({count} times)")
         if self._more:
-            self._ports.log(f"and {self._more} more clients let go")
+            self._ports.complain(f"and {self._more} more clients let go")
         self._counts.clear()
         self._more = 0

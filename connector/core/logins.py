@@ -39,6 +39,7 @@ from protocol.records import (
     pack_login,
     record,
     unpack_spared,
+    unpack_terms,
 )
 from protocol.sparrow_pb2 import Goodbye, LoggedIn, Login
 
@@ -161,8 +162,8 @@ class Logins:
             )
 
     def online(self, rec: Record) -> None:
-        """Presence has answered."""
-        _, result, _, _, _, _, _, previous, number, _ = rec
+        """Presence has answered. Raises `RecordError`."""
+        _, result, _, _, _, _, _, previous, number, terms = rec
         session = self._sessions.get(number)
         if session is None:
             return
@@ -178,7 +179,7 @@ class Logins:
             return
         self._asked.pop(session, None)
         if result in (OK, PREDECESSOR):
-            self._welcome(session, previous, result == PREDECESSOR)
+            self._welcome(session, previous, result == PREDECESSOR, unpack_terms(terms))
         elif result == LATE:
             self.end(session, Goodbye.REPLACED, "this client has logged in by a later try")
         elif result in REFUSALS:
@@ -197,7 +198,7 @@ class Logins:
         else:
             self.end(session, Goodbye.LOGGED_OUT, "this device was logged out; log in again over HTTP")
 
-    def _welcome(self, session: Session, previous: int, predecessor: bool) -> None:
+    def _welcome(self, session: Session, previous: int, predecessor: bool, inbox_ttl_ms: int) -> None:
         self.begun += 1
         self._attempts.begin(session)
         settings = self._settings
@@ -215,6 +216,7 @@ class Logins:
                 max_unsettled_per_stream=settings.max_unsettled_per_stream,
                 max_unsettled_per_connection=settings.max_unsettled_per_connection,
                 max_unacked=settings.max_unacked,
+                inbox_ttl_ms=inbox_ttl_ms,
             )
         )
         self._turn.mark(session)

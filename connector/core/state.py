@@ -58,6 +58,9 @@ class Ports(Protocol):
     def log(self, text: str) -> None:
         """A state change worth a line."""
 
+    def complain(self, text: str) -> None:
+        """What a client, or somebody beyond a broker, did wrong: as many lines as they like, so not all are written."""
+
     def session_began(self, session: Session, previous: int) -> None:
         """A client has been told `LoggedIn`; `previous` is the session that it replaced, 0 if there was none."""
 
@@ -143,6 +146,7 @@ class Session:
         "rows",
         "suffix",
         "sync_asked",
+        "sync_due",
         "sync_passing",
         "tried",
         "unacked",
@@ -210,6 +214,8 @@ class Session:
         self.want_pass = False
         """A pass is owed that begins after now."""
         self.sync_asked = 0
+        self.sync_due = -inf
+        """When the pass of the last Sync was due, had each its interval."""
         self.sync_passing = 0
         """The Sync that the pass under way will answer."""
         self.returned = 0

@@ -119,7 +119,7 @@ class Spawned(Target):
             "SPARROW_BROKER__NAME": name,
             "SPARROW_BROKER__LISTEN": broker,
             "SPARROW_STORE__PATH": self._store.path,
-            **_ROOM,
+            **{name: value for name, value in _ROOM.items() if name not in os.environ},
             "SPARROW_USERAPI__LISTEN_PORT": str(free_port()),
             "SPARROW_USERAPI__TOKEN_PRIVATE_KEY_FILE": str(self._folder / "token.key.pem"),
             "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
@@ -162,11 +162,18 @@ class Spawned(Target):
 
 
 _ROOM = {
-    f"SPARROW_BROKER__INBOX_MAX_{name}": str(value)
-    for what, value in (("ROWS", 10**9), ("BYTES", 10**12))
-    for name in (what, f"{what}_OF_AUTHOR")
+    **{
+        f"SPARROW_BROKER__INBOX_MAX_{name}": str(value)
+        for what, value in (("ROWS", 10**9), ("BYTES", 10**12))
+        for name in (what, f"{what}_OF_AUTHOR")
+    },
+    "SPARROW_CONNECTOR__MAX_MESSAGES_PER_SECOND": "0",
+    "SPARROW_CONNECTOR__MAX_MESSAGES_PER_SECOND_OF_ACCOUNT": "0",
+    "SPARROW_CONNECTOR__MAX_FRAMES_PER_SECOND": "0",
+    "SPARROW_CONNECTOR__MAX_LOGINS_PER_MINUTE_OF_DEVICE": "0",
+    "SPARROW_CONNECTOR__MAX_BEFORE_LOGIN_OF_ADDRESS": "1000000",
 }
-"""What waits for the absent is what is measured."""
+"""Limits for people would be all that is measured: the load comes from one address, and writes more than they do."""
 
 
 def _curve(folder: Path) -> dict[str, str]:

@@ -155,6 +155,10 @@ class CassandraStore(Store):
             self._waiting_rows -= rows
             self._waiting_bytes -= size
 
+    @property
+    def inbox_ttl_ms(self) -> int:
+        return self._settings.inbox_ttl_ms
+
     def free_bytes(self) -> int | None:
         """Nobody here can say: the disks are the nodes'."""
         return None

@@ -39,7 +39,6 @@ from store.sqlite.schema import begin_immediate, open_reader, open_writer
 from store.sqlite.worker import Worker
 
 _log = logging.getLogger("sparrow.store")
-_DAY_MS = 86_400_000
 FULL_S = 5.0
 """A disk that has taken nothing is tried again after so long."""
 PIECES_AT_ONCE = 16
@@ -115,6 +114,10 @@ class SqliteStore(Store):
         await self._writer.stop()
         self._lock.give_back()
         _log.info("store %s is closed", self._settings.path)
+
+    @property
+    def inbox_ttl_ms(self) -> int:
+        return self._settings.inbox_ttl_ms
 
     def free_bytes(self) -> int | None:
         return self._disk.free_bytes()
@@ -296,7 +299,7 @@ class SqliteStore(Store):
     async def append(self, rows: Sequence[NewRow]) -> None:
         if not rows:
             return
-        expires = self._now_ms() + int(self._settings.inbox_ttl_days * _DAY_MS)
+        expires = self._now_ms() + self._settings.inbox_ttl_ms
         size = sum([len(row.body) for row in rows])
         await self._writer.call(partial(writing.append, rows=rows, expires_ms=expires), len(rows), size)
 

@@ -185,14 +185,16 @@ class RecordingStore:
 class Bench:
     """The core, its ports, and its time."""
 
-    def __init__(self, users: Mapping[str, Iterable[str]] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, users: Mapping[str, Iterable[str]] | None = None, inbox_ttl_ms: int = 0, **settings: Any
+    ) -> None:
         self.users = {user: tuple(devices) for user, devices in (users or {}).items()}
         """Who has which devices: the answer to reads, unless the test answers by itself."""
         self.ports = RecordingPorts()
         self.presence = RecordingPresence()
         self.store = RecordingStore()
         self.core = BrokerCore(
-            self.ports, self.presence, self.store, BrokerSettings(**settings), incarnation=INCARNATION
+            self.ports, self.presence, self.store, BrokerSettings(**settings), INCARNATION, inbox_ttl_ms
         )
         self.now = 1000.0
         self.core.time(self.now)

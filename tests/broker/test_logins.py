@@ -23,6 +23,7 @@ from protocol.records import (
     TAKEN,
     pack_login,
     record,
+    unpack_terms,
 )
 from protocol.sparrow_pb2 import Goodbye
 from store.sessions import NoSession, SessionStart, Standing
@@ -56,6 +57,15 @@ def test_a_session_is_named_durably_then_in_presence_then_welcome() -> None:
     call.done(Registered(None))
     bench.core.flush()
     assert reply(bench) == (B, 20, OK, 13)
+
+
+def test_whoever_is_welcome_is_told_how_long_a_message_waits() -> None:
+    bench = Bench(inbox_ttl_ms=86_400_000)
+    bench.receives(online(20))
+    bench.answer("begin_sessions", [0])
+    bench.presence.onlines[0].done(Registered(None))
+    bench.core.flush()
+    assert unpack_terms(bench.only(ONLINE_REPLY).body) == 86_400_000
 
 
 def test_sessions_of_one_turn_are_named_in_one_call() -> None:

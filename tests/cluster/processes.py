@@ -155,6 +155,9 @@ class Deployment:
             "SPARROW_USERAPI__TOKEN_PRIVATE_KEY_FILE": str(private),
             "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(public),
             "SPARROW_STORE__PATH": self._store.path,
+            "SPARROW_CONNECTOR__MAX_MESSAGES_PER_SECOND": "0",
+            "SPARROW_CONNECTOR__MAX_MESSAGES_PER_SECOND_OF_ACCOUNT": "0",
+            "SPARROW_CONNECTOR__MAX_LOGINS_PER_MINUTE_OF_DEVICE": "0",
             **{f"SPARROW_{name}".upper(): str(value) for name, value in settings.items()},
         }
 

@@ -122,6 +122,9 @@ class RecordingPorts:
     def log(self, text: str) -> None:
         self.logs.append(text)
 
+    def complain(self, text: str) -> None:
+        self.logs.append(text)
+
     def session_began(self, session: Session, previous: int) -> None:
         self.sessions.append(f"{session.key.decode()} began, {session.client}, after {previous}")
 
@@ -303,11 +306,18 @@ class Bench:
         client.login(token, **more)
         return client
 
-    def welcome(self, client: Client, result: int = records.OK, previous: int = 0) -> None:
+    def welcome(self, client: Client, result: int = records.OK, previous: int = 0, terms: bytes = b"") -> None:
         """Presence names the session."""
         session = client.session
         self.receives(
-            records.record(records.ONLINE_REPLY, flags=result, to=session.key, session=session.number, attempt=previous)
+            records.record(
+                records.ONLINE_REPLY,
+                flags=result,
+                to=session.key,
+                session=session.number,
+                attempt=previous,
+                body=terms,
+            )
         )
 
     def registers_again(self, result: int = records.OK) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import time
@@ -177,3 +178,14 @@ def test_a_hold_that_comes_with_the_last_turn() -> None:
     connection.data_received(b"x" * (TURN_BYTES + 1))
     connection.next_turn()
     assert not transport.reads
+
+
+def test_what_strangers_do_is_marked_in_the_log(running: RunningConnector, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with socket.create_connection(("127.0.0.1", running.plain_port), timeout=GUARD_S) as stranger:
+        stranger.sendall(b"\xff" * 6)
+        while stranger.recv(4096):
+            pass
+    until(lambda: any("breach" in text for text in caplog.messages))
+    said = [record for record in caplog.records if "breach" in record.getMessage()]
+    assert [getattr(record, "by_strangers", False) for record in said] == [True]

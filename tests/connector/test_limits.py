@@ -182,10 +182,11 @@ async def test_one_that_reads_again_when_it_is_too_late_is_told_why(node: Node) 
     def reads_late() -> Goodbye:
         mallory = Offender(node.address, receive_buffer_bytes=4096)
         mallory.logs_in(node.token)
-        ping = delimit(Frame(ping=Ping(n=2**63)).SerializeToString()) * 1000
+        ping = delimit(Frame(ping=Ping(n=2**63)).SerializeToString()) * 5000
         until = time.monotonic() + GUARD_S
         while "does not read" not in node.servers.log() and time.monotonic() < until:
             mallory.socket.sendall(ping)
+            time.sleep(0.02)
         return mallory.goodbye()
 
     goodbye = await node.while_it(reads_late)

@@ -27,6 +27,7 @@ from protocol.records import (
     STORED,
     TAKEN,
     pack_spared,
+    pack_terms,
     record,
     unpack_login,
 )
@@ -47,6 +48,18 @@ def code(client: Client) -> int | None:
 
 
 # Coming.
+
+
+def test_a_client_is_told_how_long_messages_wait_if_a_broker_tells() -> None:
+    bench = Bench()
+    alice, bob, eve = (bench.logging_in(name) for name in ("alice/a1", "bob/b1", "eve/e1"))
+    bench.welcome(alice, terms=pack_terms(86_400_000))
+    bench.welcome(bob)
+    bench.welcome(eve, terms=b"\x03bad")
+    assert [frame.inbox_ttl_ms for frame in alice.took("logged_in")] == [86_400_000]
+    assert [frame.inbox_ttl_ms for frame in bob.took("logged_in")] == [0], "a broker of 0.1"
+    assert not eve.frames
+    assert bench.core.records_unreadable == 1
 
 
 def test_login_asks_presence_first_and_welcomes_after_it() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from connector.buffers import WriteBuffers
 from connector.core.rates import Rate
+from protocol import records
 from protocol.framing import delimit
 from protocol.sparrow_pb2 import Failed, Frame, Goodbye, Ping
 from tests.connector.bench import Bench, failures, text
@@ -84,6 +85,24 @@ def test_a_client_that_breaks_a_rule_is_not_come_back_to() -> None:
     assert bench.core.data(alice.session, PING + b"\x00" + PING * 5) is None
     bench.turn()
     assert alice.goodbye is not None
+
+
+# Passes.
+
+
+def test_passes_that_a_client_asks_for_keep_a_distance() -> None:
+    bench = Bench()
+    bob = bench.live()
+    for n in range(1, 10):
+        bob.syncs(n)
+        bench.page(bob, [])
+        assert bob.took_kinds()[-1] == "synced"
+    bench.sent()
+    for n in range(10, 50):
+        bob.syncs(n)
+    assert not bench.sent(records.PAGE)
+    bench.passes(0.3)
+    assert len(bench.sent(records.PAGE)) == 1
 
 
 # Messages.

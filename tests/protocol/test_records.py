@@ -87,6 +87,16 @@ def test_whom_a_close_spares() -> None:
         records.unpack_spared(b"\x09l1")
 
 
+def test_the_terms_of_a_session() -> None:
+    assert records.unpack_terms(records.pack_terms(0)) == records.unpack_terms(b"") == 0, "0.1 tells nothing"
+    body = records.pack_terms(2**40)
+    assert records.unpack_terms(body) == records.unpack_terms(body + records.pack_keys([b"later"])) == 2**40
+    assert records.unpack_terms(records.pack_keys([b"", b"later"])) == 0
+    for bad in (b"\x08short", b"\x04four"):
+        with pytest.raises(RecordError):
+            records.unpack_terms(bad)
+
+
 @pytest.mark.parametrize("body", [b"\x01", b"\x01l", b"\x01l\x02xy", b"\x01\xff\x10" + bytes(16)])
 def test_a_login_that_cannot_be_read(body: bytes) -> None:
     with pytest.raises(RecordError):

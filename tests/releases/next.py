@@ -27,7 +27,6 @@ EVERY_ROWS = 10
 _NO_FLAGS = {records.ONLINE_REPLY, records.CLOSE, records.ANSWER}
 """Kinds whose flags are a code, a result, or said to one who asks."""
 _SPARE_BODY = {
-    records.ONLINE_REPLY,
     records.OFFLINE,
     records.STORED,
     records.PAGE,
@@ -38,7 +37,7 @@ _SPARE_BODY = {
     records.CLOSED,
 }
 """Kinds that have no body in this release."""
-_LISTS = {records.ONLINE, records.CLOSE}
+_LISTS = {records.ONLINE, records.ONLINE_REPLY, records.CLOSE}
 """Kinds whose body is a list that a later release may go on with."""
 _USES_BY = {records.ROUTE, records.PAGE, records.ROWS}
 _USES_INDEX_AND_COUNT = {records.COPY, records.STORE, records.PAGE}

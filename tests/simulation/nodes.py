@@ -242,6 +242,9 @@ class SimConnector(Process):
     def log(self, text: str) -> None:
         self.world.trace(self.name, text)
 
+    def complain(self, text: str) -> None:
+        self.world.trace(self.name, text)
+
     def session_began(self, session: Session, previous: int) -> None:
         self.world.trace(self.name, f"session {session.number:x} began")
 

@@ -85,6 +85,52 @@ def test_what_clients_are_told(folder: Path, changes: dict[str, str]) -> None:
     assert found(folder, changes) == [("userapi.connectors", False)]
 
 
+ETCD = {"BROKER__PRESENCE": "etcd", "BROKER__ADVERTISE": "tcp://127.0.0.1:7410"}
+CASSANDRA = {"STORE__ENGINE": "cassandra", "STORE__CASSANDRA_CONTACT_POINTS": "127.0.0.1, 10.0.0.7:9042"}
+MONITOR = {"MONITOR__LISTEN_PORT": "7490", "MONITOR__LISTEN_HOST": "0.0.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        (ETCD, []),
+        ({"ETCD__ENDPOINTS": "http://10.0.0.5:2379"}, []),
+        ({**ETCD, "ETCD__ENDPOINTS": "http://[::1]:2379"}, []),
+        (
+            {**ETCD, "ETCD__ENDPOINTS": "http://127.0.0.1:2379,http://10.0.0.5:2379"},
+            ["etcd.endpoints", "etcd.user"],
+        ),
+        ({**ETCD, "ETCD__ENDPOINTS": "https://etcd-1:2379"}, ["etcd.user"]),
+        (
+            {
+                **ETCD,
+                "ETCD__ENDPOINTS": "https://etcd-1:2379",
+                "ETCD__CERT_FILE": "server.crt.pem",
+                "ETCD__KEY_FILE": "server.key.pem",
+            },
+            [],
+        ),
+        ({**CASSANDRA, "STORE__CASSANDRA_CONTACT_POINTS": "127.0.0.1,[::1]:9042,localhost"}, []),
+        (CASSANDRA, ["store.cassandra_tls_ca_file", "store.cassandra_credentials_file"]),
+        ({**CASSANDRA, "STORE__CASSANDRA_TLS_CA_FILE": "ca.pem"}, ["store.cassandra_credentials_file"]),
+        ({**MONITOR, "MONITOR__LISTEN_HOST": "::1"}, []),
+        ({**MONITOR, "MONITOR__LISTEN_PORT": "0"}, []),
+        (MONITOR, ["monitor.listen_host"]),
+        ({**MONITOR, "MONITOR__LISTEN_HOST": "10.0.0.9"}, ["monitor.listen_host"]),
+    ],
+)
+def test_etcd_cassandra_and_monitors_that_others_can_reach(
+    folder: Path, changes: dict[str, str], keys: list[str]
+) -> None:
+    assert found(folder, changes) == [(key, False) for key in keys]
+
+
+def test_what_a_monitor_shows_of_people_is_said(folder: Path) -> None:
+    environ = {f"SPARROW_{name}": value for name, value in {**MONITOR, "MONITOR__ALLOW_TRACE": "true"}.items()}
+    (finding,) = check(load(None, environ | {"SPARROW_DATA_DIR": str(folder)}))
+    assert "who writes to whom" in finding.text
+
+
 def test_secrets_that_others_can_read(folder: Path, tmp_path: Path) -> None:
     for name in ("one.key", "server.key.pem"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())

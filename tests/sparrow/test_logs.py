@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sparrow.logs import PerSecond
+from protocol.facts import BY_STRANGERS, tell
+from sparrow.logs import PerDay, PerSecond, bound
+from sparrow.settings import LogSettings
 
 ROOT = Path(__file__).parent.parent.parent
 SPEAK = r"""
@@ -100,3 +103,76 @@ def test_a_flood_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     passed = [limit.filter(logging.makeLogRecord({"created": at})) for at in (7.1, 7.2, 7.3, 7.9, 8.0, 8.1, 9.0)]
     assert passed == [True, True, False, False, True, True, True]
     assert caplog.messages == ["2 lines about sessions were left out"]
+
+
+DAY_H = 24
+LINES_AN_HOUR = 400
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the handler of a process writes: 24,000 bytes a day about strangers, and as many of sessions."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    bound(handler, LogSettings(strangers_bytes_per_day=DAY_H * 1000, session_bytes_per_day=DAY_H * 1000))
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [handler])
+    monkeypatch.setattr(root, "level", logging.INFO)
+    return stream
+
+
+def at_hour(monkeypatch: pytest.MonkeyPatch, hour: int) -> None:
+    factory = logging.LogRecord
+
+    def made(*args: object, **more: object) -> logging.LogRecord:
+        record = factory(*args, **more)  # type: ignore[arg-type]
+        record.created = hour * 3600.0 + 1
+        return record
+
+    monkeypatch.setattr(logging, "_logRecordFactory", made)
+
+
+def stranger(number: int) -> None:
+    logging.getLogger("sparrow.connector").info("a login was refused: %s", "x" * (number % 90), extra=BY_STRANGERS)
+
+
+def fault(number: int) -> None:
+    try:
+        raise RuntimeError(f"request {number}")
+    except RuntimeError as error:
+        logging.getLogger("sparrow.userapi").error("a request failed", exc_info=error, extra=BY_STRANGERS)
+
+
+def audit(number: int) -> None:
+    log = logging.getLogger("sparrow.audit")
+    tell(log, "login_failed", by_strangers=True, user=f"user{number}", why="\u2028" * 200)
+
+
+def session(number: int) -> None:
+    tell(logging.getLogger("sparrow.sessions"), "session_began", user=f"user{number}", client="é" * 64)
+
+
+@pytest.mark.parametrize("say", [stranger, fault, audit, session])
+def test_what_others_cause_is_so_many_bytes_a_day(
+    written: io.StringIO, monkeypatch: pytest.MonkeyPatch, say: Callable[[int], None]
+) -> None:
+    for hour in range(DAY_H):
+        at_hour(monkeypatch, hour)
+        for number in range(LINES_AN_HOUR):
+            say(number)
+        logging.getLogger("sparrow.broker").info("hour %d is over", hour)
+    text = written.getvalue()
+    ours = [line for line in text.splitlines(keepends=True) if "left out" in line or "is over" in line]
+    size = len(text.encode()) - sum(len(line.encode()) for line in ours)
+    assert DAY_H * 500 < size <= DAY_H * 1000
+    assert sum("is over" in line for line in ours) == DAY_H, "what is ours is written in any case"
+    assert sum("left out from here" in line for line in ours) == DAY_H
+    assert sum("lines about" in line and "were left out" in line for line in ours) == DAY_H - 1
+
+
+def test_how_many_were_left_out_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    limit = PerDay(DAY_H * 100, logging.StreamHandler(), "what strangers do", lambda record: True)
+    records = [logging.makeLogRecord({"msg": "x" * 59, "created": at}) for at in (1.0, 2.0, 3.0, 3601.0)]
+    assert [limit.filter(record) for record in records] == [True, False, False, True]
+    assert caplog.messages[-1] == "2 lines about what strangers do were left out"

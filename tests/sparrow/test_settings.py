@@ -170,6 +170,7 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
     environ = {"BROKER__PRESENCE": "etcd", "BROKER__LISTEN": "tcp://0.0.0.0:7410", "DATA_DIR": str(tmp_path)}
     environ |= {"BROKER__ADVERTISE": "tcp://10.0.0.1:7410", "BROKER__PLAIN_LINKS": "true"}
     environ |= {"ETCD__ENDPOINTS": "https://a:2379,https://b:2379"}
+    environ |= {"ETCD__USER": "sparrow", "ETCD__PASSWORD_FILE": __file__}
     assert check(load(None, {f"SPARROW_{name}": value for name, value in environ.items()})) == []
 
 
@@ -197,12 +198,12 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
         (ETCD | {"BROKER__LISTEN": "tcp://0.0.0.0:7410", "BROKER__PLAIN_LINKS": "true"}, "broker.advertise"),
         (ETCD | {"BROKER__LISTEN": "tcp://*:7410", "BROKER__PLAIN_LINKS": "true"}, "broker.advertise"),
         (ETCD | {"ETCD__ENDPOINTS": "127.0.0.1:2379"}, "etcd.endpoints"),
-        (ETCD | {"ETCD__ENDPOINTS": "http://one:2379,https://two:2379"}, "etcd.endpoints"),
+        (ETCD | {"ETCD__ENDPOINTS": "http://localhost:2379,https://[::1]:2379"}, "etcd.endpoints"),
         (ETCD | {"ETCD__CERT_FILE": __file__, "ETCD__KEY_FILE": __file__}, "etcd.endpoints"),
         (ETCD | {"ETCD__ENDPOINTS": "https://one", "ETCD__KEY_FILE": __file__}, "etcd.cert_file"),
         (ETCD | {"ETCD__USER": "sparrow", "ETCD__ENDPOINTS": "https://one"}, "etcd.user"),
         (ETCD | {"ETCD__USER": "sparrow", "ETCD__PASSWORD_FILE": __file__}, "etcd.user"),
-        (ETCD | {"ETCD__CA_FILE": "nowhere.pem", "ETCD__ENDPOINTS": "https://one"}, "etcd.ca_file"),
+        (ETCD | {"ETCD__CA_FILE": "nowhere.pem", "ETCD__ENDPOINTS": "https://localhost"}, "etcd.ca_file"),
         (ETCD | {"ETCD__PREFIX": "sparrow"}, "etcd.prefix"),
         (ETCD | {"ETCD__TRY_TIMEOUT_S": "4", "BROKER__LEASE_S": "20"}, "etcd.call_timeout_s"),
         (ETCD | {"ETCD__CALL_TIMEOUT_S": "5"}, "etcd.call_timeout_s"),

@@ -96,6 +96,11 @@ async def test_devices(open_engine: OpenEngine) -> None:
             await store.add_device("nobody", "d", "")
 
 
+async def test_how_long_a_row_waits(open_engine: OpenEngine) -> None:
+    async with open_engine(inbox_ttl_days=1.5) as store:
+        assert store.inbox_ttl_ms == 36 * 3600 * 1000
+
+
 async def test_adding_a_device_twice_is_a_repeat(open_engine: OpenEngine) -> None:
     async with open_engine() as store:
         await make_user(store, "alice")

@@ -154,6 +154,9 @@ def test_a_line_for_each_change_and_no_secret(api: Api, tmp_path: Path, caplog: 
         begun.headers["Location"].rpartition("/")[2]: "FILE",
     }
     lines = [record.getMessage() for record in caplog.records if record.name == "sparrow.audit"]
+    # What nobody that is known has done is bounded in bytes a day.
+    strange = {record.getMessage() for record in caplog.records if getattr(record, "by_strangers", False)}
+    assert strange == {line for line in lines if " by=- " in line} != set()
     text = "".join(f"{line.removeprefix('event=').replace(' from=127.0.0.1', '')}\n" for line in lines)
     assert re.sub("|".join(names), lambda found: names[found[0]], text) == STORY
     for secret in story.secrets:

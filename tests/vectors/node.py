@@ -21,6 +21,7 @@ from store.sessions import NoSession, SessionStart, Standing
 
 BROKER = "broker"
 TICK_MS = 100
+INBOX_TTL_MS = 30 * 24 * 3600 * 1000
 
 
 class Client:
@@ -122,7 +123,7 @@ class Node:
         self._to_connector: list[bytes] = []
         self.store = Store(users)
         self._presence = MemoryPresence(lease_s=1e9, first_lease=1)
-        self._broker = BrokerCore(self, self._presence, self.store, BrokerSettings(), incarnation=1)
+        self._broker = BrokerCore(self, self._presence, self.store, BrokerSettings(), 1, INBOX_TTL_MS)
         settings = {
             "max_messages_per_second": 0,
             "max_messages_per_second_of_account": 0,
@@ -263,6 +264,9 @@ class _ConnectorPorts:
         return self._node.random64()
 
     def log(self, text: str) -> None:
+        pass
+
+    def complain(self, text: str) -> None:
         pass
 
     def session_began(self, session: object, previous: int) -> None:
