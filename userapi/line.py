@@ -52,7 +52,7 @@ class Line(asyncio.Protocol):
         """Bytes since then, of what the phase waits for."""
         self._unsent = 0
         """Bytes that the transport still had when we looked last."""
-        self._paused = self._is_full = self._is_last = False
+        self._paused = self._is_full = self._is_writing = self._is_last = False
         self.cancel: Callable[[], object] = lambda: None
         """Gives up what there is before there is a transport."""
 
@@ -93,6 +93,7 @@ class Line(asyncio.Protocol):
             return now > self.since + LINGER_S
         if phase is Phase.WRITING:
             self._look_at_writing()
+            phase = self._phase
         if phase in (Phase.BODY, Phase.WRITING):
             # On average the rate, and never silent for longer than a full socket buffer takes at that rate.
             average_s = settings.stall_timeout_s + self._counted / settings.min_bytes_per_second
@@ -109,6 +110,8 @@ class Line(asyncio.Protocol):
         if left < self._unsent:
             self._moved(self._unsent - left)
             self._unsent = left
+        if not left:  # under TLS nobody may have said so
+            self._all_sent()
 
     def expire(self) -> None:
         """It was late."""
@@ -159,15 +162,17 @@ class Line(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See asyncio."""
         self._is_full = False
-        if self._phase is Phase.WRITING:
-            self._all_sent()
+        if self._phase is Phase.WRITING and not self._is_writing:
+            self._look_at_writing()
 
     def _write(self, data: bytes) -> None:
         assert self._transport is not None
         self._enter(Phase.WRITING)
+        self._is_writing = True  # TLS may pause and resume in the middle of it
         self._transport.write(data)
+        self._is_writing = False
         self._unsent = self._transport.get_write_buffer_size()
-        if not self._is_full:
+        if not self._is_full or not self._unsent:
             self._all_sent()
 
     def _linger(self) -> None:

@@ -287,7 +287,7 @@ async def _remove_device(chat: Chat, device: str) -> None:
     chat.notice(f"device {device} is removed")
 
 
-@command("", Takes.NOTHING, "this")
+@command("", Takes.NOTHING, "this. Tab completes, page up and down leaf through")
 async def _help(chat: Chat, _: str) -> None:
     chat.notice(help_text())
 

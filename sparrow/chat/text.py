@@ -11,10 +11,7 @@ from datetime import datetime
 MAX_SHOWN = 4000
 """Characters of one message."""
 
-HELP_END = (
-    "//text says /text, @@text @text. Tab completes. Page up and down leaf through.",
-    "· on its way   ✓ sent: it is safe   ✓✓ delivered   ✓✓ in colour: read   ✗ failed",
-)
+HELP_END = ("//x says /x, @@x @x. · on its way ✓ safe ✓✓ delivered, in colour: read ✗ failed",)
 """What /help says below the commands."""
 BAR_WIDTH = 20
 _WORDS = frozenset({"me", "system", "sparrow"})

@@ -220,7 +220,10 @@ class Client:
         await self._open_engine().send_again(sending)
 
     async def give_up(self, sending: Sending) -> None:
-        """Forget a doubtful one; it fails with `RefusedError`. Any other is left alone. Raises what `send_again` does."""
+        """Forget a doubtful one; it fails with `RefusedError`. Any other is left alone.
+
+        Raises what `send_again` does.
+        """
         await self._open_engine().give_up(sending)
 
     async def mark_read(self, sender: str, device: str, stream: int, ids: Iterable[int]) -> None:

@@ -14,12 +14,10 @@ from protocol.client import ACTIVE, ClientSession, Unreadable
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outbox, Outgoing
 from protocol.sparrow_pb2 import READ, About, Failed, Goodbye, Hint, LoggedIn, Message, Pong, Receipt, Synced
+from sparrow.client.streams import StreamKey, Streams
 
 UNDERSTANDS = ("disabled",)
 """What a server may offer that the first release did not have."""
-
-StreamKey: TypeAlias = tuple[str, str, int]
-"""from_id, from_device, stream."""
 
 
 @dataclass(slots=True)
@@ -70,6 +68,8 @@ class Journal(Protocol):
         """Which drafts may have been sent already; all of them."""
 
     def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None: ...
+
+    def drop_inbound(self, key: StreamKey) -> None: ...
 
     def park(self, message: Message) -> None: ...
 
@@ -135,6 +135,7 @@ class DeviceCore:
         self._inbound: dict[StreamKey, InboundStream[Message]] = {}
         self._blocked: dict[StreamKey, InboundStream[Message]] = {}
         self._changed: dict[StreamKey, InboundStream[Message]] = {}
+        self._user = ""
         self._drafts: list[Outgoing] = []
         self._found: set[int] = set()
         """Drafts that were there at the start, until the first login."""
@@ -165,6 +166,7 @@ class DeviceCore:
         self._draft_counter = max((draft.draft for draft in kept.drafts), default=0)
         for key, state in kept.inbound.items():
             self._inbound[key] = InboundStream(state.next, state.settled, state.gaps)
+        self._streams = Streams(self._inbound)
         for message in kept.parked:
             key = (message.from_id, message.from_device, message.stream)
             stream = self._inbound.setdefault(key, InboundStream())
@@ -226,6 +228,7 @@ class DeviceCore:
 
     def _logged_in(self, frame: LoggedIn) -> None:
         self.logged_in = True
+        self._user = frame.user_id
         self.heartbeat_s = frame.heartbeat_ms / 1000
         if frame.previous_session != self._known_session:
             # Somebody else was this device since; ids that we would give may have been given.
@@ -335,11 +338,22 @@ class DeviceCore:
         stream = self._inbound.get(key)
         if stream is None:
             stream = self._inbound[key] = InboundStream()
+            self._forget_for(key)
+        else:
+            self._streams.heard(key)
         parked = len(stream.parked)
         shown = stream.receive(message.id, message.settled, message)
         if len(stream.parked) > parked:
             self._journal.park(message)
         self._after(key, stream, shown)
+
+    def _forget_for(self, key: StreamKey) -> None:
+        """Room for a new stream. Nothing is lost by it: what is missing in one that comes again is asked for (R5)."""
+        gone = self._streams.too_many(key, self._user, self._blocked.__contains__)
+        if gone is not None:
+            self._inbound.pop(gone, None)
+            self._changed.pop(gone, None)
+            self._journal.drop_inbound(gone)
 
     def _synced(self, n: int) -> None:
         if n >= self._sync_open:

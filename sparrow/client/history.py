@@ -220,7 +220,8 @@ DELETE FROM history WHERE position IN (
     SELECT position FROM (
         SELECT position, done, row_number() OVER (ORDER BY depth, position DESC) AS place FROM (
             SELECT position, row_number() OVER (PARTITION BY peer ORDER BY position DESC) AS depth,
-                CASE WHEN mine THEN device != '' OR state != {int(State.QUEUED)} ELSE state = {int(State.READ)} END AS done
+                CASE WHEN mine THEN device != '' OR state != {int(State.QUEUED)}
+                    ELSE state = {int(State.READ)} END AS done
             FROM history
         )
     ) WHERE place > ? AND done

@@ -19,9 +19,10 @@ from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import About, Message
 from sparrow.client import schema
-from sparrow.client.core import Journal, Kept, KeptInbound, StreamKey
+from sparrow.client.core import Journal, Kept, KeptInbound
 from sparrow.client.history import History
 from sparrow.client.schema import signed, unsigned
+from sparrow.client.streams import StreamKey
 
 MessageName: TypeAlias = tuple[str, str, int, int]
 """from_id, from_device, stream, id."""
@@ -144,6 +145,10 @@ class MemoryJournal:
         """See `Journal`."""
         state = KeptInbound(stream.next, stream.settled, frozenset(stream.gaps))
         self._pending.append((self._inbound.__setitem__, key, state))
+
+    def drop_inbound(self, key: StreamKey) -> None:
+        """See `Journal`."""
+        self._pending.append((self._inbound.pop, key, None))
 
     def park(self, message: Message) -> None:
         """See `Journal`."""
@@ -294,6 +299,12 @@ class SqliteJournal:
             "INSERT OR REPLACE INTO inbound VALUES (?, ?, ?, ?, ?, ?)",
             *(from_id, device, signed(number), signed(stream.next), signed(stream.settled), gaps),
         )
+
+    def drop_inbound(self, key: StreamKey) -> None:
+        """See `Journal`."""
+        from_id, device, number = key
+        statement = "DELETE FROM inbound WHERE from_id = ? AND from_device = ? AND stream = ?"
+        self._do(statement, from_id, device, signed(number))
 
     def park(self, message: Message) -> None:
         """See `Journal`."""

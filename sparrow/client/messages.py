@@ -154,7 +154,7 @@ class Sending:
         self.stamp = 0
         """The server's stamp, from SENT on; 0 before."""
         self.doubtful = False
-        """It may have been sent already (docs/protocol.md, K5): `Client.send_again` or `Client.give_up` says what to do."""
+        """It may have been sent already (docs/protocol.md, K5): see `Client.doubtful`."""
         self.note = ""
         """Why it waits, if the server has said so."""
         self.error: SparrowError | None = None

@@ -169,7 +169,7 @@ def target_of(arguments: argparse.Namespace) -> Target:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a scenario; exit status 1 if the promise was broken."""
+    """Run a scenario; exit status 1 if the promise was broken, or not everybody came back to tell."""
     if arguments.scenario == "compare":
         print(compare(reports.read(arguments.first), reports.read(arguments.second)))
         return 0
@@ -182,7 +182,7 @@ def run(arguments: argparse.Namespace) -> int:
         reports.write(arguments.json, [report])
     if arguments.html:
         reports.write_text(arguments.html, page([report]))
-    return 0 if report.promise.kept else 1
+    return 0 if report.promise.kept and not report.promise.absent else 1
 
 
 def end_in_order() -> None:

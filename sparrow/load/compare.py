@@ -41,6 +41,8 @@ def _one(a: Report, b: Report) -> str:
     for name, old, new in _figures(a, b):
         lines.append(f"  {name:34}{_number(old):>14}{_number(new):>14}{_ratio(old, new):>9}")
     for label, report in (("A", a), ("B", b)):
+        if report.promise.kept and report.promise.absent:
+            lines.append(f"  {label}: {report.promise.text}")
         if not report.promise.kept:
             lines.append(f"  {label} broke the promise: its figures count for nothing")
     return "\n".join(lines)

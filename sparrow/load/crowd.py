@@ -36,6 +36,7 @@ class Crowd:
         self.world = World(
             seed=options.seed or None,
             tls=Trust(spec.ca or None).for_connectors if any(address.tls for address in spec.addresses) else None,
+            addresses=spec.addresses,
             sources=spec.sources,
             at_once=options.logins_at_once,
         )
@@ -236,7 +237,10 @@ class Crowd:
         self._traffic.clear()
         for person in self.people:
             person.going = False
-        await asyncio.gather(*(each.stay(each.address) for each in self.people if not each.wanted))
+        coming = [self.world.spawn(each.stay(each.address)) for each in self.people if not each.wanted]
+        if coming:
+            # Not for ever: they go on trying, and who is not there at the end is counted.
+            await asyncio.wait(coming, timeout=self._options.drain_s)
         if self.world.read_after is not None:
             self.world.read_after = lambda: 0.0
             for person in self.people:
@@ -281,14 +285,18 @@ class Crowd:
     async def account(self) -> dict[str, Any]:
         """Wait until every text has its answer and was shown; then compare both ends."""
         await self._until(self._all_settled)
-        verdict = Verdict(mixed_up=self.world.mixed_up)
+        verdict = Verdict(mixed_up=self.world.mixed_up, absent=sum(not person.online for person in self.people))
         by_user = {person.user: person for person in self.people}
         for person in self.people:
             for out in person.outs.values():
                 heard = by_user[out.dest].ins.get(out.key)
                 unanswered = range(out.next, out.next + len(out.backlog))
                 seen = heard.tally if heard is not None else Tally()
-                verdict.conversation(out.next - 1, {*out.open, *unanswered}, out.refused, seen)
+                verdict.conversation(
+                    *(out.next - 1, {*out.open, *unanswered}, out.refused, seen),
+                    author_absent=not person.online,
+                    reader_absent=not by_user[out.dest].online,
+                )
         return {
             "verdict": verdict.as_json(),
             "counts": self.world.snapshot(),

@@ -50,6 +50,8 @@ def _report(report: Report) -> str:
     verdict = '<p class="kept">Every message was accounted for: the promise was kept.</p>'
     if not kept:
         verdict = '<p class="broken">The promise was broken.</p>'
+    elif report.promise.absent:
+        verdict = f'<p class="broken">Not every message can be accounted for: {escape(report.promise.text)}.</p>'
     parts = [
         f"<h2>{escape(report.server)}: {escape(report.title)}</h2><p>{escape(report.shape)}</p>",
         verdict,

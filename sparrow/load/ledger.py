@@ -65,7 +65,7 @@ class Tally:
 
 @dataclass
 class Verdict:
-    """All conversations together. Everything but `late` must be 0."""
+    """All conversations together. Everything but `late` must be 0; `absent` and `waiting` say what cannot be told."""
 
     lost: int = 0
     """SENT, and never shown."""
@@ -77,6 +77,10 @@ class Verdict:
     """Neither SENT nor refused by the end."""
     late: int = 0
     """The one exception of the promise: behind a later one, and marked so."""
+    absent: int = 0
+    """People who never came back: what they would have been shown cannot be told."""
+    waiting: int = 0
+    """Texts of theirs without an answer, and those for them that they were not shown: not lost, nor accounted for."""
 
     @property
     def kept(self) -> bool:
@@ -88,15 +92,40 @@ class Verdict:
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
-    def conversation(self, written: int, unanswered: Collection[int], refused: Collection[int], seen: Tally) -> None:
+    @property
+    def text(self) -> str:
+        """In a sentence."""
+        if not self.kept:
+            return "THE PROMISE WAS BROKEN"
+        if self.absent:
+            return f"the promise was kept to whoever came back; {self.absent} never did, and {self.waiting} texts wait"
+        return "the promise was kept"
+
+    def conversation(
+        self,
+        written: int,
+        unanswered: Collection[int],
+        refused: Collection[int],
+        seen: Tally,
+        *,
+        author_absent: bool = False,
+        reader_absent: bool = False,
+    ) -> None:
         """Count one conversation: ids up to `written`, those without an answer, those refused for good, and what the
-        addressee was shown."""
-        self.lost += seen.lost(written, {*unanswered, *refused})
+        addressee was shown. Who is absent at the end has neither got all nor been told of all."""
+        lost = seen.lost(written, {*unanswered, *refused})
+        if reader_absent:
+            self.waiting += lost
+        else:
+            self.lost += lost
+        if author_absent:
+            self.waiting += len(unanswered)
+        else:
+            self.unanswered += len(unanswered)
         self.twice += seen.twice
         self.out_of_order += seen.out_of_order
         self.late += seen.late
         self.mixed_up += max(0, seen.top - written)
-        self.unanswered += len(unanswered)
 
     def as_json(self) -> dict[str, object]:
         """With `kept`."""

@@ -155,7 +155,7 @@ def text(report: Report) -> str:
     promise = report.promise
     account = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in asdict(promise).items())
     lines += ["", f"  every message accounted for: {account}"]
-    lines.append("  the promise was kept" if promise.kept else "  THE PROMISE WAS BROKEN")
+    lines.append(f"  {promise.text}")
     return "\n".join(lines)
 
 

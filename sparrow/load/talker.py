@@ -63,6 +63,8 @@ class Talker(asyncio.Protocol):
                 try:
                     await self._connect()
                 except (OSError, TimeoutError) as error:
+                    if getattr(error, "retry_after_s", None) is None:
+                        self.address = self.world.instead_of(self.address)
                     await asyncio.sleep(self._back_off_s(error))
             if not self.wanted:
                 self.drop()

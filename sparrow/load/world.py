@@ -79,6 +79,7 @@ class World:
         clock: Callable[[], float] = time.monotonic,
         seed: int | None = None,
         tls: ssl.SSLContext | None = None,
+        addresses: Sequence[Address] = (),
         sources: Sequence[str] = (),
         at_once: int = 200,
     ) -> None:
@@ -102,6 +103,7 @@ class World:
         """Clients that something is missing for."""
         self._tls = tls
         self._sources = sources
+        self._addresses = addresses
         self.gate = asyncio.Semaphore(at_once)
         """Of those who log in."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,6 +131,11 @@ class World:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def instead_of(self, address: Address) -> Address:
+        """Another connector, where there is one: this one does not answer."""
+        others = [each for each in self._addresses if each != address]
+        return self.random.choice(others) if others else address
 
     async def dial(self, protocol: asyncio.Protocol, address: Address, number: int = 0) -> None:
         """Connect the client of this number. Raises `OSError`."""

@@ -24,7 +24,8 @@ from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Message
 from protocol.tokens import Identity
-from sparrow.client.core import DeviceCore, Doubtful, Kept, KeptInbound, StreamKey
+from sparrow.client.core import DeviceCore, Doubtful, Kept, KeptInbound
+from sparrow.client.streams import StreamKey
 from tests.simulation.network import Connection, Link
 from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
 from tests.simulation.world import Process, World
@@ -301,6 +302,9 @@ class SimJournal:
     def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None:
         self._pending.append(("inbound", key, KeptInbound(stream.next, stream.settled, frozenset(stream.gaps))))
 
+    def drop_inbound(self, key: StreamKey) -> None:
+        self._pending.append(("drop_inbound", key, None))
+
     def park(self, message: Message) -> None:
         self._pending.append(("park", message_key(message), message))
 
@@ -334,6 +338,8 @@ class SimJournal:
             self.outbound[key][3].pop(value, None)  # type: ignore[index, call-overload]
         elif kind == "inbound":
             self.inbound[key] = value  # type: ignore[index, assignment]
+        elif kind == "drop_inbound":
+            self.inbound.pop(key, None)  # type: ignore[call-overload]
         elif kind == "park":
             self.parked[key] = value  # type: ignore[index, assignment]
         elif kind == "show":
@@ -484,7 +490,7 @@ class SimClient(Process):
                 self.cluster.checker.happened(self, event)
 
     def _answer(self, outgoing: Outgoing) -> None:
-        """A person says what is to become of a text that may have been sent: who was restored has sent it, they think."""
+        """A person says what is to become of a text that may have been sent. Who was restored thinks that it was."""
         if self.excused:
             self.core.give_up(outgoing)
             self._unnumbered = [each for each in self._unnumbered if each is not outgoing]

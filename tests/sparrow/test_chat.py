@@ -153,8 +153,12 @@ def test_what_goes_wrong_is_said_in_words(stage: Stage) -> None:
 def test_two_conversations(stage: Stage) -> None:
     stage.node.start()
     alice, bob, carol = stage.newcomer("alice"), stage.newcomer("bob"), stage.newcomer("carol")
+    alice.press("my PIN is 1234")
     bob.type("@alice hi from bob")
     alice.shows("bob: 1 new (/to bob)")
+    alice.type("")
+    alice.shows("to whom?")
+    assert "1234" not in "".join(bob.screen.lines)
     alice.type("/to bob")
     alice.shows("bob: hi from bob", "bob>")
     carol.type("@alice hi from carol")

@@ -46,6 +46,7 @@ class Place:
             connector__login_timeout_s=5,
             connector__max_unacked_bytes=100_000,
             connector__max_write_buffer_bytes=200_000,
+            connector__max_frames_per_second=0,
         )
         self.other = self.node.folder / "other"
 

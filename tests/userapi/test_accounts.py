@@ -101,8 +101,9 @@ def test_a_store_that_is_away(api: Api) -> None:
 
 
 def test_a_defect_shows_no_traceback(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api.bridge, "_run", lambda *_: 1 / 0)
-    body = problem(api.client.get("/healthz"), 500, "internal_error")
+    with monkeypatch.context() as patch:
+        patch.setattr(api.bridge, "_run", lambda *_: 1 / 0)
+        body = problem(api.client.get("/healthz"), 500, "internal_error")
     assert "division" not in json.dumps(body)
 
 

@@ -142,6 +142,9 @@ def test_half_a_tls_hello_takes_no_thread_and_has_a_deadline(tmp_path: Path) -> 
                 assert httpx.get(url, verify=context).status_code == 200
             for one in (half[0], silent[-1]):
                 assert is_closed(one)
+        with httpx.Client(verify=context) as kept:  # requests of one connection, one after another
+            used = {id(kept.get(url).extensions["network_stream"]) for _ in range(50)}
+            assert len(used) == 1
         # One that speaks plain HTTP there is told nothing, and does no harm.
         assert ask(port, GET) is None
         body = b"x" * 200_000

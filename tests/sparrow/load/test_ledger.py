@@ -50,6 +50,21 @@ def test_what_was_not_sent_is_not_lost_but_told() -> None:
     assert verdict([1, 2], 2, refused={2}) == Verdict()
 
 
+def test_who_never_came_back_is_counted_apart() -> None:
+    tally = Tally()
+    tally.show(1)
+    made = Verdict(absent=1)
+    made.conversation(36, {36}, (), tally, reader_absent=True)
+    assert made == Verdict(absent=1, waiting=34, unanswered=1)
+    made = Verdict(absent=1)
+    made.conversation(36, {35, 36}, (), tally, author_absent=True, reader_absent=True)
+    assert made == Verdict(absent=1, waiting=35)
+    assert made.kept
+    assert made.text == "the promise was kept to whoever came back; 1 never did, and 35 texts wait"
+    made.twice = 1
+    assert made.text == "THE PROMISE WAS BROKEN"
+
+
 def test_verdicts_add_up() -> None:
     total = Verdict(lost=1, late=2)
     total.add(Verdict(lost=2, twice=3, out_of_order=4, mixed_up=5, unanswered=6))

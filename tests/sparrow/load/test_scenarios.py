@@ -15,12 +15,13 @@ from sparrow.load import run_against
 from sparrow.load.conductor import Conductor
 from sparrow.load.crew import parts, share
 from sparrow.load.ledger import Verdict
-from sparrow.load.report import USED, Report
+from sparrow.load.report import USED, Report, text
 from sparrow.load.scenarios import SCENARIOS, pairs
 from sparrow.load.spawn import Spawned
 from sparrow.load.spec import Account, Options, Spec
 from sparrow.load.targets import Target, parse_address
 from sparrow.load.world import Address, loopback_sources
+from tests.ports import free_port
 from tests.sparrow.serving import FakeServer, FakeSession
 
 SHORT = Options(seconds=1.0, warm_up_s=0.2, pairs=5, in_flight=4, rate=100.0, users=6, messages=60, sessions=20)
@@ -202,6 +203,49 @@ def whole(message: Message) -> bytes:
 
 async def test_a_server_that_does_it_right() -> None:
     assert (await outcome(lambda message: [whole(message)])).promise == Verdict()
+
+
+async def test_people_go_elsewhere_when_their_connector_is_gone() -> None:
+    async with server(lambda message: [whole(message)], lambda message: True) as fake:
+        options = replace(SHORT, pairs=2, in_flight=2, seconds=0.3, drain_s=1.0)
+        gone = f"127.0.0.1:{free_port()}"
+        async with asyncio.timeout(GUARD_S):
+            target = Somewhere(parse_address(gone), parse_address(fake.address), parse_address(gone))
+            report = await Conductor(options, target).run(pairs)
+    assert report.promise == Verdict()
+
+
+async def test_who_never_comes_back_is_no_loss() -> None:
+    gone: list[FakeSession] = []
+
+    def rule(message: Message) -> Iterable[bytes]:
+        return [whole(message)] if message.id < 20 else []
+
+    def throws_out(message: Message) -> bool:
+        if message.id == 20 and not gone:
+            gone.append(readers[message.dest_id])
+            readers[message.dest_id].transport.abort()
+        return True
+
+    async with server(rule, throws_out) as fake:
+        welcome, readers = fake.on_event, {}
+
+        def on_event(session: FakeSession, event: Any) -> None:
+            if isinstance(event, Login) and gone:
+                session.transport.abort()  # the only connector is dead for them
+                return
+            if isinstance(event, Login):
+                readers[event.token] = session
+            welcome(session, event)
+
+        fake.on_event = on_event
+        options = replace(SHORT, pairs=1, in_flight=2, seconds=0.3, drain_s=0.5)
+        async with asyncio.timeout(GUARD_S):
+            report = await Conductor(options, Somewhere(parse_address(fake.address))).run(pairs)
+    assert (report.promise.absent, report.promise.lost) == (1, 0)
+    assert report.promise.waiting > 0
+    assert "1 never did" in text(report)
+    assert "BROKEN" not in text(report)
 
 
 async def test_a_server_that_drops() -> None:
