@@ -347,7 +347,9 @@ def _parse(arguments: Sequence[str]) -> tuple[_Command, argparse.Namespace]:
 
 
 def _complain(text: str) -> None:
-    print("sparrow: " + " ".join(text.split()), file=sys.stderr)
+    from sparrow.chat.text import bare  # only now: an error may be a server's text
+
+    print("sparrow: " + bare(" ".join(text.split())), file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from protocol.errors import (
     DeviceRemovedError,
     SparrowError,
     TokenRejectedError,
+    UnavailableError,
     WrongPasswordError,
 )
 from sparrow.client.api.logins import Login, UserApi
@@ -153,8 +154,13 @@ class Credentials:
         self._unanswered = True
         try:
             return await self._log_in(self._password)
-        except DeviceRemovedError as error:
-            raise device_removed(self.device) from error
+        except UnavailableError:
+            raise  # it may have counted
+        except SparrowError as error:
+            self._unanswered = False
+            if isinstance(error, DeviceRemovedError):
+                raise device_removed(self.device) from error
+            raise
 
     async def _log_in(self, password: str) -> Login:
         try:

@@ -214,6 +214,10 @@ def test_a_strangers_text_cannot_play_with_the_terminal(stage: Stage) -> None:
         alice.shows("mallory: 1 new")
         alice.type("/to mallory")
         alice.shows("mallory: �[2Jboo� evil")
+        # What joins stays, and is no character of its own.
+        mallory.stdin.write("👩\u200d👩\u200d👧 می\u200cخواهم\n")
+        mallory.stdin.flush()
+        alice.until(lambda screen: "👩\u200d👩\u200d👧" in alice.said and "می\u200cخواهم" in alice.said)
         mallory.stdin.write("x" * 70_000 + "\n" + "y" * 10_000 + "\n")
         mallory.stdin.close()
         alice.shows("… (6000 more")

@@ -111,3 +111,10 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     script = f"{sys.executable} -m sparrow.cli --help | true; {sys.executable} -m sparrow.cli check | true"
     answer = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert "Traceback" not in answer.stderr
+
+
+def test_a_servers_text_is_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._complain("the server says: a\x1b[2J\x9b\u202eb\u2028c\n")
+    said = capsys.readouterr().err
+    assert said.startswith("sparrow: the server says: a")
+    assert not set(said) & set("\x1b\x9b\u202e\u2028")
