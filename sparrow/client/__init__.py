@@ -52,7 +52,6 @@ from sparrow.client.api.logins import UserApi, register
 from sparrow.client.api.profiles import OwnProfile, Profile, Profiles
 from sparrow.client.client import DEFAULT_API, Client
 from sparrow.client.connection import Timing
-from sparrow.client.engine import Options
 from sparrow.client.events import (
     Closed,
     Connected,
@@ -69,6 +68,7 @@ from sparrow.client.events import (
 )
 from sparrow.client.history import HistoryEntry
 from sparrow.client.messages import FILE, TEXT, Message, Milestone, Sending, State
+from sparrow.client.options import Options
 
 __all__ = [
     "DEFAULT_API",

@@ -21,11 +21,12 @@ from sparrow.client.api.logins import UserApi
 from sparrow.client.api.profiles import Profiles
 from sparrow.client.api.signed import SignedApi
 from sparrow.client.credentials import Credentials
-from sparrow.client.engine import LOGGED_OUT, Engine, Options
+from sparrow.client.engine import LOGGED_OUT, Engine
 from sparrow.client.flow import fresh
 from sparrow.client.history import HistoryEntry
 from sparrow.client.journal import open_journal
 from sparrow.client.messages import FILE, TEXT, Message, Sending
+from sparrow.client.options import Options
 from sparrow.client.tls import Trust
 
 log = logging.getLogger("sparrow.client")

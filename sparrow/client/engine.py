@@ -10,17 +10,17 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from protocol import sparrow_pb2 as pb
 from protocol.errors import ClosedError, MisuseError, SparrowError, StateError
 from sparrow.client import core, events
-from sparrow.client.connection import Connection, Dialer, Timing
+from sparrow.client.connection import Connection, Dialer
 from sparrow.client.credentials import Credentials
 from sparrow.client.device import ClientCore
 from sparrow.client.flow import Gate, Inbox, fresh
 from sparrow.client.journal import ClientJournal
 from sparrow.client.messages import Message, Sending
+from sparrow.client.options import Options
 from sparrow.client.telling import Telling
 from sparrow.client.tls import Trust
 
@@ -32,21 +32,6 @@ DEFAULT_MAX_MESSAGE = 64_512
 LOGGED_OUT = "this device was logged out"
 READ_IDS = 256
 """In one READ, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Limits of a client, and its times."""
-
-    max_unsettled: int = 1000
-    """`send` waits while so many messages are neither SENT nor refused."""
-    max_waiting: int = 1000
-    """With so many messages waiting to be taken, the server is asked for no more."""
-    open_timeout_s: float = 15.0
-    """How long entering the client may take."""
-    close_timeout_s: float = 5.0
-    """How long leaving it waits for messages to become safe."""
-    timing: Timing = field(default_factory=Timing)
 
 
 class Engine:
