@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from protocol.allowed import FIRST_OWN_KIND
 from protocol.errors import InvalidIdError, RecordError
 
 VERSION: Final = b"\x01"
@@ -59,7 +60,7 @@ QUIET: Final = 8  # nobody is told DELIVERED of it: a READ, or what UNSEEN makes
 TRACED: Final = 16  # whoever has it in hand says so (docs/operations.md, "Tracing"); the same for all else
 UNSEEN: Final = 32  # of ROUTE: the message (by whom: `by`), or what the receipt is about (who got it: `by`), may be of
 # a kind of which nobody shows anything: DELIVERED of it is for friends only, as it tells that they are there
-FIRST_UNSEEN_KIND: Final = 1000
+FIRST_UNSEEN_KIND: Final = FIRST_OWN_KIND
 # Flags of the others.
 UNWELL: Final = 1  # of a HEARTBEAT down: the broker's store does not answer, other brokers are better
 AGAIN: Final = 1

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from google.protobuf.message import DecodeError
 
+from protocol.allowed import MAX_ID, not_allowed
 from protocol.errors import FrameError, FrameTooLargeError
 from protocol.framing import (
     FrameReader,
@@ -23,10 +24,8 @@ from protocol.framing import (
     sole_ack,
     sole_message,
 )
-from protocol.ids import is_device_id
 from protocol.sparrow_pb2 import (
     FILE,
-    READ,
     TEXT,
     Failed,
     Frame,
@@ -42,14 +41,6 @@ from protocol.sparrow_pb2 import (
     Synced,
 )
 from protocol.strict import check_message, is_plain_read, plain_bytes
-
-MAX_ID: Final = 2**53 - 1
-"""Of a message, so that languages whose numbers are floating-point can count them."""
-MAX_ABOUT_IDS: Final = 256
-FIRST_OWN_KIND: Final = 1000
-"""Kinds from here on are for clients to give."""
-_LAST_KIND: Final = READ
-_MAX_INT32: Final = 2**31 - 1
 
 Incoming: TypeAlias = tuple[int, int, str, int, bytes]
 """A message from the client: stream, id, dest_id, kind, and all of it as it came. No other event is a tuple."""
@@ -230,7 +221,7 @@ class ServerSession:
             abouts, kind = check_message(raw)
         except FrameError as error:
             return self._breach(Goodbye.MALFORMED, f"a message that not everybody can read: {error}")
-        text = _not_allowed(message, abouts, kind)
+        text = not_allowed(message, abouts, kind)
         return NotAllowed(message.stream, message.id, text) if text else None
 
     def _ack(self, up_to: int) -> Event:
@@ -311,35 +302,6 @@ class ServerSession:
     def unacked(self) -> int:
         """Counted frames beyond the client's last ack."""
         return self.counted - self.acked
-
-
-def _not_allowed(message: Message, abouts: int, kind: int) -> str:
-    """Why no client may send this message; empty if one may. `kind` is the one that was written."""
-    about = message.about
-    if message.id > MAX_ID or any(number > MAX_ID for number in about.ids):
-        return f"an id beyond {MAX_ID}"
-    if not 1 <= kind <= _LAST_KIND and not FIRST_OWN_KIND <= kind <= _MAX_INT32:
-        return f"kinds of your own go from {FIRST_OWN_KIND} to {_MAX_INT32}"
-    if len(about.ids) > MAX_ABOUT_IDS or abouts > 1:
-        return f"one about, with at most {MAX_ABOUT_IDS} ids"
-    if kind == READ:
-        return _not_read(message, abouts)
-    if kind == TEXT:
-        try:
-            message.body.decode()
-        except UnicodeDecodeError:
-            return f"a text that is not UTF-8; what only clients can read has a kind from {FIRST_OWN_KIND} on"
-    return ""
-
-
-def _not_read(message: Message, abouts: int) -> str:
-    """Why this is no READ that a client may send."""
-    about = message.about
-    if message.body:
-        return "a READ has no body"
-    if not abouts or not about.stream or not about.ids or 0 in about.ids:
-        return "a READ names a stream and 1 to 256 ids in about"
-    return "" if is_device_id(about.from_device) else "about.from_device is no device id"
 
 
 def _receipts(sent: list[tuple[int, bool, int, int]]) -> list[bytes]:

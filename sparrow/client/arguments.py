@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from protocol import sparrow_pb2 as pb
+from protocol.allowed import FIRST_OWN_KIND, MAX_ID, MAX_KIND
 from protocol.errors import InvalidIdError, MisuseError
 from protocol.ids import is_device_id
 
-FIRST_OWN_KIND = 1000
-MAX_KIND = (1 << 31) - 1
-MAX_ID = (1 << 53) - 1
 MAX_STREAM = (1 << 64) - 1
 MAX_MARKED = 65_536
 """Ids in one `mark_read`: more than a conversation has."""

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable
 
 from protocol import sparrow_pb2 as pb
+from protocol.allowed import MAX_ABOUT_IDS
 from protocol.errors import ClosedError, MisuseError, SparrowError, StateError
 from sparrow.client import core, events
 from sparrow.client.connection import Connection, Dialer
@@ -30,8 +31,6 @@ MAX_MESSAGE = "max_message"
 """The journal's key for the longest message, encoded, that the server takes."""
 DEFAULT_MAX_MESSAGE = 64_512
 LOGGED_OUT = "this device was logged out"
-READ_IDS = 256
-"""In one READ, at most."""
 
 
 class Engine:
@@ -218,8 +217,8 @@ class Engine:
 
     def _send_reads(self) -> None:
         for (author, device, stream), ids in self._reads.items():
-            for at in range(0, len(ids), READ_IDS):
-                about = pb.About(from_device=device, stream=stream, ids=ids[at : at + READ_IDS])
+            for at in range(0, len(ids), MAX_ABOUT_IDS):
+                about = pb.About(from_device=device, stream=stream, ids=ids[at : at + MAX_ABOUT_IDS])
                 self.core.send(author, int(pb.READ), b"", about)
         self._reads.clear()
 

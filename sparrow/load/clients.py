@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import NamedTuple
 
+from protocol.allowed import MAX_ABOUT_IDS
 from protocol.framing import MESSAGE_TAG, FrameReader, delimit, message_frame, sole_receipt, varint
 from protocol.inbound import InboundStream
 from protocol.sparrow_pb2 import READ, About, Ack, Failed, Frame, Goodbye, LoggedIn, Login, Ping, Receipt, Sync
@@ -16,7 +17,6 @@ from sparrow.load.wire import head, read_message, read_tail, text_tail
 from sparrow.load.world import World
 
 ORDER_WAIT_S = 10.0
-READ_IDS = 256
 RETRY_LIMIT_S = 5.0
 _QUIET = (Goodbye.MOVE, Goodbye.TRY_AGAIN, Goodbye.LOGGED_OUT)
 """What a server may say to a client that does nothing wrong."""
@@ -241,8 +241,8 @@ class LoadClient(Person):
         ids, heard.unread = heard.unread, []
         author = heard.author
         mine = self.out_to(author.owner.user)
-        for at in range(0, len(ids), READ_IDS):
-            some = list(islice(ids, at, at + READ_IDS))
+        for at in range(0, len(ids), MAX_ABOUT_IDS):
+            some = list(islice(ids, at, at + MAX_ABOUT_IDS))
             self.world.counts.reads_sent += 1
             self._append(mine, None, read_tail(mine.dest, self.devices.get(mine.dest, "load"), author.number, some))
 

@@ -12,7 +12,7 @@ from google.protobuf import proto
 from hypothesis import strategies as st
 
 from protocol import records
-from protocol.server import FIRST_OWN_KIND, MAX_ID
+from protocol.allowed import FIRST_OWN_KIND, MAX_ID
 from protocol.sparrow_pb2 import (
     FILE,
     READ,

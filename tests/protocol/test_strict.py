@@ -9,9 +9,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.allowed import MAX_ABOUT_IDS, MAX_ID
 from protocol.errors import FrameError
 from protocol.ids import check_device_id
-from protocol.server import MAX_ABOUT_IDS, MAX_ID
 from protocol.sparrow_pb2 import READ, TEXT, About, Message
 from protocol.strict import (
     MAX_UNKNOWN_BYTES,

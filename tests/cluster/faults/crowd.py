@@ -23,12 +23,12 @@ from typing import Any
 
 import uvloop
 
+from protocol.allowed import MAX_ABOUT_IDS
 from protocol.sparrow_pb2 import READ, TEXT, About, Failed, Goodbye, Message
 from tests.cluster.people import Ledger, People, Written
 
 READ_SHARE = 0.25
 """Of all messages, as long as there is something to read."""
-READ_IDS = 256
 PARTNERS = (1, 2, 5, 7, 11)
 """Whom a user writes to, counted from him or her."""
 TICK_S = 0.01
@@ -156,9 +156,9 @@ class Crowd(People):
         key = next(iter(self._unread))
         reader, author, own, stream = key
         ids = self._unread.pop(key)
-        if len(ids) > READ_IDS:
-            self._unread[key] = ids[READ_IDS:]
-        self.devices[reader].mark_read(author, About(from_device=own, stream=stream, ids=ids[:READ_IDS]))
+        if len(ids) > MAX_ABOUT_IDS:
+            self._unread[key] = ids[MAX_ABOUT_IDS:]
+        self.devices[reader].mark_read(author, About(from_device=own, stream=stream, ids=ids[:MAX_ABOUT_IDS]))
 
     def _shown(self, device: str, message: Message, written: Written) -> None:
         if message.kind == TEXT and self._reader[message.dest_id] == device:
