@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -164,11 +165,19 @@ def test_a_script_of_friends_and_files(stage: Stage, path: Path) -> None:
         assert sum(line.startswith("-- /") and line.endswith("/quit") is False for line in lines) > 15
         until_line(bob.stdout, "-- alice asks to be your friend: /accept alice or /decline alice")
         until_line(bob.stdout, "alice: [holiday.bin, 1.0 MB: /save 1]")
-        bob.stdin.write(f"/accept alice\n/friends\n/to alice\n/save 1 {stage.folder}/kept\n")
+        bob.stdin.write("/accept alice\n")
+        bob.stdin.flush()
+        until_line(bob.stdout, "-- alice is your friend now")
+        line = ""
+        while not line.startswith("-- alice: last seen "):  # which is kept in steps of broker.seen_interval_s
+            bob.stdin.write("/friends\n")
+            bob.stdin.flush()
+            line = bob.stdout.readline()
+            time.sleep(0.1)
+            assert line.startswith("-- alice"), line
+        bob.stdin.write(f"/to alice\n/save 1 {stage.folder}/kept\n")
         bob.stdin.close()
         said = bob.stdout.read()
-        assert "-- alice is your friend now" in said
-        assert "-- alice: last seen" in said
         assert f"-- holiday.bin is saved as {stage.folder}/kept" in said
         assert bob.wait(30) == 0
     assert (stage.folder / "kept").read_bytes() == path.read_bytes()
