@@ -48,13 +48,6 @@ def modules(*rooms: str) -> list[Path]:
     return sorted(path for room in rooms for path in (ROOT / room).rglob("*.py") if not path.name.endswith("_pb2.py"))
 
 
-CORES = [
-    *modules("connector/core", "broker/core"),
-    *(path for path in modules("protocol") if path.parent.name == "protocol"),
-    ROOT / "sparrow" / "client" / "core.py",
-]
-
-
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -73,9 +66,27 @@ def imported(source: str) -> set[str]:
     return found
 
 
+def client_core() -> list[Path]:
+    """The client's core, and every module beside it that it is made of."""
+    package, dotted = ROOT / "sparrow" / "client", "sparrow.client."
+    found, new = set[Path](), [package / "core.py"]
+    while new:
+        found.add(path := new.pop())
+        names = [each for each in imported(path.read_text()) if each.startswith(dotted)]
+        new += sorted({package / f"{each.removeprefix(dotted)}.py" for each in names} - found)
+    return sorted(found)
+
+
 def tops(source: str) -> set[str]:
     """Top-level packages of everything that is imported."""
     return {dotted.partition(".")[0] for dotted in imported(source)}
+
+
+CORES = [
+    *modules("connector/core", "broker/core"),
+    *(path for path in modules("protocol") if path.parent.name == "protocol"),
+    *client_core(),
+]
 
 
 def waits(source: str) -> Iterator[str]:
@@ -132,6 +143,11 @@ def test_a_core_imports_no_shell(core: str) -> None:
         own = {dotted for dotted in imported(path.read_text()) if dotted.partition(".")[0] == room}
         allowed = {f"{room}.settings"}
         assert all(dotted.startswith(f"{room}.core") or dotted in allowed for dotted in own), (path, own)
+
+
+def test_the_client_core_is_known_whole() -> None:
+    assert {path.stem for path in client_core()} == {"core", "state", "streams"}
+    assert not any("sparrow.client" in imported(path.read_text()) for path in client_core()), "hides a module"
 
 
 @pytest.mark.parametrize("path", modules(*ROOMS), ids=name)

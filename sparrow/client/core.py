@@ -1,127 +1,31 @@
 """The client's core: one device, over all its connections. Pure: what it keeps goes through a `Journal`.
 
 Owns the order of keeping and telling: a message is journalled before it is sent, and what came is journalled,
-together with the stream's `next`, before it is acked or shown.
+together with the stream's `next`, before it is acked or shown. Owns when it wants to be woken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
 
-from protocol.client import ACTIVE, ClientSession, Unreadable
+from protocol.client import ACTIVE, ClientSession
 from protocol.inbound import InboundStream, Shown
-from protocol.outbound import OutboundStream, Outbox, Outgoing
-from protocol.sparrow_pb2 import READ, About, Failed, Goodbye, Hint, LoggedIn, Message, Pong, Receipt, Synced
+from protocol.outbound import Outbox, Outgoing
+from protocol.sparrow_pb2 import READ, About, Failed, LoggedIn, Message, Pong, Receipt, Synced
+from sparrow.client.state import Delivered, Doubtful, Event, Journal, Kept, Refused, Settled
 from sparrow.client.streams import StreamKey, Streams
 
 UNDERSTANDS = ("disabled",)
 """What a server may offer that the first release did not have."""
 
 
-@dataclass(slots=True)
-class KeptInbound:
-    """An inbound stream as it was kept."""
-
-    next: int
-    settled: int
-    gaps: frozenset[int]
-
-
-@dataclass(slots=True)
-class Kept:
-    """Everything that a journal holds."""
-
-    session: int = 0
-    session_open: bool = False
-    """The last session was not seen to end."""
-    outbound: list[OutboundStream] = field(default_factory=list)
-    """With their unsettled messages; oldest first."""
-    drafts: list[Outgoing] = field(default_factory=list)
-    """Oldest first."""
-    doubtful: frozenset[int] = frozenset()
-    """Of the drafts, those that may have been sent already."""
-    inbound: dict[StreamKey, KeptInbound] = field(default_factory=dict)
-    parked: list[Message] = field(default_factory=list)
-
-
-class Journal(Protocol):
-    """Where a device keeps its state. Changes count together, at `commit`."""
-
-    def load(self) -> Kept: ...
-
-    def put_session(self, session: int, is_open: bool) -> None:
-        """Remember the device's last session, and whether it may still give ids."""
-
-    def put_outbound(self, stream: OutboundStream) -> None: ...
-
-    def drop_outbound(self, stream: OutboundStream) -> None: ...
-
-    def put_outgoing(self, outgoing: Outgoing) -> None:
-        """Keep a message of ours; once numbered, it replaces its draft."""
-
-    def drop_outgoing(self, outgoing: Outgoing) -> None:
-        """Forget a message of ours, or a draft."""
-
-    def put_doubtful(self, drafts: Iterable[int]) -> None:
-        """Which drafts may have been sent already; all of them."""
-
-    def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None: ...
-
-    def drop_inbound(self, key: StreamKey) -> None: ...
-
-    def park(self, message: Message) -> None: ...
-
-    def show(self, message: Message, late: bool) -> None:
-        """Keep a message that is to be shown; it may have been parked."""
-
-    def commit(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A message of ours is safe, or delivered, too."""
-
-    outgoing: Outgoing
-    stamp: int
-    delivered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """Messages of ours, perhaps of another device of ours, are delivered."""
-
-    from_device: str
-    stream: int
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A message of ours has failed; `final`, or it will be sent again."""
-
-    outgoing: Outgoing
-    code: int
-    text: str
-    final: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Doubtful:
-    """Drafts of ours that may have been sent already, by somebody who had the same state; see `DeviceCore.doubtful`."""
-
-    outgoing: tuple[Outgoing, ...]
-
-
-Event: TypeAlias = LoggedIn | Shown[Message] | Settled | Delivered | Refused | Doubtful | Unreadable | Hint | Goodbye
-
-
-class DeviceCore:
+class ClientCore:
     """One device. Call `flush` at the end of each turn; events are true when it returns."""
 
     ORDER_WAIT_S = 10.0
     SYNC_TIMEOUT_S = 10.0
+    BLOCKED_TICK_S = 0.5
+    """How often a stream that waits for something missing is looked at."""
 
     def __init__(self, journal: Journal, random64: Callable[[], int]) -> None:
         self._journal = journal
@@ -151,6 +55,8 @@ class DeviceCore:
         """When the server last said anything."""
         self.heartbeat_s = 60.0
         self.logged_in = False
+        self.hold_acks = False
+        """The application has enough to do: acks wait. Without them the server sends no more than a window."""
         self._restore(journal.load())
 
     def _restore(self, kept: Kept) -> None:
@@ -177,14 +83,11 @@ class DeviceCore:
 
     def connected(self, token: str, client: str) -> None:
         """A new connection is open: log in."""
-        self._session = self._new_session()
+        self._session = ClientSession()
         self._tries += 1
         tries = self._tries if self._start else 0
         self._session.login(token, client, start=self._start, tries=tries, understands=UNDERSTANDS)
         self.heard = self._now
-
-    def _new_session(self) -> ClientSession:
-        return ClientSession()
 
     def disconnected(self) -> None:
         """The connection is gone."""
@@ -389,7 +292,12 @@ class DeviceCore:
     # The turn.
 
     def flush(self) -> tuple[bytes, list[Event]]:
-        """Keep what changed; then return what to write, and what has become true."""
+        """Keep what changed; then return what to write, and what has become true.
+
+        Raises `StateError` if it could not be kept; then the core is of no more use.
+        """
+        if self._events and self._journal.note(self._events):
+            self._dirty = True
         if self._dirty:
             for key, stream in self._changed.items():
                 self._journal.put_inbound(key, stream)
@@ -397,12 +305,27 @@ class DeviceCore:
             self._journal.commit()
             self._dirty = False
         if self._session.state == ACTIVE and self._session.error is None:
-            self._session.ack()
+            if not self.hold_acks:
+                self._session.ack()
             self._ask_sync()
             for outgoing in self._outbox.due(self._now):
                 self._session.message(outgoing.message())
         events, self._events = self._events, []
         return self._session.data_to_send(), events
+
+    def next_wake(self) -> float | None:
+        """When `flush` will have something to do although nothing happens, on the clock of `time`; None: never."""
+        if self._session.state != ACTIVE:
+            return None
+        due = self._outbox.next_due()
+        if self._blocked:
+            tick = self._now + self.BLOCKED_TICK_S
+            due = tick if due is None else min(due, tick)
+        return due
+
+    def touch(self) -> None:
+        """The journal's owner has put something into it: the next `flush` commits it."""
+        self._dirty = True
 
     def ping(self) -> None:
         """Say that we are here."""
@@ -418,3 +341,10 @@ class DeviceCore:
     def unsettled(self) -> int:
         """Messages of ours that are neither SENT nor finally Failed."""
         return len(self._outbox) + len(self._drafts)
+
+    def outgoing(self) -> list[Outgoing]:
+        """All that is not settled, doubtful drafts included."""
+        return [message for stream in self._outbox.streams.values() for message in stream.messages.values()] + [
+            *self.doubtful.values(),
+            *self._drafts,
+        ]

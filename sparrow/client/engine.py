@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterable
 from protocol import sparrow_pb2 as pb
 from protocol.allowed import MAX_ABOUT_IDS
 from protocol.errors import ClosedError, MisuseError, SparrowError, StateError
-from sparrow.client import core, events
+from sparrow.client import events
 from sparrow.client.connection import Connection, Dialer
+from sparrow.client.core import ClientCore
 from sparrow.client.credentials import Credentials
-from sparrow.client.device import ClientCore
 from sparrow.client.flow import Gate, Inbox, fresh
 from sparrow.client.journal import ClientJournal
 from sparrow.client.messages import Message, Sending
 from sparrow.client.options import Options
+from sparrow.client.state import Event
 from sparrow.client.telling import Telling
 from sparrow.client.tls import Trust
 
@@ -222,7 +223,7 @@ class Engine:
                 self.core.send(author, int(pb.READ), b"", about)
         self._reads.clear()
 
-    def _happened(self, event: core.Event) -> None:
+    def _happened(self, event: Event) -> None:
         if isinstance(event, pb.LoggedIn):
             self._logged_in(event)
         elif not isinstance(event, pb.Goodbye):

@@ -15,9 +15,9 @@ from protocol.ids import stamp_ms
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
 from protocol.sparrow_pb2 import READ, Message
-from sparrow.client.core import Delivered, Event, Refused, Settled
 from sparrow.client.messages import GIVEN_UP, State
 from sparrow.client.schema import signed, unsigned
+from sparrow.client.state import Delivered, Event, Refused, Settled
 
 
 class _Do(Protocol):

@@ -19,9 +19,9 @@ from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import About, Message
 from sparrow.client import schema
-from sparrow.client.core import Journal, Kept, KeptInbound
 from sparrow.client.history import History
 from sparrow.client.schema import signed, unsigned
+from sparrow.client.state import Event, Journal, Kept, KeptInbound
 from sparrow.client.streams import StreamKey
 
 MessageName: TypeAlias = tuple[str, str, int, int]
@@ -159,6 +159,10 @@ class MemoryJournal:
         name = message_name(message)
         self._pending.append((self._parked.pop, name, None))
         self._pending.append((self._untaken.setdefault, name, Untaken(message, late)))
+
+    def note(self, events: Iterable[Event]) -> bool:
+        """See `Journal`."""
+        return False
 
     def commit(self) -> None:
         """See `Journal`."""
@@ -318,6 +322,10 @@ class SqliteJournal:
             "INSERT OR IGNORE INTO untaken (from_id, from_device, stream, id, late, message) VALUES (?, ?, ?, ?, ?, ?)",
             *(*key, late, message.SerializeToString()),
         )
+
+    def note(self, events: Iterable[Event]) -> bool:
+        """See `Journal`."""
+        return self.history is not None and self.history.note(events)
 
     def commit(self) -> None:
         """See `Journal`. Raises `StateError`; then nothing was kept, and the client has to end."""

@@ -20,7 +20,7 @@ from protocol.errors import (
 )
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from sparrow.client import core, events
+from sparrow.client import events, state
 from sparrow.client.flow import Inbox
 from sparrow.client.journal import ClientJournal, MessageName, Untaken
 from sparrow.client.messages import DOUBTFUL, GIVEN_UP, Message, Owner, Sending, State
@@ -99,7 +99,7 @@ class Telling:
         sending.doubtful, sending.note = True, DOUBTFUL
         self.doubtful[sending] = outgoing
 
-    def _doubted(self, event: core.Doubtful) -> None:
+    def _doubted(self, event: state.Doubtful) -> None:
         found = []
         for outgoing in event.outgoing:
             sending = outgoing.tag
@@ -138,24 +138,24 @@ class Telling:
         """Drafts may have got their numbers."""
         self._drafts = [draft for draft in self._drafts if not self._number(*draft)]
 
-    def happened(self, event: core.Event) -> None:
+    def happened(self, event: state.Event) -> None:
         """Tell what the core has told."""
         if isinstance(event, Shown):
             self._shown(event.item, event.late)
-        elif isinstance(event, core.Settled):
+        elif isinstance(event, state.Settled):
             self._settled(event)
-        elif isinstance(event, core.Delivered):
+        elif isinstance(event, state.Delivered):
             self._progress("", event.from_device, event.stream, event.ids, State.DELIVERED)
-        elif isinstance(event, core.Refused):
+        elif isinstance(event, state.Refused):
             self._refused(event)
-        elif isinstance(event, core.Doubtful):
+        elif isinstance(event, state.Doubtful):
             self._doubted(event)
         elif isinstance(event, Unreadable):
             self._tell(events.Unreadable())
         elif isinstance(event, pb.Hint) and event.kind in _HINTS:
             self._tell(events.Hint(events.HintKind(event.kind), event.user_id))
 
-    def _settled(self, event: core.Settled) -> None:
+    def _settled(self, event: state.Settled) -> None:
         sending = event.outgoing.tag
         if not isinstance(sending, Sending):
             return
@@ -165,7 +165,7 @@ class Telling:
         sending.wake()
         self._tell(events.SendingChanged(sending))
 
-    def _refused(self, event: core.Refused) -> None:
+    def _refused(self, event: state.Refused) -> None:
         sending = event.outgoing.tag
         if not isinstance(sending, Sending):
             return

@@ -19,10 +19,11 @@ from broker.members import Members
 from broker.presence.etcd import EtcdPresence
 from broker.presence.swaps import decode_location, encode_location
 from protocol import records
+from protocol.inbound import Shown
 from protocol.sparrow_pb2 import Frame, LoggedIn, Message
 from protocol.tokens import Identity, TokenVerifier
 from sparrow.client import Client
-from sparrow.client.core import DeviceCore, Shown
+from sparrow.client.core import ClientCore
 from sparrow.client.journal import SqliteJournal
 from store import StoreSettings, open_store
 from store.interface import PageQuery
@@ -294,7 +295,7 @@ def test_a_clients_journal(folder: Path, journal: SqliteJournal) -> None:
 @every_release
 def test_a_device_goes_on_from_its_journal(folder: Path, journal: SqliteJournal) -> None:
     means = load(folder, "journal")
-    core = DeviceCore(journal, lambda: 123)
+    core = ClientCore(journal, lambda: 123)
     core.connected("token", "tests")
     core.flush()
     welcome = LoggedIn(

@@ -12,7 +12,7 @@ import pytest
 from protocol.errors import ConfigError, InvalidIdError, MisuseError
 from protocol.sparrow_pb2 import Goodbye, Login
 from sparrow.client import FILE, TEXT, Client, ClosedError, ReplacedError, UnreachableError, UserApi
-from sparrow.client.core import DeviceCore
+from sparrow.client.core import ClientCore
 from tests.sparrow.serving import FakeServer
 from tests.sparrow.test_client_dialogue import options, polite, silent, talking, until
 
@@ -125,7 +125,7 @@ async def test_a_turn_that_fails_ends_loudly(monkeypatch: pytest.MonkeyPatch, ca
         def broken(self: object) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(DeviceCore, "flush", broken)
+        monkeypatch.setattr(ClientCore, "flush", broken)
         sending = await alice.send("bob", "x")
         with pytest.raises(ClosedError, match="a bug: ZeroDivisionError"):
             await sending.sent
@@ -142,7 +142,7 @@ async def test_what_could_not_be_kept_is_told(monkeypatch: pytest.MonkeyPatch, t
         def broken(self: object) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(DeviceCore, "flush", broken)
+        monkeypatch.setattr(ClientCore, "flush", broken)
         with pytest.raises(ClosedError, match="a bug"):
             await alice.send("bob", "x")
 

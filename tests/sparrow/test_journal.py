@@ -17,10 +17,11 @@ from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import READ, TEXT, About, Message
 from sparrow.client import schema
-from sparrow.client.core import Delivered, DeviceCore, Kept, Refused, Settled
+from sparrow.client.core import ClientCore
 from sparrow.client.history import History, HistoryEntry
 from sparrow.client.journal import ClientJournal, MemoryJournal, SqliteJournal, message_name
 from sparrow.client.messages import State
+from sparrow.client.state import Delivered, Kept, Refused, Settled
 
 Reopen = Callable[[ClientJournal], ClientJournal]
 BIG = 2**64 - 1
@@ -264,12 +265,12 @@ def test_the_file_agrees_with_memory(steps: list[tuple[object, ...]], tmp_path_f
 
 
 def test_a_core_goes_on_from_it(journal: ClientJournal, tmp_path: Path) -> None:
-    core = DeviceCore(journal, lambda: 7)
+    core = ClientCore(journal, lambda: 7)
     core.send("bob", int(TEXT), b"one")
     core.send("bob", int(TEXT), b"two")
     core.flush()
     journal = reopened(journal, tmp_path)
-    again = DeviceCore(journal, lambda: 7)
+    again = ClientCore(journal, lambda: 7)
     assert again.unsettled == 2
     assert [draft.body for draft in journal.load().drafts] == [b"one", b"two"]
     journal.close()

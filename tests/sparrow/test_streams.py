@@ -10,7 +10,7 @@ import pytest
 from protocol.framing import FrameReader, delimit
 from protocol.inbound import Shown
 from protocol.sparrow_pb2 import TEXT, Frame, LoggedIn, Message, Synced
-from sparrow.client.core import DeviceCore
+from sparrow.client.core import ClientCore
 from sparrow.client.journal import ClientJournal, MemoryJournal, SqliteJournal
 from sparrow.client.streams import Streams
 
@@ -38,7 +38,7 @@ def test_the_silent_longest_of_who_has_most_is_forgotten() -> None:
 def test_a_stream_that_was_forgotten_goes_on(kind: str, tmp_path: Path) -> None:
     journal: ClientJournal = MemoryJournal() if kind == "memory" else SqliteJournal(tmp_path / "state.db")
     numbers = itertools.count(1)
-    core = DeviceCore(journal, lambda: next(numbers))
+    core = ClientCore(journal, lambda: next(numbers))
     core._streams = Streams(of_user=5)
     shown: list[tuple[int, int]] = []
 
