@@ -19,9 +19,9 @@ import zmq
 
 from broker.settings import BrokerSettings
 from broker.zap import DOMAIN, Gate
-from protocol.curve import read_secret
+from fabric.curve import read_secret
+from fabric.records import CONNECTOR, USER_API
 from protocol.errors import ConfigError
-from protocol.records import CONNECTOR, USER_API
 
 MAX_DRAIN = 256
 """Batches taken in one go."""

@@ -11,9 +11,9 @@ import logging
 
 import zmq
 
-from protocol.curve import encode, read_allowed
+from fabric.curve import encode, read_allowed
+from fabric.facts import BY_STRANGERS
 from protocol.errors import ConfigError
-from protocol.facts import BY_STRANGERS
 
 log = logging.getLogger("sparrow.broker")
 

@@ -15,8 +15,8 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from connector.settings import ConnectorSettings
-from protocol.curve import LinkKeys, encode
-from protocol.records import CONNECTOR
+from fabric.curve import LinkKeys, encode
+from fabric.records import CONNECTOR
 
 log = logging.getLogger("sparrow.connector")
 

@@ -19,6 +19,7 @@ from store.contacts import Change, Relation, Verdict
 from store.files import File as File
 from store.files import Uploads as Uploads
 from store.logins import Login, Refresh
+from store.profiles import Profile as Profile
 from store.sessions import NoSession, SessionStart, Standing
 
 COMMON = ""
@@ -53,18 +54,6 @@ class Counts:
     accounts: int | None = None
     devices: int | None = None
     inbox_rows: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What a user says of themselves."""
-
-    user: str
-    display_name: str
-    """Empty: none."""
-    hides_presence: bool
-    """Friends see neither whether the user is online nor when they were."""
-    created_ms: int  # Unix time
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The links to brokers: a question goes to one broker after another until one has answered.
 
 Owns the ZeroMQ sockets of one process, which live in the event loop of its store bridge. Knows records; what they are
-asked for is `userapi.fabric`'s business.
+asked for is `userapi.asks`'s business.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import secrets
 import zmq
 import zmq.asyncio
 
-from protocol.curve import LinkKeys, encode, read_link_keys
+from fabric.curve import LinkKeys, encode, read_link_keys
+from fabric.records import ANSWER, FAILED, USER_API, Record, batch, parse, record
 from protocol.errors import RecordError, UnavailableError
-from protocol.records import ANSWER, FAILED, USER_API, Record, batch, parse, record
 from userapi.settings import UserApiSettings
 
 REST_S = 1.0

@@ -13,7 +13,7 @@ from connector.core.links import Link, Links
 from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.state import BEHIND, ENDED, LIVE, SETTLING, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol.records import END, FAILED, FIRST_UNSEEN_KIND, FRESH, NOTIFIED, PAGE, Record, record, unpack_rows
+from fabric.records import END, FAILED, FIRST_UNSEEN_KIND, FRESH, NOTIFIED, PAGE, Record, record, unpack_rows
 from protocol.sparrow_pb2 import READ, Message, Receipt
 from protocol.strict import readable
 

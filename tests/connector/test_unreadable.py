@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.core.catchup import MESSAGE_ROW, RECEIPT_ROW
-from protocol import records
+from fabric import records
 from protocol.framing import message_frame
 from protocol.sparrow_pb2 import READ, About, Failed, Goodbye, Message
 from tests.connector.bench import Bench, failures, kept_message, receipt_row, row, text
