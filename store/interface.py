@@ -12,9 +12,9 @@ from __future__ import annotations
 import abc
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import NamedTuple
 
+from fabric.rows import RowKind as RowKind
 from store.contacts import Change, Relation, Verdict
 from store.files import File as File
 from store.files import Uploads as Uploads
@@ -24,13 +24,6 @@ from store.sessions import NoSession, SessionStart, Standing
 
 COMMON = ""
 """The device name of a user's common queue (docs/design.md, "Inbox")."""
-
-
-class RowKind(IntEnum):
-    """What an inbox row's body is."""
-
-    MESSAGE = 1  # an encoded `Message`
-    RECEIPT = 2  # an encoded `Receipt`
 
 
 @dataclass(frozen=True, slots=True)

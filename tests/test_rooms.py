@@ -14,7 +14,7 @@ SERVERS = {"protocol", "fabric", "connector", "broker", "store", "userapi"}
 ROOMS: dict[str, set[str]] = {
     "protocol": set(),
     "fabric": {"protocol"},
-    "store": {"protocol"},
+    "store": {"protocol", "fabric"},
     "connector": {"protocol", "fabric"},
     "broker": {"protocol", "fabric", "store"},
     "userapi": {

@@ -19,8 +19,8 @@ import zmq
 from cryptography import x509
 from zmq.utils.monitor import parse_monitor_message
 
-from connector.dealer import secure
 from fabric.curve import LinkKeys, read_link_keys
+from fabric.socket import secure
 from protocol.errors import ConfigError, SparrowError
 from sparrow.config.checks import Finding
 from sparrow.config.settings import Settings
