@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from protocol.errors import SparrowError
 from sparrow import version
+from sparrow.extras import what_to_install
 
 if TYPE_CHECKING:
     from sparrow.config.settings import Settings
@@ -354,8 +355,8 @@ def _say_error(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit status."""
-    command, options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
+        command, options = _parse(sys.argv[1:] if arguments is None else arguments)
         return command.run(options)
     except SparrowError as error:
         _say_error(str(error))
@@ -367,6 +368,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (lacking := what_to_install(error)) is not None:
+            _say_error(lacking)
+            return ERROR
         if os.environ.get("SPARROW_TRACEBACK"):
             raise
         _say_error(
