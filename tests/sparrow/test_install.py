@@ -49,3 +49,17 @@ def test_whatever_an_index_gives_is_held_against_them(script: str) -> None:
         assert ("--require-hashes" in call and "--only-binary :all:" in call) or (
             "--no-deps" in call and "--no-index" in call
         ), call
+
+
+def test_all_rooms_are_installed() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    included = setup["options.packages.find"]["include"].split()
+    assert {*included} == rooms | {f"{room}.*" for room in rooms}
+    for script, pattern in (
+        ("scripts/install", r"^PACKAGES=\((.+)\)$"),
+        ("scripts/containers/Dockerfile", r"^COPY (\w+) /"),
+    ):
+        found = re.findall(pattern, (ROOT / script).read_text(), re.MULTILINE)
+        assert {*" ".join(found).split()} == rooms, script
