@@ -267,7 +267,7 @@ class ProxiedConnection(ClientConnection):
         try:
             rest = header.receive(data)
         except ProxyHeaderError as error:
-            self._server.core.complaints.add(str(error))
+            self._server.core.log.add(str(error))
             self.transport.abort()
             return b""
         if not header.wanted:

@@ -118,11 +118,11 @@ class Dealer:
         """Handshakes that have failed: say so, and knock again later."""
         while not self._monitor.closed and self._monitor.poll(0):
             event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
-            self._complain(_reason(event, self._keys))
+            self._warn(_reason(event, self._keys))
             if self._reopening is None:
                 self._reopening = self._loop.call_later(KNOCK_AGAIN_S, self._reopen)
 
-    def _complain(self, reason: str) -> None:
+    def _warn(self, reason: str) -> None:
         text, at = self._logged
         now = self._loop.time()
         if reason != text or now - at > LOG_AGAIN_S:

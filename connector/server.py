@@ -102,7 +102,7 @@ class ConnectorServer:
                 )
             else:
                 listener = TlsListener(
-                    certificate, settings, self.proxies, lambda: TlsConnection(self), self.core.complaints.add
+                    certificate, settings, self.proxies, lambda: TlsConnection(self), self.core.log.add
                 )
                 await listener.start(host, port)
         except OSError as error:
@@ -294,7 +294,7 @@ class ConnectorServer:
         """See `Ports`."""
         log.info("%s: %s", self._settings.name, text)
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         """See `Ports`."""
         log.info("%s: %s", self._settings.name, text, extra=BY_STRANGERS)
 

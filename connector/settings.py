@@ -70,7 +70,7 @@ class ConnectorSettings:
     """The same where the device is online and about to take what waits."""
     no_space_retry_s: float = 60.0
     """The same while the store's disk is nearly full."""
-    max_held_bytes: int = 256 * 1024 * 1024
+    max_buffered_bytes: int = 256 * 1024 * 1024
     """All unacked copies of all sessions; beyond it copies go to the inbox at once."""
     listen_backlog: int = 4096
     reuse_port: bool = False

@@ -38,8 +38,8 @@ STORED: Final = 9  # down: session, attempt = how many of its returned copies ar
 PAGE: Final = 10  # up: to, session, attempt = request, by = cursor, count = limit, flags FRESH
 ROWS: Final = 11  # down: session, attempt = request, by = cursor, body, flags END, FAILED
 REMOVE: Final = 12  # up: to, body of keys
-NUDGE: Final = 13  # down: to, session, attempt = number of the nudge
-NUDGED: Final = 14  # up: the same, confirmed
+NOTIFY: Final = 13  # down: to, session, attempt = number of the notification
+NOTIFIED: Final = 14  # up: the same, confirmed
 EVICT: Final = 15  # down: to, session = old; origin and attempt = connector and session that replaced it, or 0
 EVICTED: Final = 16  # up and down: origin and attempt of the EVICT
 CLOSE: Final = 17  # down: to, session, flags = Goodbye code, attempt = number of the closing, body = whom to spare.

@@ -74,7 +74,7 @@ def _limits(settings: Settings) -> Iterator[Finding]:
         ("connector.max_unsettled_per_connection", "connector.max_unsettled_per_stream"),
         ("connector.max_unacked_bytes", "connector.max_frame_bytes"),
         ("connector.max_write_buffer_bytes", "connector.max_unacked_bytes"),
-        ("connector.max_held_bytes", "connector.max_unacked_bytes"),
+        ("connector.max_buffered_bytes", "connector.max_unacked_bytes"),
         ("connector.max_sessions", "connector.max_before_login"),
         ("broker.max_batch_bytes", "connector.max_frame_bytes"),
         ("broker.max_storing_bytes", "connector.max_frame_bytes"),

@@ -124,7 +124,7 @@ def _check(options: argparse.Namespace) -> int:
     settings = _settings(options)
     findings = check(settings)
     if options.roles:
-        from sparrow.trials import try_out
+        from sparrow.preflight import try_out
 
         async def tried() -> None:
             findings.extend([finding async for finding in try_out(settings, tuple(options.roles))])
@@ -346,7 +346,7 @@ def _parse(arguments: Sequence[str]) -> tuple[_Command, argparse.Namespace]:
     return COMMANDS[options.command], options
 
 
-def _complain(text: str) -> None:
+def _say_error(text: str) -> None:
     from sparrow.chat.text import bare  # only now: an error may be a server's text
 
     print("sparrow: " + bare(" ".join(text.split())), file=sys.stderr)
@@ -358,18 +358,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command.run(options)
     except SparrowError as error:
-        _complain(str(error))
+        _say_error(str(error))
         return ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain when it flushes at the end.
+        # Whoever read our output has seen enough; Python would warn when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if os.environ.get("SPARROW_TRACEBACK"):
             raise
-        _complain(
+        _say_error(
             f"{type(error).__name__}: {error}; this is a bug, please report it (SPARROW_TRACEBACK=1 shows where it is)"
         )
         return BUG

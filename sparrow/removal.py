@@ -1,7 +1,7 @@
 """`sparrow remove`: the end of an account, by the operator.
 
-Owns where brokers are sought, and what is said. What happens is `userapi.farewell`'s business, as for an account whose
-owner deletes it.
+Owns where brokers are sought, and what is said. What happens is `userapi.account_deletion`'s business, as for an
+account whose owner deletes it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from sparrow.export import Json, collect, lines, passive
 from sparrow.node import private_endpoint
 from store import open_store
 from userapi import audit
+from userapi.account_deletion import delete_account, tell_brokers
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
 from userapi.fabric import BrokerFabric
-from userapi.farewell import delete_account, tell_brokers
 from userapi.settings import UserApiSettings
 
 if TYPE_CHECKING:

@@ -104,9 +104,9 @@ class Row:
 class PageQuery:
     """Which part of an inbox: the device's own queue and the common queue, roughly oldest first.
 
-    `after` is b"" or the `next` of an earlier page for the same device. `fresh` begins a new pass: the engine
+    `after` is b"" or the `next` of an earlier page for the same device. `fresh` begins a new scan: the engine
     goes back as far as it must to show every row that was appended before this call, so rows seen before may
-    come again. Without it the pass goes on.
+    come again. Without it the scan goes on.
     """
 
     user: str
@@ -118,7 +118,7 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`rows` may be empty; `end` says that the pass is over; `next` (at most 64 bytes) goes into the next query."""
+    """`rows` may be empty; `end` says that the scan is over; `next` (at most 64 bytes) goes into the next query."""
 
     rows: tuple[Row, ...]
     next: bytes

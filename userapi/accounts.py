@@ -9,7 +9,7 @@ from typing import Any
 
 from protocol.errors import AlreadyExistsError, InvalidIdError, NotFoundError
 from protocol.ids import check_new_user_id
-from userapi import audit, farewell
+from userapi import account_deletion, audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.fields import Answer, Strict, Text, user_id
 from userapi.frame import Area, endpoint
@@ -41,7 +41,7 @@ class NewPassword(Strict):
     new_password = Text("At least `userapi.password_min_length` characters.", example="battery staple")
 
 
-class Farewell(Strict):
+class AccountDeletion(Strict):
     """Of `POST /v1/me/deletion`."""
 
     password = Text("To be sure that it is you.", example="correct horse")
@@ -125,7 +125,7 @@ def change_password(body: dict[str, Any]) -> tuple[str, int]:
     return "", 204
 
 
-@endpoint(area, "POST", "/v1/me/deletion", body=Farewell, status=204, guard=SIGNED, problems=("wrong_password",))
+@endpoint(area, "POST", "/v1/me/deletion", body=AccountDeletion, status=204, guard=SIGNED, problems=("wrong_password",))
 def delete_account(body: dict[str, Any]) -> tuple[str, int]:
     """Delete one's own account, at once and for good.
 
@@ -140,6 +140,6 @@ def delete_account(body: dict[str, Any]) -> tuple[str, int]:
         check_login()
         if right_one(parts, user, account, body["password"], why="wrong_password") is None:
             raise ProblemError("wrong_password", "the password is wrong", field="password")
-    farewell.delete_account(parts.bridge, user, known=account is not None, device=caller().device)
+    account_deletion.delete_account(parts.bridge, user, known=account is not None, device=caller().device)
     parts.endings.end(user)
     return "", 204

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from broker.core.closings import Closings
-from broker.core.state import Outbox, Place, Presence
+from broker.core.state import Location, Outbox, Presence
 from protocol.errors import RecordError
 from protocol.ids import address, split_address
 from protocol.records import ANSWER, CHANGED, CLOSE, FAILED, HINT, OK, UNCONFIRMED, WHERE, Record, record, unpack_keys
@@ -40,9 +40,9 @@ class Asks:
             self._presence.barrier(lambda passed: self._close(rec, passed, answer))
         elif kind == HINT:
             user = rec[4].decode()
-            for device, place in self._presence.where(user).items():
-                encoded = record(HINT, to=address(user, device), session=place.session, body=rec[9])
-                self._outbox.push(place.connector, encoded)
+            for device, location in self._presence.where(user).items():
+                encoded = record(HINT, to=address(user, device), session=location.session, body=rec[9])
+                self._outbox.push(location.connector, encoded)
             answer(_answer(rec, True))
         elif kind == WHERE:
             online = bytes(bool(self._presence.where(user)) for user in _users(rec))
@@ -55,20 +55,20 @@ class Asks:
     def _close(self, rec: Record, passed: bool, answer: Answer) -> None:
         user, device = split_address(rec[4])
 
-        places = _some(self._presence.where(user), device)
+        locations = _some(self._presence.where(user), device)
         if not passed:
-            self._closings.close_all(user, places, rec[1], rec[9])
+            self._closings.close_all(user, locations, rec[1], rec[9])
             answer(_answer(rec, False))
             return
 
         def told(confirmed: bool) -> None:
             answer(_answer(rec, True, b"" if confirmed else UNCONFIRMED))
 
-        self._closings.close_all(user, places, rec[1], rec[9], told)
+        self._closings.close_all(user, locations, rec[1], rec[9], told)
 
 
-def _some(places: Mapping[str, Place], device: str) -> dict[str, Place]:
-    return {name: place for name, place in places.items() if device in ("", name)}
+def _some(locations: Mapping[str, Location], device: str) -> dict[str, Location]:
+    return {name: location for name, location in locations.items() if device in ("", name)}
 
 
 def _users(rec: Record) -> list[str]:

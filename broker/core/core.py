@@ -13,11 +13,11 @@ from broker.core.closings import Closings
 from broker.core.devices import Devices
 from broker.core.inbox import Inbox
 from broker.core.logins import Logins
-from broker.core.nudges import Nudges
+from broker.core.notifier import Notifier
 from broker.core.policy import Policy
 from broker.core.quota import Quota
 from broker.core.routing import Routing
-from broker.core.state import Outbox, Place, Ports, Presence, StorePort, Storing
+from broker.core.state import Location, Outbox, Ports, Presence, StorePort, Storing
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
 from protocol import records
@@ -25,7 +25,7 @@ from protocol.authorship import author_of
 from protocol.ids import split_address
 from protocol.records import Record, record
 
-COMPLAINT_INTERVAL_S = 10.0
+LOG_INTERVAL_S = 10.0
 """One line in so long, about whatever cannot be read."""
 
 
@@ -49,9 +49,9 @@ class BrokerCore:
         self.trust = Trust(settings, outbox, presence)
         self.devices = Devices(settings, outbox, self.trust, store)
         self.policy = Policy(settings, outbox, self.trust, store)
-        self.nudges = Nudges(settings, outbox, presence)
+        self.notifier = Notifier(settings, outbox, presence)
         self.quota = Quota(settings, outbox, presence, store)
-        self.storage = Storage(settings, outbox, presence, store, self.nudges, self.quota)
+        self.storage = Storage(settings, outbox, presence, store, self.notifier, self.quota)
         self.routing = Routing(settings, outbox, presence, self.devices, self.policy, self.storage)
         self.closings = Closings(settings, outbox, presence)
         self.logins = Logins(settings, outbox, presence, store, self.closings, inbox_ttl_ms)
@@ -61,7 +61,7 @@ class BrokerCore:
         """Sent to connectors."""
         self.records_unreadable = 0
         """Records that were passed over."""
-        self._complain_at = 0.0
+        self._log_at = 0.0
         self._strange: set[int] = set()
         """Kinds of records that were passed over."""
 
@@ -98,8 +98,8 @@ class BrokerCore:
 
     def _unreadable(self, sender: str, kind: int, error: Exception) -> None:
         self.records_unreadable += 1
-        if self._outbox.now >= self._complain_at:
-            self._complain_at = self._outbox.now + COMPLAINT_INTERVAL_S
+        if self._outbox.now >= self._log_at:
+            self._log_at = self._outbox.now + LOG_INTERVAL_S
             self._ports.log(
                 f"a record of kind {kind} from {sender} cannot be read and is passed over ({error}); "
                 f"{self.records_unreadable} of them so far"
@@ -113,9 +113,9 @@ class BrokerCore:
             self.inbox.page(connector, rec)
         elif kind == records.REMOVE:
             self.inbox.remove(rec)
-        elif kind == records.NUDGED:
+        elif kind == records.NOTIFIED:
             user, device = split_address(rec[4])
-            self.nudges.confirmed(user, device, rec)
+            self.notifier.confirmed(user, device, rec)
         elif kind == records.HEARTBEAT:
             self._heartbeat(connector, rec)
         elif kind == records.ONLINE:
@@ -156,9 +156,9 @@ class BrokerCore:
         )
         self._outbox.push(connector, encoded)
 
-    def displaced(self, user: str, device: str, old: Place) -> None:
-        """The presence map has learnt that `old` is no longer the device's place, and somebody else is."""
-        self.logins.displaced(user, device, old)
+    def superseded(self, user: str, device: str, old: Location) -> None:
+        """The presence map has learnt that `old` is no longer the device's location, and somebody else is."""
+        self.logins.superseded(user, device, old)
 
     def changed(self, users: Collection[str] | None) -> None:
         """What the store keeps of these users is not what it was; None: of anybody."""
@@ -177,7 +177,7 @@ class BrokerCore:
         self.devices.tick()
         self.policy.tick()
         self.logins.tick()
-        self.nudges.tick()
+        self.notifier.tick()
         self.closings.tick()
         self.quota.tick()
 
@@ -188,7 +188,7 @@ class BrokerCore:
         self.devices.flush()
         self.policy.flush()
         self.quota.flush()
-        self.nudges.flush()
+        self.notifier.flush()
         self.storage.flush()
         outbox = self._outbox
         out, outbox.out = outbox.out, {}

@@ -1,4 +1,4 @@
-"""Sessions come and go: the durable chain of a device's sessions, and its place in presence.
+"""Sessions come and go: the durable chain of a device's sessions, and its location in presence.
 
 Owns logins under way, and those of a moment ago. Presence is swapped, and the session that was replaced told, before
 the new one may read. A session belongs to a login of its device: the store compares them when it names a session, and
@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from broker.core.closings import Closings
-from broker.core.state import Outbox, Place, Presence, Rank, Registered, StorePort
+from broker.core.state import Location, Outbox, Presence, Rank, Registered, StorePort
 from broker.settings import BrokerSettings
 from protocol.ids import address, split_address
 from protocol.records import (
@@ -58,7 +58,7 @@ class _Recent:
     user: str
     device: str
     login: str
-    place: Place
+    location: Location
 
 
 class Logins:
@@ -80,8 +80,8 @@ class Logins:
         self._presence = presence
         self._store = store
         self._new: list[tuple[int, Record]] = []
-        self._there: list[tuple[Record, int, Place | None, Place]] = []
-        """In presence by now, and not welcome yet: what each asked, its session before, whom it replaced, its place."""
+        self._there: list[tuple[Record, int, Location | None, Location]] = []
+        """In presence by now, not welcome yet: what each asked, its session before, whom it replaced, its location."""
         self._recent: deque[_Recent] = deque()
         """Oldest first."""
         self._seen: dict[str, None] = {}
@@ -115,7 +115,7 @@ class Logins:
     def _remember(self, connector: int, rec: Record) -> None:
         until = self._outbox.now + self._settings.recent_login_s
         login, _, _ = unpack_login(rec[9])
-        self._recent.append(_Recent(until, *split_address(rec[4]), login, Place(connector, rec[8])))
+        self._recent.append(_Recent(until, *split_address(rec[4]), login, Location(connector, rec[8])))
 
     def _begun(self, new: list[tuple[int, Record]], previous: Sequence[int | NoSession] | None) -> None:
         for at, (connector, rec) in enumerate(new):
@@ -130,61 +130,61 @@ class Logins:
 
     def _register(self, connector: int, rec: Record, before: int) -> None:
         user, device = split_address(rec[4])
-        place = Place(connector, rec[8])
+        location = Location(connector, rec[8])
         again = bool(rec[1] & AGAIN)
         _, start, tries = unpack_login(rec[9])
 
         def done(found: Registered | None) -> None:
-            self._registered(place, rec, before, found)
+            self._registered(location, rec, before, found)
 
-        self._presence.online(user, device, place, rec[7], again, done, Rank(start, tries))
+        self._presence.online(user, device, location, rec[7], again, done, Rank(start, tries))
 
-    def _registered(self, place: Place, rec: Record, before: int, found: Registered | None) -> None:
+    def _registered(self, location: Location, rec: Record, before: int, found: Registered | None) -> None:
         if found is None:
-            self._reply(place.connector, rec, AWAY, 0)
+            self._reply(location.connector, rec, AWAY, 0)
         elif found.taken:
-            self._reply(place.connector, rec, TAKEN if rec[1] & AGAIN else LATE, 0)
+            self._reply(location.connector, rec, TAKEN if rec[1] & AGAIN else LATE, 0)
         else:
-            replaced = None if found.previous == place else found.previous
+            replaced = None if found.previous == location else found.previous
             login, _, _ = unpack_login(rec[9])
             if login:
-                self._there.append((rec, before, replaced, place))
+                self._there.append((rec, before, replaced, location))
             else:
-                self._remember(place.connector, rec)
-                self._welcome(rec, before, replaced, place)
+                self._remember(location.connector, rec)
+                self._welcome(rec, before, replaced, location)
 
     def _held(
-        self, there: list[tuple[Record, int, Place | None, Place]], found: Mapping[str, Standing | None] | None
+        self, there: list[tuple[Record, int, Location | None, Location]], found: Mapping[str, Standing | None] | None
     ) -> None:
         """What is in presence by now is held against what stands."""
-        for rec, before, replaced, place in there:
+        for rec, before, replaced, location in there:
             user, device = split_address(rec[4])
             login, _, _ = unpack_login(rec[9])
             refused = None if found is None else _refused(found.get(user), device, login)
             if replaced is not None and (found is None or refused is not None):
                 self.evict(rec[4], replaced, None)
             if found is None:
-                self._reply(place.connector, rec, AWAY, 0)
+                self._reply(location.connector, rec, AWAY, 0)
             elif refused is not None:
-                self._presence.offline(user, device, place)
-                self._reply(place.connector, rec, _RESULTS[refused], 0)
+                self._presence.offline(user, device, location)
+                self._reply(location.connector, rec, _RESULTS[refused], 0)
             else:
-                self._welcome(rec, before, replaced, place)
+                self._welcome(rec, before, replaced, location)
 
-    def _welcome(self, rec: Record, before: int, replaced: Place | None, place: Place) -> None:
+    def _welcome(self, rec: Record, before: int, replaced: Location | None, location: Location) -> None:
         self._seen[split_address(rec[4])[0]] = None
         if replaced is None:
-            self._reply(place.connector, rec, OK, before)
+            self._reply(location.connector, rec, OK, before)
         else:
-            self.evict(rec[4], replaced, place)
-            self._reply(place.connector, rec, PREDECESSOR, before)
+            self.evict(rec[4], replaced, location)
+            self._reply(location.connector, rec, PREDECESSOR, before)
 
     def _reply(self, connector: int, rec: Record, result: int, before: int) -> None:
         self.results[result] += 1
         encoded = record(ONLINE_REPLY, flags=result, to=rec[4], session=rec[8], attempt=before, body=self._terms)
         self._outbox.push(connector, encoded)
 
-    def evict(self, to: bytes, old: Place, new: Place | None) -> None:
+    def evict(self, to: bytes, old: Location, new: Location | None) -> None:
         """Tell a connector that presence no longer names its session; `new` waits for the answer."""
         origin, attempt = new or (0, 0)
         encoded = record(EVICT, to=to, session=old.session, origin=origin, attempt=attempt)
@@ -194,10 +194,10 @@ class Logins:
         """A session has ended."""
         user, device = split_address(rec[4])
         self._seen[user] = None
-        self._presence.offline(user, device, Place(connector, rec[8]))
+        self._presence.offline(user, device, Location(connector, rec[8]))
 
-    def displaced(self, user: str, device: str, old: Place) -> None:
-        """Presence tells of a place that was taken by somebody who did not come through this broker."""
+    def superseded(self, user: str, device: str, old: Location) -> None:
+        """Presence tells of a location that was taken by somebody who did not come through this broker."""
         self.evict(address(user, device), old, None)
 
     # Changes.
@@ -229,7 +229,7 @@ class Logins:
                 continue
             refused = _refused(found.get(one.user), one.device, one.login)
             if refused is not None:
-                self._closings.close_all(one.user, {one.device: one.place}, _CODES[refused])
+                self._closings.close_all(one.user, {one.device: one.location}, _CODES[refused])
 
 
 def _start(rec: Record) -> SessionStart:

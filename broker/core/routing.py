@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from broker.core.devices import DeviceList, Devices
 from broker.core.policy import Policy
-from broker.core.state import Outbox, Place, Presence, Storing
+from broker.core.state import Location, Outbox, Presence, Storing
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
 from protocol.ids import address, split_address
@@ -162,8 +162,8 @@ class Routing:
         for user, devices in ((plan.author, plan.others), (plan.user, plan.devices)):
             where = self._presence.where(user)
             for device, key in devices:
-                place = where.get(device)
-                to = "the inbox" if place is None else f"connector {place.connector:016x}, session {place.session:016x}"
+                location = where.get(device)
+                to = "the inbox" if location is None else "connector {:016x}, session {:016x}".format(*location)
                 self._outbox.traces.append((connector, rec[7], f"a copy for {key.decode()} goes to {to}"))
 
     def _copy(
@@ -176,15 +176,15 @@ class Routing:
         user: str,
         device: str,
         key: bytes,
-        place: Place | None,
+        location: Location | None,
         author: str,
     ) -> None:
         attempt, body = rec[7], rec[9]
-        if place is None:
+        if location is None:
             copy: Record = (COPY, flags, index, count, key, b"", origin, attempt, 0, body)
             self._storage.add(Storing(copy, user, device, 0, author))
             return
-        connector, session = place
+        connector, session = location
         head = HEADER.pack(COPY, flags, index, count, len(key), 0, origin, attempt, session, len(body))
         waiting = self._outbox.out.get(connector)
         if waiting is None:

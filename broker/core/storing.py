@@ -1,4 +1,4 @@
-"""Into the inbox: append, be sure of presence and device, nudge until it is heard, and only then *safe*.
+"""Into the inbox: append, be sure of presence and device, notify until it is heard, and only then *safe*.
 
 Owns copies on their way into the inbox. The order of the steps is the promise (docs/design.md, "Storing").
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 
-from broker.core.nudges import Nudges
+from broker.core.notifier import Notifier
 from broker.core.quota import Quota
 from broker.core.state import Outbox, Presence, StorePort, Storing
 from broker.settings import BrokerSettings
@@ -36,14 +36,14 @@ class Storage:
         outbox: Outbox,
         presence: Presence,
         store: StorePort,
-        nudges: Nudges,
+        notifier: Notifier,
         quota: Quota,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._presence = presence
         self._store = store
-        self._nudges = nudges
+        self._notifier = notifier
         self._quota = quota
         self._queue: deque[Storing] = deque()
         self._in_flight = 0
@@ -129,7 +129,7 @@ class Storage:
             where = {copy.device: where[copy.device]} if copy.device in where else {}
         if where:
             # Should this broker die now, nobody else would look: connectors may not count it among the living.
-            self._nudges.nudge(copy.user, where, lambda heard: self._finish(copy, SAFE if heard else UNAVAILABLE))
+            self._notifier.notify(copy.user, where, lambda heard: self._finish(copy, SAFE if heard else UNAVAILABLE))
         else:
             self._finish(copy, SAFE)
 
@@ -154,8 +154,8 @@ class Storage:
             state |= OTHERS_BIT
         self._outcomes.setdefault(origin, []).append(OUTCOME.pack(attempt, index, count, state))
         if copy.returned_by:
-            place = (copy.returned_by, session)
-            self._stored[place] = self._stored.get(place, 0) + 1
+            location = (copy.returned_by, session)
+            self._stored[location] = self._stored.get(location, 0) + 1
 
     @property
     def rows(self) -> int:

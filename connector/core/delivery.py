@@ -59,13 +59,13 @@ class Delivery:
         # With store_after_s = 0 nothing is live: every copy goes to the inbox first.
         self._max_unacked = settings.max_unacked if settings.store_after_s > 0 else 0
         self._max_unacked_bytes = settings.max_unacked_bytes
-        self._max_held_bytes = settings.max_held_bytes
+        self._max_buffered_bytes = settings.max_buffered_bytes
         self._waiting: dict[Session, None] = {}
-        self.held_bytes = 0
+        self.buffered_bytes = 0
         """Bodies of all unacked copies."""
         self.copies = 0
         """Live copies written to devices."""
-        self.given_back = 0
+        self.requeued = 0
         """Copies that went back to a broker to be stored."""
         self.fall_behind: Callable[[Session], None] = lambda session: None
         """Told when a session can take no more live copies."""
@@ -82,26 +82,26 @@ class Delivery:
         size = len(rec[9])
         if (
             session.phase >= SETTLING
-            and len(session.unacked) + len(session.held) < self._max_unacked
+            and len(session.unacked) + len(session.buffered) < self._max_unacked
             and session.unacked_bytes + size <= self._max_unacked_bytes
-            and self.held_bytes + size <= self._max_held_bytes
+            and self.buffered_bytes + size <= self._max_buffered_bytes
         ):
             session.unacked_bytes += size
-            self.held_bytes += size
+            self.buffered_bytes += size
             self._waiting[session] = None
             if session.phase == LIVE:
                 self._send(session, (self._turn.now, link, rec))
             else:
-                session.held.append((self._turn.now, link, rec))
+                session.buffered.append((self._turn.now, link, rec))
             return
-        self.give_back(session, rec)
+        self.requeue(session, rec)
         if session.phase == LIVE:
             self.fall_behind(session)
 
     def _drop(self, session: Session, rec: Record) -> None:
         size = len(rec[9])
         session.unacked_bytes -= size
-        self.held_bytes -= size
+        self.buffered_bytes -= size
 
     def _send(self, session: Session, copy: Copy) -> None:
         self.copies += 1
@@ -118,9 +118,9 @@ class Delivery:
             self._turn.mark(session)
 
     def release(self, session: Session) -> None:
-        """The session has become live: send what was held for it."""
-        held, session.held = session.held, []
-        for copy in held:
+        """The session has become live: send what was buffered for it."""
+        buffered, session.buffered = session.buffered, []
+        for copy in buffered:
             self._send(session, copy)
 
     # Back from the device.
@@ -139,7 +139,7 @@ class Delivery:
                 session.unacked_bytes -= entry.size
                 rows.append(entry)
         session.unacked_bytes -= size
-        self.held_bytes -= size
+        self.buffered_bytes -= size
         if rows:
             self._acked_rows(session, rows)
 
@@ -163,7 +163,7 @@ class Delivery:
 
     # Back to be stored.
 
-    def give_back(self, session: Session, rec: Record) -> None:
+    def requeue(self, session: Session, rec: Record) -> None:
         """Return a copy to be stored; the session waits for the word that it is."""
         if self._send_back(rec):
             session.returned += 1
@@ -173,27 +173,27 @@ class Delivery:
         route = self._links.for_user(rec[4].partition(b"/")[0].decode())
         if route is None:
             return False  # its sender was not told SENT and repeats it
-        self.given_back += 1
+        self.requeued += 1
         if rec[1] & TRACED:
-            self._trace(rec, "given back to be stored for")
+            self._trace(rec, "requeued for")
         route[0].out.append(encode((STORE, *rec[1:])))
         return True
 
-    def return_held(self, session: Session) -> None:
+    def return_buffered(self, session: Session) -> None:
         """The end of the inbox is not in sight after all."""
-        held, session.held = session.held, []
-        for _, _, rec in held:
+        buffered, session.buffered = session.buffered, []
+        for _, _, rec in buffered:
             self._drop(session, rec)
-            self.give_back(session, rec)
+            self.requeue(session, rec)
 
     def return_all(self, session: Session) -> None:
         """The session has ended: nothing of it may stay here."""
         for entry in session.unacked:
             if isinstance(entry, tuple):
                 self._drop(session, entry[2])
-                self.give_back(session, entry[2])
+                self.requeue(session, entry[2])
         session.unacked.clear()
-        self.return_held(session)
+        self.return_buffered(session)
         self._waiting.pop(session, None)
 
     def tick(self) -> None:
@@ -216,9 +216,9 @@ class Delivery:
                     break
                 session.unacked[at] = RETURNED
                 self._drop(session, entry[2])
-                self.give_back(session, entry[2])
+                self.requeue(session, entry[2])
                 found = True
-        if session.held and session.held[0][0] <= limit:
-            self.return_held(session)
+        if session.buffered and session.buffered[0][0] <= limit:
+            self.return_buffered(session)
             found = True
         return found

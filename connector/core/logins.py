@@ -12,10 +12,10 @@ from sys import intern
 
 from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
-from connector.core.complaints import Complaints
 from connector.core.delivery import Delivery
 from connector.core.doubts import Doubts
 from connector.core.links import Link, Links
+from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.rates import Rate
 from connector.core.state import ENDED, GREETING, Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
@@ -71,7 +71,7 @@ class Logins:
         delivery: Delivery,
         catchup: Catchup,
         doubts: Doubts,
-        complaints: Complaints,
+        log: RateLimitedLog,
         attempts: Attempts,
     ) -> None:
         self._ports = ports
@@ -82,7 +82,7 @@ class Logins:
         self._delivery = delivery
         self._catchup = catchup
         self._doubts = doubts
-        self._complaints = complaints
+        self._log = log
         self._attempts = attempts
         self._asked: dict[Session, float] = {}
         self._leaving: dict[int, Session] = {}
@@ -105,7 +105,7 @@ class Logins:
         try:
             identity = self._ports.verify(frame.token, self._turn.wall_ms / 1000)
         except TokenError as error:
-            self._complaints.add(f"a login was refused: {error}")
+            self._log.add(f"a login was refused: {error}")
             self.end(session, Goodbye.BAD_TOKEN, str(error))
             return
         if self.stopping or not self._links.ready or len(self._sessions) >= self._settings.max_sessions:
@@ -114,7 +114,7 @@ class Logins:
         if self._came_late(session):
             return
         if not self.devices.once((identity.user, identity.device), self._turn.now):
-            self._complaints.add(f"{identity.user}/{identity.device} logs in too often")
+            self._log.add(f"{identity.user}/{identity.device} logs in too often")
             self.end(session, Goodbye.TRY_AGAIN, "this device logs in too often", self.TOO_OFTEN_MS)
             return
         session.client = intern(frame.client[:MAX_CLIENT_CHARACTERS])
@@ -138,11 +138,11 @@ class Logins:
         """Whether its client has given the connection up by now, or must have; then it is at its end."""
         silent_s = self._ports.silent_s(session.handle)
         if silent_s is None:
-            self._complaints.add("a login was passed over: its client has closed the connection")
+            self._log.add("a login was passed over: its client has closed the connection")
             self.end(session, Goodbye.TRY_AGAIN, "the connection was closed", self.RETRY_MS)
             return True
         if max(silent_s, self._turn.now - session.opened) > self._settings.login_timeout_s:
-            self._complaints.add("a login was passed over: it has waited for too long")
+            self._log.add("a login was passed over: it has waited for too long")
             self.end(session, Goodbye.NOT_LOGGED_IN, "no login came in time")
             return True
         return False
@@ -309,7 +309,7 @@ class Logins:
     # Again.
 
     def broker_lost(self) -> None:
-        """A broker may have died between an append and its nudge: every session reads its inbox again."""
+        """A broker may have died between an append and its notification: every session reads its inbox again."""
         for session in self._sessions.values():
             self._rejoin.setdefault(session, False)
 

@@ -37,7 +37,7 @@ _DELETE = "DELETE FROM owners WHERE id = 0 IF claim = ?"
 
 
 class Lease:
-    """Held from `take` on until `give_back`."""
+    """Held from `take` on until `release`."""
 
     def __init__(self, settings: StoreSettings, connection: Connection, requests: Requests) -> None:
         self._settings = settings
@@ -124,7 +124,7 @@ class Lease:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """Nothing happens if it is not held."""
         if self._renewing is None:
             return

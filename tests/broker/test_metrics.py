@@ -49,14 +49,14 @@ def test_logins_and_inboxes() -> None:
     assert (found["logins_total NO_DEVICE"], found["rows_total"], found["removed_total"]) == (1, 2, 3)
 
 
-def test_nudges_that_nobody_has_confirmed() -> None:
+def test_notifications_that_nobody_has_confirmed() -> None:
     bench = Bench(USERS)
     bench.receives(route(1))
     while not bench.asked("append"):
         bench.read_devices()
     bench.goes_online("bob/b1")
     bench.store_everything(hear=False)
-    assert values(bench)["nudges"] == 1
+    assert values(bench)["notifications"] == 1
 
 
 def test_timings() -> None:

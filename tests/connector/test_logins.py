@@ -310,7 +310,7 @@ def test_registering_again_after_another_lease_then_reading_again() -> None:
     rec = bench.only(ONLINE)
     assert (rec.to, rec.session, rec.attempt, rec.flags) == (b"alice/a1", alice.session.number, 51, AGAIN)
     bench.welcome(alice)
-    assert len(bench.sent(PAGE)) == 1  # nobody would have nudged it in between
+    assert len(bench.sent(PAGE)) == 1  # nobody would have notified it in between
     assert not alice.took()
 
 

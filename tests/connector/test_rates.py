@@ -87,7 +87,7 @@ def test_a_client_that_breaks_a_rule_is_not_come_back_to() -> None:
     assert alice.goodbye is not None
 
 
-# Passes.
+# Scans.
 
 
 def test_passes_that_a_client_asks_for_keep_a_distance() -> None:

@@ -70,7 +70,7 @@ def test_a_row_of_an_older_release_that_not_everybody_can_read_is_given_as_every
     bench.page(bob, [(b"key", MESSAGE_ROW, kept_message(1) + GROUPS[:80] + GROUPS[-80:])])
     (message,) = bob.took("message")
     assert message == Message.FromString(kept_message(1))
-    assert not bob.session.held
+    assert not bob.session.buffered
     bob.acks(1)
     bench.turn()
     assert bob.session.rows == {b"key"}

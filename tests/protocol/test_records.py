@@ -57,12 +57,12 @@ def test_the_layout() -> None:
 
 
 def test_an_empty_record_is_its_header() -> None:
-    assert records.record(records.NUDGE) == bytes([records.NUDGE]) + bytes(records.HEADER_BYTES - 1)
+    assert records.record(records.NOTIFY) == bytes([records.NOTIFY]) + bytes(records.HEADER_BYTES - 1)
     assert records.parse(records.VERSION) == []
 
 
 def kinds() -> dict[str, int]:
-    names = """HEARTBEAT ONLINE ONLINE_REPLY OFFLINE ROUTE COPY STORE OUTCOMES STORED PAGE ROWS REMOVE NUDGE NUDGED
+    names = """HEARTBEAT ONLINE ONLINE_REPLY OFFLINE ROUTE COPY STORE OUTCOMES STORED PAGE ROWS REMOVE NOTIFY NOTIFIED
         EVICT EVICTED CLOSE HINT CHANGED WHERE ANSWER CLOSED"""
     return {name: getattr(records, name) for name in names.split()}
 
@@ -152,7 +152,7 @@ def test_batches_are_the_records_in_order_and_within_bounds(sizes: list[int], li
 @pytest.mark.parametrize("version", [b"", b"\x00", b"\x02", b"\xff"])
 def test_another_version(version: bytes) -> None:
     with pytest.raises(RecordError, match="neighbouring releases"):
-        records.parse(version + records.record(records.NUDGE))
+        records.parse(version + records.record(records.NOTIFY))
 
 
 @pytest.mark.parametrize("kind", [0, records.LAST_KIND + 1, 255])

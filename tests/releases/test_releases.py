@@ -17,7 +17,7 @@ from broker.etcd import Mirror
 from broker.etcd import api_pb2 as api
 from broker.members import Members
 from broker.presence.etcd import EtcdPresence
-from broker.presence.swaps import decode_place, encode_place
+from broker.presence.swaps import decode_location, encode_location
 from protocol import records
 from protocol.inbound import Shown
 from protocol.sparrow_pb2 import Frame, LoggedIn, Message
@@ -101,7 +101,7 @@ def test_brokers_and_connectors_take_every_record(folder: Path) -> None:
     for _, done in broker.presence.told:
         done(True)
     assert len(answers) == 5
-    assert {rec.kind for rec in connector.sent()} >= {records.STORE, records.NUDGED, records.EVICTED}
+    assert {rec.kind for rec in connector.sent()} >= {records.STORE, records.NOTIFIED, records.EVICTED}
     assert not [line for line in (*broker.ports.logs, *connector.ports.logs) if "passed over" in line]
 
 
@@ -127,8 +127,8 @@ async def test_presence_in_etcd(folder: Path) -> None:
             user, device, *place = entry["place"]
             assert presence.where(user) == {device: Place(*place)}
             # Brokers of that release compare by value.
-            assert encode_place(Place(*place)) == entry["value"].encode()
-            assert decode_place(entry["value"].encode()) == Place(*place)
+            assert encode_location(Place(*place)) == entry["value"].encode()
+            assert decode_location(entry["value"].encode()) == Place(*place)
         elif "broker" in entry:
             incarnation, endpoint = entry["broker"]
             assert members.all()[incarnation] == endpoint

@@ -18,7 +18,7 @@ from broker.core.cached import Trust
 from broker.core.closings import Closings
 from broker.core.devices import Devices
 from broker.core.logins import Logins as BrokerLogins
-from broker.core.nudges import Nudges
+from broker.core.notifier import Notifier
 from broker.core.state import Rank
 from broker.core.storing import Storage
 from connector.core import attempts as connector_attempts
@@ -32,7 +32,7 @@ from connector.core.receipts import Receipts
 from connector.core.state import LIVE
 from protocol.framing import FrameReader
 from protocol.outbound import Outbox
-from protocol.records import DELIVERED, INBOX_BUSY, INBOX_FULL, NUDGED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
+from protocol.records import DELIVERED, INBOX_BUSY, INBOX_FULL, NOTIFIED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
 from protocol.sparrow_pb2 import Frame
 from sparrow.client.core import ClientCore
 from store.sessions import Standing
@@ -78,22 +78,22 @@ def _no_barrier(self: Any, copies: Any, began: float, ok: bool) -> None:
         self._finish_all(copies, 3)
 
 
-def _nudge_ignored_while_paging(self: Any, link: Any, rec: Any) -> None:
+def _notification_ignored_while_paging(self: Any, link: Any, rec: Any) -> None:
     session = self._sessions.get(rec[8])
     if session is not None and session.key == rec[4] and not session.page:
         self.read_again(session)
-    link.out.append(record(NUDGED, to=rec[4], session=rec[8], attempt=rec[7]))
+    link.out.append(record(NOTIFIED, to=rec[4], session=rec[8], attempt=rec[7]))
 
 
 def _registered_late(real: Callable[..., None]) -> Callable[..., None]:
-    """The answer, and with it the reading of the inbox, comes before the place is in presence."""
+    """The answer, and with it the reading of the inbox, comes before the location is in presence."""
 
-    def online(self: Any, user: str, device: str, place: Any, lease: int, again: bool, done: Any, rank: Any) -> None:
+    def online(self: Any, user: str, device: str, location: Any, lease: int, again: bool, done: Any, rank: Any) -> None:
         from broker.core.state import Registered
 
         held = self._etcd.keys.get((user, device))
         done(Registered(held[0] if held else None))
-        self._world.after(0.3, lambda: real(self, user, device, place, lease, again, _no_op, rank))
+        self._world.after(0.3, lambda: real(self, user, device, location, lease, again, _no_op, rank))
 
     return online
 
@@ -170,7 +170,7 @@ def _removed_by_range(self: Any, removals: Any) -> None:
     self._call(work, lambda: None, lambda: None)
 
 
-def _offline_of_anybody(self: Any, user: str, device: str, place: Any) -> None:
+def _offline_of_anybody(self: Any, user: str, device: str, location: Any) -> None:
     def work() -> None:
         if (user, device) in self._etcd.keys:
             self._etcd.delete((user, device))
@@ -275,13 +275,13 @@ def _silent_after_compaction(self: Any) -> None:
     self._moved(self._etcd.revision)
 
 
-def _nobody_nudged(self: Any, user: str, places: Any, done: Callable[[bool], None]) -> None:
+def _nobody_notified(self: Any, user: str, locations: Any, done: Callable[[bool], None]) -> None:
     done(True)
 
 
-def _not_waited(nudge: Any) -> Any:
-    def broken(self: Any, user: str, places: Any, done: Callable[[bool], None]) -> None:
-        nudge(self, user, places, lambda heard: None)
+def _not_waited(notify: Any) -> Any:
+    def broken(self: Any, user: str, locations: Any, done: Callable[[bool], None]) -> None:
+        notify(self, user, locations, lambda heard: None)
         done(True)
 
     return broken
@@ -294,19 +294,19 @@ def _logins_not_compared(self: Any, device: str, login: str) -> Any:
 _refuses = Standing.refuses
 
 
-def _welcome_unseen(self: Any, place: Any, rec: Any, before: int, found: Any) -> None:
+def _welcome_unseen(self: Any, location: Any, rec: Any, before: int, found: Any) -> None:
     """What became of the login since the store was asked for a session is not looked at, nor in one that registers
     again."""
-    _registered(self, place, (*rec[:9], b""), before, found)
+    _registered(self, location, (*rec[:9], b""), before, found)
 
 
 _registered = BrokerLogins._registered
 
 
 def _confirmed_when_told(
-    self: Any, user: str, places: Any, code: int, spare: bytes = b"", told: Any = lambda confirmed: None
+    self: Any, user: str, locations: Any, code: int, spare: bytes = b"", told: Any = lambda confirmed: None
 ) -> None:
-    _close_all(self, user, places, code, spare)
+    _close_all(self, user, locations, code, spare)
     told(True)
 
 
@@ -372,12 +372,17 @@ DEFECTS = (
         ((Storage, "_appended", _no_barrier),),
         ("late watch",),
     ),
-    Defect("no nudge", 20, ((Nudges, "nudge", _nobody_nudged),)),
-    Defect("safe before a nudge is heard", 700, ((Nudges, "nudge", _not_waited(Nudges.nudge)),), ("back and dead",)),
+    Defect("no notification", 20, ((Notifier, "notify", _nobody_notified),)),
     Defect(
-        "a nudge ignored while a page is on its way",
+        "safe before a notification is heard",
+        700,
+        ((Notifier, "notify", _not_waited(Notifier.notify)),),
+        ("back and dead",),
+    ),
+    Defect(
+        "a notification ignored while a page is on its way",
         400,
-        ((Catchup, "nudge", _nudge_ignored_while_paging),),
+        ((Catchup, "notify", _notification_ignored_while_paging),),
         ("slow store",),
     ),
     Defect(
@@ -432,7 +437,7 @@ DEFECTS = (
         ((SimPresence, "_reload", _silent_after_compaction),),
         ("compact history",),
     ),
-    Defect("Synced without a pass", 100, ((Catchup, "sync", _synced_at_once),)),
+    Defect("Synced without a scan", 100, ((Catchup, "sync", _synced_at_once),)),
     Defect("an own copy's ack taken for DELIVERED", 100, ((Delivery, "_report", _own_copy_is_delivered),)),
     Defect("DELIVERED of what may be unseen", 40, ((connector_attempts, "FIRST_UNSEEN_KIND", 1 << 40),)),
     Defect("DELIVERED of what may be unseen, from an inbox", 40, ((connector_catchup, "FIRST_UNSEEN_KIND", 1 << 40),)),

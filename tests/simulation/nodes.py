@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from broker.core import BrokerCore, Place
+from broker.core import BrokerCore, Location
 from broker.core.state import Presence
 from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings
@@ -55,13 +55,13 @@ class SimBroker(Process):
             self.memory = MemoryPresence(self.settings.lease_s, self.world.random.getrandbits(32), self._changed)
             presence = self.memory
         else:
-            self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._displaced, self._changed)
+            self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._superseded, self._changed)
         self.core = BrokerCore(self, presence, self.store, self.settings, self.world.random64())
         self.core.time(self.world.now)
         self.cluster.configure(self)
 
-    def _displaced(self, user: str, device: str, old: Place) -> None:
-        self.core.displaced(user, device, old)
+    def _superseded(self, user: str, device: str, old: Location) -> None:
+        self.core.superseded(user, device, old)
 
     def _changed(self, users: Collection[str] | None) -> None:
         self.core.changed(users)
@@ -243,7 +243,7 @@ class SimConnector(Process):
     def log(self, text: str) -> None:
         self.world.trace(self.name, text)
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         self.world.trace(self.name, text)
 
     def session_began(self, session: Session, previous: int) -> None:

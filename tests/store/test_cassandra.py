@@ -174,7 +174,7 @@ async def test_a_pass_that_takes_long_misses_nothing(settings: StoreSettings) ->
             now += 60
         (page,) = await store.page([PageQuery("alice", "d", b"", True, 9)])
         now -= 200
-        await store.append([row("alice", "d", b"from a slow clock")])  # behind where the pass is
+        await store.append([row("alice", "d", b"from a slow clock")])  # behind where the scan is
         now += 3600
         await store.append([row("alice", "d", b"much later")])
         (page,) = await store.page([PageQuery("alice", "d", page.next, False, 100)])

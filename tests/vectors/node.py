@@ -266,7 +266,7 @@ class _ConnectorPorts:
     def log(self, text: str) -> None:
         pass
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         pass
 
     def session_began(self, session: object, previous: int) -> None:

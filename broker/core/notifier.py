@@ -1,7 +1,7 @@
 """Telling a connector that a row stands in the inbox of one of its sessions, until it says that it heard.
 
-Owns unconfirmed nudges, and who waits for them. Each has a number of its own, so that the answer to an earlier one does
-not silence a later.
+Owns unconfirmed notifications, and who waits for them. Each has a number of its own, so that the answer to an earlier
+one does not silence a later.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from broker.core.state import Outbox, Place, Presence
+from broker.core.state import Location, Outbox, Presence
 from broker.settings import BrokerSettings
 from protocol.ids import address
-from protocol.records import NUDGE, Record, record
+from protocol.records import NOTIFY, Record, record
 
 
 @dataclass(slots=True)
@@ -39,67 +39,67 @@ class Wait:
 
 @dataclass(slots=True)
 class Pending:
-    """A nudge that was not confirmed."""
+    """A notification that was not confirmed."""
 
-    place: Place
+    location: Location
     number: int = 0
     due: float = 0.0
     waits: list[tuple[int, Wait]] = field(default_factory=list)
-    """Each with the first nudge that tells of its row."""
+    """Each with the first notification that tells of its row."""
 
 
-class Nudges:
-    """All unconfirmed nudges of a broker."""
+class Notifier:
+    """All unconfirmed notifications of a broker."""
 
     def __init__(self, settings: BrokerSettings, outbox: Outbox, presence: Presence) -> None:
         self._settings = settings
         self._outbox = outbox
         self._presence = presence
         self._pending: dict[tuple[str, str], Pending] = {}
-        self._new: dict[tuple[str, str], tuple[Place, list[Wait]]] = {}
+        self._new: dict[tuple[str, str], tuple[Location, list[Wait]]] = {}
         self._counter = 0
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._new)
 
-    def nudge(self, user: str, places: Mapping[str, Place], done: Callable[[bool], None]) -> None:
-        """Tell these devices of a row, with one nudge a device and turn; `places` is not empty.
+    def notify(self, user: str, locations: Mapping[str, Location], done: Callable[[bool], None]) -> None:
+        """Tell these devices of a row, with one notification a device and turn; `locations` is not empty.
 
         `done(True)` comes when all their connectors have heard, or presence names them there no more, since whoever
         comes later reads its inbox; `done(False)` if one of them is silent for too long.
         """
-        wait = Wait(len(places), self._outbox.now + self._settings.nudge_timeout_s, done)
-        for device, place in places.items():
+        wait = Wait(len(locations), self._outbox.now + self._settings.notify_timeout_s, done)
+        for device, location in locations.items():
             new = self._new.get((user, device))
-            if new is None or new[0] != place:
+            if new is None or new[0] != location:
                 _all_heard(new[1] if new is not None else ())
-                new = self._new[user, device] = (place, [])
+                new = self._new[user, device] = (location, [])
             new[1].append(wait)
 
     def flush(self) -> None:
-        """Send the nudges of this turn."""
+        """Send the notifications of this turn."""
         if self._new:
             new, self._new = self._new, {}
-            for (user, device), (place, waits) in new.items():
+            for (user, device), (location, waits) in new.items():
                 pending = self._pending.get((user, device))
-                if pending is None or pending.place != place:
+                if pending is None or pending.location != location:
                     if pending is not None:
                         _all_heard(wait for _, wait in pending.waits)
-                    pending = self._pending[user, device] = Pending(place)
+                    pending = self._pending[user, device] = Pending(location)
                 self._send(user, device, pending)
                 pending.waits += [(pending.number, wait) for wait in waits]
 
     def _send(self, user: str, device: str, pending: Pending) -> None:
         self._counter += 1
         pending.number = self._counter
-        pending.due = self._outbox.now + self._settings.nudge_repeat_s
-        encoded = record(NUDGE, to=address(user, device), session=pending.place.session, attempt=self._counter)
-        self._outbox.push(pending.place.connector, encoded)
+        pending.due = self._outbox.now + self._settings.notify_repeat_s
+        encoded = record(NOTIFY, to=address(user, device), session=pending.location.session, attempt=self._counter)
+        self._outbox.push(pending.location.connector, encoded)
 
     def confirmed(self, user: str, device: str, rec: Record) -> None:
         """A connector has heard."""
         pending, number = self._pending.get((user, device)), rec[7]
-        if pending is None or rec[8] != pending.place.session:
+        if pending is None or rec[8] != pending.location.session:
             return
         heard = [wait for first, wait in pending.waits if first <= number]
         pending.waits = pending.waits[len(heard) :]
@@ -113,7 +113,7 @@ class Nudges:
         for (user, device), pending in list(self._pending.items()):
             if pending.due > now and not pending.waits:
                 continue
-            if self._presence.where(user).get(device) != pending.place:
+            if self._presence.where(user).get(device) != pending.location:
                 del self._pending[user, device]
                 _all_heard(wait for _, wait in pending.waits)
                 continue

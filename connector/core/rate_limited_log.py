@@ -9,7 +9,7 @@ from __future__ import annotations
 from connector.core.state import Ports
 
 
-class Complaints:
+class RateLimitedLog:
     """Gathers lines until the next tick."""
 
     MAX_KINDS = 20
@@ -29,8 +29,8 @@ class Complaints:
     def tick(self) -> None:
         """Say what was gathered."""
         for text, count in self._counts.items():
-            self._ports.complain(text if count == 1 else f"{text} ({count} times)")
+            self._ports.warn(text if count == 1 else f"{text} ({count} times)")
         if self._more:
-            self._ports.complain(f"and {self._more} more clients let go")
+            self._ports.warn(f"and {self._more} more clients let go")
         self._counts.clear()
         self._more = 0

@@ -1,6 +1,6 @@
 """What a look at settings alone cannot tell: `sparrow check --try` reaches out for everything that they name.
 
-Owns the trials. Each opens what a process of that role would, changes nothing, and says what to do where it fails.
+Owns the preflight. Each opens what a process of that role would, changes nothing, and says what to do where it fails.
 """
 
 from __future__ import annotations
