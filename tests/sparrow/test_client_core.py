@@ -1,4 +1,4 @@
-"""The client's core by itself: what it keeps before what it tells, what ends with a connection, and when it is woken."""
+"""The client's core by itself: what it keeps before it tells, what ends with a connection, when it is woken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from protocol.framing import FrameReader, delimit
-from protocol.outbound import Outbox, OutboundStream, Outgoing
+from protocol.outbound import OutboundStream, Outbox, Outgoing
 from protocol.sparrow_pb2 import READ, TEXT, Failed, Frame, Goodbye, LoggedIn, Message, Receipt, Synced
 from sparrow.client.core import ClientCore
 from sparrow.client.journal import MemoryJournal
