@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 
 from broker.core.closings import Closings
 from broker.core.state import Location, Outbox, Presence
+from fabric.records import ANSWER, CHANGED, CLOSE, FAILED, HINT, OK, UNCONFIRMED, WHERE, Record, record, unpack_keys
 from protocol.errors import RecordError
 from protocol.ids import address, split_address
-from protocol.records import ANSWER, CHANGED, CLOSE, FAILED, HINT, OK, UNCONFIRMED, WHERE, Record, record, unpack_keys
 
 Answer = Callable[[bytes], None]
 """Takes the encoded ANSWER."""

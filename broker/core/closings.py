@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from broker.core.state import Location, Outbox, Presence
 from broker.settings import BrokerSettings
+from fabric.records import CLOSE, Record, record
 from protocol.ids import address
-from protocol.records import CLOSE, Record, record
 
 ANSWER_S = 1.0
 """Whoever asks hears by then, confirmed or not."""

@@ -20,10 +20,10 @@ from broker.core.routing import Routing
 from broker.core.state import Location, Outbox, Ports, Presence, StorePort, Storing
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
-from protocol import records
-from protocol.authorship import author_of
+from fabric import records
+from fabric.authorship import author_of
+from fabric.records import Record, record
 from protocol.ids import split_address
-from protocol.records import Record, record
 
 LOG_INTERVAL_S = 10.0
 """One line in so long, about whatever cannot be read."""

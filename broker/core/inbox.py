@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from broker.core.state import Outbox, StorePort
 from broker.settings import BrokerSettings
+from fabric.records import END, FAILED, FRESH, ROWS, Record, pack_rows, record, unpack_keys
 from protocol.ids import split_address
-from protocol.records import END, FAILED, FRESH, ROWS, Record, pack_rows, record, unpack_keys
 from store.interface import Page, PageQuery, Removal
 
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from broker.core.closings import Closings
 from broker.core.state import Location, Outbox, Presence, Rank, Registered, StorePort
 from broker.settings import BrokerSettings
-from protocol.ids import address, split_address
-from protocol.records import (
+from fabric.records import (
     AGAIN,
     AWAY,
     DISABLED,
@@ -34,6 +33,7 @@ from protocol.records import (
     record,
     unpack_login,
 )
+from protocol.ids import address, split_address
 from protocol.sparrow_pb2 import Goodbye
 from store.sessions import NoSession, SessionStart, Standing
 

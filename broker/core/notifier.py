@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from broker.core.state import Location, Outbox, Presence
 from broker.settings import BrokerSettings
+from fabric.records import NOTIFY, Record, record
 from protocol.ids import address
-from protocol.records import NOTIFY, Record, record
 
 
 @dataclass(slots=True)

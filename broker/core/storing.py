@@ -12,7 +12,7 @@ from broker.core.notifier import Notifier
 from broker.core.quota import Quota
 from broker.core.state import Outbox, Presence, StorePort, Storing
 from broker.settings import BrokerSettings
-from protocol.records import (
+from fabric.records import (
     OTHERS,
     OTHERS_BIT,
     OUTCOME,

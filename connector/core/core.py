@@ -21,7 +21,7 @@ from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.receipts import Receipts
 from connector.core.state import ENDED, GREETING, Ports, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol import records
+from fabric import records
 from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from connector.core.links import Link, Links
 from connector.core.state import ENDED, LIVE, RETURNED, SETTLING, Copy, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol.records import (
+from fabric.records import (
     DELIVERED,
     OFFLINE,
     OTHERS,

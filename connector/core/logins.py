@@ -19,10 +19,7 @@ from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.rates import Rate
 from connector.core.state import ENDED, GREETING, Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
-from protocol.errors import TokenError
-from protocol.framing import varint
-from protocol.ids import address, split_address
-from protocol.records import (
+from fabric.records import (
     AGAIN,
     CLOSED,
     DISABLED,
@@ -41,6 +38,9 @@ from protocol.records import (
     unpack_spared,
     unpack_terms,
 )
+from protocol.errors import TokenError
+from protocol.framing import varint
+from protocol.ids import address, split_address
 from protocol.sparrow_pb2 import Goodbye, LoggedIn, Login
 
 REMOVED = "this device has been removed; log in anew"

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from connector.core.links import Link, Links
 from connector.core.state import ENDED, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol.ids import split_address
-from protocol.records import (
+from fabric.records import (
     BLOCKED,
     BLOCKS,
     DELIVERED,
@@ -27,6 +26,7 @@ from protocol.records import (
     pack_keys,
     record,
 )
+from protocol.ids import split_address
 from protocol.sparrow_pb2 import Receipt
 
 DONE = frozenset((DELIVERED, SAFE, NO_SUCH_USER, BLOCKED, BLOCKS, NOT_FRIEND))

@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from client.core import ClientCore
+from client.journal import MemoryJournal
+from client.state import Delivered, Event, Refused, Settled
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
 from protocol.sparrow_pb2 import READ, TEXT, About, Goodbye, LoggedIn, Message
-from sparrow.client.core import ClientCore
-from sparrow.client.journal import MemoryJournal
-from sparrow.client.state import Delivered, Event, Refused, Settled
 from tests.cluster.processes import GUARD_S
 
 Address = tuple[str, int]

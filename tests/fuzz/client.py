@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+from client.core import ClientCore
+from client.journal import MemoryJournal
 from protocol.client import ClientSession, Event, Unreadable
 from protocol.errors import PeerError
 from protocol.framing import FrameReader, delimit
 from protocol.inbound import Shown
 from protocol.sparrow_pb2 import Frame, LoggedIn, Message, Receipt
-from sparrow.client.core import ClientCore
-from sparrow.client.journal import MemoryJournal
 from tests.fuzz import runner, seeds
 
 LOGGED_IN = delimit(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from protocol.records import FIRST_UNSEEN_KIND
+from fabric.records import FIRST_UNSEEN_KIND
 from protocol.sparrow_pb2 import READ, TEXT, About
 from tests.simulation.checker import Checker
 from tests.simulation.faults import Faults

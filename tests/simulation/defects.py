@@ -21,6 +21,7 @@ from broker.core.logins import Logins as BrokerLogins
 from broker.core.notifier import Notifier
 from broker.core.state import Rank
 from broker.core.storing import Storage
+from client.core import ClientCore
 from connector.core import attempts as connector_attempts
 from connector.core import catchup as connector_catchup
 from connector.core.attempts import Attempts, Partial
@@ -30,11 +31,10 @@ from connector.core.doubts import Doubts
 from connector.core.logins import Logins
 from connector.core.receipts import Receipts
 from connector.core.state import LIVE
+from fabric.records import DELIVERED, INBOX_BUSY, INBOX_FULL, NOTIFIED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
 from protocol.framing import FrameReader
 from protocol.outbound import Outbox
-from protocol.records import DELIVERED, INBOX_BUSY, INBOX_FULL, NOTIFIED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
 from protocol.sparrow_pb2 import Frame
-from sparrow.client.core import ClientCore
 from store.sessions import Standing
 from tests.simulation import nodes
 from tests.simulation.network import Connection
@@ -204,7 +204,7 @@ def _retryable_is_final(self: Any, failed: Any) -> None:
     failed.retry_after_ms = 0
     outgoing = self._settle(failed.stream, failed.id)
     if outgoing is not None:
-        from sparrow.client.state import Refused
+        from client.state import Refused
 
         self._events.append(Refused(outgoing, failed.code, failed.text, False))
 

@@ -14,19 +14,19 @@ from broker.core import BrokerCore, Location
 from broker.core.state import Presence
 from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings
+from client.core import ClientCore
+from client.state import Doubtful, Event, Kept, KeptInbound
+from client.streams import StreamKey
 from connector.core import ConnectorCore, Session
 from connector.core.doubts import STANDSTILL_S
 from connector.settings import ConnectorSettings
-from protocol import records
+from fabric import records
+from fabric.tokens import Identity
 from protocol.framing import FrameReader
 from protocol.ids import address
 from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Message
-from protocol.tokens import Identity
-from sparrow.client.core import ClientCore
-from sparrow.client.state import Doubtful, Event, Kept, KeptInbound
-from sparrow.client.streams import StreamKey
 from tests.simulation.network import Connection, Link
 from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
 from tests.simulation.world import Process, World

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from protocol import records
+from fabric import records
 from protocol.errors import ConfigError, UnavailableError
 from protocol.sparrow_pb2 import Goodbye, Hint
-from sparrow.keys import make_broker_keys, make_link_key
+from sparrow.config.keys import make_broker_keys, make_link_key
 from store import open_store
 from tests.ports import free_port
 from tests.userapi.running_broker import RunningBroker
 from tests.userapi.running_server import sqlite
+from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
-from userapi.fabric import BrokerFabric
 from userapi.settings import UserApiSettings
 
 
