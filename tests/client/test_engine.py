@@ -7,16 +7,16 @@ from typing import Any, cast
 
 import pytest
 
+from client import Options, SendingChanged, Timing
+from client.api.logins import UserApi
+from client.connection import Connection
+from client.core import ClientCore
+from client.credentials import Credentials
+from client.engine import Engine
+from client.journal import MemoryJournal
 from protocol.outbound import Outbox
 from protocol.server import ServerSession, Windows
 from protocol.sparrow_pb2 import TEXT, Goodbye, LoggedIn, Login, Message, Ping, Sync
-from sparrow.client import Options, SendingChanged, Timing
-from sparrow.client.api.logins import UserApi
-from sparrow.client.connection import Connection
-from sparrow.client.core import ClientCore
-from sparrow.client.credentials import Credentials
-from sparrow.client.engine import Engine
-from sparrow.client.journal import MemoryJournal
 from tests.clock import by_the_clock
 
 HEARTBEAT_S = 60.0

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from client.core import ClientCore
+from client.journal import MemoryJournal
+from client.state import Delivered, Event, Kept, Settled
 from protocol.framing import FrameReader, delimit
 from protocol.outbound import OutboundStream, Outbox, Outgoing
 from protocol.sparrow_pb2 import READ, TEXT, Failed, Frame, Goodbye, LoggedIn, Message, Receipt, Synced
-from sparrow.client.core import ClientCore
-from sparrow.client.journal import MemoryJournal
-from sparrow.client.state import Delivered, Event, Kept, Settled
 
 
 class RecordingJournal(MemoryJournal):
