@@ -24,6 +24,7 @@ from connector.settings import ConnectorSettings
 from protocol.errors import ConfigError
 from sparrow.checks import Finding, check
 from sparrow.monitor import MonitorSettings
+from sparrow.renamed import GONE, RENAMED, translate
 from store.settings import StoreSettings
 from userapi.settings import UserApiSettings
 
@@ -68,7 +69,7 @@ _CHOICES = {
     ("broker", "presence"): ("memory", "etcd"),
     ("broker", "who_may_write"): ("anyone", "friends"),
     ("userapi", "registration"): ("open", "admin"),
-    ("log", "level"): ("debug", "info", "warning", "error"),
+    ("log", "level"): ("info", "warning", "error"),
     ("store", "engine"): ("sqlite", "cassandra"),
 }
 _MAY_BE_ZERO = {
@@ -107,7 +108,7 @@ class LogSettings:
     """What goes to the log: standard error, or the journal with fields if that is where standard error leads."""
 
     level: str = "info"
-    """debug, info, warning or error."""
+    """info, warning or error."""
     session_lines_per_second: int = 1000
     """A line, of some 250 bytes, tells that a session begins or ends; beyond this they are only counted. 0: none."""
     session_bytes_per_day: int = 1024 * 1024 * 1024
@@ -131,6 +132,8 @@ class Settings:
     userapi: UserApiSettings = field(default_factory=UserApiSettings)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    written_in_old_ways: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """Not a setting: names of what was read and is called otherwise now, or is gone, and what to say of each."""
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -159,44 +162,52 @@ def _with_file(settings: Settings, path: Path) -> Settings:
         raise ConfigError(f"{path}: {error.strerror}; name another settings file, or leave it out") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: this is not TOML: {error}") from error
-    known = sections()
+    known = {*sections(), *(old.partition(".")[0] for old in (*RENAMED, *GONE))}
+    entries: dict[str, object] = {}
     for name, value in content.items():
         if name == "data_dir":
-            settings = dataclasses.replace(settings, data_dir=_typed(str(path), "", name, str, value))
-            continue
-        if name not in known:
+            entries[name] = value
+        elif name not in known:
             raise ConfigError(f'{path}: unknown section or key "{name}"{_nearest(name, [*known, "data_dir"])}')
-        if not isinstance(value, dict):
+        elif not isinstance(value, dict):
             raise ConfigError(f"{path}: {name} = {value!r}: expected a section, [{name}]")
-        section = getattr(settings, name)
-        hints = get_type_hints(known[name])
-        changes: dict[str, Any] = {}
-        for key, entry in value.items():
-            if key not in hints:
-                raise ConfigError(f'{path}: unknown key "{name}.{key}"{_nearest(key, hints, name + ".")}')
-            changes[key] = _typed(str(path), name, key, hints[key], entry)
-        settings = dataclasses.replace(settings, **{name: dataclasses.replace(section, **changes)})
-    return settings
+        else:
+            entries.update({f"{name}.{key}": entry for key, entry in value.items()})
+    return _with_entries(settings, str(path), entries)
 
 
 def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    known = {
-        f"{PREFIX}{name}__{key}".upper(): (name, key, hint)
-        for name, kind in sections().items()
-        for key, hint in get_type_hints(kind).items()
-    }
+    names = [f"{section}.{key}" for section, kind in sections().items() for key in get_type_hints(kind)]
+    known = {_variable(name): name for name in ("data_dir", *RENAMED, *GONE, *names)}
+    entries: dict[str, object] = {}
     for variable, text in sorted(environ.items()):
-        if variable == f"{PREFIX}DATA_DIR":
-            value = _typed("environment", "", "data_dir", str, text)
-            settings = dataclasses.replace(settings, data_dir=value)
-        elif variable in known:
-            name, key, hint = known[variable]
-            value = _typed("environment", name, key, hint, _from_text(hint, text))
-            section = dataclasses.replace(getattr(settings, name), **{key: value})
-            settings = dataclasses.replace(settings, **{name: section})
+        if variable in known:
+            entries[known[variable]] = text
         elif _looks_like_ours(variable):
             raise ConfigError(f"environment: unknown variable {variable}{_nearest(variable, known)}")
-    return settings
+    return _with_entries(settings, "environment", entries, as_text=True)
+
+
+def _variable(name: str) -> str:
+    """What a setting is called in the environment."""
+    return f"{PREFIX}{name.replace('.', '__')}".upper()
+
+
+def _with_entries(settings: Settings, source: str, entries: Mapping[str, object], *, as_text: bool = False) -> Settings:
+    """The settings with what one source says: name with section → value, all `as_text` or what TOML makes of it."""
+    found, notes = translate(entries)
+    known = sections()
+    for name, entry in found.items():
+        section, _, key = name.rpartition(".")
+        of: Any = getattr(settings, section, None) if section else settings
+        hints = {"data_dir": str} if not section else get_type_hints(known[section]) if section in known else {}
+        if key not in hints:
+            raise ConfigError(f'{source}: unknown key "{name}"{_nearest(key, hints, section + ".")}')
+        value = _from_text(hints[key], entry.value) if as_text else entry.value
+        where = source if entry.written == name else f"{source}: {entry.written} is called {name} now"
+        changed = dataclasses.replace(of, **{key: _typed(where, section, key, hints[key], value)})
+        settings = dataclasses.replace(settings, **{section: changed}) if section else changed
+    return dataclasses.replace(settings, written_in_old_ways=(*settings.written_in_old_ways, *notes))
 
 
 def _looks_like_ours(variable: str) -> bool:
@@ -215,8 +226,9 @@ def _with_joined_paths(settings: Settings) -> Settings:
     return settings
 
 
-def _from_text(hint: object, text: str) -> object:
+def _from_text(hint: object, value: object) -> object:
     """What TOML would have made of it; text that fits no type stays text, and `_typed` refuses it."""
+    text = str(value)
     if hint == tuple[str, ...]:
         return [part.strip() for part in text.split(",") if part.strip()]
     if hint is bool:
