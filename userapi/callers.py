@@ -32,7 +32,7 @@ class Caller:
 
 
 def caller() -> Caller:
-    """Of this request, which a guard has let pass."""
+    """Who has made this request, whom a guard has let in."""
     found: Caller = g.caller
     return found
 

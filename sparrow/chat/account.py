@@ -223,7 +223,7 @@ class SignIn:
         return None
 
     def _insist(self, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Until the server answers."""
+        """Ask again until the server answers."""
         wait = 0.5
         while True:
             try:

@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     """A setting as it was written."""
 
     written: str
-    """Its name there, which may be an old one."""
+    """The name that stands there, which may be an old one."""
     value: object
 
 

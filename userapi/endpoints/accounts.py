@@ -23,27 +23,27 @@ area = Area("accounts", "Accounts: their beginning, their password, their end")
 
 
 class Registration(Strict):
-    """Of `POST /v1/accounts`."""
+    """What `POST /v1/accounts` takes."""
 
     user = Text("1 to 64 of a-z, 0-9, dot, underscore and hyphen; it never changes.", example="alice")
     password = Text("At least `userapi.password_min_length` characters.", example="correct horse")
 
 
 class Registered(Answer):
-    """Of `POST /v1/accounts`."""
+    """What `POST /v1/accounts` answers."""
 
     user = user_id()
 
 
 class NewPassword(Strict):
-    """Of `PUT /v1/me/password`."""
+    """What `PUT /v1/me/password` takes."""
 
     old_password = Text("The one that holds now.", example="correct horse")
     new_password = Text("At least `userapi.password_min_length` characters.", example="battery staple")
 
 
 class AccountDeletion(Strict):
-    """Of `POST /v1/me/deletion`."""
+    """What `POST /v1/me/deletion` takes."""
 
     password = Text("To be sure that it is you.", example="correct horse")
 

@@ -23,7 +23,7 @@ area = Area("devices", "One's own devices")
 
 
 class Label(Strict):
-    """Of `PATCH /v1/me/devices/{device}`."""
+    """What `PATCH /v1/me/devices/{device}` takes."""
 
     label = Text("What people call the device.", example="phone", **LABEL)
 

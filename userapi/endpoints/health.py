@@ -16,7 +16,7 @@ area = Area("health", "For load balancers and monitors")
 
 
 class Health(Answer):
-    """Of `GET /healthz`."""
+    """What `GET /healthz` answers."""
 
     status = Text("ok", one_of=("ok",))
 

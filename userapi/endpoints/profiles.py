@@ -33,7 +33,7 @@ class OwnProfile(Answer):
 
 
 class ProfileChange(Strict):
-    """Of `PATCH /v1/me`: what is absent stays."""
+    """What `PATCH /v1/me` takes; what is absent stays."""
 
     display_name = Text("What people call the user; may be empty.", required=False, example="Alice", **LABEL)
     hides_presence = Flag("Whether friends see neither that the user is online nor when they were.", required=False)
@@ -47,7 +47,7 @@ class PublicProfile(Answer):
 
 
 class UserQuery(PageQuery):
-    """Of `GET /v1/users`."""
+    """What `GET /v1/users` takes."""
 
     prefix = Text(
         "What the ids begin with; two characters or more.", pattern="[a-z0-9._-]{2,64}", max_length=64, example="al"
@@ -55,7 +55,7 @@ class UserQuery(PageQuery):
 
 
 class Users(PageAnswer):
-    """Of `GET /v1/users`."""
+    """What `GET /v1/users` answers."""
 
     items = items(PublicProfile, "By id.")
 
