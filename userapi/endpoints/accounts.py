@@ -13,8 +13,8 @@ from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.endpoints import account_deletion
 from userapi.endpoints.logins import end_other_logins
+from userapi.http.endpoint import Area, endpoint
 from userapi.http.fields import Answer, Strict, Text, user_id
-from userapi.http.frame import Area, endpoint
 from userapi.http.problems import ProblemError
 from userapi.identity import NEW_PASSWORD, check_new_password, right_one
 from userapi.service import Service, service

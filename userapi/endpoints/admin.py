@@ -18,8 +18,8 @@ from store.interface import Account
 from userapi import audit
 from userapi.credentials import read_secret
 from userapi.endpoints.accounts import Registered, Registration, begin
+from userapi.http.endpoint import USER_IN_PATH, Area, Guard, endpoint
 from userapi.http.fields import Answer, Flag, Number, Text, items, user_id
-from userapi.http.frame import USER_IN_PATH, Area, Guard, endpoint
 from userapi.http.problems import ProblemError
 from userapi.identity import NEW_PASSWORD
 from userapi.service import service

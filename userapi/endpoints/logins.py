@@ -22,8 +22,8 @@ from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.endpoints.hints import tell
 from userapi.endpoints.replacing import SILENT_LONGEST, make_room
+from userapi.http.endpoint import DEVICE_IN_PATH, Area, HeaderText, endpoint
 from userapi.http.fields import LABEL, Answer, Number, Strict, Text, user_id
-from userapi.http.frame import DEVICE_IN_PATH, Area, HeaderText, endpoint
 from userapi.http.handover import held_s, hold
 from userapi.http.problems import ProblemError
 from userapi.identity import PASSWORD, authenticate, check_enabled

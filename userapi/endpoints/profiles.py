@@ -14,8 +14,8 @@ from protocol.sparrow_pb2 import Hint
 from store.interface import Profile
 from userapi.callers import DEVICE, caller, callers_profile
 from userapi.endpoints.hints import tell_friends
+from userapi.http.endpoint import USER_IN_PATH, Area, endpoint
 from userapi.http.fields import LABEL, Answer, Flag, Number, Strict, Text, in_a_line, items, user_id
-from userapi.http.frame import USER_IN_PATH, Area, endpoint
 from userapi.http.pages import IF_NONE_MATCH, NOT_MODIFIED, PageAnswer, PageQuery, from_cursor, tagged, to_cursor
 from userapi.http.problems import ProblemError
 from userapi.service import Service, service
