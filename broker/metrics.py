@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from broker.core import BrokerCore
-from protocol import records
+from fabric import records
 
 _P = "sparrow_broker_"
 _REFUSALS = {

@@ -23,9 +23,9 @@ from broker.metrics import metrics
 from broker.router import Router
 from broker.settings import BrokerSettings, EtcdSettings
 from broker.timings import Timings
-from protocol import records
+from fabric import records
+from fabric.facts import BY_STRANGERS
 from protocol.errors import RecordError, SparrowError
-from protocol.facts import BY_STRANGERS
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal, Store
 from store.sessions import NoSession, SessionStart, Standing

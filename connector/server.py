@@ -26,12 +26,12 @@ from connector.dealer import Dealer
 from connector.metrics import metrics
 from connector.settings import ConnectorSettings
 from connector.tls import Certificate, TlsListener
-from protocol.curve import read_link_keys
+from fabric.curve import read_link_keys
+from fabric.facts import BY_STRANGERS, tell
+from fabric.networks import parse_networks
+from fabric.tokens import Identity, TokenVerifier
 from protocol.errors import ConfigError, RecordError
-from protocol.facts import BY_STRANGERS, tell
 from protocol.ids import split_address
-from protocol.networks import parse_networks
-from protocol.tokens import Identity, TokenVerifier
 
 log = logging.getLogger("sparrow.connector")
 sessions_log = logging.getLogger("sparrow.sessions")

@@ -1,4 +1,4 @@
-"""The connector's settings: every limit and its unit. Plain data; read from TOML by `sparrow.settings`."""
+"""The connector's settings: every limit and its unit. Plain data; read from TOML by `sparrow.config.settings`."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from typing import Protocol, TypeVar, cast
 
 from connector.proxy import ProxyHeader, expected_header
 from connector.settings import ConnectorSettings
+from fabric.facts import BY_STRANGERS
+from fabric.networks import Network
 from protocol.errors import ConfigError, ProxyHeaderError
-from protocol.facts import BY_STRANGERS
-from protocol.networks import Network
 
 log = logging.getLogger("sparrow.connector")
 

@@ -1,7 +1,7 @@
 """The links to brokers: a question goes to one broker after another until one has answered.
 
 Owns the ZeroMQ sockets of one process, which live in the event loop of its store bridge. Knows records; what they are
-asked for is `userapi.fabric`'s business.
+asked for is `userapi.asks`'s business.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import secrets
 import zmq
 import zmq.asyncio
 
-from protocol.curve import LinkKeys, encode, read_link_keys
+from fabric.curve import LinkKeys, read_link_keys
+from fabric.records import ANSWER, ATTEMPT, BODY, FAILED, FLAGS, KIND, USER_API, Record, batch, parse, record
+from fabric.socket import secure
 from protocol.errors import RecordError, UnavailableError
-from protocol.records import ANSWER, ATTEMPT, BODY, FAILED, FLAGS, KIND, USER_API, Record, batch, parse, record
 from userapi.settings import UserApiSettings
 
 REST_S = 1.0
@@ -110,9 +111,7 @@ class _Link:
         socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
         if keys is not None:
-            socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-            socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(encode(keys.secret).encode()))
-            socket.setsockopt(zmq.CURVE_SERVERKEY, keys.broker)
+            secure(socket, keys)
         socket.connect(endpoint)
         self._reader = asyncio.create_task(self._read())
 

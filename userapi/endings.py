@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from protocol.errors import ServiceError
 from protocol.sparrow_pb2 import Goodbye
+from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
-from userapi.fabric import Fabric
 
 REPEAT_S = 1.0
 GIVE_UP_S = 3600.0

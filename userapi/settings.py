@@ -1,4 +1,4 @@
-"""The user API's settings: every limit and its unit. Plain data; read from TOML by `sparrow.settings`."""
+"""The user API's settings: every limit and its unit. Plain data; read from TOML by `sparrow.config.settings`."""
 
 from __future__ import annotations
 

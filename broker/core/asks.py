@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 
 from broker.core.closings import Closings
 from broker.core.state import Location, Presence, Turn
-from protocol.control import Answer, Close, Hint, request_of
+from fabric.control import Answer, Close, Hint, request_of
+from fabric.records import BODY, CHANGED, CLOSE, HINT, KIND, TO, UNCONFIRMED, WHERE, Record, unpack_keys
 from protocol.errors import RecordError
 from protocol.ids import address, split_address
-from protocol.records import BODY, CHANGED, CLOSE, HINT, KIND, TO, UNCONFIRMED, WHERE, Record, unpack_keys
 
 SendAnswer = Callable[[bytes], None]
 """Takes the encoded ANSWER."""

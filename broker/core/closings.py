@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from broker.core.state import Location, Presence, Turn
 from broker.settings import BrokerSettings
-from protocol.control import Close, Closed
+from fabric.control import Close, Closed
+from fabric.records import Record
 from protocol.ids import address
-from protocol.records import Record
 
 ANSWER_S = 1.0
 """Whoever asks hears by then, confirmed or not."""

@@ -20,11 +20,11 @@ from broker.core.routing import Routing
 from broker.core.state import Location, Ports, Presence, StorePort, Storing, Turn
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
-from protocol import records
-from protocol.authorship import author_of
-from protocol.control import Evict, Evicted, Heartbeat, HeartbeatReply
+from fabric import records
+from fabric.authorship import author_of
+from fabric.control import Evict, Evicted, Heartbeat, HeartbeatReply
+from fabric.records import BODY, COPY, FLAGS, KIND, ORIGIN, OUTCOMES, RECEIPT, ROUTE, TO, Record, encode
 from protocol.ids import split_address
-from protocol.records import BODY, COPY, FLAGS, KIND, ORIGIN, OUTCOMES, RECEIPT, ROUTE, TO, Record, encode
 
 LOG_INTERVAL_S = 10.0
 """One line in so long, about whatever cannot be read."""

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from broker.core.state import StorePort, Turn
 from broker.settings import BrokerSettings
-from protocol.control import PageRequest, Remove, Rows
+from fabric.control import PageRequest, Remove, Rows
+from fabric.records import Record, pack_rows
 from protocol.ids import split_address
-from protocol.records import Record, pack_rows
 from store.interface import Page, PageQuery, Removal
 
 Asked = list[tuple[int, PageRequest, PageQuery]]

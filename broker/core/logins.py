@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from broker.core.closings import Closings
 from broker.core.state import Location, Presence, Rank, Registered, StorePort, Turn
 from broker.settings import BrokerSettings
-from protocol.control import Evict, Offline, Online, OnlineReply
+from fabric.control import Evict, Offline, Online, OnlineReply
+from fabric.records import AWAY, DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
 from protocol.ids import address, split_address
-from protocol.records import AWAY, DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
 from protocol.sparrow_pb2 import Goodbye
 from store.sessions import NoSession, SessionStart, Standing
 

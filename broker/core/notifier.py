@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from broker.core.state import Location, Presence, Turn
 from broker.settings import BrokerSettings
-from protocol.control import Notify
+from fabric.control import Notify
+from fabric.records import Record
 from protocol.ids import address, split_address
-from protocol.records import Record
 
 
 @dataclass(slots=True)

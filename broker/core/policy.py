@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from broker.core.cached import Cached, Trust
 from broker.core.state import StorePort, Turn
 from broker.settings import BrokerSettings
-from protocol.records import BLOCKED, BLOCKS, NOT_FRIEND, SAFE
+from fabric.records import BLOCKED, BLOCKS, NOT_FRIEND, SAFE
 from store.contacts import Verdict
 
 Pair = tuple[str, str]

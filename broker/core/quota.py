@@ -12,7 +12,7 @@ from typing import Final
 
 from broker.core.state import Presence, StorePort, Storing, Turn
 from broker.settings import BrokerSettings
-from protocol.records import ATTEMPT, FLAGS, INBOX_BUSY, INBOX_FULL, NO_SPACE, ORIGIN, OWN, RECEIPT
+from fabric.records import ATTEMPT, FLAGS, INBOX_BUSY, INBOX_FULL, NO_SPACE, ORIGIN, OWN, RECEIPT
 
 FRACTION: Final = 16
 """The store is asked when this part of what one author may fill has been stored for a user since it was asked last."""

@@ -14,8 +14,7 @@ from broker.core.policy import Policy
 from broker.core.state import Location, Presence, Storing, Turn
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
-from protocol.ids import address, split_address
-from protocol.records import (
+from fabric.records import (
     ATTEMPT,
     BODY,
     BY,
@@ -37,6 +36,7 @@ from protocol.records import (
     Record,
     record,
 )
+from protocol.ids import address, split_address
 from store.contacts import Verdict
 from store.interface import COMMON
 

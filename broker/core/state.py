@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from protocol.records import Record
+from fabric.records import Record
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal
 from store.sessions import NoSession, SessionStart, Standing

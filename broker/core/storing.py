@@ -14,8 +14,8 @@ from broker.core.notifier import Notifier
 from broker.core.quota import Quota
 from broker.core.state import Presence, StorePort, Storing, Turn
 from broker.settings import BrokerSettings
-from protocol.control import Stored
-from protocol.records import (
+from fabric.control import Stored
+from fabric.records import (
     BODY,
     FLAGS,
     OTHERS,

@@ -13,14 +13,13 @@ from connector.core.links import Link, Links
 from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.state import BEHIND, ENDED, LIVE, SETTLING, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol.control import Notify, PageRequest, Rows
-from protocol.records import FIRST_UNSEEN_KIND, Record
+from fabric.control import Notify, PageRequest, Rows
+from fabric.records import FIRST_UNSEEN_KIND, Record
+from fabric.rows import RowKind
 from protocol.sparrow_pb2 import READ, Message, Receipt
 from protocol.strict import readable
 
-MESSAGE_ROW, RECEIPT_ROW = 1, 2
-"""`store.interface.RowKind`; a connector may not import the store."""
-_ROWS = frozenset((MESSAGE_ROW, RECEIPT_ROW))
+_ROWS = frozenset(RowKind)
 
 
 class Catchup:
@@ -159,7 +158,7 @@ class Catchup:
     def _row(self, session: Session, key: bytes, kind: int, body: bytes) -> None:
         """One row; one that cannot be read stays where it is until it expires, and those behind it go on."""
         try:
-            if kind == RECEIPT_ROW:
+            if kind == RowKind.RECEIPT:
                 Receipt.FromString(body)
                 sent = SentRow(key, None, "", 0, 0, len(body))
                 session.wire.delivered(body)

@@ -21,9 +21,9 @@ from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.receipts import Receipts
 from connector.core.state import ENDED, GREETING, Ports, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol import records
-from protocol.control import Evicted, HeartbeatReply, Hint
-from protocol.records import ATTEMPT, BODY, COPY, KIND, ORIGIN, OUTCOMES, ROUTE
+from fabric import records
+from fabric.control import Evicted, HeartbeatReply, Hint
+from fabric.records import ATTEMPT, BODY, COPY, KIND, ORIGIN, OUTCOMES, ROUTE
 from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
 

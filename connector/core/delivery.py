@@ -10,8 +10,8 @@ from collections.abc import Callable
 from connector.core.links import Link, Links
 from connector.core.state import ENDED, LIVE, RETURNED, SETTLING, Copy, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol.control import Offline
-from protocol.records import (
+from fabric.control import Offline
+from fabric.records import (
     ATTEMPT,
     BODY,
     DELIVERED,

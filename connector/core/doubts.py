@@ -13,7 +13,7 @@ from typing import Final
 
 from connector.core.links import Link, Links
 from connector.core.state import ENDED, GREETING, Ports, Session, Turn
-from protocol.records import SESSION, Record
+from fabric.records import SESSION, Record
 
 STANDSTILL_S = 1.0
 """A turn that comes so much later than the one before shows that this process stood still."""

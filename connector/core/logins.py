@@ -19,11 +19,11 @@ from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.rates import Rate
 from connector.core.state import ENDED, GREETING, Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
-from protocol.control import Close, Closed, Evict, Evicted, Offline, Online, OnlineReply, Stored
+from fabric.control import Close, Closed, Evict, Evicted, Offline, Online, OnlineReply, Stored
+from fabric.records import DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
 from protocol.errors import TokenError
 from protocol.framing import varint
 from protocol.ids import address, split_address
-from protocol.records import DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
 from protocol.sparrow_pb2 import Goodbye, LoggedIn, Login
 
 REMOVED = "this device has been removed; log in anew"

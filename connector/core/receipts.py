@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from connector.core.links import Link, Links
 from connector.core.state import ENDED, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol.control import Remove
-from protocol.ids import split_address
-from protocol.records import (
+from fabric.control import Remove
+from fabric.records import (
     BLOCKED,
     BLOCKS,
     DELIVERED,
@@ -26,6 +25,7 @@ from protocol.records import (
     UNSEEN,
     record,
 )
+from protocol.ids import split_address
 from protocol.sparrow_pb2 import Receipt
 
 DONE = frozenset((DELIVERED, SAFE, NO_SUCH_USER, BLOCKED, BLOCKS, NOT_FRIEND))

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from protocol.records import Record
+from fabric.records import Record
+from fabric.tokens import Identity
 from protocol.server import ServerSession
-from protocol.tokens import Identity
 
 if TYPE_CHECKING:
-    from connector.core.links import Link
+    from connector.core.link import Link
 
 # Phases of a session (docs/design.md, "Behind and live").
 ENDED: Final = 0

@@ -5,7 +5,7 @@ Owns their bound: who tells of many loses their own, not what others have told.
 
 from __future__ import annotations
 
-from sparrow.client import State
+from client import State
 
 MAX_MARKS = 1000
 

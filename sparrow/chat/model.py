@@ -9,12 +9,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from client import FILE, TEXT, HistoryEntry, Message, Progress, ReadElsewhere, Sending, State
 from protocol.errors import FileReferenceError
 from protocol.files import FileReference, parse_file_reference
 from protocol.ids import stamp_ms
 from sparrow.chat.marks import Marks
 from sparrow.chat.text import size
-from sparrow.client import FILE, TEXT, HistoryEntry, Message, Progress, ReadElsewhere, Sending, State
 
 MAX_LINES = 1000
 """In one conversation."""

@@ -12,11 +12,11 @@ import sys
 import threading
 import weakref
 
+from client import State
 from sparrow.chat.chat import Chat
 from sparrow.chat.model import Conversation, Line
 from sparrow.chat.text import bar, bare, one_line, short, who
 from sparrow.chat.transfers import Transfer
-from sparrow.client import State
 
 RECENT_LINES = 20
 """Shown of a conversation that is opened."""

@@ -14,9 +14,9 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.layout import UIContent, UIControl
 from prompt_toolkit.utils import get_cwidth
 
+from client import State
 from sparrow.chat.model import Conversation, Line
 from sparrow.chat.text import clean, clock, day, who
-from sparrow.client import State
 
 MARGIN = " " * 9 + "│ "
 """Before the further rows of a message, so that none can be taken for a message of its own."""

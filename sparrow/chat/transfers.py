@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from client.api.files import Told
 from protocol.errors import SparrowError
 from sparrow.chat.text import short
-from sparrow.client.api.files import Told
 
 Work: TypeAlias = Callable[[Told], Awaitable[None]]
 """Does it, and tells how far it is."""

@@ -12,8 +12,8 @@ from typing import Any
 from broker.core import BrokerCore, Location
 from broker.core.state import UNKNOWN_RANK, Rank, Registered
 from broker.settings import BrokerSettings
-from protocol import records
-from protocol.records import record
+from fabric import records
+from fabric.records import record
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal
 from store.sessions import NoSession, SessionStart, Standing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core.closings import ANSWER_S, KEEP_S
-from protocol.records import CLOSE, CLOSED, OK, UNCONFIRMED, Record, record
+from fabric.records import CLOSE, CLOSED, OK, UNCONFIRMED, Record, record
 from protocol.sparrow_pb2 import Goodbye
 from tests.broker.bench import A, B, Bench, Sent
 

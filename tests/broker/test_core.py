@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocol import records
-from protocol.errors import RecordError
-from protocol.records import (
+from fabric import records
+from fabric.records import (
     COPY,
     HEARTBEAT,
     OFFLINE,
@@ -20,6 +19,7 @@ from protocol.records import (
     pack_members,
     record,
 )
+from protocol.errors import RecordError
 from tests.broker.bench import INCARNATION, A, B, Bench, C, outcomes, returned, route
 
 USERS = {"alice": ["a1"], "bob": ["b1"]}

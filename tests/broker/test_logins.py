@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core.state import Location, Rank, Registered
-from protocol.records import (
+from fabric.records import (
     AGAIN,
     AWAY,
     CLOSE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker.metrics import metrics
 from broker.timings import Timings
-from protocol.records import ONLINE, PAGE, REMOVE, pack_keys, record
+from fabric.records import ONLINE, PAGE, REMOVE, pack_keys, record
 from store.interface import Page, Row
 from store.sessions import NoSession
 from tests.broker.bench import A, Bench, route

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.records import NOTIFY, OUTCOMES, SAFE, STORED, UNAVAILABLE
+from fabric.records import NOTIFY, OUTCOMES, SAFE, STORED, UNAVAILABLE
 from tests.broker.bench import B, Bench, C, Sent, outcomes, returned
 
 USERS = {"bob": ["b1", "b2"]}

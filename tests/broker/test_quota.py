@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from broker.settings import BrokerSettings
-from protocol.authorship import author_of
+from fabric.authorship import author_of
+from fabric.records import INBOX_BUSY, INBOX_FULL, NO_SPACE, NOTIFY, OTHERS_BIT, RECEIPT, SAFE
 from protocol.framing import varint
-from protocol.records import INBOX_BUSY, INBOX_FULL, NO_SPACE, NOTIFY, OTHERS_BIT, RECEIPT, SAFE
 from protocol.sparrow_pb2 import Message
 from tests.broker.bench import A, B, Bench, outcomes, returned, route
 

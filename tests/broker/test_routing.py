@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.records import COPY, NO_SUCH_USER, OTHERS, OUTCOMES, OWN, RECEIPT, SAFE, TRACED, UNAVAILABLE
+from fabric.records import COPY, NO_SUCH_USER, OTHERS, OUTCOMES, OWN, RECEIPT, SAFE, TRACED, UNAVAILABLE
 from store.interface import COMMON, NewRow
 from tests.broker.bench import A, B, Bench, C, outcomes, returned, route
 

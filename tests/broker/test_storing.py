@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core.storing import Storage
-from protocol.records import DELIVERED, NOTIFY, OTHERS, OTHERS_BIT, OUTCOMES, RECEIPT, SAFE, STORED, UNAVAILABLE
+from fabric.records import DELIVERED, NOTIFY, OTHERS, OTHERS_BIT, OUTCOMES, RECEIPT, SAFE, STORED, UNAVAILABLE
 from store.interface import COMMON, NewRow
 from tests.broker.bench import A, B, Bench, C, outcomes, returned
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from connector.core import ConnectorCore, Session
 from connector.settings import ConnectorSettings
-from protocol import records
+from fabric import records
+from fabric.records import OUTCOME
+from fabric.tokens import Identity
 from protocol.errors import TokenError
 from protocol.framing import FrameReader, delimit
-from protocol.records import OUTCOME
 from protocol.sparrow_pb2 import (
     Ack,
     Failed,
@@ -27,7 +28,6 @@ from protocol.sparrow_pb2 import (
     Receipt,
     Sync,
 )
-from protocol.tokens import Identity
 
 B1, B2 = "tcp://broker-1", "tcp://broker-2"
 INCARNATION = 1

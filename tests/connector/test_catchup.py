@@ -6,7 +6,7 @@ import pytest
 
 from connector.core.catchup import Catchup
 from connector.core.state import BEHIND, LIVE, SETTLING
-from protocol.records import COPY, FRESH, NOTIFIED, PAGE, PREDECESSOR, STORE, record
+from fabric.records import COPY, FRESH, NOTIFIED, PAGE, PREDECESSOR, STORE, record
 from tests.connector.bench import B1, Bench, Client, Sent, copy, ids, receipt_row, row
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from connector.core.state import GREETING, LIVE
-from protocol import records
+from fabric import records
+from fabric.records import EVICTED, OFFLINE, REMOVE, ROUTE, SAFE, STORE, record
 from protocol.errors import RecordError
 from protocol.framing import delimit
-from protocol.records import EVICTED, OFFLINE, REMOVE, ROUTE, SAFE, STORE, record
 from protocol.sparrow_pb2 import Ack, Failed, Frame, Goodbye, Logout
 from tests.connector.bench import B1, Bench, Client, copy, ids, text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.core.state import BEHIND, LIVE, SETTLING
-from protocol.records import (
+from fabric.records import (
     COPY,
     DELIVERED,
     OFFLINE,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from connector.core.doubts import MAX_PARKED_BYTES, STANDSTILL_S
-from protocol import records
-from protocol.records import CLOSE, HEARTBEAT, ONLINE, OUTCOMES, ROUTE, STORE, record
+from fabric import records
+from fabric.records import CLOSE, HEARTBEAT, ONLINE, OUTCOMES, ROUTE, STORE, record
 from protocol.sparrow_pb2 import Goodbye
 from tests.connector.bench import B1, B2, Bench, Client, copy, text
 

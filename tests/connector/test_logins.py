@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.core.state import BEHIND, LIVE
-from protocol.framing import delimit
-from protocol.records import (
+from fabric.records import (
     AGAIN,
     AWAY,
     CLOSE,
@@ -31,6 +30,7 @@ from protocol.records import (
     record,
     unpack_login,
 )
+from protocol.framing import delimit
 from protocol.sparrow_pb2 import Frame, Goodbye, Hint, Login, Ping
 from tests.connector.bench import B1, B2, ELSEWHERE, LEASE, WALL_MS, Bench, Client, copy
 

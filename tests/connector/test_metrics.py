@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connector.metrics import metrics
-from protocol.records import DELIVERED, SAFE, UNAVAILABLE
+from fabric.records import DELIVERED, SAFE, UNAVAILABLE
 from tests.connector.bench import Bench, copy, kept_message
 from tests.metrics import nonzero
 

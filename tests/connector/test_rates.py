@@ -6,7 +6,7 @@ import pytest
 
 from connector.buffers import WriteBuffers
 from connector.core.rates import Rate
-from protocol import records
+from fabric import records
 from protocol.framing import delimit
 from protocol.sparrow_pb2 import Failed, Frame, Goodbye, Ping
 from tests.connector.bench import Bench, failures, text

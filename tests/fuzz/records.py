@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from protocol import records
+from fabric import records
 from protocol.errors import RecordError
 from tests.fuzz import runner
 

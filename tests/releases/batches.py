@@ -1,13 +1,13 @@
 """Batches of a release and what they mean, in JSON: records by name, with their bodies taken apart.
 
-Owns the notation (README.md). Encodes and decodes with `protocol.records` alone.
+Owns the notation (README.md). Encodes and decodes with `fabric.records` alone.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from protocol import records
+from fabric import records
 from protocol.sparrow_pb2 import Goodbye
 from store.interface import RowKind
 
@@ -16,7 +16,7 @@ NUMBERS = ("index", "count", "origin", "attempt", "session")
 
 
 def number(names: str) -> int:
-    """Of flags, a result, a code or a state: names of `protocol.records` or of `Goodbye.Code`, or'ed together."""
+    """Of flags, a result, a code or a state: names of `fabric.records` or of `Goodbye.Code`, or'ed together."""
     values = (
         getattr(records, name) if hasattr(records, name) else Goodbye.Code.Value(name)
         for name in names.split("|")

@@ -16,13 +16,13 @@ import argon2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from broker.core.state import Place
+from broker.core.state import Location
 from broker.presence.swaps import encode_location
-from protocol import records
+from client.journal import SqliteJournal
+from fabric import records
 from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import FILE, READ, TEXT, About, Hint, Message, Receipt
-from sparrow.client.journal import SqliteJournal
 from store import StoreSettings
 from store.contacts import Change
 from store.interface import COMMON, File, NewRow, RowKind
@@ -206,9 +206,9 @@ def batches() -> list[Json]:
 
 def presence() -> list[Json]:
     """Keys of etcd without the prefix, their values, and what they mean."""
-    place = Place(C2, 7)
+    location = Location(C2, 7)
     return [
-        {"key": "place/bob/b1", "value": encode_location(place).decode(), "place": ["bob", "b1", *place]},
+        {"key": "place/bob/b1", "value": encode_location(location).decode(), "place": ["bob", "b1", *location]},
         {"key": f"broker/{BROKER:016x}", "value": "tcp://10.0.0.5:7410", "broker": [BROKER, "tcp://10.0.0.5:7410"]},
         {"key": "changed/bob", "value": "", "changed": "bob"},
         {"key": "mark", "value": ""},

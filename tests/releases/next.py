@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from protocol import records, server, sparrow_pb2
+from fabric import records
+from protocol import server, sparrow_pb2
 from protocol.framing import delimit
 
 UNKNOWN_FIELD = b"\xfa\x3f\x05later"

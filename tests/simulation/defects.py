@@ -22,6 +22,7 @@ from broker.core.logins import Registrations
 from broker.core.notifier import Notifier
 from broker.core.state import Rank
 from broker.core.storing import Storage
+from client.core import ClientCore
 from connector.core import attempts as connector_attempts
 from connector.core import catchup as connector_catchup
 from connector.core.attempts import Attempts, Partial
@@ -31,12 +32,11 @@ from connector.core.doubts import Doubts
 from connector.core.logins import Logins
 from connector.core.receipts import Receipts
 from connector.core.state import LIVE
-from protocol.control import Notify
+from fabric.control import Notify
+from fabric.records import BODY, DELIVERED, INBOX_BUSY, INBOX_FULL, ORIGIN, OTHERS, OTHERS_BIT, RECEIPT, SAFE
 from protocol.framing import FrameReader
 from protocol.outbound import Outbox
-from protocol.records import BODY, DELIVERED, INBOX_BUSY, INBOX_FULL, ORIGIN, OTHERS, OTHERS_BIT, RECEIPT, SAFE
 from protocol.sparrow_pb2 import Frame
-from sparrow.client.core import DeviceCore
 from store.sessions import Standing
 from tests.simulation import nodes
 from tests.simulation.network import Connection
@@ -145,7 +145,7 @@ def _acked_before_kept(self: Any) -> Any:
     return data, events
 
 
-_flush = DeviceCore.flush
+_flush = ClientCore.flush
 
 
 def _repeat_not_acked(self: Any, message: Any) -> None:
@@ -156,7 +156,7 @@ def _repeat_not_acked(self: Any, message: Any) -> None:
     _message(self, message)
 
 
-_message = DeviceCore._message
+_message = ClientCore._message
 
 
 def _row_removed_first(self: Any, session: Any, rows: Any) -> None:
@@ -215,7 +215,7 @@ def _retryable_is_final(self: Any, failed: Any) -> None:
     failed.retry_after_ms = 0
     outgoing = self._settle(failed.stream, failed.id)
     if outgoing is not None:
-        from sparrow.client.core import Refused
+        from client.state import Refused
 
         self._events.append(Refused(outgoing, failed.code, failed.text, False))
 
@@ -402,8 +402,8 @@ DEFECTS = (
         ((SimPresence, "online", _registered_late(SimPresence.online)),),
     ),
     Defect("copies counted over repeats", 200, ((Attempts, "submit", _copies_counted(Attempts.submit)),)),
-    Defect("next moved before the message is kept", 100, ((DeviceCore, "flush", _acked_before_kept),)),
-    Defect("a repeat dropped but not acked", 100, ((DeviceCore, "_message", _repeat_not_acked),)),
+    Defect("next moved before the message is kept", 100, ((ClientCore, "flush", _acked_before_kept),)),
+    Defect("a repeat dropped but not acked", 100, ((ClientCore, "_message", _repeat_not_acked),)),
     Defect(
         "a row removed before its DELIVERED is safe",
         400,
@@ -421,7 +421,7 @@ DEFECTS = (
         ),
         ("cut connection", "slow upstream"),
     ),
-    Defect("a retryable Failed treated as settled", 40, ((DeviceCore, "_failed", _retryable_is_final),)),
+    Defect("a retryable Failed treated as settled", 40, ((ClientCore, "_failed", _retryable_is_final),)),
     Defect(
         "stored for a device without asking whether it still exists",
         400,
@@ -468,7 +468,7 @@ DEFECTS = (
         ((SimStore, "append", _oldest_makes_room(SimStore.append)),),
         ("small inboxes",),
     ),
-    Defect("drafts of a backup sent by themselves", 200, ((DeviceCore, "_doubt", _no_op),)),
+    Defect("drafts of a backup sent by themselves", 200, ((ClientCore, "_doubt", _no_op),)),
     Defect("old streams after a backup", 200, ((Outbox, "retire_all", _same_streams_after_all),)),
     Defect("a session of whichever login", 100, ((Standing, "refuses", _logins_not_compared),), ("end logins",)),
     Defect(

@@ -14,19 +14,20 @@ from broker.core import BrokerCore, Location
 from broker.core.state import Presence
 from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings
+from client.core import ClientCore
+from client.state import Doubtful, Event, Kept, KeptInbound
+from client.streams import StreamKey
 from connector.core import ConnectorCore, Session
 from connector.core.doubts import STANDSTILL_S
 from connector.settings import ConnectorSettings
-from protocol import records
-from protocol.control import Answer
+from fabric import records
+from fabric.control import Answer
+from fabric.tokens import Identity
 from protocol.framing import FrameReader
 from protocol.ids import address
 from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Message
-from protocol.tokens import Identity
-from sparrow.client.core import DeviceCore, Doubtful, Kept, KeptInbound
-from sparrow.client.streams import StreamKey
 from tests.simulation.network import Connection, Link
 from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
 from tests.simulation.world import Process, World
@@ -313,6 +314,9 @@ class SimJournal:
     def show(self, message: Message, late: bool) -> None:
         self._pending.append(("show", message_key(message), message))
 
+    def note(self, events: Iterable[Event]) -> bool:
+        return False
+
     def commit(self) -> None:
         for kind, key, value in self._pending:
             self._apply(kind, key, value)
@@ -389,13 +393,17 @@ class SimClient(Process):
         self.wants = False
         self._unnumbered: list[Outgoing] = []
         self._retry_at = 0.0
+        self._happened = True
+        """Its turn has a reason beside the core's own clock."""
+        self._wake: float | None = None
+        """When the core wants its turn though nothing happens."""
 
     def begin(self) -> None:
         if not self.durable:
             self.journal = SimJournal()
             self.forget()
         self.connection = None
-        self.core = DeviceCore(self.journal, self.world.random64)
+        self.core = ClientCore(self.journal, self.world.random64)
         if not self.tells_start:
             self.core._start = 0
         self._unnumbered = [*self.core.doubtful.values(), *self.core._drafts]
@@ -405,6 +413,14 @@ class SimClient(Process):
         self.core.SYNC_TIMEOUT_S = 4.0
         self.core._outbox.FIRST_RESEND_S = self.cluster.resend_s
         self.core.time(self.world.now)
+        self._happened, self._wake = True, None
+
+    def event(self, call: Callable[[], None], life: int | None = None) -> None:
+        def happens() -> None:
+            self._happened = True
+            call()
+
+        super().event(happens, life)
 
     def clock(self) -> None:
         if hasattr(self, "core"):
@@ -420,6 +436,11 @@ class SimClient(Process):
             self._disconnect()
         elif self.world.now - self.core.heard > 3.0 and self.core.logged_in:
             self.core.ping()
+            self._happened = True
+
+    def hold_acks(self, hold: bool) -> None:
+        """Its application has enough to do, or has done it."""
+        self.core.hold_acks = hold
 
     def forget(self) -> None:
         """Its memory is not what it was."""
@@ -446,6 +467,7 @@ class SimClient(Process):
         connector.event(lambda: connector.accept(connection), connector.life)
         self.session_login = self.login
         self.core.connected(f"{self.name}/{self.login}", "simulation")
+        self._happened = True
 
     def _disconnect(self) -> None:
         if self.connection is not None:
@@ -455,6 +477,7 @@ class SimClient(Process):
     def _forget(self) -> None:
         self.connection = None
         self.core.disconnected()
+        self._happened = True
         self._retry_at = self.world.now + 0.05 + self.world.random.random() * 0.3
 
     def received(self, connection: Connection, data: bytes) -> None:
@@ -471,7 +494,11 @@ class SimClient(Process):
         self._unnumbered.append(self.core.send(dest, kind, body, about))  # type: ignore[arg-type]
 
     def flush(self) -> None:
+        if not self._happened and (self._wake is None or self._wake > self.world.now):
+            return
+        self._happened = False
         data, events = self.core.flush()
+        self._wake = self.core.next_wake()
         numbered = [outgoing for outgoing in self._unnumbered if outgoing.id]
         self._unnumbered = [outgoing for outgoing in self._unnumbered if not outgoing.id]
         for outgoing in numbered:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from broker.settings import EtcdSettings
-from protocol.curve import read_link_keys
-from sparrow.checks import Finding
-from sparrow.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_link_key
-from sparrow.monitor import MonitorSettings
-from sparrow.preflight import judge_clock, shake_hands, try_out
-from sparrow.settings import Settings
+from fabric.curve import read_link_keys
+from sparrow.config.checks import Finding
+from sparrow.config.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_link_key
+from sparrow.config.preflight import judge_clock, shake_hands, try_out
+from sparrow.config.settings import Settings
+from sparrow.ops.monitor import MonitorSettings
 from store import StoreSettings
 from tests.certificates import Authority
 from tests.ports import free_port
@@ -169,7 +169,7 @@ async def test_clocks_of_monitors(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         of = dataclasses.replace(settings(), monitor=MonitorSettings(processes=(there, gone)))
         (found,) = await findings(of)
         assert found.text.startswith(f"{gone} tells nothing")
-        monkeypatch.setattr("sparrow.preflight.time.time", lambda now=time.time: now() + 3600)
+        monkeypatch.setattr("sparrow.config.preflight.time.time", lambda now=time.time: now() + 3600)
         apart = [finding for finding in await findings(of) if there in finding.text]
         assert [finding.serious for finding in apart] == [True]
     finally:

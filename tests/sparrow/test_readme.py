@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparrow.client import FILE, Client
+from client import FILE, Client
 from tests.sparrow.serving import PASSWORD, Node
 
 README = Path(__file__).parents[2] / "README.md"

@@ -20,7 +20,7 @@ from cassandra.pool import Host
 from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
 
 from protocol.errors import ConfigError, StoreError
-from sparrow.settings import Settings, check
+from sparrow.config.settings import Settings, check
 from store import StoreSettings
 from store.cassandra import CassandraStore, apply, inbox
 from store.cassandra.addresses import parse_contact_points, parse_replication, read_credentials
