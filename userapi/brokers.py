@@ -16,7 +16,7 @@ import zmq
 import zmq.asyncio
 
 from fabric.curve import LinkKeys, read_link_keys
-from fabric.records import ANSWER, FAILED, USER_API, Record, batch, parse, record
+from fabric.records import ANSWER, ATTEMPT, BODY, FAILED, FLAGS, KIND, USER_API, Record, batch, parse, record
 from fabric.socket import secure
 from protocol.errors import RecordError, UnavailableError
 from userapi.settings import UserApiSettings
@@ -50,9 +50,9 @@ class Brokers:
             request = next(self._requests)
             encoded = record(kind, to=to, flags=flags, attempt=request, body=body)
             answer = await self._ask(endpoint, request, encoded)
-            if answer is not None and not answer[1] & FAILED:
+            if answer is not None and not answer[FLAGS] & FAILED:
                 self._answered(endpoint)
-                return answer[9]
+                return answer[BODY]
         if not self._away:
             self._away = True
             _log.error("no broker answers, of %s", ", ".join(self._order) or "none: set userapi.brokers")
@@ -144,8 +144,8 @@ class _Link:
                 _log.error("a broker: %s", error)
                 continue
             for rec in found:
-                answer = self._asked.get(rec[7])
-                if rec[0] == ANSWER and answer is not None and not answer.done():
+                answer = self._asked.get(rec[ATTEMPT])
+                if rec[KIND] == ANSWER and answer is not None and not answer.done():
                     answer.set_result(rec)
 
     def close(self) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.core.state import Location, Outbox, Presence
+from broker.core.state import Location, Presence, Turn
 from broker.settings import BrokerSettings
-from fabric.records import CLOSE, Record, record
+from fabric.control import Close, Closed
+from fabric.records import Record
 from protocol.ids import address
 
 ANSWER_S = 1.0
@@ -62,9 +63,9 @@ class _Ask:
 class Closings:
     """All of a broker."""
 
-    def __init__(self, settings: BrokerSettings, outbox: Outbox, presence: Presence) -> None:
+    def __init__(self, settings: BrokerSettings, turn: Turn, presence: Presence) -> None:
         self._repeat_s = settings.notify_repeat_s
-        self._outbox = outbox
+        self._turn = turn
         self._presence = presence
         self._pending: dict[int, _Closing] = {}
         self._asks: list[_Ask] = []
@@ -85,7 +86,7 @@ class Closings:
         if not locations:
             told(True)
             return
-        ask = _Ask(told, self._outbox.now + ANSWER_S, len(locations))
+        ask = _Ask(told, self._turn.now + ANSWER_S, len(locations))
         self._asks.append(ask)
         for device, location in locations.items():
             self._send(_Closing(user, device, location, code, spare, 0.0, asked=ask))
@@ -95,27 +96,22 @@ class Closings:
             del self._pending[next(iter(self._pending))]
         self._counter += 1
         self._pending[self._counter] = closing
-        closing.due = self._outbox.now + self._repeat_s
-        encoded = record(
-            CLOSE,
-            flags=closing.code,
-            to=address(closing.user, closing.device),
-            session=closing.location.session,
-            attempt=self._counter,
-            body=closing.spare,
-        )
-        self._outbox.push(closing.location.connector, encoded)
+        closing.due = self._turn.now + self._repeat_s
+        to, session = address(closing.user, closing.device), closing.location.session
+        close = Close(to, session, closing.code, self._counter, closing.spare)
+        self._turn.push(closing.location.connector, close.encode())
 
     def confirmed(self, rec: Record) -> None:
         """A connector has none such (any more), or spares it."""
-        closing = self._pending.get(rec[7])
-        if closing is not None and closing.location.session == rec[8]:
-            del self._pending[rec[7]]
+        closed = Closed.of(rec)
+        closing = self._pending.get(closed.number)
+        if closing is not None and closing.location.session == closed.session:
+            del self._pending[closed.number]
             _done(closing)
 
     def tick(self) -> None:
         """Repeat what is due. A connector of 0.1 confirms nothing: there, presence tells."""
-        now = self._outbox.now
+        now = self._turn.now
         for number, closing in [item for item in self._pending.items() if item[1].due <= now]:
             del self._pending[number]
             if self._presence.where(closing.user).get(closing.device) == closing.location:

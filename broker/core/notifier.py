@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from broker.core.state import Location, Outbox, Presence
+from broker.core.state import Location, Presence, Turn
 from broker.settings import BrokerSettings
-from fabric.records import NOTIFY, Record, record
-from protocol.ids import address
+from fabric.control import Notify
+from fabric.records import Record
+from protocol.ids import address, split_address
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class Wait:
 
 
 @dataclass(slots=True)
-class Pending:
+class Notification:
     """A notification that was not confirmed."""
 
     location: Location
@@ -51,11 +52,11 @@ class Pending:
 class Notifier:
     """All unconfirmed notifications of a broker."""
 
-    def __init__(self, settings: BrokerSettings, outbox: Outbox, presence: Presence) -> None:
+    def __init__(self, settings: BrokerSettings, turn: Turn, presence: Presence) -> None:
         self._settings = settings
-        self._outbox = outbox
+        self._turn = turn
         self._presence = presence
-        self._pending: dict[tuple[str, str], Pending] = {}
+        self._pending: dict[tuple[str, str], Notification] = {}
         self._new: dict[tuple[str, str], tuple[Location, list[Wait]]] = {}
         self._counter = 0
 
@@ -68,7 +69,7 @@ class Notifier:
         `done(True)` comes when all their connectors have heard, or presence names them there no more, since whoever
         comes later reads its inbox; `done(False)` if one of them is silent for too long.
         """
-        wait = Wait(len(locations), self._outbox.now + self._settings.notify_timeout_s, done)
+        wait = Wait(len(locations), self._turn.now + self._settings.notify_timeout_s, done)
         for device, location in locations.items():
             new = self._new.get((user, device))
             if new is None or new[0] != location:
@@ -85,21 +86,23 @@ class Notifier:
                 if pending is None or pending.location != location:
                     if pending is not None:
                         _all_heard(wait for _, wait in pending.waits)
-                    pending = self._pending[user, device] = Pending(location)
+                    pending = self._pending[user, device] = Notification(location)
                 self._send(user, device, pending)
                 pending.waits += [(pending.number, wait) for wait in waits]
 
-    def _send(self, user: str, device: str, pending: Pending) -> None:
+    def _send(self, user: str, device: str, pending: Notification) -> None:
         self._counter += 1
         pending.number = self._counter
-        pending.due = self._outbox.now + self._settings.notify_repeat_s
-        encoded = record(NOTIFY, to=address(user, device), session=pending.location.session, attempt=self._counter)
-        self._outbox.push(pending.location.connector, encoded)
+        pending.due = self._turn.now + self._settings.notify_repeat_s
+        notify = Notify(address(user, device), pending.location.session, self._counter)
+        self._turn.push(pending.location.connector, notify.encode())
 
-    def confirmed(self, user: str, device: str, rec: Record) -> None:
+    def confirmed(self, rec: Record) -> None:
         """A connector has heard."""
-        pending, number = self._pending.get((user, device)), rec[7]
-        if pending is None or rec[8] != pending.location.session:
+        heard_of = Notify.of(rec)
+        user, device = split_address(heard_of.address)
+        pending, number = self._pending.get((user, device)), heard_of.number
+        if pending is None or heard_of.session != pending.location.session:
             return
         heard = [wait for first, wait in pending.waits if first <= number]
         pending.waits = pending.waits[len(heard) :]
@@ -109,7 +112,7 @@ class Notifier:
 
     def tick(self) -> None:
         """Repeat what is due; a device that is elsewhere or gone by now reads its inbox when it comes."""
-        now = self._outbox.now
+        now = self._turn.now
         for (user, device), pending in list(self._pending.items()):
             if pending.due > now and not pending.waits:
                 continue

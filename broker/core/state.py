@@ -133,8 +133,8 @@ class Ports(Protocol):
         """A state change worth a line."""
 
 
-class Outbox:
-    """What waits to be sent to each connector, and the time."""
+class Turn:
+    """The time of the current event, and what waits to be sent to each connector at the end of the turn."""
 
     __slots__ = ("now", "out", "traces")
 

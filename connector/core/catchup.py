@@ -13,7 +13,8 @@ from connector.core.links import Link, Links
 from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.state import BEHIND, ENDED, LIVE, SETTLING, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from fabric.records import END, FAILED, FIRST_UNSEEN_KIND, FRESH, NOTIFIED, PAGE, Record, record, unpack_rows
+from fabric.control import Notify, PageRequest, Rows
+from fabric.records import FIRST_UNSEEN_KIND, Record
 from fabric.rows import RowKind
 from protocol.sparrow_pb2 import READ, Message, Receipt
 from protocol.strict import readable
@@ -85,11 +86,11 @@ class Catchup:
 
     def notify(self, link: Link, rec: Record) -> None:
         """A broker has appended a row for this session."""
-        to, attempt, number = rec[4], rec[7], rec[8]
-        session = self._sessions.get(number)
-        if session is not None and session.key == to:
+        notify = Notify.of(rec)
+        session = self._sessions.get(notify.session)
+        if session is not None and session.key == notify.address:
             self.read_again(session)
-        link.out.append(record(NOTIFIED, to=to, session=number, attempt=attempt))
+        link.out.append(notify.encode_heard())
 
     def sync(self, session: Session, n: int) -> None:
         """The device asks for one whole scan; whoever asks again and again waits."""
@@ -120,41 +121,33 @@ class Catchup:
         if route is None:
             session.page_at = self._turn.now + self.RETRY_S
             return
-        flags = 0
-        if not session.mid_pass:
-            flags = FRESH
+        was_under_way = session.mid_pass
+        if not was_under_way:
             session.mid_pass, session.want_pass = True, False
             session.sync_passing, session.sync_asked = max(session.sync_asked, session.sync_passing), 0
         self._requests += 1
         session.page, session.page_at = self._requests, self._turn.now
-        route[0].out.append(
-            record(
-                PAGE,
-                flags=flags,
-                count=self._page_rows,
-                to=session.key,
-                by=session.cursor,
-                session=session.number,
-                attempt=session.page,
-            )
+        page = PageRequest(
+            session.key, session.number, session.page, session.cursor, self._page_rows, fresh=not was_under_way
         )
+        route[0].out.append(page.encode())
 
     def rows(self, rec: Record) -> None:
         """A page has come."""
-        _, flags, _, _, _, cursor, _, request, number, body = rec
-        session = self._sessions.get(number)
-        if session is None or session.page != request:
+        page = Rows.of(rec)
+        session = self._sessions.get(page.session)
+        if session is None or session.page != page.request:
             return
         session.page, session.page_at = 0, 0.0
-        if flags & FAILED:
+        if page.failed:
             self._restart_pass(session, self._turn.now + self.RETRY_S)
             return
-        session.cursor = cursor
-        for key, kind, row in unpack_rows(body):
+        session.cursor = page.cursor
+        for key, kind, row in page.rows():
             # One of a later release's kinds stays for a connector of that release.
             if key not in session.rows and kind in _ROWS:
                 self._row(session, key, kind, row)
-        if flags & END:
+        if page.end:
             self._end_pass(session)
         elif session.phase == SETTLING:
             session.phase = BEHIND

@@ -22,6 +22,8 @@ from connector.core.receipts import Receipts
 from connector.core.state import ENDED, GREETING, Ports, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric import records
+from fabric.control import Evicted, HeartbeatReply, Hint
+from fabric.records import ATTEMPT, BODY, COPY, KIND, ORIGIN, OUTCOMES, ROUTE
 from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
 
@@ -217,14 +219,14 @@ class ConnectorCore:
             return
         found = records.parse(data)
         if self.doubts.unsure:
-            found = [rec for rec in found if not (rec[0] in _GIVEN and self._parked(link, rec))]
+            found = [rec for rec in found if not (rec[KIND] in _GIVEN and self._parked(link, rec))]
         for rec in found:
-            kind = rec[0]
+            kind = rec[KIND]
             try:
-                if kind == records.COPY:
+                if kind == COPY:
                     self.delivery.copy(link, rec)
-                elif kind == records.OUTCOMES:
-                    if rec[6] == self.incarnation:
+                elif kind == OUTCOMES:
+                    if rec[ORIGIN] == self.incarnation:
                         self._outcomes(rec)
                 else:
                     self._rare_record(link, rec)
@@ -234,7 +236,7 @@ class ConnectorCore:
 
     def _outcomes(self, rec: records.Record) -> None:
         outcome = self.attempts.outcome
-        for counter, index, count, state in records.unpack_outcomes(rec[9]):
+        for counter, index, count, state in records.unpack_outcomes(rec[BODY]):
             if counter < RECEIPT_ATTEMPTS:
                 outcome(counter, index, count, state)
             else:
@@ -244,13 +246,13 @@ class ConnectorCore:
         return self.doubts.park_record(self.sessions, link, rec)
 
     def _give(self, link: Link, rec: records.Record) -> None:
-        if rec[0] == records.COPY:
+        if rec[KIND] == COPY:
             self.delivery.copy(link, rec)
         else:
             self._rare_record(link, rec)
 
     def _rare_record(self, link: Link, rec: records.Record) -> None:
-        kind = rec[0]
+        kind = rec[KIND]
         if kind == records.ROWS:
             if not self._parked(link, rec):
                 self.catchup.rows(rec)
@@ -259,8 +261,9 @@ class ConnectorCore:
         elif kind == records.NOTIFY:
             self.catchup.notify(link, rec)
         elif kind == records.HEARTBEAT:
-            self.links.heartbeat(link, rec)
-            self.doubts.heard(link, rec[3])
+            beat = HeartbeatReply.of(rec)
+            self.links.heartbeat(link, beat)
+            self.doubts.heard(link, beat.beat)
         elif kind == records.ONLINE_REPLY:
             self.logins.online(rec)
         elif kind == records.EVICT:
@@ -270,16 +273,18 @@ class ConnectorCore:
         elif kind == records.HINT:
             self._hint(rec)
         elif kind == records.EVICTED:
-            if rec[6] == self.incarnation:
-                self.logins.evicted(rec)
+            evicted = Evicted.of(rec)
+            if evicted.connector == self.incarnation:
+                self.logins.evicted(evicted)
         elif kind not in self._strange:
             self._strange.add(kind)
             self._ports.log(f"a broker sends records of kind {kind}, of another release; they are passed over")
 
     def _hint(self, rec: records.Record) -> None:
-        session = self.sessions.get(rec[8])
-        if session is not None and session.key == rec[4] and session.phase not in (GREETING, ENDED):
-            session.wire.hint(rec[9])
+        hint = Hint.of(rec)
+        session = self.sessions.get(hint.session)
+        if session is not None and session.key == hint.to and session.phase not in (GREETING, ENDED):
+            session.wire.hint(hint.hint)
             self.turn.mark(session)
 
     def _outcome(self, counter: int, index: int, count: int, state: int) -> None:
@@ -350,8 +355,8 @@ class ConnectorCore:
     def _unsent(self, refused: bytes) -> None:
         """A link did not take a batch. Only attempts need an answer now; all else is asked again by time."""
         for rec in records.parse(refused):
-            if rec[0] == records.ROUTE and rec[7] < RECEIPT_ATTEMPTS:
-                self.attempts.unsent(rec[7])
+            if rec[KIND] == ROUTE and rec[ATTEMPT] < RECEIPT_ATTEMPTS:
+                self.attempts.unsent(rec[ATTEMPT])
 
     def stop(self) -> None:
         """Take no more logins, tell every client to move on, so many in a tick, and return their copies.

@@ -10,9 +10,13 @@ from collections.abc import Callable
 from connector.core.links import Link, Links
 from connector.core.state import ENDED, LIVE, RETURNED, SETTLING, Copy, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
+from fabric.control import Offline
 from fabric.records import (
+    ATTEMPT,
+    BODY,
     DELIVERED,
-    OFFLINE,
+    FLAGS,
+    ORIGIN,
     OTHERS,
     OTHERS_BIT,
     OUTCOME,
@@ -21,10 +25,10 @@ from fabric.records import (
     RECEIPT,
     SAFE,
     STORE,
+    TO,
     TRACED,
     Record,
     encode,
-    record,
 )
 
 
@@ -74,12 +78,13 @@ class Delivery:
 
     def copy(self, link: Link, rec: Record) -> None:
         """A broker has a copy for one of our sessions."""
-        session = self._sessions.get(rec[8])
-        if session is None or session.key != rec[4]:
+        _, _, _, _, to, _, _, _, number, body = rec
+        session = self._sessions.get(number)
+        if session is None or session.key != to:
             self._send_back(rec)
-            link.out.append(record(OFFLINE, to=rec[4], session=rec[8]))
+            link.out.append(Offline(to, number).encode())
             return
-        size = len(rec[9])
+        size = len(body)
         if (
             session.phase >= SETTLING
             and len(session.unacked) + len(session.buffered) < self._max_unacked
@@ -99,7 +104,7 @@ class Delivery:
             self.fall_behind(session)
 
     def _drop(self, session: Session, rec: Record) -> None:
-        size = len(rec[9])
+        size = len(rec[BODY])
         session.unacked_bytes -= size
         self.buffered_bytes -= size
 
@@ -107,13 +112,13 @@ class Delivery:
         self.copies += 1
         session.unacked.append(copy)
         rec = copy[2]
-        flags = rec[1]
+        flags = rec[FLAGS]
         if flags & TRACED:
             self._trace(rec, "written to")
         if flags & RECEIPT:
-            session.wire.delivered(rec[9])
+            session.wire.delivered(rec[BODY])
         else:
-            session.wire.message(rec[9])
+            session.wire.message(rec[BODY])
         if not session.dirty:
             self._turn.mark(session)
 
@@ -133,7 +138,7 @@ class Delivery:
         for _ in range(len(unacked) - left):
             entry = unacked.popleft()
             if isinstance(entry, tuple):
-                size += len(entry[2][9])
+                size += len(entry[2][BODY])
                 self._report(entry)
             elif entry is not None:
                 session.unacked_bytes -= entry.size
@@ -159,7 +164,7 @@ class Delivery:
             entries.append(OUTCOME.pack(attempt, index, count, state))
 
     def _trace(self, rec: Record, what: str) -> None:
-        self._turn.traces.append((rec[6], rec[7], f"{what} {rec[4].decode()}"))
+        self._turn.traces.append((rec[ORIGIN], rec[ATTEMPT], f"{what} {rec[TO].decode()}"))
 
     # Back to be stored.
 
@@ -170,13 +175,14 @@ class Delivery:
             session.returned_at = self._turn.now
 
     def _send_back(self, rec: Record) -> bool:
-        route = self._links.for_user(rec[4].partition(b"/")[0].decode())
+        _, flags, index, count, to, by, origin, attempt, session, body = rec
+        route = self._links.for_user(to.partition(b"/")[0].decode())
         if route is None:
             return False  # its sender was not told SENT and repeats it
         self.requeued += 1
-        if rec[1] & TRACED:
+        if flags & TRACED:
             self._trace(rec, "requeued for")
-        route[0].out.append(encode((STORE, *rec[1:])))
+        route[0].out.append(encode((STORE, flags, index, count, to, by, origin, attempt, session, body)))
         return True
 
     def return_buffered(self, session: Session) -> None:

@@ -32,7 +32,7 @@ def one(data: bytes) -> None:
         return
     assert records.batch(map(records.encode, found)) == data, "other bytes come back"
     for record in found:
-        _bodies(record[9])
+        _bodies(record[records.BODY])
 
 
 def _bodies(body: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 from unittest.mock import patch
 
@@ -17,7 +18,7 @@ from google.protobuf.message import DecodeError
 from broker.core.cached import Trust
 from broker.core.closings import Closings
 from broker.core.devices import Devices
-from broker.core.logins import Logins as BrokerLogins
+from broker.core.logins import Registrations
 from broker.core.notifier import Notifier
 from broker.core.state import Rank
 from broker.core.storing import Storage
@@ -31,7 +32,8 @@ from connector.core.doubts import Doubts
 from connector.core.logins import Logins
 from connector.core.receipts import Receipts
 from connector.core.state import LIVE
-from fabric.records import DELIVERED, INBOX_BUSY, INBOX_FULL, NOTIFIED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
+from fabric.control import Notify
+from fabric.records import BODY, DELIVERED, INBOX_BUSY, INBOX_FULL, ORIGIN, OTHERS, OTHERS_BIT, RECEIPT, SAFE
 from protocol.framing import FrameReader
 from protocol.outbound import Outbox
 from protocol.sparrow_pb2 import Frame
@@ -62,27 +64,36 @@ class Defect:
 
 def _sent_before_append(self: Any, storing: Any) -> None:
     self._rows += 1
-    self._bytes += len(storing.record[9])
+    self._bytes += len(storing.record[BODY])
     self._finish(storing, SAFE)
     self._rows += 1
-    self._bytes += len(storing.record[9])
-    storing.record = (*storing.record[:6], 0, *storing.record[7:])  # its real outcome goes nowhere
+    self._bytes += len(storing.record[BODY])
+    storing.record = (*storing.record[:ORIGIN], 0, *storing.record[ORIGIN + 1 :])  # its real outcome goes nowhere
     self._queue.append(storing)
 
 
-def _no_barrier(self: Any, copies: Any, began: float, ok: bool) -> None:
-    self._in_flight -= 1
-    if ok:
-        self._passed(copies, began, True)
-    else:
-        self._finish_all(copies, 3)
+def _without_step(steps: Any, number: int, result: Any) -> Any:
+    """One of the steps of storing is not done, and taken for done."""
+
+    def broken(self: Any, copies: Any) -> Any:
+        real = steps(self, copies)
+        answer = None
+        for at in count():
+            try:
+                step = real.send(answer)
+            except StopIteration:
+                return
+            answer = result if at == number else (yield step)
+
+    return broken
 
 
 def _notification_ignored_while_paging(self: Any, link: Any, rec: Any) -> None:
-    session = self._sessions.get(rec[8])
-    if session is not None and session.key == rec[4] and not session.page:
+    notify = Notify.of(rec)
+    session = self._sessions.get(notify.session)
+    if session is not None and session.key == notify.address and not session.page:
         self.read_again(session)
-    link.out.append(record(NOTIFIED, to=rec[4], session=rec[8], attempt=rec[7]))
+    link.out.append(notify.encode_heard())
 
 
 def _registered_late(real: Callable[..., None]) -> Callable[..., None]:
@@ -209,12 +220,11 @@ def _retryable_is_final(self: Any, failed: Any) -> None:
         self._events.append(Refused(outgoing, failed.code, failed.text, False))
 
 
-def _device_not_checked(self: Any, copies: Any, began: float, ok: bool) -> None:
-    if ok:
-        for copy in copies:
-            self._settle(copy, (copy.device,))
-    else:
-        self._finish_all(copies, 3)
+def _device_not_checked(self: Any, copy: Any, devices: Any) -> None:
+    _settle(self, copy, (copy.device,))
+
+
+_settle = Storage._settle
 
 
 def _trusted_for_ever(self: Any, began: float, passed: bool) -> None:
@@ -294,13 +304,14 @@ def _logins_not_compared(self: Any, device: str, login: str) -> Any:
 _refuses = Standing.refuses
 
 
-def _welcome_unseen(self: Any, location: Any, rec: Any, before: int, found: Any) -> None:
+def _welcome_unseen(self: Any, coming: Any, found: Any) -> None:
     """What became of the login since the store was asked for a session is not looked at, nor in one that registers
     again."""
-    _registered(self, location, (*rec[:9], b""), before, found)
+    coming.asked = coming.asked._replace(login="")
+    _registered(self, coming, found)
 
 
-_registered = BrokerLogins._registered
+_registered = Registrations._registered
 
 
 def _confirmed_when_told(
@@ -369,7 +380,7 @@ DEFECTS = (
     Defect(
         "safe before the presence map is newer than the append",
         100,
-        ((Storage, "_appended", _no_barrier),),
+        ((Storage, "_steps", _without_step(Storage._steps, 1, True)),),
         ("late watch",),
     ),
     Defect("no notification", 20, ((Notifier, "notify", _nobody_notified),)),
@@ -414,7 +425,7 @@ DEFECTS = (
     Defect(
         "stored for a device without asking whether it still exists",
         400,
-        ((Storage, "_passed", _device_not_checked),),
+        ((Storage, "_settle", _device_not_checked),),
         ("removed devices", "slow store"),
     ),
     Defect(
@@ -463,7 +474,7 @@ DEFECTS = (
     Defect(
         "a login that ends while its session begins",
         200,
-        ((BrokerLogins, "_registered", _welcome_unseen), (BrokerLogins, "changed", _no_op)),
+        ((Registrations, "_registered", _welcome_unseen), (Registrations, "changed", _no_op)),
         ("end logins", "slow store"),
     ),
     Defect(

@@ -21,6 +21,7 @@ from connector.core import ConnectorCore, Session
 from connector.core.doubts import STANDSTILL_S
 from connector.settings import ConnectorSettings
 from fabric import records
+from fabric.control import Answer
 from fabric.tokens import Identity
 from protocol.framing import FrameReader
 from protocol.ids import address
@@ -71,7 +72,8 @@ class SimBroker(Process):
 
         def answered(encoded: bytes) -> None:
             (rec,) = records.parse(records.batch([encoded]))
-            done(not rec[1] & records.FAILED and rec[9] != records.UNCONFIRMED)
+            answer = Answer.of(rec)
+            done(answer.done and answer.body != records.UNCONFIRMED)
 
         to = address(user, device)
         asked = records.record(records.CLOSE, to=to, flags=int(Goodbye.LOGGED_OUT), body=records.pack_spared(spare))
