@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from client import Options, SendingChanged, Timing
+from client import MisuseError, Options, SendingChanged, Timing
 from client.api.logins import UserApi
 from client.connection import Connection
 from client.core import ClientCore
@@ -52,9 +52,9 @@ class Wire:
         """What the server has said arrives."""
         self.connection.data_received(self.server.data_to_send())
 
-    def welcome(self, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def welcome(self, heartbeat_s: float = HEARTBEAT_S, user: str = "alice") -> None:
         windows = {"max_unsettled_per_stream": 256, "max_unsettled_per_connection": 4096}
-        frame = LoggedIn(user_id="alice", device_id="a1", session=1, heartbeat_ms=int(heartbeat_s * 1000), **windows)
+        frame = LoggedIn(user_id=user, device_id="a1", session=1, heartbeat_ms=int(heartbeat_s * 1000), **windows)
         self.server.logged_in(frame)
         self.flush()
 
@@ -241,6 +241,18 @@ async def test_an_end_leaves_no_timer() -> None:
     wire.abort()
     await settled()
     await stage.engine.stop(logout=False)
+    woken = len(stage.turns)
+    await stage.passes(1000)
+    assert len(stage.turns) == woken
+
+
+@by_the_clock
+async def test_an_end_that_the_server_causes_leaves_none_either() -> None:
+    stage = Stage()
+    wire = stage.connect()
+    wire.welcome(user="bob")
+    await settled()
+    assert isinstance(stage.engine.error, MisuseError)
     woken = len(stage.turns)
     await stage.passes(1000)
     assert len(stage.turns) == woken
