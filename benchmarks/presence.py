@@ -1,6 +1,6 @@
 """What presence in etcd carries: logins a second through one broker, CPU of each, and how late a second broker knows.
 
-`python -m tests.broker.bench_presence` starts an etcd of its own. Not a test.
+`python -m benchmarks.presence` starts an etcd of its own. Not a test.
 """
 
 from __future__ import annotations
