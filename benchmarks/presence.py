@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvloop
 
-from broker.core.state import Place, Registered
+from broker.core.state import Location, Registered
 from tests.broker.presences import A, Presences, presence
 from tests.services.etcd import EtcdCluster
 
@@ -36,7 +36,7 @@ class _Load:
         self.asked[user] = time.perf_counter()
         lease = self.node.leases[A]
         self.node.presence.online(
-            user, "d1", Place(A, number + 1), lease, False, lambda found: self._answered(user, found)
+            user, "d1", Location(A, number + 1), lease, False, lambda found: self._answered(user, found)
         )
 
     def _answered(self, user: str, found: Registered | None) -> None:

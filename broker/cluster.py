@@ -13,7 +13,7 @@ from typing import Protocol
 
 from prometheus_client.core import Metric
 
-from broker.core.state import Place, Presence
+from broker.core.state import Location, Presence
 from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings, EtcdSettings
 from protocol.errors import UnavailableError
@@ -21,7 +21,7 @@ from protocol.errors import UnavailableError
 log = logging.getLogger("sparrow.broker")
 
 Event = Callable[[Callable[[], None]], None]
-Displaced = Callable[[str, str, Place], None]
+Superseded = Callable[[str, str, Location], None]
 Changed = Callable[[Collection[str] | None], None]
 LOAD_PAUSE_S = 1.0
 LEAVING_S = 0.75
@@ -68,13 +68,13 @@ def make_cluster(
     etcd: EtcdSettings,
     incarnation: int,
     event: Event,
-    displaced: Displaced,
+    superseded: Superseded,
     changed: Changed,
 ) -> Cluster:
     """The one that the settings choose. Raises `ConfigError`."""
     if settings.presence == "memory":
         return Alone(settings, incarnation, changed)
-    return Together(settings, etcd, incarnation, event, displaced, changed)
+    return Together(settings, etcd, incarnation, event, superseded, changed)
 
 
 class Alone:
@@ -118,7 +118,7 @@ class Together:
         etcd: EtcdSettings,
         incarnation: int,
         event: Event,
-        displaced: Displaced,
+        superseded: Superseded,
         changed: Changed,
     ) -> None:
         # Here, so that a node without etcd does not load gRPC.
@@ -132,7 +132,7 @@ class Together:
         self._etcd = Etcd(etcd)
         self._mirror = Mirror(self._etcd, prefix, event)
         self.presence = EtcdPresence(
-            self._etcd, self._mirror, prefix, settings.lease_s, etcd.call_timeout_s, event, displaced, changed
+            self._etcd, self._mirror, prefix, settings.lease_s, etcd.call_timeout_s, event, superseded, changed
         )
         self._members = Members(self._etcd, self._mirror, prefix, settings.lease_s, incarnation, settings.endpoint)
         self._following: asyncio.Task[None] | None = None

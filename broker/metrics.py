@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from broker.core import BrokerCore
-from protocol import records
+from fabric import records
 
 _P = "sparrow_broker_"
 _REFUSALS = {
@@ -49,7 +49,8 @@ def metrics(core: BrokerCore, online: int, members: int) -> Iterator[Metric]:
     yield _gauge("waiting_routes", "Messages that wait for something to be read from the store.", routing.waiting)
     yield _gauge("storing_rows", "Copies on their way into the inbox.", storage.rows)
     yield _gauge("storing_bytes", "Bodies of these.", storage.bytes)
-    yield _gauge("nudges", "Nudges that no connector has confirmed yet.", len(core.nudges))
+    yield _gauge("notifications", "Notifications that no connector has confirmed yet.", len(core.notifier))
+    yield _gauge("nudges", "Deprecated, goes with 0.3: notifications.", len(core.notifier))
     yield _gauge("closings", "Sessions that are to end, which no connector has confirmed yet.", len(core.closings))
     yield _counter("routed", "Messages and receipts of which copies were made.", routing.routed)
     yield _by_name("refused", "Messages that were refused here, by outcome.", "outcome", routing.refused, _REFUSALS)

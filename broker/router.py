@@ -1,38 +1,27 @@
-"""The broker's ZeroMQ socket: one ROUTER for all connectors and the user API, driven by hand from its file descriptor.
+"""The broker's ZeroMQ socket: one ROUTER for all connectors and the user API.
 
 Owns the socket. Whole batches in, whole batches out; knows nothing of records.
-ZeroMQ's descriptor is edge-triggered (zmq_getsockopt, ZMQ_FD): after every drain and every send, look again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from socket import AF_UNIX
 from socket import socket as unix_socket
-from typing import cast
 
 import zmq
 
 from broker.settings import BrokerSettings
 from broker.zap import DOMAIN, Gate
-from protocol.curve import read_secret
+from fabric.curve import read_secret
+from fabric.records import CONNECTOR, USER_API
+from fabric.socket import MORE_NOBLOCK, NOBLOCK, EdgeSocket
 from protocol.errors import ConfigError
-from protocol.records import CONNECTOR, USER_API
-
-MAX_DRAIN = 256
-"""Batches taken in one go."""
 
 _PROBE_S = 1.0
-
-# Plain numbers: zmq's enumerations take a microsecond to combine.
-EVENTS = int(zmq.EVENTS)
-READABLE = int(zmq.POLLIN)
-NOBLOCK = int(zmq.NOBLOCK)
-MORE_NOBLOCK = int(zmq.SNDMORE | zmq.NOBLOCK)
 
 
 def _bind(to: zmq.Socket[bytes], endpoint: str) -> None:
@@ -59,7 +48,7 @@ def _refuse_if_taken(path: Path) -> None:
         raise OSError(errno.EADDRINUSE, "another process listens there")
 
 
-class Router:
+class Router(EdgeSocket):
     """The socket that connectors and the user API reach; beside `broker.listen` also at `endpoints`."""
 
     def __init__(
@@ -70,14 +59,14 @@ class Router:
         on_ask: Callable[[bytes, bytes], None],
         endpoints: Sequence[str] = (),
     ) -> None:
+        super().__init__()
         self._on_batch = on_batch
         self._on_ask = on_ask
-        self._loop = asyncio.get_running_loop()
         # inproc knows no CURVE, and needs none.
         curve = settings.curve_key_file and not settings.listen.startswith("inproc:")
         secret = read_secret(settings.curve_key_file) if curve else None
         self._gate = Gate(context, settings.allowed_keys_file) if secret is not None else None
-        self._socket = socket = context.socket(zmq.ROUTER)
+        socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 500)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -100,10 +89,7 @@ class Router:
                 if self._gate is not None:
                     self._gate.close()
                 raise ConfigError(f"cannot listen on {endpoint} ({error}); set broker.listen") from error
-        self._fd = socket.fileno()
-        self._loop.add_reader(self._fd, self._drain)
-        self._looking = False
-        self._look_again()
+        self._attach(socket)
 
     def send(self, connector: int, batch: bytes) -> bool:
         """False if the connector is not there, or takes no more."""
@@ -127,34 +113,18 @@ class Router:
             self._look_again()
         return True
 
-    def _look_again(self) -> None:
-        if not self._looking and self._readable():
-            self._looking = True
-            self._loop.call_soon(self._drain)
-
-    def _readable(self) -> bool:
-        """Whether something waits. Asking costs half of zmq.Again, which says that nothing does."""
-        return cast(int, self._socket.getsockopt(EVENTS)) & READABLE != 0
-
-    def _drain(self) -> None:
-        self._looking = False
-        socket = self._socket
-        for _ in range(MAX_DRAIN):
-            if socket.closed or not self._readable():
-                return
-            parts = socket.recv_multipart(NOBLOCK)
-            if len(parts) != 2 or len(parts[0]) != 9:
-                continue
-            if parts[0][:1] == CONNECTOR:
-                self._on_batch(int.from_bytes(parts[0][1:], "big"), parts[1])
-            elif parts[0][:1] == USER_API:
-                self._on_ask(parts[0], parts[1])
-        self._look_again()
+    def _take(self, socket: zmq.Socket[bytes]) -> None:
+        parts = socket.recv_multipart(NOBLOCK)
+        if len(parts) != 2 or len(parts[0]) != 9:
+            return
+        if parts[0][:1] == CONNECTOR:
+            self._on_batch(int.from_bytes(parts[0][1:], "big"), parts[1])
+        elif parts[0][:1] == USER_API:
+            self._on_ask(parts[0], parts[1])
 
     def close(self) -> None:
         """Close the socket; what it has taken still leaves, for half a second."""
-        self._loop.remove_reader(self._fd)
-        self._socket.close()
+        self._detach()
         if self._gate is not None:
             self._gate.close()
 

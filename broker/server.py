@@ -18,14 +18,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from broker.cluster import make_cluster
 from broker.core import BrokerCore
-from broker.core.state import Place
+from broker.core.state import Location
 from broker.metrics import metrics
 from broker.router import Router
 from broker.settings import BrokerSettings, EtcdSettings
 from broker.timings import Timings
-from protocol import records
+from fabric import records
+from fabric.facts import BY_STRANGERS
 from protocol.errors import RecordError, SparrowError
-from protocol.facts import BY_STRANGERS
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal, Store
 from store.sessions import NoSession, SessionStart, Standing
@@ -177,7 +177,7 @@ class BrokerServer:
         self._calls = StoreCalls(store, self._event)
         incarnation = secrets.randbits(64) | 1
         self._cluster = make_cluster(
-            settings, etcd or EtcdSettings(), incarnation, self._event, self._displaced, self._changed
+            settings, etcd or EtcdSettings(), incarnation, self._event, self._superseded, self._changed
         )
         self.core = BrokerCore(self, self._cluster.presence, self._calls, settings, incarnation, store.inbox_ttl_ms)
         self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None
@@ -243,8 +243,8 @@ class BrokerServer:
         call()
         self._schedule_flush()
 
-    def _displaced(self, user: str, device: str, old: Place) -> None:
-        self.core.displaced(user, device, old)
+    def _superseded(self, user: str, device: str, old: Location) -> None:
+        self.core.superseded(user, device, old)
 
     def _changed(self, users: Collection[str] | None) -> None:
         self.core.changed(users)

@@ -1,4 +1,4 @@
-"""The broker's settings: every limit and its unit. Plain data; read from TOML by `sparrow.settings`."""
+"""The broker's settings: every limit and its unit. Plain data; read from TOML by `sparrow.config.settings`."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class BrokerSettings:
     max_page_rows: int = 256
     row_max_age_s: float = 120.0
     """An append that became safe only after this long (a paused broker) is done anew."""
-    nudge_repeat_s: float = 0.5
-    nudge_timeout_s: float = 3.0
+    notify_repeat_s: float = 0.5
+    notify_timeout_s: float = 3.0
     """If the connector of a device has not heard of a stored copy by then, it is not safe: its author repeats."""
     lease_s: float = 5.0
     """A connector silent for this long is gone, and its sessions with it."""

@@ -6,14 +6,14 @@ nothing.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import zmq
 
-from protocol.curve import encode, read_allowed
+from fabric.curve import encode, read_allowed
+from fabric.facts import BY_STRANGERS
+from fabric.socket import NOBLOCK, EdgeSocket
 from protocol.errors import ConfigError
-from protocol.facts import BY_STRANGERS
 
 log = logging.getLogger("sparrow.broker")
 
@@ -25,22 +25,20 @@ MAX_STRANGERS = 1000
 """Remembered, so that they are not logged at every knock."""
 
 
-class Gate:
+class Gate(EdgeSocket):
     """Answers ZeroMQ in this context; open it before the socket that it guards is bound."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allowed_file: str) -> None:
         """Raises `ConfigError` if the list cannot be read."""
+        super().__init__()
         self._file = allowed_file
         self._allowed = read_allowed(allowed_file)
         self._strangers: dict[bytes, float] = {}
-        self._loop = asyncio.get_running_loop()
         # REQ envelopes through a ROUTER: no order of calls to keep, and an answer to nobody is dropped.
-        self._socket = context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.bind(ENDPOINT)
-        self._fd = self._socket.fileno()
-        self._loop.add_reader(self._fd, self._drain)
-        self._loop.call_soon(self._drain)
+        socket = context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.bind(ENDPOINT)
+        self._attach(socket)
 
     def reload(self) -> None:
         """Read the list again; one that cannot be read is logged, and the old one kept."""
@@ -52,13 +50,10 @@ class Gate:
         self._strangers.clear()
         log.info("allowed keys: %s", ", ".join(sorted(self._allowed.values())) or "none")
 
-    def _drain(self) -> None:
-        # The descriptor is edge-triggered: only an empty socket ends the turn, and answering is sending.
-        while not self._socket.closed and self._socket.poll(0):
-            request = self._socket.recv_multipart(zmq.NOBLOCK)
-            answer = self._answer(request)
-            if answer is not None:
-                self._socket.send_multipart(answer, zmq.NOBLOCK)
+    def _take(self, socket: zmq.Socket[bytes]) -> None:
+        answer = self._answer(socket.recv_multipart(NOBLOCK))
+        if answer is not None:
+            socket.send_multipart(answer, NOBLOCK)
 
     def _answer(self, request: list[bytes]) -> list[bytes] | None:
         if len(request) < 8:
@@ -85,5 +80,4 @@ class Gate:
 
     def close(self) -> None:
         """Close the socket: from now on everybody is refused."""
-        self._loop.remove_reader(self._fd)
-        self._socket.close()
+        self._detach()

@@ -10,15 +10,13 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
-from connector.core import Session
+from connector.buffers import WriteBuffers
+from connector.core import ConnectorCore, Session
 from connector.proxy import ProxyHeader, address_text, expected_header
+from fabric.networks import Network, as_key, parse_address
 from protocol.errors import ProxyHeaderError
-from protocol.networks import as_key, parse_address
-
-if TYPE_CHECKING:
-    from connector.server import ConnectorServer
 
 TURN_BYTES = 16 * 1024
 """What one client may have handled in a turn; the rest waits for the next, so that everybody gets theirs."""
@@ -30,6 +28,29 @@ _TCP_INFO = getattr(socket, "TCP_INFO", None)
 _LAST_DATA_RECV = struct.Struct("@52xI")
 _OPEN_STATES = frozenset((1, 3, 4, 5))
 """Established, SYN_RECV, FIN_WAIT1 and 2: those in which the peer has not closed its end."""
+
+
+class ServerPort(Protocol):
+    """What a client's connection needs of the `ConnectorServer` that has accepted it."""
+
+    core: ConnectorCore
+    buffers: WriteBuffers
+    proxies: tuple[Network, ...]
+
+    def opened(self, connection: ClientConnection) -> Session | None:
+        """A client has connected; None: it is turned away."""
+
+    def received(self, session: Session, data: bytes) -> float | None:
+        """Bytes from a client; see `ConnectorCore.data`."""
+
+    def has_more(self, connection: ClientConnection) -> None:
+        """A client has sent more than one turn may handle."""
+
+    def lost(self, connection: ClientConnection, session: Session) -> None:
+        """A client's socket is closed."""
+
+    def too_slow(self, session: Session) -> None:
+        """A client does not read."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -52,7 +73,7 @@ class ClientConnection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, server: ConnectorServer) -> None:
+    def __init__(self, server: ServerPort) -> None:
         self._server = server
         self._waiting = b""
         self._held = self._more = self._rests = self._paused = self._choked = self._finished = False
@@ -267,7 +288,7 @@ class ProxiedConnection(ClientConnection):
         try:
             rest = header.receive(data)
         except ProxyHeaderError as error:
-            self._server.core.complaints.add(str(error))
+            self._server.core.log.add(str(error))
             self.transport.abort()
             return b""
         if not header.wanted:

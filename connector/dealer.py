@@ -1,7 +1,7 @@
-"""The connector's ZeroMQ sockets: one DEALER for each broker, driven by hand from their file descriptors.
+"""The connector's ZeroMQ sockets: one DEALER for each broker.
 
-Owns the sockets. Whole batches in, whole batches out; knows nothing of records.
-ZeroMQ's descriptor is edge-triggered (zmq_getsockopt, ZMQ_FD): after every drain and every send, look again.
+Owns the sockets, and that one whose handshake has failed is opened anew. Whole batches in, whole batches out; knows
+nothing of records.
 """
 
 from __future__ import annotations
@@ -9,31 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import cast
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from connector.settings import ConnectorSettings
-from protocol.curve import LinkKeys, encode
-from protocol.records import CONNECTOR
+from fabric.curve import LinkKeys, encode
+from fabric.records import CONNECTOR
+from fabric.socket import NOBLOCK, EdgeSocket, secure
 
 log = logging.getLogger("sparrow.connector")
 
-MAX_DRAIN = 256
-"""Batches taken in one go, so that clients get their turn."""
 KNOCK_AGAIN_S = 1.0
 """After a handshake that has failed. ZeroMQ itself would try twenty times a second, or, once refused, never again."""
 LOG_AGAIN_S = 60.0
 
-# Plain numbers: zmq's enumerations take a microsecond to combine.
-EVENTS = int(zmq.EVENTS)
-READABLE = int(zmq.POLLIN)
-
 _FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 
-class Dealer:
+class Dealer(EdgeSocket):
     """The socket to one broker."""
 
     def __init__(
@@ -45,21 +39,20 @@ class Dealer:
         on_batch: Callable[[str, bytes], None],
         keys: LinkKeys | None = None,
     ) -> None:
+        super().__init__()
         self._context = context
         self._settings = settings
         self._endpoint = endpoint
         self._incarnation = incarnation
         self._keys = keys
         self._on_batch = on_batch
-        self._loop = asyncio.get_running_loop()
-        self._looking = False
         self._reopening: asyncio.TimerHandle | None = None
         self._logged = ("", 0.0)
         self._open()
 
     def _open(self) -> None:
         settings = self._settings
-        self._socket = socket = self._context.socket(zmq.DEALER)
+        socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.ROUTING_ID, CONNECTOR + self._incarnation.to_bytes(8, "big"))
         socket.setsockopt(zmq.LINGER, 500)
         socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -82,47 +75,30 @@ class Dealer:
         self._monitor_fd = self._monitor.fileno()
         self._loop.add_reader(self._monitor_fd, self._watch)
         self._loop.call_soon(self._watch)
-        self._fd = socket.fileno()
-        self._loop.add_reader(self._fd, self._drain)
-        self._look_again()
+        self._attach(socket)
 
     def send(self, batch: bytes) -> bool:
         """False if there is no connection or no room."""
         try:
-            self._socket.send(batch, zmq.NOBLOCK)
+            self._socket.send(batch, NOBLOCK)
         except zmq.Again:
             return False
         finally:
             self._look_again()
         return True
 
-    def _look_again(self) -> None:
-        if not self._looking and self._readable():
-            self._looking = True
-            self._loop.call_soon(self._drain)
-
-    def _readable(self) -> bool:
-        """Whether something waits. Asking costs half of zmq.Again, which says that nothing does."""
-        return cast(int, self._socket.getsockopt(EVENTS)) & READABLE != 0
-
-    def _drain(self) -> None:
-        self._looking = False
-        socket = self._socket
-        for _ in range(MAX_DRAIN):
-            if socket.closed or not self._readable():
-                return
-            self._on_batch(self._endpoint, socket.recv(zmq.NOBLOCK))
-        self._look_again()
+    def _take(self, socket: zmq.Socket[bytes]) -> None:
+        self._on_batch(self._endpoint, socket.recv(NOBLOCK))
 
     def _watch(self) -> None:
         """Handshakes that have failed: say so, and knock again later."""
         while not self._monitor.closed and self._monitor.poll(0):
-            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
-            self._complain(_reason(event, self._keys))
+            event = parse_monitor_message(self._monitor.recv_multipart(NOBLOCK))["event"]
+            self._warn(_reason(event, self._keys))
             if self._reopening is None:
                 self._reopening = self._loop.call_later(KNOCK_AGAIN_S, self._reopen)
 
-    def _complain(self, reason: str) -> None:
+    def _warn(self, reason: str) -> None:
         text, at = self._logged
         now = self._loop.time()
         if reason != text or now - at > LOG_AGAIN_S:
@@ -141,18 +117,10 @@ class Dealer:
         self._close()
 
     def _close(self) -> None:
-        self._loop.remove_reader(self._fd)
         self._loop.remove_reader(self._monitor_fd)
         self._socket.disable_monitor()
         self._monitor.close()
-        self._socket.close()
-
-
-def secure(socket: zmq.Socket[bytes], keys: LinkKeys) -> None:
-    """Have a socket that is not connected yet speak CURVE with a broker."""
-    socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-    socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(encode(keys.secret).encode()))
-    socket.setsockopt(zmq.CURVE_SERVERKEY, keys.broker)
+        self._detach()
 
 
 def _reason(event: int, keys: LinkKeys | None) -> str:

@@ -14,8 +14,8 @@ from proxyprotocol import ProxyProtocolIncompleteError
 from proxyprotocol.detect import ProxyProtocolDetect
 from proxyprotocol.result import ProxyResult
 
+from fabric.networks import Network, among
 from protocol.errors import ProxyHeaderError
-from protocol.networks import Network, among
 
 MAX_HEADER_BYTES = 2048
 """Of a whole header; what HAProxy and nginx send by themselves has a tenth of it."""

@@ -26,12 +26,12 @@ from connector.dealer import Dealer
 from connector.metrics import metrics
 from connector.settings import ConnectorSettings
 from connector.tls import Certificate, TlsListener
-from protocol.curve import read_link_keys
+from fabric.curve import read_link_keys
+from fabric.facts import BY_STRANGERS, tell
+from fabric.networks import parse_networks
+from fabric.tokens import Identity, TokenVerifier
 from protocol.errors import ConfigError, RecordError
-from protocol.facts import BY_STRANGERS, tell
 from protocol.ids import split_address
-from protocol.networks import parse_networks
-from protocol.tokens import Identity, TokenVerifier
 
 log = logging.getLogger("sparrow.connector")
 sessions_log = logging.getLogger("sparrow.sessions")
@@ -102,7 +102,7 @@ class ConnectorServer:
                 )
             else:
                 listener = TlsListener(
-                    certificate, settings, self.proxies, lambda: TlsConnection(self), self.core.complaints.add
+                    certificate, settings, self.proxies, lambda: TlsConnection(self), self.core.log.add
                 )
                 await listener.start(host, port)
         except OSError as error:
@@ -294,7 +294,7 @@ class ConnectorServer:
         """See `Ports`."""
         log.info("%s: %s", self._settings.name, text)
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         """See `Ports`."""
         log.info("%s: %s", self._settings.name, text, extra=BY_STRANGERS)
 

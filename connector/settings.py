@@ -1,4 +1,4 @@
-"""The connector's settings: every limit and its unit. Plain data; read from TOML by `sparrow.settings`."""
+"""The connector's settings: every limit and its unit. Plain data; read from TOML by `sparrow.config.settings`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ConnectorSettings:
     """The same where the device is online and about to take what waits."""
     no_space_retry_s: float = 60.0
     """The same while the store's disk is nearly full."""
-    max_held_bytes: int = 256 * 1024 * 1024
+    max_buffered_bytes: int = 256 * 1024 * 1024
     """All unacked copies of all sessions; beyond it copies go to the inbox at once."""
     listen_backlog: int = 4096
     reuse_port: bool = False

@@ -17,9 +17,9 @@ from typing import Protocol, TypeVar, cast
 
 from connector.proxy import ProxyHeader, expected_header
 from connector.settings import ConnectorSettings
+from fabric.facts import BY_STRANGERS
+from fabric.networks import Network
 from protocol.errors import ConfigError, ProxyHeaderError
-from protocol.facts import BY_STRANGERS
-from protocol.networks import Network
 
 log = logging.getLogger("sparrow.connector")
 
@@ -135,13 +135,13 @@ class TlsListener:
         settings: ConnectorSettings,
         proxies: Sequence[Network],
         make: Callable[[], AnyUpgraded],
-        complain: Callable[[str], object],
+        warn: Callable[[str], object],
     ) -> None:
         self._certificate = certificate
         self._settings = settings
         self._proxies = proxies
         self._make = make
-        self._complain = complain
+        self._warn = warn
         self._loop = asyncio.get_running_loop()
         self._handshakes: set[asyncio.Task[None]] = set()
         self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
@@ -223,9 +223,9 @@ class TlsListener:
         if error is None and not task.cancelled():
             return
         if isinstance(error, ssl.SSLError):
-            self._complain(f"a TLS handshake has failed: {error.reason or error}")
+            self._warn(f"a TLS handshake has failed: {error.reason or error}")
         elif isinstance(error, ProxyHeaderError):
-            self._complain(str(error))
+            self._warn(str(error))
         elif error is not None and not isinstance(error, OSError):
             log.error("a TLS handshake has failed", exc_info=error, extra=BY_STRANGERS)
         connection.close()

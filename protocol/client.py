@@ -154,7 +154,7 @@ class ClientSession:
             self._push(Frame(ack=Ack(up_to=self.acked)))
 
     def sync(self, n: int) -> None:
-        """Ask for one whole pass over the inbox."""
+        """Ask for one whole scan of the inbox."""
         self._require_active()
         self._push(Frame(sync=Sync(n=n)))
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from protocol.errors import SparrowError
 from sparrow import version
+from sparrow.extras import what_to_install
 
 if TYPE_CHECKING:
-    from sparrow.settings import Settings
+    from sparrow.config.settings import Settings
 
 ERROR = 2
 """Exit status when something was wrong with what we were told, or what we need is not there."""
@@ -44,7 +45,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    from sparrow.settings import load
+    from sparrow.config.settings import load
 
     path: Path | None = options.config
     if path is None and os.environ.get("SPARROW_CONFIG"):
@@ -62,8 +63,8 @@ def _server_settings(options: argparse.Namespace, *rooms: str) -> Settings:
     import logging
 
     from protocol.errors import ConfigError
-    from sparrow.checks import check
-    from sparrow.logs import set_up
+    from sparrow.config.checks import check
+    from sparrow.ops.logs import set_up
 
     settings = _settings(options)
     found = [finding for finding in check(settings) if finding.key.partition(".")[0] in rooms]
@@ -102,14 +103,14 @@ def _broker(options: argparse.Namespace) -> int:
 
 def _userapi(options: argparse.Namespace) -> int:
     settings = _server_settings(options, "userapi", "store", "monitor", "log")
-    from sparrow.systemd import Systemd
+    from sparrow.ops.systemd import Systemd
     from userapi.server import run
 
     run(settings.userapi, settings.store, manager=Systemd())
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
-    from sparrow.checks import ROLES
+    from sparrow.config.checks import ROLES
 
     parser.add_argument(
         "--try",
@@ -126,12 +127,12 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 def _check(options: argparse.Namespace) -> int:
     import asyncio
 
-    from sparrow.checks import check
+    from sparrow.config.checks import check
 
     settings = _settings(options)
     findings = check(settings)
     if options.roles:
-        from sparrow.trials import try_out
+        from sparrow.config.preflight import try_out
 
         async def tried() -> None:
             findings.extend([finding async for finding in try_out(settings, tuple(options.roles))])
@@ -173,114 +174,114 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _add_load(parser: argparse.ArgumentParser) -> None:
-    from sparrow.load import add_arguments
+    from load import add_arguments
 
     add_arguments(parser)
 
 
 def _load(options: argparse.Namespace) -> int:
-    from sparrow.load import run
+    from load import run
 
     return run(options)
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:
-    from sparrow.keys import add_arguments
+    from sparrow.config.keys import add_arguments
 
     add_arguments(parser)
 
 
 def _keys(options: argparse.Namespace) -> int:
-    from sparrow.keys import run
+    from sparrow.config.keys import run
 
     return run(options)
 
 
 def _status(options: argparse.Namespace) -> int:
-    from sparrow.overview import run_status
+    from sparrow.ops.overview import run_status
 
     return run_status(_settings(options))
 
 
 def _add_top(parser: argparse.ArgumentParser) -> None:
-    from sparrow.overview import add_top_arguments
+    from sparrow.ops.overview import add_top_arguments
 
     add_top_arguments(parser)
     _add_config(parser)
 
 
 def _top(options: argparse.Namespace) -> int:
-    from sparrow.overview import run_top
+    from sparrow.ops.overview import run_top
 
     return run_top(_settings(options), options.interval, options.looks)
 
 
 def _add_drain(parser: argparse.ArgumentParser) -> None:
-    from sparrow.drain import add_arguments
+    from sparrow.ops.drain import add_arguments
 
     add_arguments(parser)
 
 
 def _drain(options: argparse.Namespace) -> int:
-    from sparrow.drain import run
+    from sparrow.ops.drain import run
 
     return run(options)
 
 
 def _add_trace(parser: argparse.ArgumentParser) -> None:
-    from sparrow.tracing import add_arguments
+    from sparrow.ops.tracing import add_arguments
 
     add_arguments(parser)
     _add_config(parser)
 
 
 def _trace(options: argparse.Namespace) -> int:
-    from sparrow.tracing import run_trace
+    from sparrow.ops.tracing import run_trace
 
     return run_trace(_settings(options), options.user, options.seconds)
 
 
 def _add_backup(parser: argparse.ArgumentParser) -> None:
-    from sparrow.backup import add_backup_arguments
+    from sparrow.ops.backup import add_backup_arguments
 
     add_backup_arguments(parser)
     _add_config(parser)
 
 
 def _backup(options: argparse.Namespace) -> int:
-    from sparrow.backup import run_backup
+    from sparrow.ops.backup import run_backup
 
     return run_backup(_settings(options), options)
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
-    from sparrow.backup import add_restore_arguments
+    from sparrow.ops.backup import add_restore_arguments
 
     add_restore_arguments(parser)
     _add_config(parser)
 
 
 def _restore(options: argparse.Namespace) -> int:
-    from sparrow.backup import run_restore
+    from sparrow.ops.backup import run_restore
 
     return run_restore(_settings(options), options)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    from sparrow.export import add_arguments
+    from sparrow.ops.export import add_arguments
 
     add_arguments(parser)
     _add_config(parser)
 
 
 def _export(options: argparse.Namespace) -> int:
-    from sparrow.export import run
+    from sparrow.ops.export import run
 
     return run(_settings(options), options)
 
 
 def _add_remove(parser: argparse.ArgumentParser) -> None:
-    from sparrow.removal import add_arguments
+    from sparrow.ops.removal import add_arguments
 
     add_arguments(parser)
     _add_config(parser)
@@ -288,13 +289,13 @@ def _add_remove(parser: argparse.ArgumentParser) -> None:
 
 def _remove(options: argparse.Namespace) -> int:
     settings = _server_settings(options, "store", "log")
-    from sparrow.removal import run
+    from sparrow.ops.removal import run
 
     return run(settings, options)
 
 
 def _add_end_logins(parser: argparse.ArgumentParser) -> None:
-    from sparrow.ended import add_arguments
+    from sparrow.ops.ended import add_arguments
 
     add_arguments(parser)
     _add_config(parser)
@@ -302,7 +303,7 @@ def _add_end_logins(parser: argparse.ArgumentParser) -> None:
 
 def _end_logins(options: argparse.Namespace) -> int:
     settings = _server_settings(options, "store", "log")
-    from sparrow.ended import run
+    from sparrow.ops.ended import run
 
     return run(settings, options)
 
@@ -353,7 +354,7 @@ def _parse(arguments: Sequence[str]) -> tuple[_Command, argparse.Namespace]:
     return COMMANDS[options.command], options
 
 
-def _complain(text: str) -> None:
+def _say_error(text: str) -> None:
     from sparrow.chat.text import bare  # only now: an error may be a server's text
 
     print("sparrow: " + bare(" ".join(text.split())), file=sys.stderr)
@@ -361,22 +362,25 @@ def _complain(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit status."""
-    command, options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
+        command, options = _parse(sys.argv[1:] if arguments is None else arguments)
         return command.run(options)
     except SparrowError as error:
-        _complain(str(error))
+        _say_error(str(error))
         return ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain when it flushes at the end.
+        # Whoever read our output has seen enough; Python would warn when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (lacking := what_to_install(error)) is not None:
+            _say_error(lacking)
+            return ERROR
         if os.environ.get("SPARROW_TRACEBACK"):
             raise
-        _complain(
+        _say_error(
             f"{type(error).__name__}: {error}; this is a bug, please report it (SPARROW_TRACEBACK=1 shows where it is)"
         )
         return BUG

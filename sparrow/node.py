@@ -24,9 +24,10 @@ import zmq
 from broker.server import BrokerServer
 from connector.server import ConnectorServer
 from protocol.errors import ConfigError, ServiceError, SparrowError
-from sparrow.logs import set_up
-from sparrow.monitor import Monitor, Source
-from sparrow.settings import Settings
+from sparrow.config.settings import Settings
+from sparrow.config.socket import private_endpoint
+from sparrow.ops.logs import set_up
+from sparrow.ops.monitor import Monitor, Source
 from store import Ownership, open_store
 from userapi.keys import ensure_key_pair
 from userapi.server import base_url
@@ -35,7 +36,6 @@ from userapi.server import run as run_userapi
 log = logging.getLogger("sparrow")
 
 INPROC = "inproc://broker"
-_MAX_SOCKET_PATH = 107
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 5
 FIRST_RESTART_S, LAST_RESTART_S = 1.0, 30.0
@@ -69,19 +69,6 @@ def run_serve(settings: Settings) -> int:
         ),
     )
     return uvloop.run(_until_signal(lambda stack: _start_node(stack, settings)))
-
-
-def private_endpoint(settings: Settings) -> str:
-    """Where the user API of a node, and `sparrow remove`, reach its broker. Raises `ConfigError`."""
-    path = Path(settings.broker.node_socket or f"{settings.store.path}-sock")
-    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
-        path = Path(os.path.relpath(path))
-    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
-        raise ConfigError(
-            f"broker.node_socket: {path} has more than the {_MAX_SOCKET_PATH} bytes that the path of a Unix socket "
-            "may have: name a shorter one"
-        )
-    return f"ipc://{path}"
 
 
 def _make_folder_of(endpoint: str) -> None:
@@ -220,7 +207,7 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
 
 
 class _Pulse:
-    """What the user API tells its node: `userapi.arbiter.Manager`, over memory that both see."""
+    """What the user API tells its node: `userapi.process.arbiter.Manager`, over memory that both see."""
 
     watchdog_s = USERAPI_WATCHDOG_S
 

@@ -12,24 +12,18 @@ from __future__ import annotations
 import abc
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import NamedTuple
 
+from fabric.rows import RowKind as RowKind
 from store.contacts import Change, Relation, Verdict
 from store.files import File as File
 from store.files import Uploads as Uploads
 from store.logins import Login, Refresh
+from store.profiles import Profile as Profile
 from store.sessions import NoSession, SessionStart, Standing
 
 COMMON = ""
 """The device name of a user's common queue (docs/design.md, "Inbox")."""
-
-
-class RowKind(IntEnum):
-    """What an inbox row's body is."""
-
-    MESSAGE = 1  # an encoded `Message`
-    RECEIPT = 2  # an encoded `Receipt`
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +47,6 @@ class Counts:
     accounts: int | None = None
     devices: int | None = None
     inbox_rows: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What a user says of themselves."""
-
-    user: str
-    display_name: str
-    """Empty: none."""
-    hides_presence: bool
-    """Friends see neither whether the user is online nor when they were."""
-    created_ms: int  # Unix time
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +86,9 @@ class Row:
 class PageQuery:
     """Which part of an inbox: the device's own queue and the common queue, roughly oldest first.
 
-    `after` is b"" or the `next` of an earlier page for the same device. `fresh` begins a new pass: the engine
+    `after` is b"" or the `next` of an earlier page for the same device. `fresh` begins a new scan: the engine
     goes back as far as it must to show every row that was appended before this call, so rows seen before may
-    come again. Without it the pass goes on.
+    come again. Without it the scan goes on.
     """
 
     user: str
@@ -118,7 +100,7 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`rows` may be empty; `end` says that the pass is over; `next` (at most 64 bytes) goes into the next query."""
+    """`rows` may be empty; `end` says that the scan is over; `next` (at most 64 bytes) goes into the next query."""
 
     rows: tuple[Row, ...]
     next: bytes

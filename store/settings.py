@@ -1,4 +1,4 @@
-"""The store's settings: every limit and its unit. Plain data; read from TOML by `sparrow.settings`."""
+"""The store's settings: every limit and its unit. Plain data; read from TOML by `sparrow.config.settings`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class StoreSettings:
     """Bytes of rows in one statement, unless it is a single row: bodies, and 64 bytes for each. Beyond 5 KiB Cassandra
     warns, beyond 50 KiB it refuses."""
     cassandra_trail_s: float = 600.0
-    """A fresh pass over an inbox goes back this far behind the begin of the one before. It bounds how far brokers'
+    """A fresh scan of an inbox goes back this far behind the begin of the one before. It bounds how far brokers'
     clocks may be apart and how late an append may become durable."""
 
     @property

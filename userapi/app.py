@@ -12,34 +12,20 @@ from pathlib import Path
 
 from flask import Flask
 
-from userapi import (
-    accounts,
-    admin,
-    contacts,
-    devices,
-    document,
-    doors,
-    files,
-    health,
-    limits,
-    logins,
-    metrics,
-    problems,
-    profiles,
-    web,
-)
+from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
 from userapi.endings import Endings
-from userapi.fabric import Fabric
+from userapi.endpoints import accounts, admin, contacts, devices, files, health, logins, metrics, profiles
+from userapi.http import document, doors, limits, problems, web
+from userapi.http.counts import Counts
 from userapi.identity import Identity
-from userapi.metrics import Counts
 from userapi.passwords import Passwords
 from userapi.service import EXTENSION, Service
 from userapi.settings import UserApiSettings
 from userapi.tokens import TokenMinter
 
 _VERSION = "1.0"
-"""Of the API, not of Sparrow."""
+"""The version of the API, which is not Sparrow's."""
 AREAS = (
     accounts.area,
     logins.area,
@@ -51,7 +37,7 @@ AREAS = (
     metrics.area,
     health.area,
 )
-"""In the order in which the document has them."""
+"""All areas, in the order in which the document has them."""
 
 
 def create_app(

@@ -1,7 +1,7 @@
 """The audit log: a line for each change of an account, a credential, a device or a contact.
 
 Owns what every line has: who, whose, and from where. They go to the logger "sparrow.audit" in the form of
-`protocol.facts`.
+`fabric.facts`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 
 from flask import g, has_request_context
 
-from protocol.facts import tell
+from fabric.facts import tell
 from userapi.service import service
 
 _log = logging.getLogger("sparrow.audit")

@@ -1,7 +1,7 @@
 """The links to brokers: a question goes to one broker after another until one has answered.
 
 Owns the ZeroMQ sockets of one process, which live in the event loop of its store bridge. Knows records; what they are
-asked for is `userapi.fabric`'s business.
+asked for is `userapi.asks`'s business.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import secrets
 import zmq
 import zmq.asyncio
 
-from protocol.curve import LinkKeys, encode, read_link_keys
+from fabric.curve import LinkKeys, read_link_keys
+from fabric.records import ANSWER, ATTEMPT, BODY, FAILED, FLAGS, KIND, USER_API, Record, batch, parse, record
+from fabric.socket import secure
 from protocol.errors import RecordError, UnavailableError
-from protocol.records import ANSWER, FAILED, USER_API, Record, batch, parse, record
 from userapi.settings import UserApiSettings
 
 REST_S = 1.0
@@ -49,9 +50,9 @@ class Brokers:
             request = next(self._requests)
             encoded = record(kind, to=to, flags=flags, attempt=request, body=body)
             answer = await self._ask(endpoint, request, encoded)
-            if answer is not None and not answer[1] & FAILED:
+            if answer is not None and not answer[FLAGS] & FAILED:
                 self._answered(endpoint)
-                return answer[9]
+                return answer[BODY]
         if not self._away:
             self._away = True
             _log.error("no broker answers, of %s", ", ".join(self._order) or "none: set userapi.brokers")
@@ -110,9 +111,7 @@ class _Link:
         socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
         if keys is not None:
-            socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-            socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(encode(keys.secret).encode()))
-            socket.setsockopt(zmq.CURVE_SERVERKEY, keys.broker)
+            secure(socket, keys)
         socket.connect(endpoint)
         self._reader = asyncio.create_task(self._read())
 
@@ -145,8 +144,8 @@ class _Link:
                 _log.error("a broker: %s", error)
                 continue
             for rec in found:
-                answer = self._asked.get(rec[7])
-                if rec[0] == ANSWER and answer is not None and not answer.done():
+                answer = self._asked.get(rec[ATTEMPT])
+                if rec[KIND] == ANSWER and answer is not None and not answer.done():
                     answer.set_result(rec)
 
     def close(self) -> None:

@@ -13,9 +13,9 @@ from flask import g, request
 
 from protocol.errors import TokenError
 from store.interface import Profile
-from userapi.frame import Guard
-from userapi.handover import CONTINUED
-from userapi.problems import ProblemError
+from userapi.http.endpoint import Guard
+from userapi.http.handover import CONTINUED
+from userapi.http.problems import ProblemError
 from userapi.service import Service, service
 
 LOOK_S = 1.0
@@ -32,7 +32,7 @@ class Caller:
 
 
 def caller() -> Caller:
-    """Of this request, which a guard has let pass."""
+    """Who has made this request, whom a guard has let in."""
     found: Caller = g.caller
     return found
 

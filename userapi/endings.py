@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from protocol.errors import ServiceError
 from protocol.sparrow_pb2 import Goodbye
+from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
-from userapi.fabric import Fabric
 
 REPEAT_S = 1.0
 GIVE_UP_S = 3600.0
@@ -26,7 +26,7 @@ _log = logging.getLogger("sparrow.userapi")
 
 
 class Endings:
-    """Of one process. Threads may share it."""
+    """All endings of logins that one process sees through. Threads may share it."""
 
     def __init__(self, bridge: StoreBridge, fabric: Fabric, steady: Callable[[], float] = time.monotonic) -> None:
         self._bridge = bridge

@@ -19,25 +19,25 @@ from typing import Any, NoReturn
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from protocol.curve import read_link_keys
+from fabric.curve import read_link_keys
 from protocol.errors import ConfigError
 from store import StoreSettings, open_store
-from userapi import listening
-from userapi.admin import read_admin_token
 from userapi.app import create_app
-from userapi.arbiter import Arbiter, Manager
+from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
 from userapi.endings import Endings
-from userapi.fabric import BrokerFabric
+from userapi.endpoints.admin import read_admin_token
+from userapi.http.counts import Counts
 from userapi.identity import Identity, open_identity
 from userapi.identity.breaches import check_list
 from userapi.keys import ensure_key_pair
-from userapi.metrics import Counts
+from userapi.process import listening
+from userapi.process.arbiter import Arbiter, Manager
+from userapi.process.tls import Certificate
+from userapi.process.worker import Worker
 from userapi.service import EXTENSION
 from userapi.settings import UserApiSettings
-from userapi.tls import Certificate
-from userapi.worker import Worker
 
 _log = logging.getLogger("sparrow.userapi")
 _WATCH_INTERVAL_S = 0.5
@@ -87,7 +87,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load_config(self) -> None:
         settings = self.settings
         values: dict[str, Any] = {
-            # The first is everybody's, the second the administrators' (`userapi.worker`).
+            # The first is everybody's, the second the administrators' (`userapi.process.worker`).
             "bind": [_address(host, port) for host, port in _listens(settings)],
             "backlog": settings.listen_backlog,
             "workers": settings.workers,
@@ -102,7 +102,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             self.cfg.set(name, value)
 
     def run(self) -> None:
-        """Until it is stopped."""
+        """Serve until stopped."""
         if self._manager is None:
             super().run()
         else:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 from flask import current_app
 
-from protocol.tokens import TokenVerifier
+from fabric.tokens import TokenVerifier
+from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
 from userapi.endings import Endings
-from userapi.fabric import Fabric
 from userapi.passwords import Passwords
 from userapi.settings import UserApiSettings
 from userapi.tokens import TokenMinter
 
 if TYPE_CHECKING:
+    from userapi.http.limits import Limits
     from userapi.identity.port import Identity
-    from userapi.limits import Limits
 
 EXTENSION = "sparrow"
 

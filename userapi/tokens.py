@@ -1,4 +1,4 @@
-"""Tokens, as they are made. What an access token holds is `protocol.tokens`' business, which verifies it.
+"""Tokens, as they are made. What an access token holds is `fabric.tokens`' business, which verifies it.
 
 Owns the use of the private key. Reads no clock, keeps nothing.
 """
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from itsdangerous import BadData, URLSafeSerializer
 
-from protocol.tokens import ALGORITHM, AUDIENCE, ISSUER, Identity, TokenVerifier
+from fabric.tokens import ALGORITHM, AUDIENCE, ISSUER, Identity, TokenVerifier
 from userapi.keys import load_private_key
 
 MAX_REMEMBERED = 10_000
@@ -80,7 +80,7 @@ class TokenMinter:
         return jwt.encode(claims, self._key, algorithm=ALGORITHM), expires
 
     def verifier(self) -> RememberingVerifier:
-        """Of these access tokens."""
+        """What verifies these access tokens."""
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         return RememberingVerifier(self._key.public_key().public_bytes(serialization.Encoding.PEM, form))
 

@@ -9,74 +9,73 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from broker.core.closings import Closings
-from broker.core.state import Outbox, Place, Presence
+from broker.core.state import Location, Presence, Turn
+from fabric.control import Answer, Close, Hint, request_of
+from fabric.records import BODY, CHANGED, CLOSE, HINT, KIND, TO, UNCONFIRMED, WHERE, Record, unpack_keys
 from protocol.errors import RecordError
 from protocol.ids import address, split_address
-from protocol.records import ANSWER, CHANGED, CLOSE, FAILED, HINT, OK, UNCONFIRMED, WHERE, Record, record, unpack_keys
 
-Answer = Callable[[bytes], None]
+SendAnswer = Callable[[bytes], None]
 """Takes the encoded ANSWER."""
 
 
 class Asks:
     """All asks of all processes of the user API."""
 
-    def __init__(self, outbox: Outbox, presence: Presence, closings: Closings) -> None:
-        self._outbox = outbox
+    def __init__(self, turn: Turn, presence: Presence, closings: Closings) -> None:
+        self._turn = turn
         self._presence = presence
         self._closings = closings
 
-    def ask(self, rec: Record, answer: Answer) -> bool:
+    def ask(self, rec: Record, answer: SendAnswer) -> bool:
         """One of them. False for what this release does not know: its answer is FAILED, so that others are asked.
 
         Raises `RecordError` if it cannot be read.
         """
-        kind = rec[0]
+        kind, request = rec[KIND], request_of(rec)
         if kind == CHANGED:
             users = _users(rec)
-            self._presence.changed(users, lambda told: answer(_answer(rec, told)))
+            self._presence.changed(users, lambda told: answer(Answer(request, told).encode()))
         elif kind == CLOSE:
             # Whoever was there when this was asked is in the map then.
-            self._presence.barrier(lambda passed: self._close(rec, passed, answer))
+            close, (user, device) = Close.of(rec), split_address(rec[TO])
+            self._presence.barrier(lambda passed: self._close(close, user, device, passed, answer))
         elif kind == HINT:
-            user = rec[4].decode()
-            for device, place in self._presence.where(user).items():
-                encoded = record(HINT, to=address(user, device), session=place.session, body=rec[9])
-                self._outbox.push(place.connector, encoded)
-            answer(_answer(rec, True))
+            self._hint(Hint.of(rec))
+            answer(Answer(request, True).encode())
         elif kind == WHERE:
             online = bytes(bool(self._presence.where(user)) for user in _users(rec))
-            answer(_answer(rec, True, online))
+            answer(Answer(request, True, online).encode())
         else:
-            answer(_answer(rec, False))
+            answer(Answer(request, False).encode())
             return False
         return True
 
-    def _close(self, rec: Record, passed: bool, answer: Answer) -> None:
-        user, device = split_address(rec[4])
+    def _hint(self, hint: Hint) -> None:
+        user = hint.to.decode()
+        for device, location in self._presence.where(user).items():
+            one = Hint(address(user, device), location.session, hint.hint)
+            self._turn.push(location.connector, one.encode())
 
-        places = _some(self._presence.where(user), device)
+    def _close(self, close: Close, user: str, device: str, passed: bool, answer: SendAnswer) -> None:
+        locations = _some(self._presence.where(user), device)
         if not passed:
-            self._closings.close_all(user, places, rec[1], rec[9])
-            answer(_answer(rec, False))
+            self._closings.close_all(user, locations, close.code, close.spare)
+            answer(Answer(close.number, False).encode())
             return
 
         def told(confirmed: bool) -> None:
-            answer(_answer(rec, True, b"" if confirmed else UNCONFIRMED))
+            answer(Answer(close.number, True, b"" if confirmed else UNCONFIRMED).encode())
 
-        self._closings.close_all(user, places, rec[1], rec[9], told)
+        self._closings.close_all(user, locations, close.code, close.spare, told)
 
 
-def _some(places: Mapping[str, Place], device: str) -> dict[str, Place]:
-    return {name: place for name, place in places.items() if device in ("", name)}
+def _some(locations: Mapping[str, Location], device: str) -> dict[str, Location]:
+    return {name: location for name, location in locations.items() if device in ("", name)}
 
 
 def _users(rec: Record) -> list[str]:
     try:
-        return [name.decode() for name in unpack_keys(rec[9])]
+        return [name.decode() for name in unpack_keys(rec[BODY])]
     except UnicodeDecodeError as error:
         raise RecordError("the user API named a user that is no text") from error
-
-
-def _answer(rec: Record, done: bool, body: bytes = b"") -> bytes:
-    return record(ANSWER, flags=OK if done else FAILED, attempt=rec[7], body=body)

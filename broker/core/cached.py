@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from broker.core.state import Outbox, Presence
+from broker.core.state import Presence, Turn
 from broker.settings import BrokerSettings
 
 K = TypeVar("K", bound=Hashable)
@@ -23,9 +23,9 @@ Read = Callable[[Sequence[K], Callable[[Mapping[K, V] | None], None]], None]
 class Trust:
     """Until when presence vouches for what is cached."""
 
-    def __init__(self, settings: BrokerSettings, outbox: Outbox, presence: Presence) -> None:
+    def __init__(self, settings: BrokerSettings, turn: Turn, presence: Presence) -> None:
         self._settings = settings
-        self._outbox = outbox
+        self._turn = turn
         self._presence = presence
         self.until = 0.0
         self._next_look = 0.0
@@ -33,7 +33,7 @@ class Trust:
 
     def tick(self) -> None:
         """Look whether presence is up to date."""
-        now = self._outbox.now
+        now = self._turn.now
         if not self._looking and now >= self._next_look:
             self._looking = True
             self._next_look = now + self._settings.cache_s / 8
@@ -60,13 +60,13 @@ class Cached(Generic[K, V]):
     def __init__(
         self,
         settings: BrokerSettings,
-        outbox: Outbox,
+        turn: Turn,
         trust: Trust,
         read: Read[K, V],
         worth: Callable[[V], bool] = lambda value: True,
     ) -> None:
         self._settings = settings
-        self._outbox = outbox
+        self._turn = turn
         self._trust = trust
         self._read = read
         self._worth = worth
@@ -86,7 +86,7 @@ class Cached(Generic[K, V]):
         """An entry that may be used now; None: `on_read` will tell."""
         entry = self._entries.get(key)
         if entry is not None:
-            now = self._outbox.now
+            now = self._turn.now
             age, limit = now - entry.read_at, self._settings.cache_s
             trusted = now < self._trust.until
             if trusted or age < limit:
@@ -99,7 +99,7 @@ class Cached(Generic[K, V]):
 
     def renew_at(self, read_at: float) -> float:
         """Until when what follows from entries, the oldest read then, may be used before they are asked for again."""
-        now = self._outbox.now
+        now = self._turn.now
         if now < self._trust.until:
             return self._trust.until
         limit = self._settings.cache_s
@@ -126,7 +126,7 @@ class Cached(Generic[K, V]):
             return
         keys, self._wanted = list(self._wanted), {}
         self._reading.update(keys)
-        began = self._outbox.now
+        began = self._turn.now
         self._read(keys, lambda found: self._ended(keys, began, found))
 
     def _ended(self, keys: list[K], began: float, found: Mapping[K, V] | None) -> None:

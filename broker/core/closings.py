@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.core.state import Outbox, Place, Presence
+from broker.core.state import Location, Presence, Turn
 from broker.settings import BrokerSettings
+from fabric.control import Close, Closed
+from fabric.records import Record
 from protocol.ids import address
-from protocol.records import CLOSE, Record, record
 
 ANSWER_S = 1.0
 """Whoever asks hears by then, confirmed or not."""
@@ -31,7 +32,7 @@ class _Closing:
 
     user: str
     device: str
-    place: Place
+    location: Location
     code: int
     spare: bytes
     due: float
@@ -62,9 +63,9 @@ class _Ask:
 class Closings:
     """All of a broker."""
 
-    def __init__(self, settings: BrokerSettings, outbox: Outbox, presence: Presence) -> None:
-        self._repeat_s = settings.nudge_repeat_s
-        self._outbox = outbox
+    def __init__(self, settings: BrokerSettings, turn: Turn, presence: Presence) -> None:
+        self._repeat_s = settings.notify_repeat_s
+        self._turn = turn
         self._presence = presence
         self._pending: dict[int, _Closing] = {}
         self._asks: list[_Ask] = []
@@ -74,46 +75,46 @@ class Closings:
         return len(self._pending)
 
     def close_all(
-        self, user: str, places: dict[str, Place], code: int, spare: bytes = b"", told: Told = lambda confirmed: None
+        self,
+        user: str,
+        locations: dict[str, Location],
+        code: int,
+        spare: bytes = b"",
+        told: Told = lambda confirmed: None,
     ) -> None:
-        """End the session at each device's place, unless its login is `spare`. `told` hears in `ANSWER_S` at most."""
-        if not places:
+        """End each device's session, unless its login is `spare`. `told` hears in `ANSWER_S` at most."""
+        if not locations:
             told(True)
             return
-        ask = _Ask(told, self._outbox.now + ANSWER_S, len(places))
+        ask = _Ask(told, self._turn.now + ANSWER_S, len(locations))
         self._asks.append(ask)
-        for device, place in places.items():
-            self._send(_Closing(user, device, place, code, spare, 0.0, asked=ask))
+        for device, location in locations.items():
+            self._send(_Closing(user, device, location, code, spare, 0.0, asked=ask))
 
     def _send(self, closing: _Closing) -> None:
         if len(self._pending) >= MAX_PENDING:
             del self._pending[next(iter(self._pending))]
         self._counter += 1
         self._pending[self._counter] = closing
-        closing.due = self._outbox.now + self._repeat_s
-        encoded = record(
-            CLOSE,
-            flags=closing.code,
-            to=address(closing.user, closing.device),
-            session=closing.place.session,
-            attempt=self._counter,
-            body=closing.spare,
-        )
-        self._outbox.push(closing.place.connector, encoded)
+        closing.due = self._turn.now + self._repeat_s
+        to, session = address(closing.user, closing.device), closing.location.session
+        close = Close(to, session, closing.code, self._counter, closing.spare)
+        self._turn.push(closing.location.connector, close.encode())
 
     def confirmed(self, rec: Record) -> None:
         """A connector has none such (any more), or spares it."""
-        closing = self._pending.get(rec[7])
-        if closing is not None and closing.place.session == rec[8]:
-            del self._pending[rec[7]]
+        closed = Closed.of(rec)
+        closing = self._pending.get(closed.number)
+        if closing is not None and closing.location.session == closed.session:
+            del self._pending[closed.number]
             _done(closing)
 
     def tick(self) -> None:
         """Repeat what is due. A connector of 0.1 confirms nothing: there, presence tells."""
-        now = self._outbox.now
+        now = self._turn.now
         for number, closing in [item for item in self._pending.items() if item[1].due <= now]:
             del self._pending[number]
-            if self._presence.where(closing.user).get(closing.device) == closing.place:
+            if self._presence.where(closing.user).get(closing.device) == closing.location:
                 closing.gone_until = 0.0
             else:
                 closing.gone_until = closing.gone_until or now + KEEP_S

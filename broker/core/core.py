@@ -7,25 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from broker.core.asks import Answer, Asks
+from broker.core.asks import Asks, SendAnswer
 from broker.core.cached import Trust
 from broker.core.closings import Closings
 from broker.core.devices import Devices
-from broker.core.inbox import Inbox
-from broker.core.logins import Logins
-from broker.core.nudges import Nudges
+from broker.core.inbox import InboxRequests
+from broker.core.logins import Registrations
+from broker.core.notifier import Notifier
 from broker.core.policy import Policy
 from broker.core.quota import Quota
 from broker.core.routing import Routing
-from broker.core.state import Outbox, Place, Ports, Presence, StorePort, Storing
+from broker.core.state import Location, Ports, Presence, StorePort, Storing, Turn
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
-from protocol import records
-from protocol.authorship import author_of
+from fabric import records
+from fabric.authorship import author_of
+from fabric.control import Evict, Evicted, Heartbeat, HeartbeatReply
+from fabric.records import BODY, COPY, FLAGS, KIND, ORIGIN, OUTCOMES, RECEIPT, ROUTE, TO, Record, encode
 from protocol.ids import split_address
-from protocol.records import Record, record
 
-COMPLAINT_INTERVAL_S = 10.0
+LOG_INTERVAL_S = 10.0
 """One line in so long, about whatever cannot be read."""
 
 
@@ -44,30 +45,30 @@ class BrokerCore:
         """`inbox_ttl_ms` is how long a message waits in the store, for clients to be told; 0: they are not."""
         self._ports = ports
         self._presence = presence
-        self._outbox = outbox = Outbox()
+        self._turn = turn = Turn()
         self.incarnation = incarnation
-        self.trust = Trust(settings, outbox, presence)
-        self.devices = Devices(settings, outbox, self.trust, store)
-        self.policy = Policy(settings, outbox, self.trust, store)
-        self.nudges = Nudges(settings, outbox, presence)
-        self.quota = Quota(settings, outbox, presence, store)
-        self.storage = Storage(settings, outbox, presence, store, self.nudges, self.quota)
-        self.routing = Routing(settings, outbox, presence, self.devices, self.policy, self.storage)
-        self.closings = Closings(settings, outbox, presence)
-        self.logins = Logins(settings, outbox, presence, store, self.closings, inbox_ttl_ms)
-        self.asks = Asks(outbox, presence, self.closings)
-        self.inbox = Inbox(settings, outbox, store)
+        self.trust = Trust(settings, turn, presence)
+        self.devices = Devices(settings, turn, self.trust, store)
+        self.policy = Policy(settings, turn, self.trust, store)
+        self.notifier = Notifier(settings, turn, presence)
+        self.quota = Quota(settings, turn, presence, store)
+        self.storage = Storage(settings, turn, presence, store, self.notifier, self.quota)
+        self.routing = Routing(settings, turn, presence, self.devices, self.policy, self.storage)
+        self.closings = Closings(settings, turn, presence)
+        self.logins = Registrations(settings, turn, presence, store, self.closings, inbox_ttl_ms)
+        self.asks = Asks(turn, presence, self.closings)
+        self.inbox = InboxRequests(settings, turn, store)
         self.batches = self.records = 0
         """Sent to connectors."""
         self.records_unreadable = 0
         """Records that were passed over."""
-        self._complain_at = 0.0
+        self._log_at = 0.0
         self._strange: set[int] = set()
         """Kinds of records that were passed over."""
 
     def time(self, now: float) -> None:
         """The time of the events that follow, in seconds of a steady clock."""
-        self._outbox.now = now
+        self._turn.now = now
 
     def batch(self, connector: int, data: bytes) -> None:
         """A batch from a connector. Raises `RecordError` for what is no batch; then nothing of it was used.
@@ -75,55 +76,54 @@ class BrokerCore:
         A record that is not for this release to understand, or cannot be read, is as good as lost on the way, which
         whoever sent it can bear; the other records are of other people.
         """
-        for rec in records.parse(data):
-            kind = rec[0]
+        for rec in records.parse(data, OUTCOMES):
+            kind = rec[KIND]
             try:
-                if kind == records.ROUTE:
+                if kind == ROUTE:
                     self.routing.route(connector, rec)
-                elif kind == records.OUTCOMES:
-                    self._outbox.push(rec[6], records.encode(rec))
+                elif kind == OUTCOMES:
+                    self._turn.push(rec[ORIGIN], rec[BODY])  # all of it, as it came
                 else:
                     self._rare_record(connector, rec)
             except records.UNREADABLE as error:
                 self._unreadable(f"connector {connector:016x}", kind, error)
 
-    def ask(self, data: bytes, answer: Answer) -> None:
+    def ask(self, data: bytes, answer: SendAnswer) -> None:
         """The same from a process of the user API."""
         for rec in records.parse(data):
             try:
                 if not self.asks.ask(rec, answer):
-                    self._pass_over("the user API", rec[0])
+                    self._pass_over("the user API", rec[KIND])
             except records.UNREADABLE as error:
-                self._unreadable("the user API", rec[0], error)
+                self._unreadable("the user API", rec[KIND], error)
 
     def _unreadable(self, sender: str, kind: int, error: Exception) -> None:
         self.records_unreadable += 1
-        if self._outbox.now >= self._complain_at:
-            self._complain_at = self._outbox.now + COMPLAINT_INTERVAL_S
+        if self._turn.now >= self._log_at:
+            self._log_at = self._turn.now + LOG_INTERVAL_S
             self._ports.log(
                 f"a record of kind {kind} from {sender} cannot be read and is passed over ({error}); "
                 f"{self.records_unreadable} of them so far"
             )
 
     def _rare_record(self, connector: int, rec: Record) -> None:
-        kind = rec[0]
+        kind = rec[KIND]
         if kind == records.STORE:
             self._store(connector, rec)
         elif kind == records.PAGE:
             self.inbox.page(connector, rec)
         elif kind == records.REMOVE:
             self.inbox.remove(rec)
-        elif kind == records.NUDGED:
-            user, device = split_address(rec[4])
-            self.nudges.confirmed(user, device, rec)
+        elif kind == records.NOTIFIED:
+            self.notifier.confirmed(rec)
         elif kind == records.HEARTBEAT:
-            self._heartbeat(connector, rec)
+            self._heartbeat(connector, Heartbeat.of(rec))
         elif kind == records.ONLINE:
             self.logins.online(connector, rec)
         elif kind == records.OFFLINE:
             self.logins.offline(connector, rec)
         elif kind == records.EVICTED:
-            self._outbox.push(rec[6], records.encode(rec))
+            self._turn.push(Evicted.of(rec).connector, encode(rec))
         elif kind == records.CLOSED:
             self.closings.confirmed(rec)
         else:
@@ -135,30 +135,22 @@ class BrokerCore:
             self._ports.log(f"{sender} sends records of kind {kind}, of another release; they are passed over")
 
     def _store(self, returned_by: int, rec: Record) -> None:
-        user, device = split_address(rec[4])
-        author = "" if rec[1] & records.RECEIPT else author_of(rec[9])
+        user, device = split_address(rec[TO])
+        author = "" if rec[FLAGS] & RECEIPT else author_of(rec[BODY])
         self.storage.add(Storing(rec, user, device, returned_by, author))
 
-    def _heartbeat(self, connector: int, rec: Record) -> None:
-        asked, beat = rec[7], rec[3]
-        self._presence.keep_alive(connector, asked, lambda lease: self._kept(connector, asked, beat, lease))
+    def _heartbeat(self, connector: int, beat: Heartbeat) -> None:
+        self._presence.keep_alive(connector, beat.lease, lambda lease: self._beat_answered(connector, beat, lease))
 
-    def _kept(self, connector: int, asked: int, beat: int, lease: int | None) -> None:
-        body = records.pack_members(self._ports.members().items())
-        encoded = record(
-            records.HEARTBEAT,
-            flags=0 if self._ports.well() else records.UNWELL,
-            count=beat,
-            origin=self.incarnation,
-            attempt=asked if lease is None else lease,
-            session=asked,
-            body=body,
-        )
-        self._outbox.push(connector, encoded)
+    def _beat_answered(self, connector: int, beat: Heartbeat, lease: int | None) -> None:
+        holds = beat.lease if lease is None else lease
+        unwell, members = not self._ports.well(), dict(self._ports.members())
+        reply = HeartbeatReply(self.incarnation, holds, beat.lease, beat.beat, unwell, members)
+        self._turn.push(connector, reply.encode())
 
-    def displaced(self, user: str, device: str, old: Place) -> None:
-        """The presence map has learnt that `old` is no longer the device's place, and somebody else is."""
-        self.logins.displaced(user, device, old)
+    def superseded(self, user: str, device: str, old: Location) -> None:
+        """The presence map has learnt that `old` is no longer the device's location, and somebody else is."""
+        self.logins.superseded(user, device, old)
 
     def changed(self, users: Collection[str] | None) -> None:
         """What the store keeps of these users is not what it was; None: of anybody."""
@@ -168,7 +160,7 @@ class BrokerCore:
 
     def take_traces(self) -> list[tuple[int, int, str]]:
         """What has happened to traced attempts since the last call: origin, attempt, and what."""
-        taken, self._outbox.traces = self._outbox.traces, []
+        taken, self._turn.traces = self._turn.traces, []
         return taken
 
     def tick(self) -> None:
@@ -177,7 +169,7 @@ class BrokerCore:
         self.devices.tick()
         self.policy.tick()
         self.logins.tick()
-        self.nudges.tick()
+        self.notifier.tick()
         self.closings.tick()
         self.quota.tick()
 
@@ -188,26 +180,28 @@ class BrokerCore:
         self.devices.flush()
         self.policy.flush()
         self.quota.flush()
-        self.nudges.flush()
+        self.notifier.flush()
         self.storage.flush()
-        outbox = self._outbox
-        out, outbox.out = outbox.out, {}
+        turn = self._turn
+        out, turn.out = turn.out, {}
         for connector, encoded in out.items():
             self.records += len(encoded)
             for data in records.batches(encoded):
                 self.batches += 1
                 if not self._ports.send(connector, data):
                     self._undeliverable(data)
-        if outbox.out:
+        if turn.out:
             self.flush()
 
     def _undeliverable(self, data: bytes) -> None:
         """A connector is gone or choked: its copies go to the inbox; what waits for its answer gets one."""
         for rec in records.parse(data):
-            if rec[0] == records.COPY:
+            if rec[KIND] == COPY:
                 self._store(0, rec)
-            elif rec[0] == records.EVICT and rec[6]:
-                self._outbox.push(rec[6], record(records.EVICTED, origin=rec[6], attempt=rec[7]))
+            elif rec[KIND] == records.EVICT:
+                evict = Evict.of(rec)
+                if evict.by_connector:
+                    self._turn.push(evict.by_connector, Evicted(evict.by_connector, evict.by_session).encode())
         self.storage.flush()
 
     @property

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker.core.state import Outbox, StorePort
+from broker.core.state import StorePort, Turn
 from broker.settings import BrokerSettings
+from fabric.control import PageRequest, Remove, Rows
+from fabric.records import Record, pack_rows
 from protocol.ids import split_address
-from protocol.records import END, FAILED, FRESH, ROWS, Record, pack_rows, record, unpack_keys
 from store.interface import Page, PageQuery, Removal
 
+Asked = list[tuple[int, PageRequest, PageQuery]]
+"""Who waits for a page, what it asked, and what that is to the store."""
 
-class Inbox:
-    """Pages and removals."""
 
-    def __init__(self, settings: BrokerSettings, outbox: Outbox, store: StorePort) -> None:
+class InboxRequests:
+    """Pages and removals of a broker."""
+
+    def __init__(self, settings: BrokerSettings, turn: Turn, store: StorePort) -> None:
         self._settings = settings
-        self._outbox = outbox
+        self._turn = turn
         self._store = store
-        self._asked: list[tuple[int, Record]] = []
+        self._asked: Asked = []
         self._removals: list[Removal] = []
         self.rows = 0
         """Given out, repeats among them."""
@@ -30,14 +34,15 @@ class Inbox:
 
     def page(self, connector: int, rec: Record) -> None:
         """A session asks for a page."""
-        self._asked.append((connector, rec))
+        page = PageRequest.of(rec)
+        self._asked.append((connector, page, self._query(page)))
 
     def remove(self, rec: Record) -> None:
         """A device has rows, and their authors know. Raises `RecordError`."""
-        user, device = split_address(rec[4])
-        keys = tuple(unpack_keys(rec[9]))
-        self.removed += len(keys)
-        self._removals.append(Removal(user, device, keys))
+        remove = Remove.of(rec)
+        user, device = split_address(remove.address)
+        self.removed += len(remove.keys)
+        self._removals.append(Removal(user, device, tuple(remove.keys)))
 
     def flush(self) -> None:
         """Hand what this turn has gathered to the store."""
@@ -46,21 +51,20 @@ class Inbox:
             self._store.remove(removals)
         if self._asked:
             asked, self._asked = self._asked, []
-            self._store.page([self._query(rec) for _, rec in asked], lambda pages: self._answer(asked, pages))
+            self._store.page([query for _, _, query in asked], lambda pages: self._answer(asked, pages))
 
-    def _query(self, rec: Record) -> PageQuery:
-        user, device = split_address(rec[4])
-        limit = min(max(1, rec[3]), self._settings.max_page_rows)
-        return PageQuery(user, device, rec[5], bool(rec[1] & FRESH), limit)
+    def _query(self, page: PageRequest) -> PageQuery:
+        user, device = split_address(page.address)
+        limit = min(max(1, page.limit), self._settings.max_page_rows)
+        return PageQuery(user, device, page.cursor, page.fresh, limit)
 
-    def _answer(self, asked: list[tuple[int, Record]], pages: Sequence[Page] | None) -> None:
-        for at, (connector, rec) in enumerate(asked):
+    def _answer(self, asked: Asked, pages: Sequence[Page] | None) -> None:
+        for at, (connector, wanted, _) in enumerate(asked):
             if pages is None:
-                encoded = record(ROWS, flags=FAILED, session=rec[8], attempt=rec[7])
+                rows = Rows(wanted.session, wanted.request, failed=True)
             else:
                 page = pages[at]
                 self.rows += len(page.rows)
                 body = pack_rows((row.key, row.kind, row.body) for row in page.rows)
-                flags = END if page.end else 0
-                encoded = record(ROWS, flags=flags, by=page.next, session=rec[8], attempt=rec[7], body=body)
-            self._outbox.push(connector, encoded)
+                rows = Rows(wanted.session, wanted.request, page.next, page.end, body=body)
+            self._turn.push(connector, rows.encode())

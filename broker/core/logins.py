@@ -1,4 +1,4 @@
-"""Sessions come and go: the durable chain of a device's sessions, and its place in presence.
+"""Sessions come and go: the durable chain of a device's sessions, and its location in presence.
 
 Owns logins under way, and those of a moment ago. Presence is swapped, and the session that was replaced told, before
 the new one may read. A session belongs to a login of its device: the store compares them when it names a session, and
@@ -14,26 +14,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from broker.core.closings import Closings
-from broker.core.state import Outbox, Place, Presence, Rank, Registered, StorePort
+from broker.core.state import Location, Presence, Rank, Registered, StorePort, Turn
 from broker.settings import BrokerSettings
+from fabric.control import Evict, Offline, Online, OnlineReply
+from fabric.records import AWAY, DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
 from protocol.ids import address, split_address
-from protocol.records import (
-    AGAIN,
-    AWAY,
-    DISABLED,
-    EVICT,
-    LATE,
-    LOGIN_ENDED,
-    NO_DEVICE,
-    OK,
-    ONLINE_REPLY,
-    PREDECESSOR,
-    TAKEN,
-    Record,
-    pack_terms,
-    record,
-    unpack_login,
-)
 from protocol.sparrow_pb2 import Goodbye
 from store.sessions import NoSession, SessionStart, Standing
 
@@ -58,30 +43,45 @@ class _Recent:
     user: str
     device: str
     login: str
-    place: Place
+    location: Location
 
 
-class Logins:
-    """All logins of a broker."""
+@dataclass(slots=True)
+class _Coming:
+    """A session that is about to be registered."""
+
+    location: Location
+    user: str
+    device: str
+    asked: Online
+    before: int = 0
+    """The device's session before, for its client; 0: none, or this one registers again."""
+    replaced: Location | None = None
+    """Whom presence named until now."""
+
+
+class Registrations:
+    """All registrations of sessions at a broker."""
 
     def __init__(
         self,
         settings: BrokerSettings,
-        outbox: Outbox,
+        turn: Turn,
         presence: Presence,
         store: StorePort,
         closings: Closings,
         inbox_ttl_ms: int,
     ) -> None:
         self._settings = settings
-        self._terms = pack_terms(inbox_ttl_ms)
+        self._inbox_ttl_ms = inbox_ttl_ms
         self._closings = closings
-        self._outbox = outbox
+        self._turn = turn
         self._presence = presence
         self._store = store
-        self._new: list[tuple[int, Record]] = []
-        self._there: list[tuple[Record, int, Place | None, Place]] = []
-        """In presence by now, and not welcome yet: what each asked, its session before, whom it replaced, its place."""
+        self._new: list[_Coming] = []
+        """Of this turn, to be named by the store."""
+        self._there: list[_Coming] = []
+        """In presence by now, not welcome yet."""
         self._recent: deque[_Recent] = deque()
         """Oldest first."""
         self._seen: dict[str, None] = {}
@@ -94,111 +94,108 @@ class Logins:
 
     def online(self, connector: int, rec: Record) -> None:
         """A session wants to be registered. Raises `RecordError`."""
-        unpack_login(rec[9])
-        self._remember(connector, rec)
-        if rec[1] & AGAIN:
-            self._register(connector, rec, 0)
+        asked = Online.of(rec)
+        coming = _Coming(Location(connector, asked.session), *split_address(asked.address), asked)
+        self._remember(coming)
+        if asked.again:
+            self._register(coming)
         else:
-            self._new.append((connector, rec))
+            self._new.append(coming)
 
     def flush(self) -> None:
         """Name the sessions of this turn durably, in one batch; look at those in presence by now in another."""
         if self._new:
             new, self._new = self._new, []
-            starts = [_start(rec) for _, rec in new]
+            starts = [_start(coming) for coming in new]
             self._store.begin_sessions(starts, lambda previous: self._begun(new, previous))
         if self._there:
             there, self._there = self._there, []
-            users = list(dict.fromkeys(split_address(rec[4])[0] for rec, *_ in there))
-            self._store.standing(users, lambda found: self._held(there, found))
+            users = list(dict.fromkeys(coming.user for coming in there))
+            self._store.standing(users, lambda found: self._compared(there, found))
 
-    def _remember(self, connector: int, rec: Record) -> None:
-        until = self._outbox.now + self._settings.recent_login_s
-        login, _, _ = unpack_login(rec[9])
-        self._recent.append(_Recent(until, *split_address(rec[4]), login, Place(connector, rec[8])))
+    def _remember(self, coming: _Coming) -> None:
+        until = self._turn.now + self._settings.recent_login_s
+        self._recent.append(_Recent(until, coming.user, coming.device, coming.asked.login, coming.location))
 
-    def _begun(self, new: list[tuple[int, Record]], previous: Sequence[int | NoSession] | None) -> None:
-        for at, (connector, rec) in enumerate(new):
-            if previous is None:
-                self._reply(connector, rec, AWAY, 0)
-                continue
-            before = previous[at]
-            if isinstance(before, NoSession):
-                self._reply(connector, rec, _RESULTS[before], 0)
+    def _begun(self, new: list[_Coming], previous: Sequence[int | NoSession] | None) -> None:
+        for at, coming in enumerate(new):
+            before = None if previous is None else previous[at]
+            if before is None:
+                self._reply(coming, AWAY)
+            elif isinstance(before, NoSession):
+                self._reply(coming, _RESULTS[before])
             else:
-                self._register(connector, rec, before)
+                coming.before = before
+                self._register(coming)
 
-    def _register(self, connector: int, rec: Record, before: int) -> None:
-        user, device = split_address(rec[4])
-        place = Place(connector, rec[8])
-        again = bool(rec[1] & AGAIN)
-        _, start, tries = unpack_login(rec[9])
+    def _register(self, coming: _Coming) -> None:
+        asked = coming.asked
+        self._presence.online(
+            coming.user,
+            coming.device,
+            coming.location,
+            asked.lease,
+            asked.again,
+            lambda found: self._registered(coming, found),
+            Rank(asked.start, asked.tries),
+        )
 
-        def done(found: Registered | None) -> None:
-            self._registered(place, rec, before, found)
-
-        self._presence.online(user, device, place, rec[7], again, done, Rank(start, tries))
-
-    def _registered(self, place: Place, rec: Record, before: int, found: Registered | None) -> None:
+    def _registered(self, coming: _Coming, found: Registered | None) -> None:
         if found is None:
-            self._reply(place.connector, rec, AWAY, 0)
+            self._reply(coming, AWAY)
         elif found.taken:
-            self._reply(place.connector, rec, TAKEN if rec[1] & AGAIN else LATE, 0)
+            self._reply(coming, TAKEN if coming.asked.again else LATE)
         else:
-            replaced = None if found.previous == place else found.previous
-            login, _, _ = unpack_login(rec[9])
-            if login:
-                self._there.append((rec, before, replaced, place))
+            coming.replaced = None if found.previous == coming.location else found.previous
+            if coming.asked.login:
+                self._there.append(coming)
             else:
-                self._remember(place.connector, rec)
-                self._welcome(rec, before, replaced, place)
+                self._remember(coming)
+                self._welcome(coming)
 
-    def _held(
-        self, there: list[tuple[Record, int, Place | None, Place]], found: Mapping[str, Standing | None] | None
-    ) -> None:
-        """What is in presence by now is held against what stands."""
-        for rec, before, replaced, place in there:
-            user, device = split_address(rec[4])
-            login, _, _ = unpack_login(rec[9])
-            refused = None if found is None else _refused(found.get(user), device, login)
-            if replaced is not None and (found is None or refused is not None):
-                self.evict(rec[4], replaced, None)
+    def _compared(self, there: list[_Coming], found: Mapping[str, Standing | None] | None) -> None:
+        """The logins of those who are in presence by now are compared with what stands."""
+        for coming in there:
+            user, device = coming.user, coming.device
+            refused = None if found is None else _refused(found.get(user), device, coming.asked.login)
+            if coming.replaced is not None and (found is None or refused is not None):
+                self._evict(coming.asked.address, coming.replaced)
             if found is None:
-                self._reply(place.connector, rec, AWAY, 0)
+                self._reply(coming, AWAY)
             elif refused is not None:
-                self._presence.offline(user, device, place)
-                self._reply(place.connector, rec, _RESULTS[refused], 0)
+                self._presence.offline(user, device, coming.location)
+                self._reply(coming, _RESULTS[refused])
             else:
-                self._welcome(rec, before, replaced, place)
+                self._welcome(coming)
 
-    def _welcome(self, rec: Record, before: int, replaced: Place | None, place: Place) -> None:
-        self._seen[split_address(rec[4])[0]] = None
-        if replaced is None:
-            self._reply(place.connector, rec, OK, before)
+    def _welcome(self, coming: _Coming) -> None:
+        self._seen[coming.user] = None
+        if coming.replaced is None:
+            self._reply(coming, OK)
         else:
-            self.evict(rec[4], replaced, place)
-            self._reply(place.connector, rec, PREDECESSOR, before)
+            self._evict(coming.asked.address, coming.replaced, coming.location)
+            self._reply(coming, PREDECESSOR)
 
-    def _reply(self, connector: int, rec: Record, result: int, before: int) -> None:
+    def _reply(self, coming: _Coming, result: int) -> None:
         self.results[result] += 1
-        encoded = record(ONLINE_REPLY, flags=result, to=rec[4], session=rec[8], attempt=before, body=self._terms)
-        self._outbox.push(connector, encoded)
+        previous = coming.before if result in (OK, PREDECESSOR) else 0
+        reply = OnlineReply(coming.asked.address, coming.asked.session, result, previous, self._inbox_ttl_ms)
+        self._turn.push(coming.location.connector, reply.encode())
 
-    def evict(self, to: bytes, old: Place, new: Place | None) -> None:
+    def _evict(self, to: bytes, old: Location, new: Location | None = None) -> None:
         """Tell a connector that presence no longer names its session; `new` waits for the answer."""
-        origin, attempt = new or (0, 0)
-        encoded = record(EVICT, to=to, session=old.session, origin=origin, attempt=attempt)
-        self._outbox.push(old.connector, encoded)
+        self._turn.push(old.connector, Evict(to, old.session, *(new or (0, 0))).encode())
 
     def offline(self, connector: int, rec: Record) -> None:
         """A session has ended."""
-        user, device = split_address(rec[4])
+        gone = Offline.of(rec)
+        user, device = split_address(gone.address)
         self._seen[user] = None
-        self._presence.offline(user, device, Place(connector, rec[8]))
+        self._presence.offline(user, device, Location(connector, gone.session))
 
-    def displaced(self, user: str, device: str, old: Place) -> None:
-        """Presence tells of a place that was taken by somebody who did not come through this broker."""
-        self.evict(address(user, device), old, None)
+    def superseded(self, user: str, device: str, old: Location) -> None:
+        """Presence tells of a location that was taken by somebody who did not come through this broker."""
+        self._evict(address(user, device), old)
 
     # Changes.
 
@@ -215,11 +212,11 @@ class Logins:
             if recent:
                 users = list(dict.fromkeys(one.user for one in recent))
                 self._store.standing(users, lambda found: self._looked(recent, found))
-        while self._recent and self._recent[0].until <= self._outbox.now:
+        while self._recent and self._recent[0].until <= self._turn.now:
             self._recent.popleft()
-        if self._seen and self._outbox.now >= self._keep_seen_at:
+        if self._seen and self._turn.now >= self._keep_seen_at:
             seen, self._seen = self._seen, {}
-            self._keep_seen_at = self._outbox.now + self._settings.seen_interval_s
+            self._keep_seen_at = self._turn.now + self._settings.seen_interval_s
             self._store.saw(list(seen))
 
     def _looked(self, recent: list[_Recent], found: Mapping[str, Standing | None] | None) -> None:
@@ -229,12 +226,12 @@ class Logins:
                 continue
             refused = _refused(found.get(one.user), one.device, one.login)
             if refused is not None:
-                self._closings.close_all(one.user, {one.device: one.place}, _CODES[refused])
+                self._closings.close_all(one.user, {one.device: one.location}, _CODES[refused])
 
 
-def _start(rec: Record) -> SessionStart:
-    login, start, tries = unpack_login(rec[9])
-    return SessionStart(*split_address(rec[4]), rec[8], login, start, tries)
+def _start(coming: _Coming) -> SessionStart:
+    asked = coming.asked
+    return SessionStart(coming.user, coming.device, asked.session, asked.login, asked.start, asked.tries)
 
 
 def _refused(standing: Standing | None, device: str, login: str) -> NoSession | None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from broker.core.cached import Cached, Trust
-from broker.core.state import Outbox, StorePort
+from broker.core.state import StorePort, Turn
 from broker.settings import BrokerSettings
-from protocol.records import BLOCKED, BLOCKS, NOT_FRIEND, SAFE
+from fabric.records import BLOCKED, BLOCKS, NOT_FRIEND, SAFE
 from store.contacts import Verdict
 
 Pair = tuple[str, str]
@@ -20,8 +20,8 @@ Pair = tuple[str, str]
 class Policy(Cached[Pair, Verdict]):
     """Verdicts, by pair; dropped by the receiver, since every change of a pair is told of both."""
 
-    def __init__(self, settings: BrokerSettings, outbox: Outbox, trust: Trust, store: StorePort) -> None:
-        super().__init__(settings, outbox, trust, self._read_verdicts)
+    def __init__(self, settings: BrokerSettings, turn: Turn, trust: Trust, store: StorePort) -> None:
+        super().__init__(settings, turn, trust, self._read_verdicts)
         self._store = store
         self._max_receivers = settings.max_cached_users
         self._of: dict[str, set[Pair]] = {}

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from broker.core.state import Outbox, Presence, StorePort, Storing
+from broker.core.state import Presence, StorePort, Storing, Turn
 from broker.settings import BrokerSettings
-from protocol.records import INBOX_BUSY, INBOX_FULL, NO_SPACE, OWN, RECEIPT
+from fabric.records import ATTEMPT, FLAGS, INBOX_BUSY, INBOX_FULL, NO_SPACE, ORIGIN, OWN, RECEIPT
 
 FRACTION: Final = 16
 """The store is asked when this part of what one author may fill has been stored for a user since it was asked last."""
@@ -68,9 +68,9 @@ class Watched:
 class Quota:
     """What waits for all users that this broker stores for."""
 
-    def __init__(self, settings: BrokerSettings, outbox: Outbox, presence: Presence, store: StorePort) -> None:
+    def __init__(self, settings: BrokerSettings, turn: Turn, presence: Presence, store: StorePort) -> None:
         self._settings = settings
-        self._outbox = outbox
+        self._turn = turn
         self._presence = presence
         self._store = store
         # One number for both limits: whichever is used up, so is this.
@@ -100,17 +100,17 @@ class Quota:
         return 0 if left >= 0 and not self.no_space else self._look(copy, size)
 
     def _look(self, copy: Storing, size: int) -> int:
-        if self.no_space and not copy.record[1] & RECEIPT:
+        if self.no_space and not copy.record[FLAGS] & RECEIPT:
             return NO_SPACE
-        now, user = self._outbox.now, copy.user
+        now, user = self._turn.now, copy.user
         watched = self._watched.get(user)
         if watched is None:
             watched = self._watched[user] = Watched(now)
         watched.used_at = now
         # A receipt lets a row go that it is told of; refused, it would keep it. There are no more of them than
         # messages that were taken.
-        attempt = (copy.record[6], copy.record[7])
-        if not copy.record[1] & RECEIPT and (attempt == self._refused or self._is_full(watched, copy, size)):
+        attempt = (copy.record[ORIGIN], copy.record[ATTEMPT])
+        if not copy.record[FLAGS] & RECEIPT and (attempt == self._refused or self._is_full(watched, copy, size)):
             self._refused = attempt
             watched.full = True
             self._ask(user, watched)
@@ -132,7 +132,7 @@ class Quota:
         settings = self._settings
         rows, total = watched.authors.get(copy.author, (0, 0))
         rows, total = rows + 1, total + size
-        all_rows, all_bytes = (rows, total) if copy.record[1] & OWN else (watched.rows + 1, watched.bytes + size)
+        all_rows, all_bytes = (rows, total) if copy.record[FLAGS] & OWN else (watched.rows + 1, watched.bytes + size)
         return _over(rows, all_rows, settings.inbox_max_rows_of_author, settings.inbox_max_rows) or _over(
             total, all_bytes, settings.inbox_max_bytes_of_author, settings.inbox_max_bytes
         )
@@ -140,7 +140,7 @@ class Quota:
     def _ask(self, user: str, watched: Watched) -> None:
         # Where nobody is who could take anything, little changes.
         pause = self._settings.inbox_look_s * (1 if self._presence.where(user) else 10)
-        if watched.during is None and self._outbox.now >= watched.asked_at + pause:
+        if watched.during is None and self._turn.now >= watched.asked_at + pause:
             self._due[user] = None
 
     def appended(self, copies: Iterable[Storing]) -> None:
@@ -152,7 +152,7 @@ class Quota:
 
     def tick(self) -> None:
         """Look at the disk, and forget users for whom nothing is stored any more."""
-        now = self._outbox.now
+        now = self._turn.now
         if now < self._next_tick:
             return
         self._next_tick = now + SPACE_S
@@ -168,7 +168,7 @@ class Quota:
 
     def flush(self) -> None:
         """Let the store count, one question at a time."""
-        now = self._outbox.now
+        now = self._turn.now
         if not self._due or self._counting or now < self._next_at:
             return
         users = [user for user in list(self._due)[:AT_ONCE] if user in self._watched]
@@ -182,7 +182,7 @@ class Quota:
             self._store.waiting(users, lambda found: self._counted(users, now, found))
 
     def _counted(self, users: list[str], began: float, found: Mapping[str, Counts] | None) -> None:
-        now = self._outbox.now
+        now = self._turn.now
         self._counting = False
         self._next_at = now + REST * (now - began)
         for user in users:

@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 from broker.core.devices import DeviceList, Devices
 from broker.core.policy import Policy
-from broker.core.state import Outbox, Place, Presence, Storing
+from broker.core.state import Location, Presence, Storing, Turn
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
-from protocol.ids import address, split_address
-from protocol.records import (
+from fabric.records import (
+    ATTEMPT,
+    BODY,
+    BY,
     COPY,
+    FLAGS,
     HEADER,
     NO_SUCH_USER,
     OTHERS,
@@ -26,12 +29,14 @@ from protocol.records import (
     QUIET,
     RECEIPT,
     SAFE,
+    TO,
     TRACED,
     UNAVAILABLE,
     UNSEEN,
     Record,
     record,
 )
+from protocol.ids import address, split_address
 from store.contacts import Verdict
 from store.interface import COMMON
 
@@ -55,14 +60,14 @@ class Routing:
     def __init__(
         self,
         settings: BrokerSettings,
-        outbox: Outbox,
+        turn: Turn,
         presence: Presence,
         devices: Devices,
         policy: Policy,
         storage: Storage,
     ) -> None:
         self._settings = settings
-        self._outbox = outbox
+        self._turn = turn
         self._presence = presence
         self._devices = devices
         self._policy = policy
@@ -80,26 +85,26 @@ class Routing:
 
     def route(self, connector: int, rec: Record) -> None:
         """An attempt has come from a connector."""
-        plan = self._plans.get((rec[4], rec[5]))
-        if plan is not None and self._outbox.now < plan[0] and not rec[1] & RECEIPT:
+        plan = self._plans.get((rec[TO], rec[BY]))
+        if plan is not None and self._turn.now < plan[0] and not rec[FLAGS] & RECEIPT:
             self._copies(connector, rec, plan)
         else:
             self._plan(connector, rec)
 
     def _plan(self, connector: int, rec: Record) -> None:
         """Find out who gets copies, and remember it."""
-        to = rec[4].decode()
+        to = rec[TO].decode()
         dest = self._devices.get(to)
         if dest is None:
             return self._wait(to, connector, rec)
-        if rec[1] & RECEIPT:
+        if rec[FLAGS] & RECEIPT:
             return self._route_receipt(connector, rec, to, dest.value)
-        author, author_device = split_address(rec[5])
+        author, author_device = split_address(rec[BY])
         own = self._devices.get(author)
         if own is None:
             return self._wait(author, connector, rec)
         if dest.value is None:
-            return self._answer(connector, rec[7], 0, NO_SUCH_USER)
+            return self._answer(connector, rec[ATTEMPT], 0, NO_SUCH_USER)
         others = tuple(d for d in own.value or () if d[0] != author_device)
         devices: DeviceList = ()
         friends = True
@@ -110,27 +115,27 @@ class Routing:
                 return self._wait((author, to), connector, rec)
             refused = self._policy.state(verdict.value)
             if refused not in (0, SAFE):
-                return self._answer(connector, rec[7], 0, refused)
+                return self._answer(connector, rec[ATTEMPT], 0, refused)
             friends = verdict.value is Verdict.FRIEND
             read_at = min(read_at, verdict.read_at)
             devices = () if refused else dest.value or ((COMMON, address(to, COMMON)),)
         plan = Plan(self._devices.renew_at(read_at), to, devices, author, others, friends)
         if len(self._plans) >= self._settings.max_cached_users:
             self._plans.clear()
-        self._plans[rec[4], rec[5]] = plan
+        self._plans[rec[TO], rec[BY]] = plan
         return self._copies(connector, rec, plan)
 
     def _route_receipt(self, connector: int, rec: Record, to: str, devices: DeviceList | None) -> None:
         if devices is None:
-            return self._answer(connector, rec[7], 0, NO_SUCH_USER)
-        if rec[1] & UNSEEN:
-            pair = to, split_address(rec[5])[0]
+            return self._answer(connector, rec[ATTEMPT], 0, NO_SUCH_USER)
+        if rec[FLAGS] & UNSEEN:
+            pair = to, split_address(rec[BY])[0]
             verdict = self._policy.get(pair)
             if verdict is None:
                 return self._wait(pair, connector, rec)
             if verdict.value is not Verdict.FRIEND:
-                return self._answer(connector, rec[7], 0, SAFE)
-        wanted = tuple(d for d in devices if d[1] != rec[5])
+                return self._answer(connector, rec[ATTEMPT], 0, SAFE)
+        wanted = tuple(d for d in devices if d[1] != rec[BY])
         return self._copies(connector, rec, Plan(0.0, to, wanted, "", ()))
 
     def _copies(self, connector: int, rec: Record, plan: Plan) -> None:
@@ -139,9 +144,9 @@ class Routing:
         _, user, devices, author, others, friends = plan
         count = len(devices) + len(others)
         if not count:
-            return self._answer(connector, rec[7], 0, SAFE)
-        flags = rec[1] & (RECEIPT | QUIET | TRACED)
-        if not friends and rec[1] & UNSEEN:
+            return self._answer(connector, rec[ATTEMPT], 0, SAFE)
+        flags = rec[FLAGS] & (RECEIPT | QUIET | TRACED)
+        if not friends and rec[FLAGS] & UNSEEN:
             flags |= QUIET
         if flags & TRACED:
             self._trace(connector, rec, plan)
@@ -162,9 +167,9 @@ class Routing:
         for user, devices in ((plan.author, plan.others), (plan.user, plan.devices)):
             where = self._presence.where(user)
             for device, key in devices:
-                place = where.get(device)
-                to = "the inbox" if place is None else f"connector {place.connector:016x}, session {place.session:016x}"
-                self._outbox.traces.append((connector, rec[7], f"a copy for {key.decode()} goes to {to}"))
+                location = where.get(device)
+                to = "the inbox" if location is None else "connector {:016x}, session {:016x}".format(*location)
+                self._turn.traces.append((connector, rec[ATTEMPT], f"a copy for {key.decode()} goes to {to}"))
 
     def _copy(
         self,
@@ -176,32 +181,32 @@ class Routing:
         user: str,
         device: str,
         key: bytes,
-        place: Place | None,
+        location: Location | None,
         author: str,
     ) -> None:
-        attempt, body = rec[7], rec[9]
-        if place is None:
+        attempt, body = rec[ATTEMPT], rec[BODY]
+        if location is None:
             copy: Record = (COPY, flags, index, count, key, b"", origin, attempt, 0, body)
             self._storage.add(Storing(copy, user, device, 0, author))
             return
-        connector, session = place
+        connector, session = location
         head = HEADER.pack(COPY, flags, index, count, len(key), 0, origin, attempt, session, len(body))
-        waiting = self._outbox.out.get(connector)
+        waiting = self._turn.out.get(connector)
         if waiting is None:
-            waiting = self._outbox.out[connector] = []
+            waiting = self._turn.out[connector] = []
         waiting.append(b"".join((head, key, body)))
 
     def _answer(self, connector: int, attempt: int, count: int, state: int) -> None:
         if state != SAFE:
             self.refused[state] += 1
         body = OUTCOME.pack(attempt, 0, count, state)
-        self._outbox.push(connector, record(OUTCOMES, origin=connector, body=body))
+        self._turn.push(connector, record(OUTCOMES, origin=connector, body=body))
 
     # Waiting for a list of devices, or for a verdict.
 
     def _wait(self, key: Hashable, connector: int, rec: Record) -> None:
         if self._waiting_count >= self._settings.max_waiting_routes:
-            return self._answer(connector, rec[7], 0, UNAVAILABLE)
+            return self._answer(connector, rec[ATTEMPT], 0, UNAVAILABLE)
         self._waiting_count += 1
         self._waiting.setdefault(key, []).append((connector, rec))
         return None
@@ -214,7 +219,7 @@ class Routing:
                 if ok:
                     self.route(connector, rec)
                 else:
-                    self._answer(connector, rec[7], 0, UNAVAILABLE)
+                    self._answer(connector, rec[ATTEMPT], 0, UNAVAILABLE)
 
     @property
     def waiting(self) -> int:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from protocol.records import Record
+from fabric.records import Record
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal
 from store.sessions import NoSession, SessionStart, Standing
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where a device is: a connector's incarnation and a session's number."""
 
     connector: int
@@ -38,36 +38,36 @@ UNKNOWN_RANK = Rank()
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What `Presence.online` found: the place before, or that somebody newer is there."""
+    """What `Presence.online` found: the location before, or that somebody newer is there."""
 
-    previous: Place | None
+    previous: Location | None
     taken: bool = False
 
 
 class Presence(Protocol):
     """The presence port. `done` of each call comes once, then or later; None stands for "presence is away"."""
 
-    def where(self, user: str) -> Mapping[str, Place]:
-        """Device → place, from the local map; empty for nobody."""
+    def where(self, user: str) -> Mapping[str, Location]:
+        """Device → location, from the local map; empty for nobody."""
 
     def online(
         self,
         user: str,
         device: str,
-        place: Place,
+        location: Location,
         lease: int,
         again: bool,
         done: Callable[[Registered | None], None],
         rank: Rank = UNKNOWN_RANK,
     ) -> None:
-        """Swap the place of a device: with `again`, only where nobody else is, and never that of a later try of the
+        """Swap the location of a device: with `again`, only where nobody else is, and never that of a later try of the
         same start."""
 
-    def offline(self, user: str, device: str, place: Place) -> None:
-        """Forget the place, if it is still this one."""
+    def offline(self, user: str, device: str, location: Location) -> None:
+        """Forget the location, if it is still this one."""
 
     def barrier(self, done: Callable[[bool], None]) -> None:
-        """Call `done(True)` when the local map holds every place taken before this call; False: nobody can say."""
+        """Call `done(True)` when the local map holds every location taken before this call; False: nobody can say."""
 
     def changed(self, users: Collection[str], done: Callable[[bool], None]) -> None:
         """Tell all brokers that something kept of these users has changed; `done(True)` when none can miss it."""
@@ -133,8 +133,8 @@ class Ports(Protocol):
         """A state change worth a line."""
 
 
-class Outbox:
-    """What waits to be sent to each connector, and the time."""
+class Turn:
+    """The time of the current event, and what waits to be sent to each connector at the end of the turn."""
 
     __slots__ = ("now", "out", "traces")
 

@@ -1,4 +1,4 @@
-"""Into the inbox: append, be sure of presence and device, nudge until it is heard, and only then *safe*.
+"""Into the inbox: append, be sure of presence and device, notify until it is heard, and only then *safe*.
 
 Owns copies on their way into the inbox. The order of the steps is the promise (docs/design.md, "Storing").
 """
@@ -6,25 +6,32 @@ Owns copies on their way into the inbox. The order of the steps is the promise (
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
 
-from broker.core.nudges import Nudges
+from broker.core.notifier import Notifier
 from broker.core.quota import Quota
-from broker.core.state import Outbox, Presence, StorePort, Storing
+from broker.core.state import Presence, StorePort, Storing, Turn
 from broker.settings import BrokerSettings
-from protocol.records import (
+from fabric.control import Stored
+from fabric.records import (
+    BODY,
+    FLAGS,
     OTHERS,
     OTHERS_BIT,
     OUTCOME,
     OUTCOMES,
     RECEIPT,
     SAFE,
-    STORED,
     TRACED,
     UNAVAILABLE,
     record,
 )
 from store.interface import COMMON, NewRow, RowKind
+
+Steps = Generator[Callable[[Callable[[Any], None]], None], Any, None]
+"""What takes time, one after another: each is begun with whoever hears its result, and its result comes back."""
 
 
 class Storage:
@@ -33,20 +40,25 @@ class Storage:
     def __init__(
         self,
         settings: BrokerSettings,
-        outbox: Outbox,
+        turn: Turn,
         presence: Presence,
         store: StorePort,
-        nudges: Nudges,
+        notifier: Notifier,
         quota: Quota,
     ) -> None:
         self._settings = settings
-        self._outbox = outbox
+        self._turn = turn
         self._presence = presence
         self._store = store
-        self._nudges = nudges
+        self._notifier = notifier
         self._quota = quota
         self._queue: deque[Storing] = deque()
-        self._in_flight = 0
+        self._appending: dict[int, list[Storing]] = {}
+        """Batches that the store is appending, by `id`."""
+        self._checking: dict[int, list[Storing]] = {}
+        """Batches that are appended, and not known to be where they belong."""
+        self._notifying: dict[int, Storing] = {}
+        """Copies of which somebody has to hear."""
         self._rows = 0
         self._bytes = 0
         self._outcomes: dict[int, list[bytes]] = {}
@@ -60,7 +72,7 @@ class Storage:
 
     def add(self, storing: Storing) -> None:
         """Store this copy with others of its time."""
-        size = len(storing.record[9])
+        size = len(storing.record[BODY])
         self._rows += 1
         self._bytes += size
         if self._rows > self._settings.max_storing_rows or self._bytes > self._settings.max_storing_bytes:
@@ -74,45 +86,48 @@ class Storage:
 
     def flush(self) -> None:
         """Begin what may begin; then put the answers of this turn on their way."""
-        while self._queue and self._in_flight < self._settings.max_appends_in_flight:
+        while self._queue and len(self._appending) < self._settings.max_appends_in_flight:
             size = min(len(self._queue), self._settings.max_batch_rows)
-            self._append([self._queue.popleft() for _ in range(size)])
+            self._begin([self._queue.popleft() for _ in range(size)])
         if self._outcomes:
             outcomes, self._outcomes = self._outcomes, {}
             for origin, entries in outcomes.items():
-                self._outbox.push(origin, record(OUTCOMES, origin=origin, body=b"".join(entries)))
+                self._turn.push(origin, record(OUTCOMES, origin=origin, body=b"".join(entries)))
         if self._stored:
             stored, self._stored = self._stored, {}
             for (connector, session), count in stored.items():
-                self._outbox.push(connector, record(STORED, session=session, attempt=count))
+                self._turn.push(connector, Stored(session, count).encode())
 
-    # The steps, in their order.
+    def _begin(self, copies: list[Storing]) -> None:
+        self._go_on(self._steps(copies), None)
 
-    def _append(self, copies: list[Storing]) -> None:
-        self._in_flight += 1
-        rows = [NewRow(copy.user, copy.device, _row_kind(copy), copy.record[9], copy.author) for copy in copies]
-        began = self._outbox.now
-        self._store.append(rows, lambda ok: self._appended(copies, began, ok))
+    def _go_on(self, steps: Steps, result: Any) -> None:
+        """Give the step before its result, and begin the next."""
+        try:
+            begin = steps.send(result)
+        except StopIteration:
+            return
+        begin(lambda result: self._go_on(steps, result))
 
-    def _appended(self, copies: list[Storing], began: float, ok: bool) -> None:
-        self._in_flight -= 1
+    def _steps(self, copies: list[Storing]) -> Steps:
+        """All that makes a batch of copies *safe*, in its order. Each step that takes time is yielded; nothing else
+        may be between what it answers and what follows from that."""
+        began = self._turn.now
+        self._appending[id(copies)] = copies
+        rows = [NewRow(copy.user, copy.device, _row_kind(copy), copy.record[BODY], copy.author) for copy in copies]
+        appended = yield partial(self._store.append, rows)
+        del self._appending[id(copies)]
+        self._checking[id(copies)] = copies
         self._quota.appended(copies)
-        if ok:
-            self._presence.barrier(lambda ok: self._passed(copies, began, ok))
-        else:
-            self._finish_all(copies, UNAVAILABLE)
-
-    def _passed(self, copies: list[Storing], began: float, ok: bool) -> None:
-        if ok:
-            users = list(dict.fromkeys(copy.user for copy in copies))
-            self._store.devices(users, lambda found: self._checked(copies, began, found))
-        else:
-            self._finish_all(copies, UNAVAILABLE)
-
-    def _checked(self, copies: list[Storing], began: float, found: Mapping[str, tuple[str, ...] | None] | None) -> None:
+        # Presence must be newer than the rows: else a device may have read its inbox before, unknown to this broker.
+        passed = appended and (yield self._presence.barrier)
+        # Of devices, past the cache: rows behind one that was being removed are appended anew.
+        found = (yield partial(self._store.devices, _users(copies))) if passed else None
+        del self._checking[id(copies)]
         if found is None:
-            self._finish_all(copies, UNAVAILABLE)
-        elif self._outbox.now - began > self._settings.row_max_age_s:
+            for copy in copies:
+                self._finish(copy, UNAVAILABLE)
+        elif self._turn.now - began > self._settings.row_max_age_s:
             # A reader's lower bound may have passed these rows while this broker stood still.
             self._queue.extend(copies)
         else:
@@ -120,6 +135,7 @@ class Storage:
                 self._settle(copy, found.get(copy.user))
 
     def _settle(self, copy: Storing, devices: tuple[str, ...] | None) -> None:
+        """The row is where it belongs, or is appended anew; and who may have read past it is told, and has heard."""
         if copy.device != COMMON and copy.device not in (devices or ()):
             copy.device = COMMON
             self._queue.append(copy)
@@ -129,15 +145,16 @@ class Storage:
             where = {copy.device: where[copy.device]} if copy.device in where else {}
         if where:
             # Should this broker die now, nobody else would look: connectors may not count it among the living.
-            self._nudges.nudge(copy.user, where, lambda heard: self._finish(copy, SAFE if heard else UNAVAILABLE))
+            self._notifying[id(copy)] = copy
+            self._notifier.notify(copy.user, where, lambda heard: self._notified(copy, heard))
         else:
             self._finish(copy, SAFE)
 
-    # Answers.
+    def _notified(self, copy: Storing, heard: bool) -> None:
+        del self._notifying[id(copy)]
+        self._finish(copy, SAFE if heard else UNAVAILABLE)
 
-    def _finish_all(self, copies: list[Storing], state: int) -> None:
-        for copy in copies:
-            self._finish(copy, state)
+    # Answers.
 
     def _finish(self, copy: Storing, state: int) -> None:
         _, flags, index, count, _, _, origin, attempt, session, body = copy.record
@@ -149,13 +166,21 @@ class Storage:
             self.refused[state] += 1
         if flags & TRACED:
             what = "stored for" if state == SAFE else "could not be stored for"
-            self._outbox.traces.append((origin, attempt, f"{what} {copy.user}/{copy.device or '(any device)'}"))
+            self._turn.traces.append((origin, attempt, f"{what} {copy.user}/{copy.device or '(any device)'}"))
         if flags & OTHERS:
             state |= OTHERS_BIT
         self._outcomes.setdefault(origin, []).append(OUTCOME.pack(attempt, index, count, state))
         if copy.returned_by:
-            place = (copy.returned_by, session)
-            self._stored[place] = self._stored.get(place, 0) + 1
+            location = (copy.returned_by, session)
+            self._stored[location] = self._stored.get(location, 0) + 1
+
+    def check(self) -> None:
+        """Assert that the counts are what they count."""
+        batches = (*self._appending.values(), *self._checking.values())
+        copies = [*self._queue, *self._notifying.values(), *(copy for batch in batches for copy in batch)]
+        assert self._rows == len(copies), f"{self._rows} rows are counted, and {len(copies)} are being stored"
+        size = sum(len(copy.record[BODY]) for copy in copies)
+        assert self._bytes == size, f"{self._bytes} bytes are counted, and {size} are being stored"
 
     @property
     def rows(self) -> int:
@@ -168,5 +193,9 @@ class Storage:
         return self._bytes
 
 
+def _users(copies: list[Storing]) -> list[str]:
+    return list(dict.fromkeys(copy.user for copy in copies))
+
+
 def _row_kind(copy: Storing) -> int:
-    return RowKind.RECEIPT if copy.record[1] & RECEIPT else RowKind.MESSAGE
+    return RowKind.RECEIPT if copy.record[FLAGS] & RECEIPT else RowKind.MESSAGE

@@ -130,10 +130,10 @@ class Etcd:
                 response = await self._try(call, request, min(self._settings.try_timeout_s, max(left_s, 0.01)))
             except UnavailableError as error:
                 if left_s <= pause_s or isinstance(error, OverQuotaError):
-                    self._complain(error)
+                    self._warn(error)
                     raise
             except ConfigError as error:
-                self._complain(error)
+                self._warn(error)
                 raise
             else:
                 self._well(writes)
@@ -176,7 +176,7 @@ class Etcd:
                 stream.cancel()
         except SparrowError as error:
             self._next(at)
-            self._complain(error)
+            self._warn(error)
             raise
         self._well(writes=False)
         return found
@@ -283,7 +283,7 @@ class Etcd:
             details = f"no TLS connection; check etcd.ca_file, cert_file, key_file and the member's name ({details})"
         return UnavailableError(f"etcd at {self._targets[at]}: {details or code}")
 
-    def _complain(self, error: SparrowError) -> None:
+    def _warn(self, error: SparrowError) -> None:
         """One line when it begins."""
         if isinstance(error, LeaseLostError | _TokenExpiredError):
             return

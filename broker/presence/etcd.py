@@ -1,7 +1,7 @@
 """Presence in etcd, for several brokers: a key for each device, under its connector's lease, and a map that follows.
 
-Owns the map and the barriers. Every transaction that takes places also writes one key, the *mark*; a barrier reads the
-mark and waits until the map has come as far. So it costs etcd one read and no write, and needs nothing to happen.
+Owns the map and the barriers. Every transaction that takes locations also writes one key, the *mark*; a barrier reads
+the mark and waits until the map has come as far. So it costs etcd one read and no write, and needs nothing to happen.
 
 Keys, under the prefix: `place/<user>/<device>` = connector and session; `mark`; and those of `broker.presence.changes`.
 """
@@ -11,21 +11,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 
-from broker.core.state import UNKNOWN_RANK, Place, Rank, Registered
+from broker.core.state import UNKNOWN_RANK, Location, Rank, Registered
 from broker.etcd import Etcd, Mirror
 from broker.etcd import api_pb2 as api
 from broker.etcd.client import RANGE
 from broker.presence.changes import Changes
 from broker.presence.leases import Leases
-from broker.presence.swaps import Removal, Swap, Swaps, decode_place, encode_place
+from broker.presence.swaps import Removal, Swap, Swaps, decode_location, encode_location
 from protocol.errors import SparrowError
 from protocol.ids import address, split_address
 
-PLACES = b"place/"
+LOCATIONS = b"place/"
 MARK = b"mark"
 GATHER_S = 0.002
 """How long barriers gather behind the one before: reading the mark costs far more than one more that waits for it."""
-_NOBODY: Mapping[str, Place] = {}
+_NOBODY: Mapping[str, Location] = {}
 
 
 class EtcdPresence:
@@ -39,22 +39,22 @@ class EtcdPresence:
         lease_s: float,
         barrier_timeout_s: float,
         event: Callable[[Callable[[], None]], None],
-        displaced: Callable[[str, str, Place], None],
+        superseded: Callable[[str, str, Location], None],
         on_changed: Callable[[Collection[str] | None], None],
     ) -> None:
         self._etcd = etcd
         self._mirror = mirror
-        self._places = prefix + PLACES
+        self._locations = prefix + LOCATIONS
         self._mark = prefix + MARK
         self._barrier_timeout_s = barrier_timeout_s
         self._event = event
-        self._displaced = displaced
+        self._superseded = superseded
         self._loop = asyncio.get_running_loop()
-        self._users: dict[str, dict[str, Place]] = {}
+        self._users: dict[str, dict[str, Location]] = {}
         self._revisions: dict[bytes, int] = {}
         """Name (`user/device`) → `mod_revision` of its key."""
-        self._told: dict[bytes, Place] = {}
-        """Who was told here that somebody took the place, before the map has learnt of it."""
+        self._told: dict[bytes, Location] = {}
+        """Who was told here that somebody took the location, before the map has learnt of it."""
         self._barriers: list[Callable[[bool], None]] = []
         self._passing: list[tuple[int, float, list[Callable[[bool], None]]]] = []
         """(revision to come to, when to give up, whom to tell)."""
@@ -62,26 +62,26 @@ class EtcdPresence:
         self._leases = Leases(etcd, lease_s)
         self._swaps = Swaps(etcd, self._mark, event, self._known, self._leases.lost)
         self._changes = Changes(etcd, mirror, prefix, self._mark, event, on_changed)
-        mirror.add(PLACES, self)
+        mirror.add(LOCATIONS, self)
         mirror.on_moved = self._moved
 
     # The port.
 
-    def where(self, user: str) -> Mapping[str, Place]:
-        """Device → place, from the map."""
+    def where(self, user: str) -> Mapping[str, Location]:
+        """Device → location, from the map."""
         return self._users.get(user, _NOBODY)
 
     def online(
         self,
         user: str,
         device: str,
-        place: Place,
+        location: Location,
         lease: int,
         again: bool,
         done: Callable[[Registered | None], None],
         rank: Rank = UNKNOWN_RANK,
     ) -> None:
-        """Swap the place of a device in etcd."""
+        """Swap the location of a device in etcd."""
         if not lease or not self._mirror.revision:
             done(None)
             return
@@ -93,15 +93,15 @@ class EtcdPresence:
                 self._told[name] = replaced
             done(found)
 
-        value = encode_place(place, rank)
-        self._swaps.swap(Swap(self._places + name, value, place, lease, again, answered, rank))
+        value = encode_location(location, rank)
+        self._swaps.swap(Swap(self._locations + name, value, location, lease, again, answered, rank))
 
-    def offline(self, user: str, device: str, place: Place) -> None:
-        """Forget the place in etcd, if it is still this one; repeated while etcd is away."""
+    def offline(self, user: str, device: str, location: Location) -> None:
+        """Forget the location in etcd, if it is still this one; repeated while etcd is away."""
         name = address(user, device)
-        # How it is written, only etcd knows; that it is this place, the map may know.
-        revision = self._revisions.get(name, 0) if self.where(user).get(device) == place else 0
-        self._swaps.remove(Removal(self._places + name, encode_place(place), revision))
+        # How it is written, only etcd knows; that it is this location, the map may know.
+        revision = self._revisions.get(name, 0) if self.where(user).get(device) == location else 0
+        self._swaps.remove(Removal(self._locations + name, encode_location(location), revision))
 
     def barrier(self, done: Callable[[bool], None]) -> None:
         """One read of the mark for all barriers of a moment."""
@@ -162,8 +162,8 @@ class EtcdPresence:
 
     # The map.
 
-    def _known(self, key: bytes) -> tuple[Place | None, int]:
-        name = key[len(self._places) :]
+    def _known(self, key: bytes) -> tuple[Location | None, int]:
+        name = key[len(self._locations) :]
         user, device = split_address(name)
         return self._users.get(user, _NOBODY).get(device), self._revisions.get(name, 0)
 
@@ -177,9 +177,9 @@ class EtcdPresence:
         self._told.clear()
 
     def put(self, name: bytes, kv: api.KeyValue) -> None:
-        """A device has a place."""
-        place = decode_place(kv.value)
-        if place is None:
+        """A device has a location."""
+        location = decode_location(kv.value)
+        if location is None:
             self.delete(name)
             return
         user, device = split_address(name)
@@ -187,11 +187,11 @@ class EtcdPresence:
         if devices is None:
             devices = self._users[user] = {}
         old = devices.get(device)
-        devices[device] = place
+        devices[device] = location
         self._revisions[name] = kv.mod_revision
         told = self._told.pop(name, None) if self._told else None
-        if old is not None and old not in (place, told):
-            self._displaced(user, device, old)
+        if old is not None and old not in (location, told):
+            self._superseded(user, device, old)
 
     def delete(self, name: bytes) -> None:
         """A device has none."""

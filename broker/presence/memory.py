@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from broker.core.state import UNKNOWN_RANK, Place, Rank, Registered
+from broker.core.state import UNKNOWN_RANK, Location, Rank, Registered
 
-_NOBODY: Mapping[str, Place] = {}
+_NOBODY: Mapping[str, Location] = {}
 
 
 class MemoryPresence:
@@ -23,55 +23,55 @@ class MemoryPresence:
     ) -> None:
         self._lease_s = lease_s
         self._on_changed = on_changed
-        self._users: dict[str, dict[str, Place]] = {}
-        self._ranks: dict[Place, Rank] = {}
-        """Of places whose connectors have told."""
-        self._by_connector: dict[int, dict[tuple[str, str], Place]] = {}
+        self._users: dict[str, dict[str, Location]] = {}
+        self._ranks: dict[Location, Rank] = {}
+        """Of locations whose connectors have told."""
+        self._by_connector: dict[int, dict[tuple[str, str], Location]] = {}
         self._leases: dict[int, tuple[int, float]] = {}
         """connector → (lease, when it runs out)."""
         self._next_lease = first_lease
         self._now = 0.0
 
-    def where(self, user: str) -> Mapping[str, Place]:
-        """Device → place."""
+    def where(self, user: str) -> Mapping[str, Location]:
+        """Device → location."""
         return self._users.get(user, _NOBODY)
 
     def online(
         self,
         user: str,
         device: str,
-        place: Place,
+        location: Location,
         lease: int,
         again: bool,
         done: Callable[[Registered | None], None],
         rank: Rank = UNKNOWN_RANK,
     ) -> None:
-        """Swap the place of a device; refused as "away" under a lease that has run out."""
-        held = self._leases.get(place.connector)
+        """Swap the location of a device; refused as "away" under a lease that has run out."""
+        held = self._leases.get(location.connector)
         if held is None or held[0] != lease:
             done(None)
             return
         devices = self._users.get(user, _NOBODY)
         previous = devices.get(device)
-        if previous is not None and previous != place:
+        if previous is not None and previous != location:
             if again or rank.is_behind(self._ranks.get(previous, UNKNOWN_RANK)):
                 done(Registered(previous, taken=True))
                 return
             self._ranks.pop(previous, None)
         if previous is not None:
             self._by_connector[previous.connector].pop((user, device), None)
-        self._users.setdefault(user, {})[device] = place
+        self._users.setdefault(user, {})[device] = location
         if rank.start:
-            self._ranks[place] = rank
-        self._by_connector.setdefault(place.connector, {})[user, device] = place
+            self._ranks[location] = rank
+        self._by_connector.setdefault(location.connector, {})[user, device] = location
         done(Registered(previous))
 
-    def offline(self, user: str, device: str, place: Place) -> None:
-        """Forget the place, if it is still this one."""
+    def offline(self, user: str, device: str, location: Location) -> None:
+        """Forget the location, if it is still this one."""
         devices = self._users.get(user)
-        if devices is not None and devices.get(device) == place:
-            self._by_connector[place.connector].pop((user, device), None)
-            self._ranks.pop(place, None)
+        if devices is not None and devices.get(device) == location:
+            self._by_connector[location.connector].pop((user, device), None)
+            self._ranks.pop(location, None)
             del devices[device]
             if not devices:
                 del self._users[user]
@@ -102,13 +102,13 @@ class MemoryPresence:
             self._drop(connector)
 
     def _drop(self, connector: int) -> None:
-        for (user, device), place in self._by_connector.pop(connector, {}).items():
-            self._ranks.pop(place, None)
+        for (user, device), location in self._by_connector.pop(connector, {}).items():
+            self._ranks.pop(location, None)
             devices = self._users.get(user)
-            if devices is not None and devices.get(device) == place:
+            if devices is not None and devices.get(device) == location:
                 del devices[device]
                 if not devices:
                     del self._users[user]
 
     def __len__(self) -> int:
-        return sum(len(places) for places in self._by_connector.values())
+        return sum(len(locations) for locations in self._by_connector.values())

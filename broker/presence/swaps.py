@@ -1,4 +1,4 @@
-"""Writing places in etcd: swaps and removals, those of a moment in one transaction.
+"""Writing locations in etcd: swaps and removals, those of a moment in one transaction.
 
 Owns what is asked and not yet answered. A swap is a compare on the key's `mod_revision` and a put, so one that arrives
 late, or twice, never undoes what came after it; one that finds its own value was done by an earlier try.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from broker.core.state import UNKNOWN_RANK, Place, Rank, Registered
+from broker.core.state import UNKNOWN_RANK, Location, Rank, Registered
 from broker.etcd import api_pb2 as api
 from broker.etcd.client import TXN, Etcd
 from protocol.errors import LeaseLostError, SparrowError
@@ -29,11 +29,11 @@ MAX_REMOVALS = 100_000
 
 @dataclass(slots=True)
 class Swap:
-    """A session wants its device's place."""
+    """A session wants its device's location."""
 
     key: bytes
     value: bytes
-    place: Place
+    location: Location
     lease: int
     again: bool
     done: Callable[[Registered | None, int], None]
@@ -41,7 +41,7 @@ class Swap:
     rank: Rank = UNKNOWN_RANK
     expected: int = 0
     """The key's `mod_revision` if it is as we know it; 0: there is none."""
-    previous: Place | None = None
+    previous: Location | None = None
     """What stands there then."""
 
     def op(self) -> api.RequestOp:
@@ -61,9 +61,9 @@ class Removal:
 
     key: bytes
     value: bytes
-    """What stands there, unless there are words behind the place."""
+    """What stands there, unless there are words behind the location."""
     revision: int = 0
-    """The key's `mod_revision` where it is known to be this place; 0: compare the value."""
+    """The key's `mod_revision` where it is known to be this location; 0: compare the value."""
 
     def op(self) -> api.RequestOp:
         """As an operation of a transaction."""
@@ -80,21 +80,21 @@ class Removal:
         )
 
     def is_written_otherwise(self, txn: api.TxnResponse) -> bool:
-        """Whether the same place stands there in other words, which `op` then expects."""
+        """Whether the same location stands there in other words, which `op` then expects."""
         kvs = () if txn.succeeded else txn.responses[0].range.kvs
-        if not kvs or decode_place(kvs[0].value) != decode_place(self.value):
+        if not kvs or decode_location(kvs[0].value) != decode_location(self.value):
             return False
         self.value, self.revision = kvs[0].value, 0
         return True
 
 
-def encode_place(place: Place, rank: Rank = UNKNOWN_RANK) -> bytes:
-    """A place as etcd keeps it: connector and session, in hexadecimal; behind them start and tries, where known."""
-    return b"%016x %016x" % place + (b" %016x %x" % rank if rank.start else b"")
+def encode_location(location: Location, rank: Rank = UNKNOWN_RANK) -> bytes:
+    """A location as etcd keeps it: connector and session, in hexadecimal; behind them start and tries, where known."""
+    return b"%016x %016x" % location + (b" %016x %x" % rank if rank.start else b"")
 
 
 def decode_rank(value: bytes) -> Rank:
-    """What stands behind a place."""
+    """What stands behind a location."""
     try:
         start, tries, *_ = value.split(b" ")[2:]
         return Rank(int(start, 16), int(tries, 16))
@@ -102,11 +102,11 @@ def decode_rank(value: bytes) -> Rank:
         return UNKNOWN_RANK
 
 
-def decode_place(value: bytes) -> Place | None:
-    """The place; None if somebody else's value stands there. Further words are a later release's."""
+def decode_location(value: bytes) -> Location | None:
+    """The location; None if somebody else's value stands there. Further words are a later release's."""
     try:
         connector, session, *_ = value.split(b" ")
-        return Place(int(connector, 16), int(session, 16))
+        return Location(int(connector, 16), int(session, 16))
     except ValueError:
         return None
 
@@ -119,7 +119,7 @@ class Swaps:
         etcd: Etcd,
         mark: bytes,
         event: Callable[[Callable[[], None]], None],
-        known: Callable[[bytes], tuple[Place | None, int]],
+        known: Callable[[bytes], tuple[Location | None, int]],
         lease_lost: Callable[[int], None],
     ) -> None:
         self._etcd = etcd
@@ -138,11 +138,11 @@ class Swaps:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def swap(self, swap: Swap) -> None:
-        """Ask for a place."""
+        """Ask for a location."""
         self._add(swap)
 
     def remove(self, removal: Removal) -> None:
-        """Give a place up, if it is still this one's."""
+        """Give a location up, if it is still this one's."""
         self._add(removal)
 
     def _add(self, item: Swap | Removal) -> None:
@@ -157,11 +157,11 @@ class Swaps:
         if isinstance(item, Removal):
             self._removals.append(item)
         else:
-            place, revision = self._known(item.key)
+            location, revision = self._known(item.key)
             # A session that registers again yields to anybody else, so it expects nobody; one that tells its rank must
             # see that of whoever is there, which the map does not hold.
-            if place in (None, item.place) or not (item.again or item.rank.start):
-                item.previous, item.expected = place, revision
+            if location in (None, item.location) or not (item.again or item.rank.start):
+                item.previous, item.expected = location, revision
             self._swaps.append(item)
         self._schedule()
 
@@ -234,18 +234,18 @@ class Swaps:
 
     def _found(self, swap: Swap, kv: api.KeyValue | None, revision: int) -> None:
         """The key was not as we knew it."""
-        place = decode_place(kv.value) if kv is not None else None
-        if kv is not None and place == swap.place and kv.lease == swap.lease:
+        location = decode_location(kv.value) if kv is not None else None
+        if kv is not None and location == swap.location and kv.lease == swap.lease:
             self._answer(swap, Registered(swap.previous), revision)  # an earlier try was heard after all
         elif (
             kv is not None
-            and place is not None
-            and place != swap.place
+            and location is not None
+            and location != swap.location
             and (swap.again or swap.rank.is_behind(decode_rank(kv.value)))
         ):
-            self._answer(swap, Registered(place, taken=True), revision)
+            self._answer(swap, Registered(location, taken=True), revision)
         else:
-            swap.previous, swap.expected = place, kv.mod_revision if kv is not None else 0
+            swap.previous, swap.expected = location, kv.mod_revision if kv is not None else 0
             self._swaps.append(swap)
 
     def _answer(self, swap: Swap, found: Registered | None, revision: int) -> None:
@@ -266,7 +266,7 @@ class Swaps:
     # Removals.
 
     async def _run_removals(self) -> None:
-        """Repeated until etcd has heard, or the place would outlive its session for as long as the connector lives."""
+        """Repeated until etcd has heard, or the location would outlive its session as long as the connector lives."""
         try:
             while self._removals:
                 batch = [self._removals.popleft() for _ in range(min(len(self._removals), MAX_OPS))]

@@ -15,9 +15,7 @@ from connector.core.rates import Rate
 from connector.core.receipts import Receipts
 from connector.core.state import ENDED, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
-from protocol.errors import InvalidIdError
-from protocol.ids import Stamper
-from protocol.records import (
+from fabric.records import (
     BLOCKED,
     BLOCKS,
     DELIVERED,
@@ -35,6 +33,8 @@ from protocol.records import (
     TRACED,
     UNSEEN,
 )
+from protocol.errors import InvalidIdError
+from protocol.ids import Stamper
 from protocol.server import Incoming, NotAllowed
 from protocol.sparrow_pb2 import READ, Failed
 

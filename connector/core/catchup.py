@@ -1,6 +1,6 @@
 """Catching up: a session reads its inbox until it has seen the end of it, and is then live.
 
-Owns the phases BEHIND, SETTLING and LIVE (docs/design.md, "Behind and live"). A pass is a run of pages, one
+Owns the phases BEHIND, SETTLING and LIVE (docs/design.md, "Behind and live"). A scan is a run of pages, one
 request at a time, from where a row may have been missed to the end.
 """
 
@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from google.protobuf.message import DecodeError
 
-from connector.core.complaints import Complaints
 from connector.core.delivery import Delivery
 from connector.core.links import Link, Links
+from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.state import BEHIND, ENDED, LIVE, SETTLING, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol.records import END, FAILED, FIRST_UNSEEN_KIND, FRESH, NUDGED, PAGE, Record, record, unpack_rows
+from fabric.control import Notify, PageRequest, Rows
+from fabric.records import FIRST_UNSEEN_KIND, Record
+from fabric.rows import RowKind
 from protocol.sparrow_pb2 import READ, Message, Receipt
 from protocol.strict import readable
 
-MESSAGE_ROW, RECEIPT_ROW = 1, 2
-"""`store.interface.RowKind`; a connector may not import the store."""
-_ROWS = frozenset((MESSAGE_ROW, RECEIPT_ROW))
+_ROWS = frozenset(RowKind)
 
 
 class Catchup:
@@ -39,14 +39,14 @@ class Catchup:
         links: Links,
         sessions: dict[int, Session],
         delivery: Delivery,
-        complaints: Complaints,
+        log: RateLimitedLog,
     ) -> None:
         self._settings = settings
         self._turn = turn
         self._links = links
         self._sessions = sessions
         self._delivery = delivery
-        self._complaints = complaints
+        self._log = log
         self._requests = 0
         self._reading: dict[Session, None] = {}
         self.rows_sent = 0
@@ -70,12 +70,12 @@ class Catchup:
 
     def fall_behind(self, session: Session) -> None:
         """The device is slow: live copies go to the inbox until it has caught up."""
-        self._delivery.return_held(session)
+        self._delivery.return_buffered(session)
         session.phase = BEHIND
         self.read_again(session)
 
     def read_again(self, session: Session) -> None:
-        """There may be rows that the session does not know of: one pass that begins after now."""
+        """There may be rows that the session does not know of: one scan that begins after now."""
         if session.phase not in (BEHIND, SETTLING, LIVE):
             return
         if session.phase == LIVE:
@@ -84,16 +84,16 @@ class Catchup:
         self._reading[session] = None
         self._ask(session)
 
-    def nudge(self, link: Link, rec: Record) -> None:
+    def notify(self, link: Link, rec: Record) -> None:
         """A broker has appended a row for this session."""
-        to, attempt, number = rec[4], rec[7], rec[8]
-        session = self._sessions.get(number)
-        if session is not None and session.key == to:
+        notify = Notify.of(rec)
+        session = self._sessions.get(notify.session)
+        if session is not None and session.key == notify.address:
             self.read_again(session)
-        link.out.append(record(NUDGED, to=to, session=number, attempt=attempt))
+        link.out.append(notify.encode_heard())
 
     def sync(self, session: Session, n: int) -> None:
-        """The device asks for one whole pass; whoever asks again and again waits."""
+        """The device asks for one whole scan; whoever asks again and again waits."""
         session.sync_asked = n
         now = self._turn.now
         if session.sync_due <= now:
@@ -121,52 +121,44 @@ class Catchup:
         if route is None:
             session.page_at = self._turn.now + self.RETRY_S
             return
-        flags = 0
-        if not session.mid_pass:
-            flags = FRESH
+        was_under_way = session.mid_pass
+        if not was_under_way:
             session.mid_pass, session.want_pass = True, False
             session.sync_passing, session.sync_asked = max(session.sync_asked, session.sync_passing), 0
         self._requests += 1
         session.page, session.page_at = self._requests, self._turn.now
-        route[0].out.append(
-            record(
-                PAGE,
-                flags=flags,
-                count=self._page_rows,
-                to=session.key,
-                by=session.cursor,
-                session=session.number,
-                attempt=session.page,
-            )
+        page = PageRequest(
+            session.key, session.number, session.page, session.cursor, self._page_rows, fresh=not was_under_way
         )
+        route[0].out.append(page.encode())
 
     def rows(self, rec: Record) -> None:
         """A page has come."""
-        _, flags, _, _, _, cursor, _, request, number, body = rec
-        session = self._sessions.get(number)
-        if session is None or session.page != request:
+        page = Rows.of(rec)
+        session = self._sessions.get(page.session)
+        if session is None or session.page != page.request:
             return
         session.page, session.page_at = 0, 0.0
-        if flags & FAILED:
+        if page.failed:
             self._restart_pass(session, self._turn.now + self.RETRY_S)
             return
-        session.cursor = cursor
-        for key, kind, row in unpack_rows(body):
+        session.cursor = page.cursor
+        for key, kind, row in page.rows():
             # One of a later release's kinds stays for a connector of that release.
             if key not in session.rows and kind in _ROWS:
                 self._row(session, key, kind, row)
-        if flags & END:
+        if page.end:
             self._end_pass(session)
         elif session.phase == SETTLING:
             session.phase = BEHIND
-            self._delivery.return_held(session)
+            self._delivery.return_buffered(session)
         self._ask(session)
         self._try_live(session)
 
     def _row(self, session: Session, key: bytes, kind: int, body: bytes) -> None:
         """One row; one that cannot be read stays where it is until it expires, and those behind it go on."""
         try:
-            if kind == RECEIPT_ROW:
+            if kind == RowKind.RECEIPT:
                 Receipt.FromString(body)
                 sent = SentRow(key, None, "", 0, 0, len(body))
                 session.wire.delivered(body)
@@ -178,7 +170,7 @@ class Catchup:
                 session.wire.message(readable(message, body))
         except DecodeError:
             self.rows_unreadable += 1
-            self._complaints.add(f"a row in the inbox of {session.key.decode()} cannot be read and is passed over")
+            self._log.add(f"a row in the inbox of {session.key.decode()} cannot be read and is passed over")
             return
         self.rows_sent += 1
         session.rows.add(key)

@@ -12,16 +12,18 @@ from math import inf
 
 from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
-from connector.core.complaints import Complaints
 from connector.core.delivery import Delivery
 from connector.core.doubts import STANDSTILL_S, Doubts
 from connector.core.greeting import Greeting
 from connector.core.links import Link, Links
 from connector.core.logins import Logins
+from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.receipts import Receipts
 from connector.core.state import ENDED, GREETING, Ports, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol import records
+from fabric import records
+from fabric.control import Evicted, HeartbeatReply, Hint
+from fabric.records import ATTEMPT, BODY, COPY, KIND, ORIGIN, OUTCOMES, ROUTE
 from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
 
@@ -62,13 +64,13 @@ class ConnectorCore:
         """Records of brokers that were passed over."""
         self._strange: set[int] = set()
         """Kinds of records that were passed over."""
-        self.complaints = Complaints(ports)
+        self.log = RateLimitedLog(ports)
         self.links = Links(ports, settings, turn, self.incarnation)
         self.doubts = Doubts(ports, turn, self.links)
         self.receipts = Receipts(settings, turn, self.links, RECEIPT_ATTEMPTS)
         self.attempts = Attempts(settings, turn, self.links, self.receipts, 1)
         self.delivery = Delivery(settings, turn, self.links, self.sessions, self._outcome, self._acked_rows)
-        self.catchup = Catchup(settings, turn, self.links, self.sessions, self.delivery, self.complaints)
+        self.catchup = Catchup(settings, turn, self.links, self.sessions, self.delivery, self.log)
         self.logins = Logins(
             ports,
             settings,
@@ -78,7 +80,7 @@ class ConnectorCore:
             self.delivery,
             self.catchup,
             self.doubts,
-            self.complaints,
+            self.log,
             self.attempts,
         )
         self.doubts.take = self._take_parked
@@ -106,7 +108,7 @@ class ConnectorCore:
         session = Session(handle, ServerSession(self._windows), self.turn.now, self._frame_burst)
         self.connections[session] = None
         if len(self.connections) > self.max_connections:
-            self.complaints.add("a connection is turned away: this process may have no more of them")
+            self.log.add("a connection is turned away: this process may have no more of them")
             self.logins.end(session, Goodbye.TRY_AGAIN, "too many connections", Logins.TOO_OFTEN_MS)
             return session
         self._crowded(self._greeting.add(session, address))
@@ -182,7 +184,7 @@ class ConnectorCore:
             self.attempts.not_allowed(session, event)
         elif isinstance(event, Breach):
             self._greeting.remove(session)
-            self.complaints.add(f"protocol breach by {session.key.decode() or 'a stranger'}: {event.text}")
+            self.log.add(f"protocol breach by {session.key.decode() or 'a stranger'}: {event.text}")
             self.logins.end(session, event.code, event.text)
 
     def closed(self, session: Session) -> None:
@@ -196,12 +198,12 @@ class ConnectorCore:
 
     def too_slow(self, session: Session) -> None:
         """A client lets more pile up than a write buffer may hold."""
-        self.complaints.add(f"{session.key.decode() or 'a stranger'} does not read and is let go")
+        self.log.add(f"{session.key.decode() or 'a stranger'} does not read and is let go")
         self.logins.end(session, Goodbye.TOO_SLOW, "the connection was not read")
 
     def _end_greeting(self, session: Session, code: Goodbye.Code, text: str) -> None:
         self._greeting.remove(session)
-        self.complaints.add(f"a connection without a login is let go: {text}")
+        self.log.add(f"a connection without a login is let go: {text}")
         self.logins.end(session, code, text)
 
     # Brokers.
@@ -217,24 +219,24 @@ class ConnectorCore:
             return
         found = records.parse(data)
         if self.doubts.unsure:
-            found = [rec for rec in found if not (rec[0] in _GIVEN and self._parked(link, rec))]
+            found = [rec for rec in found if not (rec[KIND] in _GIVEN and self._parked(link, rec))]
         for rec in found:
-            kind = rec[0]
+            kind = rec[KIND]
             try:
-                if kind == records.COPY:
+                if kind == COPY:
                     self.delivery.copy(link, rec)
-                elif kind == records.OUTCOMES:
-                    if rec[6] == self.incarnation:
+                elif kind == OUTCOMES:
+                    if rec[ORIGIN] == self.incarnation:
                         self._outcomes(rec)
                 else:
                     self._rare_record(link, rec)
             except records.UNREADABLE:
                 self.records_unreadable += 1
-                self.complaints.add(f"a record of kind {kind} from {endpoint} cannot be read and is passed over")
+                self.log.add(f"a record of kind {kind} from {endpoint} cannot be read and is passed over")
 
     def _outcomes(self, rec: records.Record) -> None:
         outcome = self.attempts.outcome
-        for counter, index, count, state in records.unpack_outcomes(rec[9]):
+        for counter, index, count, state in records.unpack_outcomes(rec[BODY]):
             if counter < RECEIPT_ATTEMPTS:
                 outcome(counter, index, count, state)
             else:
@@ -244,23 +246,24 @@ class ConnectorCore:
         return self.doubts.park_record(self.sessions, link, rec)
 
     def _give(self, link: Link, rec: records.Record) -> None:
-        if rec[0] == records.COPY:
+        if rec[KIND] == COPY:
             self.delivery.copy(link, rec)
         else:
             self._rare_record(link, rec)
 
     def _rare_record(self, link: Link, rec: records.Record) -> None:
-        kind = rec[0]
+        kind = rec[KIND]
         if kind == records.ROWS:
             if not self._parked(link, rec):
                 self.catchup.rows(rec)
         elif kind == records.STORED:
             self.logins.stored(rec)
-        elif kind == records.NUDGE:
-            self.catchup.nudge(link, rec)
+        elif kind == records.NOTIFY:
+            self.catchup.notify(link, rec)
         elif kind == records.HEARTBEAT:
-            self.links.heartbeat(link, rec)
-            self.doubts.heard(link, rec[3])
+            beat = HeartbeatReply.of(rec)
+            self.links.heartbeat(link, beat)
+            self.doubts.heard(link, beat.beat)
         elif kind == records.ONLINE_REPLY:
             self.logins.online(rec)
         elif kind == records.EVICT:
@@ -270,16 +273,18 @@ class ConnectorCore:
         elif kind == records.HINT:
             self._hint(rec)
         elif kind == records.EVICTED:
-            if rec[6] == self.incarnation:
-                self.logins.evicted(rec)
+            evicted = Evicted.of(rec)
+            if evicted.connector == self.incarnation:
+                self.logins.evicted(evicted)
         elif kind not in self._strange:
             self._strange.add(kind)
             self._ports.log(f"a broker sends records of kind {kind}, of another release; they are passed over")
 
     def _hint(self, rec: records.Record) -> None:
-        session = self.sessions.get(rec[8])
-        if session is not None and session.key == rec[4] and session.phase not in (GREETING, ENDED):
-            session.wire.hint(rec[9])
+        hint = Hint.of(rec)
+        session = self.sessions.get(hint.session)
+        if session is not None and session.key == hint.to and session.phase not in (GREETING, ENDED):
+            session.wire.hint(hint.hint)
             self.turn.mark(session)
 
     def _outcome(self, counter: int, index: int, count: int, state: int) -> None:
@@ -308,7 +313,7 @@ class ConnectorCore:
         self.receipts.tick()
         self.attempts.tick()
         self._tick_greeting()
-        self.complaints.tick()
+        self.log.tick()
         if self._to_tell:
             self._tell_some()
         if self.turn.now >= self._next_sweep:
@@ -325,7 +330,7 @@ class ConnectorCore:
             self.logins.end(session, Goodbye.BAD_TOKEN, "the token has expired long ago: come back with a new one")
         limit = now - 2 * self._settings.heartbeat_s
         for session in [s for s in self.connections if s.heard < limit and s.phase not in (GREETING, ENDED)]:
-            self.complaints.add("a session was silent for two heartbeats")
+            self.log.add("a session was silent for two heartbeats")
             self.logins.end(session, Goodbye.TIMED_OUT, "nothing was heard for two heartbeats")
 
     def flush(self) -> None:
@@ -350,8 +355,8 @@ class ConnectorCore:
     def _unsent(self, refused: bytes) -> None:
         """A link did not take a batch. Only attempts need an answer now; all else is asked again by time."""
         for rec in records.parse(refused):
-            if rec[0] == records.ROUTE and rec[7] < RECEIPT_ATTEMPTS:
-                self.attempts.unsent(rec[7])
+            if rec[KIND] == ROUTE and rec[ATTEMPT] < RECEIPT_ATTEMPTS:
+                self.attempts.unsent(rec[ATTEMPT])
 
     def stop(self) -> None:
         """Take no more logins, tell every client to move on, so many in a tick, and return their copies.

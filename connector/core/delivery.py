@@ -10,9 +10,13 @@ from collections.abc import Callable
 from connector.core.links import Link, Links
 from connector.core.state import ENDED, LIVE, RETURNED, SETTLING, Copy, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol.records import (
+from fabric.control import Offline
+from fabric.records import (
+    ATTEMPT,
+    BODY,
     DELIVERED,
-    OFFLINE,
+    FLAGS,
+    ORIGIN,
     OTHERS,
     OTHERS_BIT,
     OUTCOME,
@@ -21,10 +25,10 @@ from protocol.records import (
     RECEIPT,
     SAFE,
     STORE,
+    TO,
     TRACED,
     Record,
     encode,
-    record,
 )
 
 
@@ -59,13 +63,13 @@ class Delivery:
         # With store_after_s = 0 nothing is live: every copy goes to the inbox first.
         self._max_unacked = settings.max_unacked if settings.store_after_s > 0 else 0
         self._max_unacked_bytes = settings.max_unacked_bytes
-        self._max_held_bytes = settings.max_held_bytes
+        self._max_buffered_bytes = settings.max_buffered_bytes
         self._waiting: dict[Session, None] = {}
-        self.held_bytes = 0
+        self.buffered_bytes = 0
         """Bodies of all unacked copies."""
         self.copies = 0
         """Live copies written to devices."""
-        self.given_back = 0
+        self.requeued = 0
         """Copies that went back to a broker to be stored."""
         self.fall_behind: Callable[[Session], None] = lambda session: None
         """Told when a session can take no more live copies."""
@@ -74,53 +78,54 @@ class Delivery:
 
     def copy(self, link: Link, rec: Record) -> None:
         """A broker has a copy for one of our sessions."""
-        session = self._sessions.get(rec[8])
-        if session is None or session.key != rec[4]:
+        _, _, _, _, to, _, _, _, number, body = rec
+        session = self._sessions.get(number)
+        if session is None or session.key != to:
             self._send_back(rec)
-            link.out.append(record(OFFLINE, to=rec[4], session=rec[8]))
+            link.out.append(Offline(to, number).encode())
             return
-        size = len(rec[9])
+        size = len(body)
         if (
             session.phase >= SETTLING
-            and len(session.unacked) + len(session.held) < self._max_unacked
+            and len(session.unacked) + len(session.buffered) < self._max_unacked
             and session.unacked_bytes + size <= self._max_unacked_bytes
-            and self.held_bytes + size <= self._max_held_bytes
+            and self.buffered_bytes + size <= self._max_buffered_bytes
         ):
             session.unacked_bytes += size
-            self.held_bytes += size
+            self.buffered_bytes += size
             self._waiting[session] = None
             if session.phase == LIVE:
                 self._send(session, (self._turn.now, link, rec))
             else:
-                session.held.append((self._turn.now, link, rec))
+                session.buffered.append((self._turn.now, link, rec))
             return
-        self.give_back(session, rec)
+        self.requeue(session, rec)
         if session.phase == LIVE:
             self.fall_behind(session)
 
     def _drop(self, session: Session, rec: Record) -> None:
-        size = len(rec[9])
+        size = len(rec[BODY])
         session.unacked_bytes -= size
-        self.held_bytes -= size
+        self.buffered_bytes -= size
 
     def _send(self, session: Session, copy: Copy) -> None:
         self.copies += 1
         session.unacked.append(copy)
         rec = copy[2]
-        flags = rec[1]
+        flags = rec[FLAGS]
         if flags & TRACED:
             self._trace(rec, "written to")
         if flags & RECEIPT:
-            session.wire.delivered(rec[9])
+            session.wire.delivered(rec[BODY])
         else:
-            session.wire.message(rec[9])
+            session.wire.message(rec[BODY])
         if not session.dirty:
             self._turn.mark(session)
 
     def release(self, session: Session) -> None:
-        """The session has become live: send what was held for it."""
-        held, session.held = session.held, []
-        for copy in held:
+        """The session has become live: send what was buffered for it."""
+        buffered, session.buffered = session.buffered, []
+        for copy in buffered:
             self._send(session, copy)
 
     # Back from the device.
@@ -133,13 +138,13 @@ class Delivery:
         for _ in range(len(unacked) - left):
             entry = unacked.popleft()
             if isinstance(entry, tuple):
-                size += len(entry[2][9])
+                size += len(entry[2][BODY])
                 self._report(entry)
             elif entry is not None:
                 session.unacked_bytes -= entry.size
                 rows.append(entry)
         session.unacked_bytes -= size
-        self.held_bytes -= size
+        self.buffered_bytes -= size
         if rows:
             self._acked_rows(session, rows)
 
@@ -159,41 +164,42 @@ class Delivery:
             entries.append(OUTCOME.pack(attempt, index, count, state))
 
     def _trace(self, rec: Record, what: str) -> None:
-        self._turn.traces.append((rec[6], rec[7], f"{what} {rec[4].decode()}"))
+        self._turn.traces.append((rec[ORIGIN], rec[ATTEMPT], f"{what} {rec[TO].decode()}"))
 
     # Back to be stored.
 
-    def give_back(self, session: Session, rec: Record) -> None:
+    def requeue(self, session: Session, rec: Record) -> None:
         """Return a copy to be stored; the session waits for the word that it is."""
         if self._send_back(rec):
             session.returned += 1
             session.returned_at = self._turn.now
 
     def _send_back(self, rec: Record) -> bool:
-        route = self._links.for_user(rec[4].partition(b"/")[0].decode())
+        _, flags, index, count, to, by, origin, attempt, session, body = rec
+        route = self._links.for_user(to.partition(b"/")[0].decode())
         if route is None:
             return False  # its sender was not told SENT and repeats it
-        self.given_back += 1
-        if rec[1] & TRACED:
-            self._trace(rec, "given back to be stored for")
-        route[0].out.append(encode((STORE, *rec[1:])))
+        self.requeued += 1
+        if flags & TRACED:
+            self._trace(rec, "requeued for")
+        route[0].out.append(encode((STORE, flags, index, count, to, by, origin, attempt, session, body)))
         return True
 
-    def return_held(self, session: Session) -> None:
+    def return_buffered(self, session: Session) -> None:
         """The end of the inbox is not in sight after all."""
-        held, session.held = session.held, []
-        for _, _, rec in held:
+        buffered, session.buffered = session.buffered, []
+        for _, _, rec in buffered:
             self._drop(session, rec)
-            self.give_back(session, rec)
+            self.requeue(session, rec)
 
     def return_all(self, session: Session) -> None:
         """The session has ended: nothing of it may stay here."""
         for entry in session.unacked:
             if isinstance(entry, tuple):
                 self._drop(session, entry[2])
-                self.give_back(session, entry[2])
+                self.requeue(session, entry[2])
         session.unacked.clear()
-        self.return_held(session)
+        self.return_buffered(session)
         self._waiting.pop(session, None)
 
     def tick(self) -> None:
@@ -216,9 +222,9 @@ class Delivery:
                     break
                 session.unacked[at] = RETURNED
                 self._drop(session, entry[2])
-                self.give_back(session, entry[2])
+                self.requeue(session, entry[2])
                 found = True
-        if session.held and session.held[0][0] <= limit:
-            self.return_held(session)
+        if session.buffered and session.buffered[0][0] <= limit:
+            self.return_buffered(session)
             found = True
         return found

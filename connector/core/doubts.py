@@ -13,7 +13,7 @@ from typing import Final
 
 from connector.core.links import Link, Links
 from connector.core.state import ENDED, GREETING, Ports, Session, Turn
-from protocol.records import Record
+from fabric.records import SESSION, Record
 
 STANDSTILL_S = 1.0
 """A turn that comes so much later than the one before shows that this process stood still."""
@@ -86,7 +86,7 @@ class Doubts:
 
     def park_record(self, sessions: Mapping[int, Session], link: Link, rec: Record) -> bool:
         """Something that a broker has for a session. False if that is sure."""
-        session = sessions.get(rec[8])
+        session = sessions.get(rec[SESSION])
         if session is None or not session.unsure:
             return False
         session.parked.append((link, rec))

@@ -9,47 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
+from connector.core.link import Link as Link
 from connector.core.state import Ports, Turn
 from connector.settings import ConnectorSettings
+from fabric.control import Heartbeat, HeartbeatReply
+from fabric.records import OUTCOMES, batches, record
 from protocol.ids import check_user_id
-from protocol.records import HEARTBEAT, OUTCOMES, UNWELL, Record, batches, record, unpack_members
-
-
-class Link:
-    """One broker, by its endpoint."""
-
-    __slots__ = (
-        "endpoint",
-        "heard",
-        "identity",
-        "incarnation",
-        "learnt",
-        "leaving",
-        "members",
-        "out",
-        "outcomes",
-        "unwell",
-        "up",
-    )
-
-    def __init__(self, endpoint: str, learnt: bool = False) -> None:
-        self.endpoint = endpoint
-        """Where we reach it."""
-        self.identity = endpoint
-        """What it calls itself: the same for all connectors, however they reach it."""
-        self.learnt = learnt
-        """From a heartbeat, not from the settings."""
-        self.incarnation = 0
-        self.members: Mapping[int, str] = {}
-        self.heard = 0.0
-        self.up = False
-        self.leaving = False
-        """It answers still, and will not for long."""
-        self.unwell = False
-        """Its store does not answer."""
-        self.out: list[bytes] = []
-        self.outcomes: dict[int, list[bytes]] = {}
-        """Origin → OUTCOME entries that wait for the end of the turn."""
 
 
 class Links:
@@ -114,9 +79,9 @@ class Links:
         """Whether logins can be taken: a broker is up and a lease is held."""
         return self.lease != 0 and any(link.up for link in self._links.values())
 
-    def heartbeat(self, link: Link, rec: Record) -> None:
-        """A broker answered. Raises `RecordError`."""
-        incarnation, lease, asked, members = rec[6], rec[7], rec[8], dict(unpack_members(rec[9]))
+    def heartbeat(self, link: Link, beat: HeartbeatReply) -> None:
+        """A broker answered."""
+        incarnation, lease, asked, _, unwell, members = beat
         if self._is_twin(link, incarnation):
             return
         link.heard = self._turn.now
@@ -129,7 +94,6 @@ class Links:
             self._ports.log(f"broker up: {link.endpoint}")
         if came or members != link.members:
             self._new_members(link, members)
-        unwell = bool(rec[1] & UNWELL)
         if unwell != link.unwell:
             link.unwell = unwell
             self._routes.clear()
@@ -209,7 +173,7 @@ class Links:
     def _send_beats(self) -> None:
         self._next_beat = self._turn.now + self._settings.link_heartbeat_s
         self._beat = self._beat % 0xFFFF + 1
-        beat = record(HEARTBEAT, count=self._beat, origin=self.incarnation, attempt=self.lease)
+        beat = Heartbeat(self.incarnation, self.lease, self._beat).encode()
         for link in self._links.values():
             link.out.append(beat)
 

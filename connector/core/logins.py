@@ -12,35 +12,18 @@ from sys import intern
 
 from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
-from connector.core.complaints import Complaints
 from connector.core.delivery import Delivery
 from connector.core.doubts import Doubts
 from connector.core.links import Link, Links
+from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.rates import Rate
 from connector.core.state import ENDED, GREETING, Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
+from fabric.control import Close, Closed, Evict, Evicted, Offline, Online, OnlineReply, Stored
+from fabric.records import DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
 from protocol.errors import TokenError
 from protocol.framing import varint
 from protocol.ids import address, split_address
-from protocol.records import (
-    AGAIN,
-    CLOSED,
-    DISABLED,
-    EVICTED,
-    LATE,
-    LOGIN_ENDED,
-    NO_DEVICE,
-    OFFLINE,
-    OK,
-    ONLINE,
-    PREDECESSOR,
-    TAKEN,
-    Record,
-    pack_login,
-    record,
-    unpack_spared,
-    unpack_terms,
-)
 from protocol.sparrow_pb2 import Goodbye, LoggedIn, Login
 
 REMOVED = "this device has been removed; log in anew"
@@ -71,7 +54,7 @@ class Logins:
         delivery: Delivery,
         catchup: Catchup,
         doubts: Doubts,
-        complaints: Complaints,
+        log: RateLimitedLog,
         attempts: Attempts,
     ) -> None:
         self._ports = ports
@@ -82,11 +65,12 @@ class Logins:
         self._delivery = delivery
         self._catchup = catchup
         self._doubts = doubts
-        self._complaints = complaints
+        self._log = log
         self._attempts = attempts
         self._asked: dict[Session, float] = {}
         self._leaving: dict[int, Session] = {}
-        self._evictions: dict[int, list[tuple[Link, int, int]]] = {}
+        self._evictions: dict[int, list[tuple[Link, Evicted]]] = {}
+        """What is said when a session, by its number, has left."""
         self._rejoin: dict[Session, bool] = {}
         """Who will read again, or (True) register again and then read."""
         per_minute = settings.max_logins_per_minute_of_device
@@ -105,7 +89,7 @@ class Logins:
         try:
             identity = self._ports.verify(frame.token, self._turn.wall_ms / 1000)
         except TokenError as error:
-            self._complaints.add(f"a login was refused: {error}")
+            self._log.add(f"a login was refused: {error}")
             self.end(session, Goodbye.BAD_TOKEN, str(error))
             return
         if self.stopping or not self._links.ready or len(self._sessions) >= self._settings.max_sessions:
@@ -114,7 +98,7 @@ class Logins:
         if self._came_late(session):
             return
         if not self.devices.once((identity.user, identity.device), self._turn.now):
-            self._complaints.add(f"{identity.user}/{identity.device} logs in too often")
+            self._log.add(f"{identity.user}/{identity.device} logs in too often")
             self.end(session, Goodbye.TRY_AGAIN, "this device logs in too often", self.TOO_OFTEN_MS)
             return
         session.client = intern(frame.client[:MAX_CLIENT_CHARACTERS])
@@ -132,43 +116,36 @@ class Logins:
         session.overdue_at = self._turn.now + left_s + self._settings.token_overdue_s * spread
         self._sessions[session.number] = session
         self._asked[session] = self._turn.now + self._settings.request_timeout_s
-        self._register(session, 0)
+        self._register(session, False)
 
     def _came_late(self, session: Session) -> bool:
         """Whether its client has given the connection up by now, or must have; then it is at its end."""
         silent_s = self._ports.silent_s(session.handle)
         if silent_s is None:
-            self._complaints.add("a login was passed over: its client has closed the connection")
+            self._log.add("a login was passed over: its client has closed the connection")
             self.end(session, Goodbye.TRY_AGAIN, "the connection was closed", self.RETRY_MS)
             return True
         if max(silent_s, self._turn.now - session.opened) > self._settings.login_timeout_s:
-            self._complaints.add("a login was passed over: it has waited for too long")
+            self._log.add("a login was passed over: it has waited for too long")
             self.end(session, Goodbye.NOT_LOGGED_IN, "no login came in time")
             return True
         return False
 
-    def _register(self, session: Session, flags: int) -> None:
+    def _register(self, session: Session, again: bool) -> None:
         route = self._links.for_user(session.user)
         if route is not None:
-            route[0].out.append(
-                record(
-                    ONLINE,
-                    flags=flags,
-                    to=session.key,
-                    session=session.number,
-                    attempt=self._links.lease,
-                    body=pack_login(session.login, *session.tried),
-                )
-            )
+            online = Online(session.key, session.number, self._links.lease, again, session.login, *session.tried)
+            route[0].out.append(online.encode())
 
     def online(self, rec: Record) -> None:
         """Presence has answered. Raises `RecordError`."""
-        _, result, _, _, _, _, _, previous, number, terms = rec
-        session = self._sessions.get(number)
+        reply = OnlineReply.of(rec)
+        session = self._sessions.get(reply.session)
         if session is None:
             return
+        result, welcome = reply.result, reply.result in (OK, PREDECESSOR)
         if session.phase != GREETING:
-            if result in (OK, PREDECESSOR):
+            if welcome:
                 self._asked.pop(session, None)
                 self._catchup.read_again(session)
                 self._doubts.registered(session)
@@ -178,8 +155,8 @@ class Logins:
                 self._refuse(session, REFUSALS[result])
             return
         self._asked.pop(session, None)
-        if result in (OK, PREDECESSOR):
-            self._welcome(session, previous, result == PREDECESSOR, unpack_terms(terms))
+        if welcome:
+            self._welcome(session, reply)
         elif result == LATE:
             self.end(session, Goodbye.REPLACED, "this client has logged in by a later try")
         elif result in REFUSALS:
@@ -198,7 +175,7 @@ class Logins:
         else:
             self.end(session, Goodbye.LOGGED_OUT, "this device was logged out; log in again over HTTP")
 
-    def _welcome(self, session: Session, previous: int, predecessor: bool, inbox_ttl_ms: int) -> None:
+    def _welcome(self, session: Session, reply: OnlineReply) -> None:
         self.begun += 1
         self._attempts.begin(session)
         settings = self._settings
@@ -208,7 +185,7 @@ class Logins:
                 user_id=user,
                 device_id=device,
                 session=session.number,
-                previous_session=previous,
+                previous_session=reply.previous,
                 server_time_ms=self._turn.wall_ms,
                 heartbeat_ms=int(settings.heartbeat_s * 1000),
                 max_frame_bytes=settings.max_frame_bytes,
@@ -216,12 +193,12 @@ class Logins:
                 max_unsettled_per_stream=settings.max_unsettled_per_stream,
                 max_unsettled_per_connection=settings.max_unsettled_per_connection,
                 max_unacked=settings.max_unacked,
-                inbox_ttl_ms=inbox_ttl_ms,
+                inbox_ttl_ms=reply.inbox_ttl_ms,
             )
         )
         self._turn.mark(session)
-        self._ports.session_began(session, previous)
-        if predecessor:
+        self._ports.session_began(session, reply.previous)
+        if reply.result == PREDECESSOR:
             session.predecessor_until = self._turn.now + settings.predecessor_timeout_s
         self._catchup.begin(session)
 
@@ -251,55 +228,57 @@ class Logins:
         self._delivery.return_all(session)
         route = self._links.for_user(session.user)
         if route is not None:
-            route[0].out.append(record(OFFLINE, to=session.key, session=session.number))
+            route[0].out.append(Offline(session.key, session.number).encode())
         if session.returned:
             session.returned_at = self._turn.now
             self._leaving[session.number] = session
 
     def evict(self, link: Link, rec: Record) -> None:
         """Presence names another session for this device."""
-        to, origin, attempt, number = rec[4], rec[6], rec[7], rec[8]
-        session = self._sessions.get(number)
-        if session is not None and session.key == to:
+        evict = Evict.of(rec)
+        session = self._sessions.get(evict.session)
+        if session is not None and session.key == evict.address:
             self.end(session, Goodbye.REPLACED, "this device has logged in elsewhere")
-        if not origin:
+        if not evict.by_connector:
             return
-        if number in self._leaving:
-            self._evictions.setdefault(number, []).append((link, origin, attempt))
+        evicted = Evicted(evict.by_connector, evict.by_session)
+        if evict.session in self._leaving:
+            self._evictions.setdefault(evict.session, []).append((link, evicted))
         else:
-            link.out.append(record(EVICTED, origin=origin, attempt=attempt))
+            link.out.append(evicted.encode())
 
     def close(self, link: Link, rec: Record) -> None:
         """The user API, or a broker, ends a session; not if it is of the login that is to be spared."""
-        session, spared = self._sessions.get(rec[8]), unpack_spared(rec[9])
-        if session is not None and session.key == rec[4] and not (spared and spared == session.login.encode()):
-            self._refuse(session, rec[1])
-        if rec[7]:  # a broker of 0.1 wants no answer
-            link.out.append(record(CLOSED, to=rec[4], session=rec[8], attempt=rec[7]))
+        close = Close.of(rec)
+        session, spared = self._sessions.get(close.session), close.spared()
+        if session is not None and session.key == close.address and not (spared and spared == session.login.encode()):
+            self._refuse(session, close.code)
+        if close.number:
+            link.out.append(Closed(close.address, close.session, close.number).encode())
 
-    def evicted(self, rec: Record) -> None:
+    def evicted(self, evicted: Evicted) -> None:
         """The session that one of ours replaced is gone."""
-        session = self._sessions.get(rec[7])
+        session = self._sessions.get(evicted.session)
         if session is not None:
             self._catchup.predecessor_gone(session)
 
     def stored(self, rec: Record) -> None:
         """Copies that a session returned are settled."""
-        count, number = rec[7], rec[8]
-        session = self._sessions.get(number)
+        stored = Stored.of(rec)
+        session = self._sessions.get(stored.session)
         if session is not None:
-            self._catchup.stored(session, count)
+            self._catchup.stored(session, stored.copies)
             return
-        session = self._leaving.get(number)
+        session = self._leaving.get(stored.session)
         if session is not None:
-            session.returned -= count
+            session.returned -= stored.copies
             if session.returned <= 0:
                 self._left(session)
 
     def _left(self, session: Session) -> None:
         del self._leaving[session.number]
-        for link, origin, attempt in self._evictions.pop(session.number, ()):
-            link.out.append(record(EVICTED, origin=origin, attempt=attempt))
+        for link, evicted in self._evictions.pop(session.number, ()):
+            link.out.append(evicted.encode())
 
     @property
     def leaving(self) -> int:
@@ -309,7 +288,7 @@ class Logins:
     # Again.
 
     def broker_lost(self) -> None:
-        """A broker may have died between an append and its nudge: every session reads its inbox again."""
+        """A broker may have died between an append and its notification: every session reads its inbox again."""
         for session in self._sessions.values():
             self._rejoin.setdefault(session, False)
 
@@ -326,7 +305,7 @@ class Logins:
 
     def _register_again(self, session: Session) -> None:
         self._asked[session] = self._turn.now + self._settings.request_timeout_s
-        self._register(session, AGAIN)
+        self._register(session, True)
 
     def tick(self) -> None:
         """Spread rejoining over time; give up what was not answered."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from connector.core.links import Link, Links
 from connector.core.state import ENDED, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from protocol.ids import split_address
-from protocol.records import (
+from fabric.control import Remove
+from fabric.records import (
     BLOCKED,
     BLOCKS,
     DELIVERED,
@@ -20,13 +20,12 @@ from protocol.records import (
     NOT_FRIEND,
     OTHERS_BIT,
     RECEIPT,
-    REMOVE,
     ROUTE,
     SAFE,
     UNSEEN,
-    pack_keys,
     record,
 )
+from protocol.ids import split_address
 from protocol.sparrow_pb2 import Receipt
 
 DONE = frozenset((DELIVERED, SAFE, NO_SUCH_USER, BLOCKED, BLOCKS, NOT_FRIEND))
@@ -34,7 +33,7 @@ DONE = frozenset((DELIVERED, SAFE, NO_SUCH_USER, BLOCKED, BLOCKS, NOT_FRIEND))
 
 
 @dataclass(slots=True)
-class Telling:
+class OwedReceipt:
     """One receipt on its way to an author's devices."""
 
     session: Session
@@ -61,44 +60,44 @@ class Receipts:
         self._turn = turn
         self._links = links
         self._counter = first
-        self._telling: dict[int, Telling] = {}
-        self._waiting: list[Telling] = []
-        self._own: dict[tuple[int, int], Telling] = {}
+        self._under_way: dict[int, OwedReceipt] = {}
+        self._waiting: list[OwedReceipt] = []
+        self._own: dict[tuple[int, int], OwedReceipt] = {}
 
     def __len__(self) -> int:
-        return len(self._telling) + len(self._waiting) + len(self._own)
+        return len(self._under_way) + len(self._waiting) + len(self._own)
 
     # What is owed.
 
     def acked_rows(self, session: Session, rows: Iterable[SentRow]) -> None:
         """The device has these rows: tell their authors, then remove them."""
         plain: list[bytes] = []
-        groups: dict[tuple[str, str, int, bool], Telling] = {}
+        groups: dict[tuple[str, str, int, bool], OwedReceipt] = {}
         for row in rows:
             if row.author is None:
                 plain.append(row.key)
                 continue
             group = (row.author, row.author_device, row.stream, row.unseen)
-            telling = groups.get(group)
-            if telling is None or len(telling.rows) >= self.MAX_IDS:
+            owed = groups.get(group)
+            if owed is None or len(owed.rows) >= self.MAX_IDS:
                 receipt = Receipt(stream=row.stream, delivered=True, from_device=row.author_device)
-                telling = groups[group] = Telling(session, row.author, receipt, unseen=row.unseen)
-                self._waiting.append(telling)
-            telling.receipt.ids.append(row.id)
-            telling.rows.append(row.key)
+                owed = groups[group] = OwedReceipt(session, row.author, receipt, unseen=row.unseen)
+                self._waiting.append(owed)
+            owed.receipt.ids.append(row.id)
+            owed.rows.append(row.key)
         if plain:
             self._remove(session, plain)
 
     def tell_others(self, session: Session, stream: int, number: int, stamp: int) -> None:
         """The session's own message is delivered: tell the author's other devices, then the session."""
-        telling = self._own.get((session.number, stream))
-        if telling is None or len(telling.stamps) >= self.MAX_IDS:
+        owed = self._own.get((session.number, stream))
+        if owed is None or len(owed.stamps) >= self.MAX_IDS:
             user, device = split_address(session.key)
             receipt = Receipt(stream=stream, delivered=True, from_device=device)
-            telling = self._own[session.number, stream] = Telling(session, user, receipt)
-            self._waiting.append(telling)
-        telling.receipt.ids.append(number)
-        telling.stamps.append(stamp)
+            owed = self._own[session.number, stream] = OwedReceipt(session, user, receipt)
+            self._waiting.append(owed)
+        owed.receipt.ids.append(number)
+        owed.stamps.append(stamp)
 
     # On its way.
 
@@ -107,45 +106,45 @@ class Receipts:
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             self._own.clear()
-            for telling in waiting:
-                self._send(telling)
+            for owed in waiting:
+                self._send(owed)
 
-    def _send(self, telling: Telling) -> None:
+    def _send(self, owed: OwedReceipt) -> None:
         counter = self._counter
         self._counter = counter + 1
-        self._telling[counter] = telling
-        telling.done.clear()
-        telling.due = self._turn.now + self._settings.receipt_retry_s
-        route = self._links.for_user(telling.author)
+        self._under_way[counter] = owed
+        owed.done.clear()
+        owed.due = self._turn.now + self._settings.receipt_retry_s
+        route = self._links.for_user(owed.author)
         if route is not None:
             link, to = route
-            by = telling.session.key if telling.stamps or telling.unseen else b""
-            flags = RECEIPT | UNSEEN if telling.unseen else RECEIPT
-            body = telling.receipt.SerializeToString()
+            by = owed.session.key if owed.stamps or owed.unseen else b""
+            flags = RECEIPT | UNSEEN if owed.unseen else RECEIPT
+            body = owed.receipt.SerializeToString()
             link.out.append(record(ROUTE, flags=flags, to=to, by=by, attempt=counter, body=body))
 
     def outcome(self, counter: int, index: int, count: int, state: int) -> None:
         """One copy of a receipt has come to something."""
-        telling = self._telling.get(counter)
-        if telling is None:
+        owed = self._under_way.get(counter)
+        if owed is None:
             return
         state &= ~OTHERS_BIT
         if state not in DONE:
             return  # tried again when it is due
-        telling.done.add(index)
-        if state == NO_SUCH_USER or len(telling.done) >= count:
-            del self._telling[counter]
-            self._safe(telling)
+        owed.done.add(index)
+        if state == NO_SUCH_USER or len(owed.done) >= count:
+            del self._under_way[counter]
+            self._safe(owed)
 
-    def _safe(self, telling: Telling) -> None:
-        session = telling.session
-        if telling.stamps:
+    def _safe(self, owed: OwedReceipt) -> None:
+        session = owed.session
+        if owed.stamps:
             if session.phase != ENDED:
-                for number, stamp in zip(telling.receipt.ids, telling.stamps, strict=True):
-                    session.wire.sent(telling.receipt.stream, number, stamp, True)
+                for number, stamp in zip(owed.receipt.ids, owed.stamps, strict=True):
+                    session.wire.sent(owed.receipt.stream, number, stamp, True)
                 self._turn.mark(session)
             return
-        self._remove(session, telling.rows)
+        self._remove(session, owed.rows)
 
     def _remove(self, session: Session, keys: list[bytes]) -> None:
         session.rows.difference_update(keys)
@@ -153,15 +152,14 @@ class Receipts:
         if route is not None:
             link: Link = route[0]
             for at in range(0, len(keys), self.MAX_IDS):
-                body = pack_keys(keys[at : at + self.MAX_IDS])
-                link.out.append(record(REMOVE, to=session.key, body=body))
+                link.out.append(Remove(session.key, keys[at : at + self.MAX_IDS]).encode())
 
     def tick(self) -> None:
         """Try again what is due; a row of a session that ended stays in its inbox and comes again."""
         now = self._turn.now
-        for counter, telling in list(self._telling.items()):
-            if telling.due > now:
+        for counter, owed in list(self._under_way.items()):
+            if owed.due > now:
                 break
-            del self._telling[counter]
-            if telling.session.phase != ENDED:
-                self._send(telling)
+            del self._under_way[counter]
+            if owed.session.phase != ENDED:
+                self._send(owed)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from protocol.records import Record
+from fabric.records import Record
+from fabric.tokens import Identity
 from protocol.server import ServerSession
-from protocol.tokens import Identity
 
 if TYPE_CHECKING:
-    from connector.core.links import Link
+    from connector.core.link import Link
 
 # Phases of a session (docs/design.md, "Behind and live").
 ENDED: Final = 0
@@ -58,7 +58,7 @@ class Ports(Protocol):
     def log(self, text: str) -> None:
         """A state change worth a line."""
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         """What a client, or somebody beyond a broker, did wrong: as many lines as they like, so not all are written."""
 
     def session_began(self, session: Session, previous: int) -> None:
@@ -122,6 +122,7 @@ class Session:
         "attempts",
         "budget",
         "budget_at",
+        "buffered",
         "client",
         "cursor",
         "dirty",
@@ -129,7 +130,6 @@ class Session:
         "frames_at",
         "handle",
         "heard",
-        "held",
         "key",
         "knows_disabled",
         "login",
@@ -201,8 +201,8 @@ class Session:
         self.unacked: deque[Copy | SentRow | None] = deque()
         """One entry for each counted frame beyond the last ack."""
         self.unacked_bytes = 0
-        """Bodies of what is in `unacked` and `held`."""
-        self.held: list[Copy] = []
+        """Bodies of what is in `unacked` and `buffered`."""
+        self.buffered: list[Copy] = []
         """Copies that wait for the end of the inbox."""
         self.rows: set[bytes] = set()
         """Keys of rows sent in this session and not removed."""
@@ -212,14 +212,14 @@ class Session:
         self.page_at = 0.0
         """When it was asked; without one, not before when to ask."""
         self.mid_pass = False
-        """A pass is under way."""
+        """A scan is under way."""
         self.want_pass = False
-        """A pass is owed that begins after now."""
+        """A scan is owed that begins after now."""
         self.sync_asked = 0
         self.sync_due = -inf
-        """When the pass of the last Sync was due, had each its interval."""
+        """When the scan of the last Sync was due, had each its interval."""
         self.sync_passing = 0
-        """The Sync that the pass under way will answer."""
+        """The Sync that the scan under way will answer."""
         self.returned = 0
         """Copies returned and not confirmed."""
         self.returned_at = 0.0

@@ -12,12 +12,13 @@ import os
 import signal
 import sys
 
+from client import Client, Options
 from protocol.errors import TokenRejectedError
 from protocol.ids import check_user_id
 from sparrow.chat import account
 from sparrow.chat.account import Account, SignIn, Terminal
 from sparrow.chat.chat import Chat, View
-from sparrow.client import Client, Options
+from sparrow.chat.commands import obey
 
 HISTORY_LINES = 1000
 OPTIONS = Options(close_timeout_s=2.0)
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _chat(who: Account, to: str | None, plain: bool) -> None:
     view = _view(plain)
-    chat = Chat(who.user, view)
+    chat = Chat(who.user, view, obey)
     loop = asyncio.get_running_loop()
     # Nothing may be written across the screen.
     logging.getLogger().handlers[:] = [_Notices(view)]

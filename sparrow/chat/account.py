@@ -17,6 +17,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from client import DEFAULT_API, UserApi
+from client.api.logins import Login
+from client.client import PLAIN_HTTP
+from client.credentials import DEVICE, TOKEN, keep_login, login_key
+from client.journal import SqliteJournal
+from client.tls import Trust
 from protocol.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -27,12 +33,6 @@ from protocol.errors import (
 )
 from protocol.ids import check_user_id
 from sparrow.chat.text import bare
-from sparrow.client import DEFAULT_API, UserApi
-from sparrow.client.api.logins import Login
-from sparrow.client.client import PLAIN_HTTP
-from sparrow.client.credentials import DEVICE, TOKEN, keep_login, login_key
-from sparrow.client.journal import SqliteJournal
-from sparrow.client.tls import Trust
 
 _T = TypeVar("_T")
 
@@ -223,7 +223,7 @@ class SignIn:
         return None
 
     def _insist(self, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Until the server answers."""
+        """Ask again until the server answers."""
         wait = 0.5
         while True:
             try:

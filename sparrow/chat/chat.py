@@ -7,16 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from protocol.errors import ClosedError, SparrowError
-from protocol.ids import check_user_id
-from sparrow.chat import commands
-from sparrow.chat.model import Conversation, Line, Model
-from sparrow.chat.people import People
-from sparrow.chat.text import who
-from sparrow.chat.transfers import Transfer, Transfers
-from sparrow.client import (
+from client import (
     Client,
     Connected,
     Disconnected,
@@ -31,6 +25,12 @@ from sparrow.client import (
     SendingChanged,
     Unreadable,
 )
+from protocol.errors import ClosedError, SparrowError
+from protocol.ids import check_user_id
+from sparrow.chat.model import Conversation, Line, Model
+from sparrow.chat.people import People
+from sparrow.chat.text import who
+from sparrow.chat.transfers import Transfer, Transfers
 
 QUIET_S = 0.5
 """After so long without anything new, all that has waited for us is taken to be here."""
@@ -67,7 +67,9 @@ class View(Protocol):
 class Chat:
     """One user at one terminal. `happened` is the client's `on_event`."""
 
-    def __init__(self, user: str, view: View) -> None:
+    def __init__(self, user: str, view: View, obey: Callable[[Chat, str], Awaitable[None]]) -> None:
+        """`obey` does what a line says that begins with a slash; it gets the line without it."""
+        self._run_command = obey
         self.model = Model(user)
         self.people = People()
         self.transfers = Transfers(view.progress, view.notice)
@@ -95,7 +97,7 @@ class Chat:
             self._open(latest[0].peer)  # not by the person: nothing in it is read by that
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Show the chat and follow the client until cancelled."""
         self._doubt([sending.dest for sending in self.client.doubtful])
         try:
             async with asyncio.TaskGroup() as group:
@@ -132,7 +134,7 @@ class Chat:
             return
 
     async def _quiet(self) -> None:
-        """Until we are connected and nothing new comes."""
+        """Return when we are connected and nothing new comes."""
         while True:
             self._news.clear()
             try:
@@ -165,7 +167,7 @@ class Chat:
             if rest.strip():
                 await self._say(rest.strip())
         elif text.startswith("/") and not text.startswith("//"):
-            await commands.obey(self, text[1:])
+            await self._run_command(self, text[1:])
         else:
             await self._say(text[1:] if text.startswith(("//", "@@")) else text)
 
@@ -188,7 +190,7 @@ class Chat:
 
     @property
     def client(self) -> Client:
-        """Its connection, and the user API."""
+        """The client: its connection, and the user API."""
         assert self._client is not None
         return self._client
 
@@ -257,7 +259,7 @@ class Chat:
             return  # `Closed` says it
 
     def happened(self, event: Event) -> None:
-        """See `sparrow.client.events`."""
+        """See `client.events`."""
         self._news.set()
         if self._client is None:
             return  # told before we began: it is in the history

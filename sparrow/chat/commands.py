@@ -10,17 +10,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from client import Contact, Friend, Profile
+from client.api.files import Told
+from client.api.local import safe_name
 from protocol.errors import MisuseError
+from sparrow.chat.chat import Chat
 from sparrow.chat.model import Line
 from sparrow.chat.text import HELP_END, date, short, who
-from sparrow.client import Contact, Friend, Profile
-from sparrow.client.api.files import Told
-from sparrow.client.api.local import safe_name
-
-if TYPE_CHECKING:
-    from sparrow.chat.chat import Chat
 
 Run: TypeAlias = "Callable[[Chat, str], Awaitable[None]]"
 
@@ -53,7 +51,7 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {}
-"""In the order in which /help has them."""
+"""Name → command, in the order in which /help has them."""
 _SHORTER = {"q": "quit", "exit": "quit"}
 
 

@@ -5,13 +5,13 @@ Owns their bound: who tells of many loses their own, not what others have told.
 
 from __future__ import annotations
 
-from sparrow.client import State
+from client import State
 
 MAX_MARKS = 1000
 
 
 class Marks:
-    """By who has told them; the server's own are those of ""."""
+    """Which messages somebody has told of, by who told; the server's own marks are those of ""."""
 
     def __init__(self) -> None:
         self._by_peer: dict[str, dict[tuple[int, int], State]] = {}

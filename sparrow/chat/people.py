@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sparrow.client import Contact
+from client import Contact
 
 
 class People:

@@ -14,9 +14,9 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.layout import UIContent, UIControl
 from prompt_toolkit.utils import get_cwidth
 
+from client import State
 from sparrow.chat.model import Conversation, Line
 from sparrow.chat.text import clean, clock, day, who
-from sparrow.client import State
 
 MARGIN = " " * 9 + "│ "
 """Before the further rows of a message, so that none can be taken for a message of its own."""
@@ -163,7 +163,7 @@ def _form(line: Line) -> Row:
 
 
 def _wrapped(form: Row, width: int) -> list[Row]:
-    """In rows of this width; further ones begin with the margin."""
+    """The text in rows of this width; further ones begin with the margin."""
     rows: list[Row] = [[]]
     column = 0
     for style, text, *_ in form:

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from client.api.files import Told
 from protocol.errors import SparrowError
 from sparrow.chat.text import short
-from sparrow.client.api.files import Told
 
 Work: TypeAlias = Callable[[Told], Awaitable[None]]
 """Does it, and tells how far it is."""
@@ -23,7 +23,7 @@ class Transfer:
     """One file."""
 
     name: str
-    """Of the file, as it was given: clean it before it is shown."""
+    """The file's name as it was given: clean it before it is shown."""
     up: bool
     """To the server."""
     done: int = 0

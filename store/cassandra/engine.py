@@ -125,7 +125,7 @@ class CassandraStore(Store):
 
     async def __aexit__(self, *exc: object) -> None:
         if self._open is not None:
-            await self._open.lease.give_back()
+            await self._open.lease.release()
             connection, self._open = self._open.connection, None
             await asyncio.to_thread(connection.close)
             _log.info("store %s is closed", where(self._settings))

@@ -170,7 +170,7 @@ class Inbox:
     async def move_to_common(self, user: str, device: str, limit: int) -> bool:
         """Move up to `limit` rows, oldest first, to the common queue; says whether there may be more.
 
-        They get new positions, so that a pass over the common queue that is under way will come to them. A crash in
+        They get new positions, so that a scan of the common queue that is under way will come to them. A crash in
         between leaves rows in both queues, which is harmless.
         """
 

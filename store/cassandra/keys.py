@@ -78,12 +78,12 @@ def queue_of(key: bytes, device: str) -> tuple[str, bytes] | None:
 
 
 class Cursor(NamedTuple):
-    """Where a pass over an inbox is."""
+    """Where a scan of an inbox is."""
 
     at: bytes
     """All positions up to this one are done."""
     began_us: int
-    """When the pass began, by the clock of its first reader."""
+    """When the scan began, by the clock of its first reader."""
     ended: bool
 
     def pack(self) -> bytes:
@@ -100,11 +100,11 @@ def parse_cursor(data: bytes) -> Cursor | None:
 
 
 def begin_pass(before: Cursor | None, now_us: int, trail_us: int) -> Cursor:
-    """The cursor of a fresh pass that begins now.
+    """The cursor of a fresh scan that begins now.
 
-    Whatever was durable before the last pass began, that pass has shown, as far as it came. What became durable
+    Whatever was durable before the last scan began, that scan has shown, as far as it came. What became durable
     since has a position that lies at most `trail_us` before that begin, however clocks differ: brokers append anew
-    what took long. Taking the newest position seen instead would miss rows when a pass takes longer than the trail.
+    what took long. Taking the newest position seen instead would miss rows when a scan takes longer than the trail.
     """
     if before is None:
         return Cursor(FIRST, now_us, ended=False)

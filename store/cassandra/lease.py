@@ -37,7 +37,7 @@ _DELETE = "DELETE FROM owners WHERE id = 0 IF claim = ?"
 
 
 class Lease:
-    """Held from `take` on until `give_back`."""
+    """Held from `take` on until `release`."""
 
     def __init__(self, settings: StoreSettings, connection: Connection, requests: Requests) -> None:
         self._settings = settings
@@ -50,7 +50,7 @@ class Lease:
         me = Holder.me()
         self._holder = json.dumps([me.pid, me.host, me.since_ms, _machine(), _started(me.pid)])
         self._until: float | None = None
-        """Of a steady clock; None: none is held."""
+        """Until when the lease is held, by a steady clock in seconds; None: it is not held."""
         self._renewing: asyncio.Task[None] | None = None
 
     async def take(self, ownership: Ownership) -> None:
@@ -124,7 +124,7 @@ class Lease:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """Nothing happens if it is not held."""
         if self._renewing is None:
             return

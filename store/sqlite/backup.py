@@ -45,7 +45,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.give_back()
+        lock.release()
 
 
 def copy(source: Path, target: Path) -> None:

@@ -88,7 +88,7 @@ class SqliteStore(Store):
         try:
             return await self._enter()
         except BaseException:
-            self._lock.give_back()
+            self._lock.release()
             raise
 
     async def _enter(self) -> SqliteStore:
@@ -112,7 +112,7 @@ class SqliteStore(Store):
             await asyncio.gather(self._purging, return_exceptions=True)
         await self._reader.stop()
         await self._writer.stop()
-        self._lock.give_back()
+        self._lock.release()
         _log.info("store %s is closed", self._settings.path)
 
     @property

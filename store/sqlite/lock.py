@@ -18,7 +18,7 @@ _MAX_BYTES = 4096
 
 
 class DataLock:
-    """Held from `take` on until `give_back`, or until the process ends."""
+    """Held from `take` on until `release`, or until the process ends."""
 
     def __init__(self, path: str) -> None:
         # Whatever name a database is reached by, it has one lock.
@@ -48,7 +48,7 @@ class DataLock:
         os.pwrite(descriptor, json.dumps([me.pid, me.host, me.since_ms]).encode(), 0)
         self._descriptor = descriptor
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Nothing happens if it is not held."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:

@@ -36,7 +36,7 @@ def account(connection: sqlite3.Connection, user: str) -> Account | None:
 
 
 def users(connection: sqlite3.Connection, after: str, limit: int) -> list[str]:
-    """By id, from behind `after` on."""
+    """Users from behind `after` on, by id."""
     query = "SELECT user FROM accounts WHERE user > ? AND deleted_ms IS NULL ORDER BY user LIMIT ?"
     return [user for (user,) in connection.execute(query, (after, limit)).fetchall()]
 
@@ -126,7 +126,7 @@ def page(connection: sqlite3.Connection, queries: Sequence[PageQuery], now_ms: i
 
 
 def _page(connection: sqlite3.Connection, query: PageQuery, now_ms: int) -> Page:
-    # A fresh pass goes on where the last one ended, because positions rise in the order of commits: SQLite has one
+    # A fresh scan goes on where the last one ended, because positions rise in the order of commits: SQLite has one
     # write lock for the whole file, whichever process asks; a position is drawn (AUTOINCREMENT) while that lock is
     # held, and its row is visible only once it is given back. So when a snapshot shows position p, no row below p
     # is still to come, be it of this process or of another; and a moved row is a new one with a new position.

@@ -79,7 +79,7 @@ def mark_removed(connection: sqlite3.Connection, user: str, device: str, now_ms:
 def move_to_common(connection: sqlite3.Connection, user: str, device: str, limit: int) -> int:
     """Move up to `limit` rows, oldest first, from the device's queue to the common one; returns how many.
 
-    They get new positions, so that a pass over the common queue that is under way will come to them.
+    They get new positions, so that a scan of the common queue that is under way will come to them.
     """
     oldest = "FROM inbox WHERE user = ? AND device = ? ORDER BY position LIMIT ?"
     connection.execute(

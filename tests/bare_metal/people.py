@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sparrow.client import Client
+from client import Client
 from tests.bare_metal.machine import GUARD_S
 
 PASSWORD = "correct horse"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from sparrow.checks import check
 from sparrow.cli import COMMANDS
-from sparrow.settings import load
+from sparrow.config.checks import check
+from sparrow.config.settings import load
 from tests.bare_metal.machine import ROOT, copy_tree, fresh_debian, wheels
 
 CONTAINERS = ROOT / "scripts" / "containers"

@@ -19,7 +19,7 @@ import pytest
 
 from protocol.framing import FrameReader, delimit
 from protocol.sparrow_pb2 import Frame, Login
-from sparrow.settings import Settings
+from sparrow.config.settings import Settings
 from store import StoreSettings, open_store
 from tests.bare_metal.machine import ROOT, ensure, until
 from tests.connector.running_connector import RunningConnector

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparrow.settings import Settings
+from sparrow.config.settings import Settings
 from tests.bare_metal.machine import ROOT, ensure
 
 UNITS = ROOT / "scripts" / "systemd"

@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.core import BrokerCore, Place
+from broker.core import BrokerCore, Location
 from broker.core.state import UNKNOWN_RANK, Rank, Registered
 from broker.settings import BrokerSettings
-from protocol import records
-from protocol.records import record
+from fabric import records
+from fabric.records import record
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal
 from store.sessions import NoSession, SessionStart, Standing
@@ -76,7 +76,7 @@ class Online:
 
     user: str
     device: str
-    place: Place
+    location: Location
     lease: int
     again: bool
     done: Callable[[Registered | None], None]
@@ -87,30 +87,30 @@ class Online:
 class RecordingPresence:
     """`broker.core.state.Presence`."""
 
-    places: dict[str, dict[str, Place]] = field(default_factory=dict)
+    locations: dict[str, dict[str, Location]] = field(default_factory=dict)
     onlines: list[Online] = field(default_factory=list)
-    offlines: list[tuple[str, str, Place]] = field(default_factory=list)
+    offlines: list[tuple[str, str, Location]] = field(default_factory=list)
     barriers: list[Callable[[bool], None]] = field(default_factory=list)
     kept: list[tuple[int, int, Callable[[int | None], None]]] = field(default_factory=list)
     told: list[tuple[list[str], Callable[[bool], None]]] = field(default_factory=list)
 
-    def where(self, user: str) -> Mapping[str, Place]:
-        return self.places.get(user, {})
+    def where(self, user: str) -> Mapping[str, Location]:
+        return self.locations.get(user, {})
 
     def online(
         self,
         user: str,
         device: str,
-        place: Place,
+        location: Location,
         lease: int,
         again: bool,
         done: Callable[[Registered | None], None],
         rank: Rank = UNKNOWN_RANK,
     ) -> None:
-        self.onlines.append(Online(user, device, place, lease, again, done, rank))
+        self.onlines.append(Online(user, device, location, lease, again, done, rank))
 
-    def offline(self, user: str, device: str, place: Place) -> None:
-        self.offlines.append((user, device, place))
+    def offline(self, user: str, device: str, location: Location) -> None:
+        self.offlines.append((user, device, location))
 
     def barrier(self, done: Callable[[bool], None]) -> None:
         self.barriers.append(done)
@@ -256,11 +256,11 @@ class Bench:
         self.presence.barriers.pop(0)(ok)
         self.core.flush()
 
-    def hear(self, *nudges: Sent) -> None:
-        """Connectors have heard these nudges."""
-        for nudge in nudges:
-            heard = record(records.NUDGED, to=nudge.to, session=nudge.session, attempt=nudge.attempt)
-            self.receives(heard, connector=nudge.connector)
+    def hear(self, *notifications: Sent) -> None:
+        """Connectors have heard these notifications."""
+        for notify in notifications:
+            heard = record(records.NOTIFIED, to=notify.to, session=notify.session, attempt=notify.attempt)
+            self.receives(heard, connector=notify.connector)
 
     def store_everything(self, hear: bool = True) -> None:
         """Everything that is on its way into the inbox gets there, and connectors hear of it."""
@@ -272,7 +272,7 @@ class Bench:
             else:
                 self.read_devices()
         if hear:
-            self.hear(*(rec for rec in self.ports.sent if rec.kind == records.NUDGE))
+            self.hear(*(rec for rec in self.ports.sent if rec.kind == records.NOTIFY))
 
     def sent(self, kind: int | None = None) -> list[Sent]:
         """What was sent to connectors since the last call, of one kind (all are dropped) or all."""
@@ -284,11 +284,11 @@ class Bench:
         (found,) = self.sent(kind)
         return found
 
-    def goes_online(self, address: str, connector: int = B, session: int = 20) -> Place:
-        """The presence map names a device's place."""
+    def goes_online(self, address: str, connector: int = B, session: int = 20) -> Location:
+        """The presence map names a device's location."""
         user, _, device = address.partition("/")
-        place = self.presence.places.setdefault(user, {})[device] = Place(connector, session)
-        return place
+        location = self.presence.locations.setdefault(user, {})[device] = Location(connector, session)
+        return location
 
 
 # What is said.

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import TypeVar
 
 from broker.cluster import Alone, Cluster, Together
-from broker.core.state import UNKNOWN_RANK, Place, Rank, Registered
+from broker.core.state import UNKNOWN_RANK, Location, Rank, Registered
 from broker.settings import BrokerSettings, EtcdSettings
 
 A, B = 7001, 7002
@@ -29,7 +29,7 @@ class Presences:
 
     def __init__(self, settings: EtcdSettings | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self.displaced: list[tuple[str, str, Place]] = []
+        self.superseded: list[tuple[str, str, Location]] = []
         self.changes: list[Collection[str] | None] = []
         self.leases: dict[int, int] = {}
         self._beating: set[int] = set()
@@ -42,7 +42,7 @@ class Presences:
             self.cluster = Alone(broker, self.incarnation, self.changes.append)
         else:
             self.cluster = Together(
-                broker, settings, self.incarnation, self._event, self._displaced, self.changes.append
+                broker, settings, self.incarnation, self._event, self._superseded, self.changes.append
             )
         self.presence = self.cluster.presence
         self._ticker = asyncio.create_task(self._tick())
@@ -50,8 +50,8 @@ class Presences:
     def _event(self, call: Callable[[], None]) -> None:
         call()
 
-    def _displaced(self, user: str, device: str, old: Place) -> None:
-        self.displaced.append((user, device, old))
+    def _superseded(self, user: str, device: str, old: Location) -> None:
+        self.superseded.append((user, device, old))
 
     async def _tick(self) -> None:
         while True:
@@ -80,7 +80,7 @@ class Presences:
     async def online(
         self,
         device: str,
-        place: Place,
+        location: Location,
         again: bool = False,
         lease: int | None = None,
         user: str = "bob",
@@ -88,8 +88,8 @@ class Presences:
     ) -> Registered | None:
         """Swap."""
         answer: asyncio.Future[Registered | None] = self._loop.create_future()
-        held = self.leases[place.connector] if lease is None else lease
-        self.presence.online(user, device, place, held, again, answer.set_result, rank)
+        held = self.leases[location.connector] if lease is None else lease
+        self.presence.online(user, device, location, held, again, answer.set_result, rank)
         return await guarded(answer)
 
     async def changed(self, *users: str) -> bool:
@@ -104,18 +104,18 @@ class Presences:
         self.presence.barrier(answer.set_result)
         return await guarded(answer)
 
-    async def where(self, user: str = "bob") -> dict[str, Place]:
+    async def where(self, user: str = "bob") -> dict[str, Location]:
         """The map, up to date."""
         assert await self.barrier()
         return dict(self.presence.where(user))
 
-    def seen(self, user: str = "bob") -> dict[str, Place]:
+    def seen(self, user: str = "bob") -> dict[str, Location]:
         """The map as it is."""
         return dict(self.presence.where(user))
 
-    async def sees(self, places: dict[str, Place], user: str = "bob") -> None:
+    async def sees(self, locations: dict[str, Location], user: str = "bob") -> None:
         """Return when the map shows this."""
-        await until(lambda: self.seen(user) == places, f"{places}")
+        await until(lambda: self.seen(user) == locations, f"{locations}")
 
     async def close(self) -> None:
         """Let go."""

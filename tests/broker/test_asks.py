@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.records import (
+from fabric.records import (
     ANSWER,
     CHANGED,
     CLOSE,

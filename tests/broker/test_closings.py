@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core.closings import ANSWER_S, KEEP_S
-from protocol.records import CLOSE, CLOSED, OK, UNCONFIRMED, Record, record
+from fabric.records import CLOSE, CLOSED, OK, UNCONFIRMED, Record, record
 from protocol.sparrow_pb2 import Goodbye
 from tests.broker.bench import A, B, Bench, Sent
 
@@ -30,7 +30,7 @@ def said(answers: list[Record]) -> tuple[int, bytes]:
 
 
 def test_it_is_told_again_until_it_is_confirmed() -> None:
-    bench = Bench(nudge_repeat_s=REPEAT_S)
+    bench = Bench(notify_repeat_s=REPEAT_S)
     bench.goes_online("bob/b1", A, 20)
     answers = closing(bench, body=b"login")
     first = bench.only(CLOSE)
@@ -49,7 +49,7 @@ def test_it_is_told_again_until_it_is_confirmed() -> None:
 
 
 def test_whoever_asks_hears_soon_that_it_goes_on() -> None:
-    bench = Bench(nudge_repeat_s=REPEAT_S)
+    bench = Bench(notify_repeat_s=REPEAT_S)
     bench.goes_online("bob/b1", A, 20)
     bench.ports.gone.add(A)
     answers = closing(bench)
@@ -63,14 +63,14 @@ def test_whoever_asks_hears_soon_that_it_goes_on() -> None:
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_presence_tells_of_a_connector_that_confirms_nothing(elsewhere: bool) -> None:
     """It is told for a while yet: whoever replaced the session may not have been able to tell it."""
-    bench = Bench(nudge_repeat_s=REPEAT_S)
+    bench = Bench(notify_repeat_s=REPEAT_S)
     bench.goes_online("bob/b1", A, 20)
     answers = closing(bench)
     bench.sent()
     if elsewhere:
         bench.goes_online("bob/b1", B, 21)
     else:
-        bench.presence.places.clear()
+        bench.presence.locations.clear()
     bench.passes(REPEAT_S)
     assert said(answers) == (OK, b"")
     assert [(rec.connector, rec.session) for rec in bench.sent(CLOSE)] == [(A, 20)]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocol import records
-from protocol.errors import RecordError
-from protocol.records import (
+from fabric import records
+from fabric.records import (
     COPY,
     HEARTBEAT,
     OFFLINE,
@@ -20,6 +19,7 @@ from protocol.records import (
     pack_members,
     record,
 )
+from protocol.errors import RecordError
 from tests.broker.bench import INCARNATION, A, B, Bench, C, outcomes, returned, route
 
 USERS = {"alice": ["a1"], "bob": ["b1"]}
@@ -144,7 +144,7 @@ def test_what_a_connector_does_not_take_is_stored_and_the_rest_is_nobodys() -> N
     assert not bench.sent()
     bench.store_everything()
     assert not bench.sent()
-    bench.presence.places.clear()  # its lease has run out
+    bench.presence.locations.clear()  # its lease has run out
     bench.passes(0.1)
     assert outcomes(bench.sent()) == [(5, 0, 1, SAFE)]
 
@@ -154,7 +154,7 @@ def test_answers_for_an_author_whose_connector_is_gone_are_dropped() -> None:
     bench.ports.gone.add(A)
     bench.receives(returned(5, "bob/b1", origin=A), connector=B)
     bench.store_everything()
-    assert {(rec.connector, rec.kind) for rec in bench.sent()} == {(B, records.NUDGE), (B, STORED)}
+    assert {(rec.connector, rec.kind) for rec in bench.sent()} == {(B, records.NOTIFY), (B, STORED)}
     assert bench.core.idle
 
 

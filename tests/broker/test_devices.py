@@ -6,7 +6,7 @@ from typing import Any
 
 from broker.core.cached import Trust
 from broker.core.devices import Devices
-from broker.core.state import Outbox
+from broker.core.state import Turn
 from broker.settings import BrokerSettings
 from tests.broker.bench import RecordingPresence, RecordingStore
 
@@ -18,12 +18,12 @@ class Cache:
 
     def __init__(self, **settings: Any) -> None:
         self.store = RecordingStore()
-        self.outbox = Outbox()
-        self.outbox.now = 100.0
+        self.turn = Turn()
+        self.turn.now = 100.0
         self.presence = RecordingPresence()
         made = BrokerSettings(cache_s=T, **settings)
-        self.trust = Trust(made, self.outbox, self.presence)
-        self.devices = Devices(made, self.outbox, self.trust, self.store)
+        self.trust = Trust(made, self.turn, self.presence)
+        self.devices = Devices(made, self.turn, self.trust, self.store)
         self.told: list[tuple[list[str], bool]] = []
         self.devices.on_read = lambda users, ok: self.told.append((users, ok))
 
@@ -100,11 +100,11 @@ def test_a_list_is_not_used_beyond_t_after_its_reading_began() -> None:
     cache = Cache()
     cache.get("bob")
     cache.devices.flush()
-    cache.outbox.now += 1.5  # the store is slow
+    cache.turn.now += 1.5  # the store is slow
     cache.read(bob=("b1",))
-    cache.outbox.now += 0.4
+    cache.turn.now += 0.4
     assert cache.get("bob") == ("b1",)
-    cache.outbox.now += 0.2
+    cache.turn.now += 0.2
     assert cache.get("bob") is None
 
 
@@ -112,7 +112,7 @@ def test_a_read_that_took_longer_than_t_is_of_no_use() -> None:
     cache = Cache()
     cache.get("bob")
     cache.devices.flush()
-    cache.outbox.now += T
+    cache.turn.now += T
     cache.read(bob=("b1",))
     assert cache.get("bob") is None
     cache.devices.flush()
@@ -124,11 +124,11 @@ def test_a_list_in_its_later_half_is_read_again_while_it_is_used() -> None:
     cache.get("bob")
     cache.devices.flush()
     cache.read(bob=("b1",))
-    cache.outbox.now += T / 2
+    cache.turn.now += T / 2
     assert cache.get("bob") == ("b1",)
     cache.devices.flush()
     assert not cache.asked
-    cache.outbox.now += 0.1
+    cache.turn.now += 0.1
     assert cache.get("bob") == ("b1",)
     cache.devices.flush()
     assert not cache.asked  # it can wait for others in the same state
@@ -148,7 +148,7 @@ def test_what_follows_from_a_list_is_renewed_before_t() -> None:
     cache.get("bob")
     cache.devices.flush()
     cache.read(bob=("b1",))
-    cache.outbox.now += 0.5
+    cache.turn.now += 0.5
     cache.get("ann")
     cache.devices.flush()
     cache.read(ann=("a1",))
@@ -156,9 +156,9 @@ def test_what_follows_from_a_list_is_renewed_before_t() -> None:
     assert bob is not None
     assert ann is not None
     assert cache.devices.renew_at(min(bob.read_at, ann.read_at)) == bob.read_at + T / 2
-    cache.outbox.now = bob.read_at + T / 2 + 0.1  # a newer list is being read: look soon
+    cache.turn.now = bob.read_at + T / 2 + 0.1  # a newer list is being read: look soon
     assert bob.read_at + T / 2 < cache.devices.renew_at(min(bob.read_at, ann.read_at)) < bob.read_at + T / 2 + 0.5
-    cache.outbox.now = bob.read_at + T - 0.01
+    cache.turn.now = bob.read_at + T - 0.01
     assert cache.devices.renew_at(min(bob.read_at, ann.read_at)) == bob.read_at + T
 
 
@@ -187,7 +187,7 @@ def test_while_presence_is_up_to_date_a_list_is_used_beyond_t_and_the_store_left
     cache = Cache()
     cache.keep(bob=("b1",))
     for _ in range(20):
-        cache.outbox.now += T / 4
+        cache.turn.now += T / 4
         cache.presence_is_up_to_date()
         assert cache.get("bob") == ("b1",)
         cache.devices.flush()
@@ -197,17 +197,17 @@ def test_while_presence_is_up_to_date_a_list_is_used_beyond_t_and_the_store_left
 def test_presence_vouches_for_t_from_when_it_was_asked() -> None:
     cache = Cache()
     cache.keep(bob=("b1",))
-    cache.outbox.now += T
+    cache.turn.now += T
     cache.trust.tick()
-    asked_at = cache.outbox.now
-    cache.outbox.now += 0.5
+    asked_at = cache.turn.now
+    cache.turn.now += 0.5
     assert cache.get("bob") is None
     cache.presence.barriers.pop()(True)
     assert cache.get("bob") == ("b1",)
     entry = cache.devices.get("bob")
     assert entry is not None
     assert cache.devices.renew_at(entry.read_at) == asked_at + T
-    cache.outbox.now = asked_at + T
+    cache.turn.now = asked_at + T
     assert cache.get("bob") is None
 
 
@@ -215,7 +215,7 @@ def test_presence_that_does_not_answer_is_not_asked_again_and_one_that_is_away_v
     cache = Cache()
     cache.keep(bob=("b1",))
     cache.trust.tick()
-    cache.outbox.now += T
+    cache.turn.now += T
     cache.trust.tick()
     assert len(cache.presence.barriers) == 1
     cache.presence.barriers.pop()(False)
@@ -272,14 +272,14 @@ def test_a_trusted_list_is_read_again_from_time_to_time_and_tells_if_it_is_anoth
     forgotten: list[bool] = []
     cache.devices.on_forgotten = lambda: forgotten.append(True)
     cache.keep(bob=("b1",))
-    cache.outbox.now += 61.0
+    cache.turn.now += 61.0
     cache.presence_is_up_to_date()
     assert cache.get("bob") == ("b1",)
     cache.devices.tick()
     cache.devices.flush()
     cache.read(bob=("b1",))
     assert not forgotten
-    cache.outbox.now += 61.0
+    cache.turn.now += 61.0
     cache.presence_is_up_to_date()
     assert cache.get("bob") == ("b1",)
     cache.devices.tick()

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from broker.cluster import Together
-from broker.core.state import Place, Registered
+from broker.core.state import Location, Registered
 from broker.etcd import Etcd
 from broker.etcd import api_pb2 as api
 from broker.etcd.client import COMPACT, PUT, RANGE
 from broker.presence.etcd import EtcdPresence
-from broker.presence.swaps import decode_place, encode_place
+from broker.presence.swaps import decode_location, encode_location
 from broker.settings import EtcdSettings
 from protocol.errors import ConfigError, LeaseLostError, UnavailableError
 from tests.broker.presences import LEASE_S, A, B, Presences, presence, until
@@ -34,25 +34,25 @@ def mirror(node: Presences):  # type: ignore[no-untyped-def]
 
 
 async def test_places_are_kept_as_text_that_says_what_it_is() -> None:
-    place = Place(2**64 - 1, 7)
-    assert encode_place(place) == b"ffffffffffffffff 0000000000000007"
-    assert decode_place(encode_place(place)) == place
-    assert decode_place(b"anything") is None
-    assert decode_place(b"") is None
-    assert decode_place(encode_place(place) + b" and more") == place  # of a later release
+    location = Location(2**64 - 1, 7)
+    assert encode_location(location) == b"ffffffffffffffff 0000000000000007"
+    assert decode_location(encode_location(location)) == location
+    assert decode_location(b"anything") is None
+    assert decode_location(b"") is None
+    assert decode_location(encode_location(location) + b" and more") == location  # of a later release
 
 
-async def test_two_brokers_see_the_same_and_each_tells_whom_the_other_displaced(etcd_settings: EtcdSettings) -> None:
+async def test_two_brokers_see_the_same_and_each_tells_whom_the_other_superseded(etcd_settings: EtcdSettings) -> None:
     async with presence(etcd_settings, A, B) as one, presence(etcd_settings) as two:
         two.leases = one.leases
-        await one.online("b1", Place(A, 1))
-        assert await two.where() == {"b1": Place(A, 1)}
-        assert await two.online("b1", Place(B, 2)) == Registered(Place(A, 1))
-        assert await one.where() == {"b1": Place(B, 2)}
-        assert one.displaced == [("bob", "b1", Place(A, 1))]
-        two.presence.offline("bob", "b1", Place(B, 2))
+        await one.online("b1", Location(A, 1))
+        assert await two.where() == {"b1": Location(A, 1)}
+        assert await two.online("b1", Location(B, 2)) == Registered(Location(A, 1))
+        assert await one.where() == {"b1": Location(B, 2)}
+        assert one.superseded == [("bob", "b1", Location(A, 1))]
+        two.presence.offline("bob", "b1", Location(B, 2))
         await one.sees({})
-        assert one.displaced == [("bob", "b1", Place(A, 1))]
+        assert one.superseded == [("bob", "b1", Location(A, 1))]
 
 
 async def test_a_broker_whose_map_lags_swaps_what_is_there_all_the_same(etcd_settings: EtcdSettings) -> None:
@@ -61,10 +61,10 @@ async def test_a_broker_whose_map_lags_swaps_what_is_there_all_the_same(etcd_set
         assert isinstance(two.cluster, Together)
         assert two.cluster._following is not None
         two.cluster._following.cancel()  # its map stands still
-        await one.online("b1", Place(A, 1))
-        assert await two.online("b1", Place(A, 2), again=True) == Registered(Place(A, 1), taken=True)
-        assert await two.online("b1", Place(B, 3)) == Registered(Place(A, 1))
-        assert await one.where() == {"b1": Place(B, 3)}
+        await one.online("b1", Location(A, 1))
+        assert await two.online("b1", Location(A, 2), again=True) == Registered(Location(A, 1), taken=True)
+        assert await two.online("b1", Location(B, 3)) == Registered(Location(A, 1))
+        assert await one.where() == {"b1": Location(B, 3)}
 
 
 async def test_a_barrier_waits_for_the_watch_and_gives_up_in_the_end(
@@ -76,19 +76,19 @@ async def test_a_barrier_waits_for_the_watch_and_gives_up_in_the_end(
         assert two.cluster._following is not None
         two.cluster._following.cancel()
         assert await two.barrier()  # nothing has been written
-        await one.online("b1", Place(A, 1))
+        await one.online("b1", Location(A, 1))
         assert not await two.barrier()
         assert two.seen() == {}
         two.cluster._following = asyncio.create_task(mirror(two).run())
-        assert await two.where() == {"b1": Place(A, 1)}
+        assert await two.where() == {"b1": Location(A, 1)}
 
 
 async def test_a_watch_that_broke_goes_on_where_it_was(etcd_settings: EtcdSettings) -> None:
     async with presence(etcd_settings, A) as one, presence(etcd_settings) as two:
         for number in range(1, 4):
             mirror(two).restart()
-            await one.online("b1", Place(A, number))
-            assert await two.where() == {"b1": Place(A, number)}
+            await one.online("b1", Location(A, number))
+            assert await two.where() == {"b1": Location(A, number)}
         assert mirror(two).reads == 1
 
 
@@ -97,15 +97,15 @@ async def test_after_a_compaction_everything_is_read_again_and_the_differences_a
 ) -> None:
     async with presence(etcd_settings, A, B) as one, presence(etcd_settings) as two:
         for device, session in (("b1", 1), ("b2", 2), ("b3", 3)):
-            await one.online(device, Place(A, session))
+            await one.online(device, Location(A, session))
         await two.where()
         assert isinstance(two.cluster, Together)
         assert two.cluster._following is not None
         two.cluster._following.cancel()
-        await one.online("b1", Place(B, 4))
-        await one.online("b4", Place(B, 5))
-        one.presence.offline("bob", "b2", Place(A, 2))
-        expected = {"b1": Place(B, 4), "b3": Place(A, 3), "b4": Place(B, 5)}
+        await one.online("b1", Location(B, 4))
+        await one.online("b4", Location(B, 5))
+        one.presence.offline("bob", "b2", Location(A, 2))
+        expected = {"b1": Location(B, 4), "b3": Location(A, 3), "b4": Location(B, 5)}
         await one.sees(expected)
         client = Etcd(etcd_settings)
         revision = (await client.call(RANGE, api.RangeRequest(key=b"x"))).header.revision
@@ -114,21 +114,21 @@ async def test_after_a_compaction_everything_is_read_again_and_the_differences_a
         two.cluster._following = asyncio.create_task(mirror(two).run())
         await two.sees(expected)
         assert mirror(two).reads == 2
-        assert two.displaced == [("bob", "b1", Place(A, 1))]
-        await one.online("b9", Place(A, 9))
-        assert (await two.where())["b9"] == Place(A, 9)
+        assert two.superseded == [("bob", "b1", Location(A, 1))]
+        await one.online("b9", Location(A, 9))
+        assert (await two.where())["b9"] == Location(A, 9)
 
 
 async def test_two_brokers_keep_one_lease_and_either_may_go_on(etcd_settings: EtcdSettings) -> None:
     async with presence(etcd_settings, A) as one:
-        await one.online("b1", Place(A, 1))
+        await one.online("b1", Location(A, 1))
         async with presence(etcd_settings) as two:
             two.leases[A] = one.leases[A]
             await two.beats(A)
             one.falls_silent(A)
             await asyncio.sleep(1.5 * LEASE_S)
             assert two.leases[A] == one.leases[A]
-            assert await two.where() == {"b1": Place(A, 1)}
+            assert await two.where() == {"b1": Location(A, 1)}
 
 
 async def test_foreign_values_are_nobody(etcd_settings: EtcdSettings) -> None:
@@ -138,26 +138,26 @@ async def test_foreign_values_are_nobody(etcd_settings: EtcdSettings) -> None:
         await client.call(PUT, api.PutRequest(key=prefix + b"place/bob/b1", value=b"hello"))
         await client.call(PUT, api.PutRequest(key=prefix + b"broker/hello", value=b"\xff"))
         await client.close()
-        assert await node.online("b1", Place(A, 1)) == Registered(None)
-        assert await node.where() == {"b1": Place(A, 1)}
+        assert await node.online("b1", Location(A, 1)) == Registered(None)
+        assert await node.where() == {"b1": Location(A, 1)}
 
 
 async def test_what_a_later_release_has_written_is_understood_and_removed(etcd_settings: EtcdSettings) -> None:
     async with presence(etcd_settings, A, B) as node:
         client = Etcd(etcd_settings)
         key = etcd_settings.prefix.encode() + b"place/bob/b1"
-        for place, replaced in ((Place(A, 1), None), (Place(B, 2), Place(A, 1))):
-            value = encode_place(place) + b" since=today"
-            await client.call(PUT, api.PutRequest(key=key, value=value, lease=node.leases[place.connector]))
-            await node.sees({"b1": place})
-            assert node.displaced == ([] if replaced is None else [("bob", "b1", replaced)])
-        node.presence.offline("bob", "b1", Place(A, 1))  # no more
-        assert await node.where() == {"b1": Place(B, 2)}
-        node.presence.offline("bob", "b1", Place(B, 2))
+        for location, replaced in ((Location(A, 1), None), (Location(B, 2), Location(A, 1))):
+            value = encode_location(location) + b" since=today"
+            await client.call(PUT, api.PutRequest(key=key, value=value, lease=node.leases[location.connector]))
+            await node.sees({"b1": location})
+            assert node.superseded == ([] if replaced is None else [("bob", "b1", replaced)])
+        node.presence.offline("bob", "b1", Location(A, 1))  # no more
+        assert await node.where() == {"b1": Location(B, 2)}
+        node.presence.offline("bob", "b1", Location(B, 2))
         await node.sees({})
-        await client.call(PUT, api.PutRequest(key=key, value=encode_place(Place(A, 3)) + b" since=today"))
-        await node.sees({"b1": Place(A, 3)})
-        assert await node.online("b1", Place(B, 4)) == Registered(Place(A, 3))
+        await client.call(PUT, api.PutRequest(key=key, value=encode_location(Location(A, 3)) + b" since=today"))
+        await node.sees({"b1": Location(A, 3)})
+        assert await node.online("b1", Location(B, 4)) == Registered(Location(A, 3))
         await client.close()
 
 
@@ -209,25 +209,25 @@ async def test_etcd_stops_and_starts_and_all_goes_on(tmp_path: Path, caplog: pyt
         await etcd.healthy()
         async with presence(etcd.settings(**QUICK), A, B) as node:
             node.cluster.announce()
-            await node.online("b1", Place(A, 1))
+            await node.online("b1", Location(A, 1))
             await node.where()
             etcd.stop()
-            assert await node.online("b2", Place(A, 2)) is None
+            assert await node.online("b2", Location(A, 2)) is None
             assert not await node.barrier()
-            assert node.seen() == {"b1": Place(A, 1)}
-            node.presence.offline("bob", "b1", Place(A, 1))
-            node.presence.offline("bob", "b3", Place(A, 3))
-            assert await node.online("b3", Place(A, 4)) is None  # behind a removal that cannot be told
+            assert node.seen() == {"b1": Location(A, 1)}
+            node.presence.offline("bob", "b1", Location(A, 1))
+            node.presence.offline("bob", "b3", Location(A, 3))
+            assert await node.online("b3", Location(A, 4)) is None  # behind a removal that cannot be told
             await until(lambda: "trying again" in caplog.text, "the removals were tried")
             etcd.start()
             await etcd.healthy()
             await node.sees({})  # what could not be told has been told
             await until(lambda: node.leases.keys() == {A, B}, "leases")
             for _ in range(100):
-                if await node.online("b2", Place(A, 2)) is not None:
+                if await node.online("b2", Location(A, 2)) is not None:
                     break
                 await asyncio.sleep(0.1)
-            assert await node.where() == {"b2": Place(A, 2)}
+            assert await node.where() == {"b2": Location(A, 2)}
     assert sum("trying again" in line for line in caplog.messages) <= 3
     assert "etcd works again" in caplog.messages
 
@@ -238,7 +238,7 @@ async def test_etcd_that_lost_its_data_is_read_anew(tmp_path: Path) -> None:
         async with presence(etcd.settings(**QUICK), A) as node:
             node.cluster.announce()
             for number in range(1, 20):
-                await node.online("b1", Place(A, number))
+                await node.online("b1", Location(A, number))
             await node.where()
             old = node.leases[A]
             etcd.stop()
@@ -247,8 +247,8 @@ async def test_etcd_that_lost_its_data_is_read_anew(tmp_path: Path) -> None:
             await etcd.healthy()
             await node.sees({})
             await until(lambda: node.leases[A] != old, "a new lease")
-            assert await node.online("b1", Place(A, 19), again=True) == Registered(None)
-            assert await node.where() == {"b1": Place(A, 19)}
+            assert await node.online("b1", Location(A, 19), again=True) == Registered(None)
+            assert await node.where() == {"b1": Location(A, 19)}
             client = Etcd(etcd.settings())
             key = b"sparrow/broker/%016x" % node.incarnation
             for _ in range(100):
@@ -265,7 +265,7 @@ async def test_the_leader_is_killed(tmp_path: Path) -> None:
         await etcd.healthy()
         async with presence(etcd.settings(), A, B) as one, presence(etcd.settings()) as two:
             two.leases = one.leases
-            await one.online("b1", Place(A, 1))
+            await one.online("b1", Location(A, 1))
             await two.where()
             leases = dict(one.leases)
             etcd.leader.kill()
@@ -273,12 +273,12 @@ async def test_the_leader_is_killed(tmp_path: Path) -> None:
             answered = None
             while answered is None:
                 session += 1
-                answered = await one.online("b1", Place(A, session))
-            assert await one.where() == {"b1": Place(A, session)}
+                answered = await one.online("b1", Location(A, session))
+            assert await one.where() == {"b1": Location(A, session)}
             for _ in range(20):
                 if await two.barrier():
                     break
-            assert await two.where() == {"b1": Place(A, session)}
+            assert await two.where() == {"b1": Location(A, session)}
             await asyncio.sleep(1.5 * LEASE_S)
             assert one.leases == leases
 
@@ -290,7 +290,7 @@ async def test_a_member_that_stands_still_is_left(tmp_path: Path) -> None:
         still.pause()
         for _ in range(6):  # the first member is chosen by chance
             async with presence(etcd.settings(**QUICK), A) as node:
-                assert await node.online("b1", Place(A, 1)) is not None
+                assert await node.online("b1", Location(A, 1)) is not None
                 assert "b1" in await node.where()
 
 
@@ -302,12 +302,12 @@ async def test_nobody_there_is_told_with_endpoints_and_waited_for(
     starting = asyncio.ensure_future(node.cluster.start())
     await until(lambda: "trying again" in caplog.text, "a line in the log")
     assert etcd.urls[0] in caplog.text
-    assert await node.online("b1", Place(A, 1), lease=1) is None
+    assert await node.online("b1", Location(A, 1), lease=1) is None
     assert not await node.barrier()
     with etcd:
         await starting
         await node.beats(A)
-        assert await node.online("b1", Place(A, 1)) == Registered(None)
+        assert await node.online("b1", Location(A, 1)) == Registered(None)
         await node.close()
     assert caplog.text.count("trying again") == 1
 
@@ -318,7 +318,7 @@ async def test_at_its_quota_etcd_takes_no_logins_and_the_log_says_what_to_do(
     with EtcdCluster(tmp_path, arguments=["--quota-backend-bytes", "200000"]) as etcd:
         await etcd.healthy()
         async with presence(etcd.settings(), A) as node:
-            await node.online("b1", Place(A, 1))
+            await node.online("b1", Location(A, 1))
             await node.where()
             client = Etcd(etcd.settings())
             with pytest.raises(UnavailableError, match="quota"):
@@ -327,10 +327,10 @@ async def test_at_its_quota_etcd_takes_no_logins_and_the_log_says_what_to_do(
             await client.close()
             caplog.clear()
             for number in range(2, 5):
-                assert await node.online("b1", Place(A, number)) is None
+                assert await node.online("b1", Location(A, number)) is None
             assert sum("quota-backend-bytes" in line for line in caplog.messages) == 1
-            assert await node.where() == {"b1": Place(A, 1)}  # the barrier only reads
-            node.presence.offline("bob", "b1", Place(A, 1))
+            assert await node.where() == {"b1": Location(A, 1)}  # the barrier only reads
+            node.presence.offline("bob", "b1", Location(A, 1))
             await node.sees({})
 
 
@@ -368,10 +368,10 @@ async def test_users_and_passwords(tmp_path: Path) -> None:
                 await node.cluster.start()
             await node.close()
         async with presence(etcd.settings(user="sparrow", password_file=str(right)), A) as node:
-            await node.online("b1", Place(A, 1))
+            await node.online("b1", Location(A, 1))
             await asyncio.sleep(2.5)  # the token runs out
-            assert await node.online("b1", Place(A, 2)) == Registered(Place(A, 1))
-            assert await node.where() == {"b1": Place(A, 2)}
+            assert await node.online("b1", Location(A, 2)) == Registered(Location(A, 1))
+            assert await node.where() == {"b1": Location(A, 2)}
 
 
 async def test_tls_both_ways(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -381,8 +381,8 @@ async def test_tls_both_ways(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     with EtcdCluster(tmp_path / "etcd", arguments=arguments, scheme="https") as etcd:
         await etcd.healthy()
         async with presence(etcd.settings(ca_file=ca, cert_file=cert, key_file=key), A) as node:
-            assert await node.online("b1", Place(A, 1)) == Registered(None)
-            assert await node.where() == {"b1": Place(A, 1)}
+            assert await node.online("b1", Location(A, 1)) == Registered(None)
+            assert await node.where() == {"b1": Location(A, 1)}
         stranger = Etcd(etcd.settings(**QUICK))
         with pytest.raises(UnavailableError):
             await stranger.call(RANGE, api.RangeRequest(key=b"x"))
@@ -405,7 +405,7 @@ async def test_a_lease_that_is_unknown_is_told_apart(etcd_settings: EtcdSettings
 
 async def test_presence_has_a_length(etcd_settings: EtcdSettings) -> None:
     async with presence(etcd_settings, A) as node:
-        await node.online("b1", Place(A, 1))
+        await node.online("b1", Location(A, 1))
         await node.where()
         assert isinstance(node.presence, EtcdPresence)
         assert len(node.presence) == 1
@@ -415,7 +415,7 @@ async def test_a_swap_whose_answer_was_lost_still_tells_whom_it_replaced(
     etcd_settings: EtcdSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with presence(etcd_settings, A) as node:
-        await node.online("b1", Place(A, 1))
+        await node.online("b1", Location(A, 1))
         await node.where()
         real, lost = Etcd._try, []
 
@@ -427,6 +427,6 @@ async def test_a_swap_whose_answer_was_lost_still_tells_whom_it_replaced(
             return response
 
         monkeypatch.setattr(Etcd, "_try", losing)
-        assert await node.online("b1", Place(A, 2)) == Registered(Place(A, 1))
+        assert await node.online("b1", Location(A, 2)) == Registered(Location(A, 1))
         assert lost
-        assert await node.where() == {"b1": Place(A, 2)}
+        assert await node.where() == {"b1": Location(A, 2)}

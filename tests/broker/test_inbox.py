@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.records import END, FAILED, FRESH, PAGE, REMOVE, ROWS, pack_keys, record, unpack_rows
+from fabric.records import END, FAILED, FRESH, PAGE, REMOVE, ROWS, pack_keys, record, unpack_rows
 from store.interface import Page, PageQuery, Removal, Row
 from tests.broker.bench import A, B, Bench
 

@@ -15,9 +15,9 @@ from broker.settings import BrokerSettings
 from connector import dealer
 from connector.dealer import Dealer
 from connector.settings import ConnectorSettings
-from protocol.curve import LinkKeys, encode, read_link_keys
+from fabric.curve import LinkKeys, encode, read_link_keys
 from protocol.errors import ConfigError
-from sparrow.keys import make_broker_keys, make_link_key
+from sparrow.config.keys import make_broker_keys, make_link_key
 from tests.ports import free_port
 
 GUARD_S = 30

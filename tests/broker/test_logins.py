@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.state import Place, Rank, Registered
-from protocol.records import (
+from broker.core.state import Location, Rank, Registered
+from fabric.records import (
     AGAIN,
     AWAY,
     CLOSE,
@@ -52,7 +52,13 @@ def test_a_session_is_named_durably_then_in_presence_then_welcome() -> None:
     assert not bench.presence.onlines
     bench.answer("begin_sessions", [13])
     (call,) = bench.presence.onlines
-    assert (call.user, call.device, call.place, call.lease, call.again) == ("bob", "b1", Place(B, 20), LEASE, False)
+    assert (call.user, call.device, call.location, call.lease, call.again) == (
+        "bob",
+        "b1",
+        Location(B, 20),
+        LEASE,
+        False,
+    )
     assert not bench.sent()
     call.done(Registered(None))
     bench.core.flush()
@@ -103,7 +109,7 @@ def test_the_session_that_is_replaced_is_told_whom_to_answer() -> None:
     bench = Bench()
     bench.receives(online(20), connector=B)
     bench.answer("begin_sessions", [13])
-    bench.presence.onlines[0].done(Registered(Place(C, 13)))
+    bench.presence.onlines[0].done(Registered(Location(C, 13)))
     bench.core.flush()
     sent = bench.sent()
     assert [rec.kind for rec in sent] == [EVICT, ONLINE_REPLY]
@@ -116,7 +122,7 @@ def test_a_replacement_on_the_same_connector_is_evicted_before_the_reply() -> No
     bench = Bench()
     bench.receives(online(20), connector=B)
     bench.answer("begin_sessions", [13])
-    bench.presence.onlines[0].done(Registered(Place(B, 13)))
+    bench.presence.onlines[0].done(Registered(Location(B, 13)))
     bench.core.flush()
     assert [rec.kind for rec in bench.sent()] == [EVICT, ONLINE_REPLY]
     assert bench.ports.batches == [B]
@@ -134,25 +140,25 @@ def test_a_session_whose_connector_is_gone_counts_as_evicted() -> None:
     bench.ports.gone.add(C)
     bench.receives(online(20), connector=B)
     bench.answer("begin_sessions", [13])
-    bench.presence.onlines[0].done(Registered(Place(C, 13)))
+    bench.presence.onlines[0].done(Registered(Location(C, 13)))
     bench.core.flush()
     sent = bench.sent()
     assert {rec.connector for rec in sent} == {B}
     assert {rec.kind for rec in sent} == {ONLINE_REPLY, EVICTED}
 
 
-def test_a_place_that_was_taken_through_another_broker_is_given_up() -> None:
+def test_a_location_that_was_taken_through_another_broker_is_given_up() -> None:
     bench = Bench()
-    bench.core.displaced("bob", "b1", Place(C, 13))
+    bench.core.superseded("bob", "b1", Location(C, 13))
     bench.core.flush()
     rec = bench.only(EVICT)
     assert (rec.connector, rec.to, rec.session, rec.origin, rec.attempt) == (C, b"bob/b1", 13, 0, 0)
 
 
-def test_a_place_that_was_taken_from_a_connector_that_is_gone_needs_no_answer() -> None:
+def test_a_location_that_was_taken_from_a_connector_that_is_gone_needs_no_answer() -> None:
     bench = Bench()
     bench.ports.gone.add(C)
-    bench.core.displaced("bob", "b1", Place(C, 13))
+    bench.core.superseded("bob", "b1", Location(C, 13))
     bench.core.flush()
     assert not bench.sent()
 
@@ -164,8 +170,8 @@ def test_a_place_that_was_taken_from_a_connector_that_is_gone_needs_no_answer() 
     ("found", "result"),
     [
         (Registered(None), OK),
-        (Registered(Place(B, 20)), OK),
-        (Registered(Place(C, 21), taken=True), TAKEN),
+        (Registered(Location(B, 20)), OK),
+        (Registered(Location(C, 21), taken=True), TAKEN),
         (None, AWAY),
     ],
 )
@@ -181,10 +187,10 @@ def test_registering_again(found: Registered | None, result: int) -> None:
     assert not bench.sent(EVICT)
 
 
-def test_a_session_that_ends_gives_up_its_own_place_only() -> None:
+def test_a_session_that_ends_gives_up_its_own_location_only() -> None:
     bench = Bench()
     bench.receives(record(OFFLINE, to=b"bob/b1", session=20), connector=B)
-    assert bench.presence.offlines == [("bob", "b1", Place(B, 20))]
+    assert bench.presence.offlines == [("bob", "b1", Location(B, 20))]
 
 
 # Removed while logging in.
@@ -267,7 +273,7 @@ def test_login_and_try_go_to_the_store_and_to_presence() -> None:
     bench.answer("begin_sessions", [0])
     (call,) = bench.presence.onlines
     assert call.rank == Rank(7, 3)
-    call.done(Registered(Place(A, 19), taken=True))
+    call.done(Registered(Location(A, 19), taken=True))
     bench.core.flush()
     assert reply(bench) == (B, 20, LATE, 0)
 
@@ -310,7 +316,7 @@ def test_who_registers_again_is_held_against_what_stands(standing: Standing | No
     assert not bench.sent()
     assert bench.answer("standing", {"bob": standing, "ann": Standing(False, {"d1": "l5"})}) == ["bob", "ann"]
     assert [(rec.session, rec.flags) for rec in bench.sent(ONLINE_REPLY)] == [(20, result), (21, OK)]
-    assert bench.presence.offlines == [("bob", "b1", Place(B, 20))]
+    assert bench.presence.offlines == [("bob", "b1", Location(B, 20))]
 
 
 @pytest.mark.parametrize(("standing", "result"), REFUSED)
@@ -321,12 +327,12 @@ def test_a_login_that_ends_while_its_session_begins_is_seen_when_presence_has_it
     bench = Bench()
     bench.receives(of("l1"), connector=B)
     bench.answer("begin_sessions", [13])
-    bench.presence.onlines.pop().done(Registered(Place(A, 19)))
+    bench.presence.onlines.pop().done(Registered(Location(A, 19)))
     bench.core.flush()
     assert not bench.sent()
     bench.answer("standing", {"bob": standing})
     sent = bench.sent()
-    assert [(rec.connector, rec.session) for rec in sent if rec.kind == EVICT] == [(A, 19)], "its place is taken"
+    assert [(rec.connector, rec.session) for rec in sent if rec.kind == EVICT] == [(A, 19)], "its location is taken"
     assert [(rec.session, rec.flags) for rec in sent if rec.kind == ONLINE_REPLY] == [(20, result)]
 
 

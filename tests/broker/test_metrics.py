@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker.metrics import metrics
 from broker.timings import Timings
-from protocol.records import ONLINE, PAGE, REMOVE, pack_keys, record
+from fabric.records import ONLINE, PAGE, REMOVE, pack_keys, record
 from store.interface import Page, Row
 from store.sessions import NoSession
 from tests.broker.bench import A, Bench, route
@@ -49,14 +49,14 @@ def test_logins_and_inboxes() -> None:
     assert (found["logins_total NO_DEVICE"], found["rows_total"], found["removed_total"]) == (1, 2, 3)
 
 
-def test_nudges_that_nobody_has_confirmed() -> None:
+def test_notifications_that_nobody_has_confirmed() -> None:
     bench = Bench(USERS)
     bench.receives(route(1))
     while not bench.asked("append"):
         bench.read_devices()
     bench.goes_online("bob/b1")
     bench.store_everything(hear=False)
-    assert values(bench)["nudges"] == 1
+    assert values(bench)["notifications"] == 1
 
 
 def test_timings() -> None:

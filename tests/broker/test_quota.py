@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from broker.settings import BrokerSettings
-from protocol.authorship import author_of
+from fabric.authorship import author_of
+from fabric.records import INBOX_BUSY, INBOX_FULL, NO_SPACE, NOTIFY, OTHERS_BIT, RECEIPT, SAFE
 from protocol.framing import varint
-from protocol.records import INBOX_BUSY, INBOX_FULL, NO_SPACE, NUDGE, OTHERS_BIT, RECEIPT, SAFE
 from protocol.sparrow_pb2 import Message
 from tests.broker.bench import A, B, Bench, outcomes, returned, route
 
@@ -57,7 +57,7 @@ class Counting(Bench):
             else:
                 self.read_devices()
         sent = self.sent()
-        self.hear(*[rec for rec in sent if rec.kind == NUDGE])
+        self.hear(*[rec for rec in sent if rec.kind == NOTIFY])
         return [state & ~OTHERS_BIT for *_, state in outcomes([*sent, *self.sent()])]
 
 
@@ -155,7 +155,7 @@ def test_the_other_copies_of_what_was_refused_are_not_stored() -> None:
     bench = Counting(users)
     bench.goes_online("bob/b1")
     writes(bench, count=MAX)
-    bench.presence.places.clear()
+    bench.presence.locations.clear()
     writes(bench, "carol", count=5)  # bob is watched, too
     before = dict(bench.kept["bob"])
     assert writes(bench) == [INBOX_FULL, INBOX_FULL]

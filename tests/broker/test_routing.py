@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.records import COPY, NO_SUCH_USER, OTHERS, OUTCOMES, OWN, RECEIPT, SAFE, TRACED, UNAVAILABLE
+from fabric.records import COPY, NO_SUCH_USER, OTHERS, OUTCOMES, OWN, RECEIPT, SAFE, TRACED, UNAVAILABLE
 from store.interface import COMMON, NewRow
 from tests.broker.bench import A, B, Bench, C, outcomes, returned, route
 
@@ -254,7 +254,7 @@ def test_copies_for_a_connector_that_is_gone_are_stored() -> None:
     assert copies(bench) == [(C, "bob/b2", 30, 0, 1, 2)]
     assert appended(bench) == [("bob", "b1")]
     bench.store_everything()
-    bench.presence.places["bob"].pop("b1")
+    bench.presence.locations["bob"].pop("b1")
     bench.passes(0.1)
     assert outcomes(bench.sent()) == [(5, 0, 2, SAFE)]
 
@@ -270,13 +270,13 @@ def test_a_copy_that_comes_back_is_stored() -> None:
 
 def test_traced_messages_are_followed() -> None:
     bench = Bench({"alice": ["a1", "a2"], "bob": ["b1", "b2"]})
-    place = bench.goes_online("bob/b1")
+    location = bench.goes_online("bob/b1")
     bench.receives(route(1, flags=TRACED), route(2))
     while bench.asked("devices"):
         bench.read_devices()
     assert bench.core.take_traces() == [
         (A, 1, "a copy for alice/a2 goes to the inbox"),
-        (A, 1, f"a copy for bob/b1 goes to connector {place.connector:016x}, session {place.session:016x}"),
+        (A, 1, f"a copy for bob/b1 goes to connector {location.connector:016x}, session {location.session:016x}"),
         (A, 1, "a copy for bob/b2 goes to the inbox"),
     ]
     assert {rec.attempt: rec.flags & TRACED for rec in bench.sent(COPY)} == {1: TRACED, 2: 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core.storing import Storage
-from protocol.records import DELIVERED, NUDGE, OTHERS, OTHERS_BIT, OUTCOMES, RECEIPT, SAFE, STORED, UNAVAILABLE
+from fabric.records import DELIVERED, NOTIFY, OTHERS, OTHERS_BIT, OUTCOMES, RECEIPT, SAFE, STORED, UNAVAILABLE
 from store.interface import COMMON, NewRow
 from tests.broker.bench import A, B, Bench, C, outcomes, returned
 
@@ -20,7 +20,7 @@ def rows(bench: Bench) -> list[list[tuple[str, str, bytes]]]:
 # The steps.
 
 
-def test_append_then_barrier_then_device_then_nudge_and_when_it_is_heard_safe() -> None:
+def test_append_then_barrier_then_device_then_notify_and_when_it_is_heard_safe() -> None:
     bench = Bench(USERS)
     bench.goes_online("bob/b1", B, 20)
     bench.receives(returned(7, "bob/b1"), connector=B)
@@ -37,10 +37,10 @@ def test_append_then_barrier_then_device_then_nudge_and_when_it_is_heard_safe() 
     assert not bench.sent()
 
     bench.read_devices()
-    nudge = bench.only(NUDGE)
-    assert (nudge.connector, nudge.to, nudge.session) == (B, b"bob/b1", 20)
+    notify = bench.only(NOTIFY)
+    assert (notify.connector, notify.to, notify.session) == (B, b"bob/b1", 20)
 
-    bench.hear(nudge)
+    bench.hear(notify)
     kinds = {rec.kind: rec for rec in bench.sent()}
     assert set(kinds) == {OUTCOMES, STORED}
     assert (kinds[OUTCOMES].connector, outcomes([kinds[OUTCOMES]])) == (A, [(7, 0, 1, SAFE)])
@@ -48,34 +48,34 @@ def test_append_then_barrier_then_device_then_nudge_and_when_it_is_heard_safe() 
     assert bench.core.idle
 
 
-def test_the_device_is_nudged_where_it_is_after_the_append_not_where_it_was() -> None:
+def test_the_device_is_notified_where_it_is_after_the_append_not_where_it_was() -> None:
     bench = Bench(USERS)
     bench.receives(returned(7, "bob/b1"), connector=B)
     bench.answer("append", True)
     bench.goes_online("bob/b1", C, 33)  # the barrier is there to learn of this
     bench.pass_barrier()
     bench.read_devices()
-    nudge = bench.only(NUDGE)
-    assert (nudge.connector, nudge.session) == (C, 33)
+    notify = bench.only(NOTIFY)
+    assert (notify.connector, notify.session) == (C, 33)
 
 
-def test_nobody_is_nudged_for_a_device_that_is_offline() -> None:
+def test_nobody_is_notified_for_a_device_that_is_offline() -> None:
     bench = Bench(USERS)
     bench.goes_online("bob/b2", B, 21)
     bench.receives(returned(7, "bob/b1"), connector=B)
     bench.store_everything()
     sent = bench.sent()
-    assert not [rec for rec in sent if rec.kind == NUDGE]
+    assert not [rec for rec in sent if rec.kind == NOTIFY]
     assert outcomes(sent) == [(7, 0, 1, SAFE)]
 
 
-def test_a_row_in_the_common_queue_nudges_every_device() -> None:
+def test_a_row_in_the_common_queue_notifies_every_device() -> None:
     bench = Bench(USERS)
     bench.goes_online("bob/b1", B, 20)
     bench.goes_online("bob/b2", C, 30)
     bench.receives(returned(7, "bob/"), connector=B)
     bench.store_everything()
-    assert {(rec.connector, rec.to) for rec in bench.sent(NUDGE)} == {(B, b"bob/b1"), (C, b"bob/b2")}
+    assert {(rec.connector, rec.to) for rec in bench.sent(NOTIFY)} == {(B, b"bob/b1"), (C, b"bob/b2")}
 
 
 @pytest.mark.parametrize("now", [("b2",), (), None], ids=["removed", "last one removed", "account gone"])
@@ -131,7 +131,7 @@ def test_a_step_that_fails_is_told_to_author_and_returner(step: str) -> None:
     assert outcomes(sent) == [(7, 0, 1, UNAVAILABLE), (8, 0, 1, UNAVAILABLE)]
     (stored,) = (rec for rec in sent if rec.kind == STORED)
     assert (stored.connector, stored.session, stored.attempt) == (B, 20, 2)  # settled, if not well
-    assert not [rec for rec in sent if rec.kind == NUDGE]
+    assert not [rec for rec in sent if rec.kind == NOTIFY]
     assert bench.core.idle
     bench.receives(returned(9, "bob/b1"), connector=B)
     bench.store_everything()

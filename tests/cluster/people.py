@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from client.core import ClientCore
+from client.journal import MemoryJournal
+from client.state import Delivered, Event, Refused, Settled
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
 from protocol.sparrow_pb2 import READ, TEXT, About, Goodbye, LoggedIn, Message
-from sparrow.client.core import Delivered, DeviceCore, Event, Refused, Settled
-from sparrow.client.journal import MemoryJournal
 from tests.cluster.processes import GUARD_S
 
 Address = tuple[str, int]
@@ -217,7 +218,7 @@ class Device:
         self._random = random.Random(seed)
         self._next = seed
         self._loop = asyncio.get_running_loop()
-        self.core = DeviceCore(MemoryJournal(), lambda: secrets.randbits(64) | 1)
+        self.core = ClientCore(MemoryJournal(), lambda: secrets.randbits(64) | 1)
         self._connection: _Connection | None = None
         self._number = 0
         self._task = asyncio.create_task(self._live())

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sparrow.client import Client, Options
+from client import Client, Options
 from tests.cluster.processes import GUARD_S, Deployment, Process
 from tests.ports import free_port
 

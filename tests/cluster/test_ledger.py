@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from client.state import Delivered
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import TEXT, Message
-from sparrow.client.core import Delivered
 from tests.cluster.people import Ledger, Written
 
 DEVICES = ("alice/a1", "alice/a2", "bob/b1", "bob/b2")

@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparrow.client import Client
-from sparrow.settings import Settings, load
+from client import Client
+from sparrow.config.settings import Settings, load
 from store import open_store
 from tests.ports import free_ports
 from userapi.tokens import TokenMinter

@@ -11,10 +11,11 @@ from typing import Any
 
 from connector.core import ConnectorCore, Session
 from connector.settings import ConnectorSettings
-from protocol import records
+from fabric import records
+from fabric.records import OUTCOME
+from fabric.tokens import Identity
 from protocol.errors import TokenError
 from protocol.framing import FrameReader, delimit
-from protocol.records import OUTCOME
 from protocol.sparrow_pb2 import (
     Ack,
     Failed,
@@ -27,7 +28,6 @@ from protocol.sparrow_pb2 import (
     Receipt,
     Sync,
 )
-from protocol.tokens import Identity
 
 B1, B2 = "tcp://broker-1", "tcp://broker-2"
 INCARNATION = 1
@@ -122,7 +122,7 @@ class RecordingPorts:
     def log(self, text: str) -> None:
         self.logs.append(text)
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         self.logs.append(text)
 
     def session_began(self, session: Session, previous: int) -> None:
@@ -368,9 +368,9 @@ class Bench:
         """Returned copies are settled."""
         self.receives(records.record(records.STORED, session=client.session.number, attempt=count))
 
-    def nudge(self, client: Client, number: int = 1) -> None:
+    def notify(self, client: Client, number: int = 1) -> None:
         session = client.session
-        self.receives(records.record(records.NUDGE, to=session.key, session=session.number, attempt=number))
+        self.receives(records.record(records.NOTIFY, to=session.key, session=session.number, attempt=number))
 
 
 # What is said.

@@ -6,9 +6,8 @@ import pytest
 
 from connector.core.attempts import no_room
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
-from protocol.authorship import author_of
-from protocol.ids import stamp_ms
-from protocol.records import (
+from fabric.authorship import author_of
+from fabric.records import (
     BLOCKED,
     BLOCKS,
     DELIVERED,
@@ -25,6 +24,7 @@ from protocol.records import (
     TRACED,
     UNAVAILABLE,
 )
+from protocol.ids import stamp_ms
 from protocol.sparrow_pb2 import READ, About, Failed, Message
 from tests.connector.bench import B1, ELSEWHERE, WALL_MS, Bench, Client, failures, receipt_ids, text
 

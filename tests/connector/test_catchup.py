@@ -1,4 +1,4 @@
-"""Catching up: passes over the inbox, what may not be missed while one runs, and when a session is live."""
+"""Catching up: scans of the inbox, what may not be missed while one runs, and when a session is live."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from connector.core.catchup import Catchup
 from connector.core.state import BEHIND, LIVE, SETTLING
-from protocol.records import COPY, FRESH, NUDGED, PAGE, PREDECESSOR, STORE, record
+from fabric.records import COPY, FRESH, NOTIFIED, PAGE, PREDECESSOR, STORE, record
 from tests.connector.bench import B1, Bench, Client, Sent, copy, ids, receipt_row, row
 
 
@@ -22,7 +22,7 @@ def fresh(rec: Sent) -> bool:
     return bool(rec.flags & FRESH)
 
 
-# One pass.
+# One scan.
 
 
 def test_the_inbox_is_read_only_after_presence_has_the_session() -> None:
@@ -66,7 +66,7 @@ def test_the_next_pass_begins_where_the_store_says() -> None:
     bob = bench.settling()
     bench.page(bob, [row(1)], cursor=b"c1")
     bench.sent()
-    bench.nudge(bob)
+    bench.notify(bob)
     page = bench.only(PAGE)
     assert (page.by, fresh(page)) == (b"c1", True)
 
@@ -75,7 +75,7 @@ def test_a_row_that_was_sent_and_not_removed_is_not_sent_again() -> None:
     bench = Bench()
     bob = bench.settling()
     bench.page(bob, [row(1), row(2)])
-    bench.nudge(bob)
+    bench.notify(bob)
     bench.page(bob, [row(1), row(2), row(3)])
     assert ids(bob.took("message")) == [1, 2, 3]
 
@@ -104,13 +104,13 @@ def test_rows_for_a_session_that_is_gone_are_dropped() -> None:
 # What comes while a page is on its way.
 
 
-def test_a_nudge_while_a_page_is_on_its_way_causes_one_more_pass() -> None:
+def test_a_notification_while_a_page_is_on_its_way_causes_one_more_scan() -> None:
     bench = Bench()
     bob = bench.settling()
     bench.sent()
-    bench.nudge(bob, 7)
-    bench.nudge(bob, 8)
-    assert [rec.kind for rec in bench.sent()] == [NUDGED, NUDGED]  # heard, and nothing asked yet
+    bench.notify(bob, 7)
+    bench.notify(bob, 8)
+    assert [rec.kind for rec in bench.sent()] == [NOTIFIED, NOTIFIED]  # heard, and nothing asked yet
     bench.page(bob)  # the row may have come behind this page
     assert bob.session.phase == SETTLING
     again = bench.only(PAGE)
@@ -121,44 +121,44 @@ def test_a_nudge_while_a_page_is_on_its_way_causes_one_more_pass() -> None:
     assert not bench.sent(PAGE)  # one more, not two
 
 
-def test_a_nudge_in_the_middle_of_a_pass_starts_another_only_behind_its_end() -> None:
+def test_a_notification_in_the_middle_of_a_scan_starts_another_only_behind_its_end() -> None:
     bench = Bench()
     bob = behind(bench)
     bench.sent()
-    bench.nudge(bob)
+    bench.notify(bob)
     bench.page(bob, [row(2)], end=False, cursor=b"c2")
     assert not fresh(bench.only(PAGE))
     bench.page(bob, [row(3)], cursor=b"c3")
     assert fresh(bench.only(PAGE))
 
 
-def test_a_nudge_is_confirmed_with_its_number_whoever_is_here() -> None:
+def test_a_notification_is_confirmed_with_its_number_whoever_is_here() -> None:
     bench = Bench()
     bob = bench.live()
-    bench.nudge(bob, 41)
-    confirmed = bench.sent(NUDGED)
+    bench.notify(bob, 41)
+    confirmed = bench.sent(NOTIFIED)
     bob.hangs_up()
     bench.sent()
-    bench.nudge(bob, 42)
+    bench.notify(bob, 42)
     confirmed += bench.sent()
     assert [(rec.kind, rec.to, rec.session, rec.attempt) for rec in confirmed] == [
-        (NUDGED, b"bob/b1", bob.session.number, 41),
-        (NUDGED, b"bob/b1", bob.session.number, 42),
+        (NOTIFIED, b"bob/b1", bob.session.number, 41),
+        (NOTIFIED, b"bob/b1", bob.session.number, 42),
     ]
 
 
-def test_a_nudge_for_another_device_under_a_sessions_number_reads_nothing() -> None:
+def test_a_notification_for_another_device_under_a_sessions_number_reads_nothing() -> None:
     bench = Bench()
     bob = bench.live()
     bench.receives(record(14 - 1, to=b"bob/b2", session=bob.session.number, attempt=1))
-    assert [rec.kind for rec in bench.sent()] == [NUDGED]
+    assert [rec.kind for rec in bench.sent()] == [NOTIFIED]
     assert bob.session.phase == LIVE
 
 
-def test_a_live_session_that_is_nudged_holds_live_copies_until_it_has_read() -> None:
+def test_a_live_session_that_is_notified_holds_live_copies_until_it_has_read() -> None:
     bench = Bench()
     bob = bench.live()
-    bench.nudge(bob)
+    bench.notify(bob)
     bench.receives(copy(bob, 2))
     assert not bob.took()
     bench.page(bob, [row(1)])
@@ -300,7 +300,7 @@ def test_without_a_broker_a_page_waits_for_one() -> None:
     bench.passes(Catchup.RETRY_S + 0.1)
     assert fresh(bench.only(PAGE))
     bench.page(bob)
-    bench.passes(0.2)  # the broker was lost meanwhile: a further pass may be owed
+    bench.passes(0.2)  # the broker was lost meanwhile: a further scan may be owed
     assert [synced.n for synced in bob.took("synced")] == [1]
 
 

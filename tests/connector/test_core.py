@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from connector.core.state import GREETING, LIVE
-from protocol import records
+from fabric import records
+from fabric.records import EVICTED, OFFLINE, REMOVE, ROUTE, SAFE, STORE, record
 from protocol.errors import RecordError
 from protocol.framing import delimit
-from protocol.records import EVICTED, OFFLINE, REMOVE, ROUTE, SAFE, STORE, record
 from protocol.sparrow_pb2 import Ack, Failed, Frame, Goodbye, Logout
 from tests.connector.bench import B1, Bench, Client, copy, ids, text
 
@@ -113,11 +113,11 @@ def test_a_breach_ends_the_session_and_is_one_line_in_the_log(frame: Frame, expe
     assert code(alice) == expected
     assert alice.closed
     assert [rec.kind for rec in bench.sent()] == [OFFLINE]  # what came behind the breach is not understood
-    bench.core.complaints.tick()
+    bench.core.log.tick()
     assert len(bench.ports.logs) == 1
     assert "alice/a1" in bench.ports.logs[0]
     alice.raw(b"\xff" * 100)
-    bench.core.complaints.tick()
+    bench.core.log.tick()
     assert len(bench.ports.logs) == 1
 
 
@@ -134,7 +134,7 @@ def test_a_frame_before_login() -> None:
     stranger = bench.connect()
     stranger.writes(1)
     assert code(stranger) == Goodbye.NOT_LOGGED_IN
-    bench.core.complaints.tick()
+    bench.core.log.tick()
     assert "a stranger" in bench.ports.logs[-1]
 
 
@@ -142,15 +142,15 @@ def test_what_many_clients_did_wrong_is_one_line_for_each_kind_and_tick() -> Non
     bench = Bench()
     for _ in range(3):
         bench.connect().writes(1)
-    for at in range(bench.core.complaints.MAX_KINDS + 5):
-        bench.core.complaints.add(f"kind {at}")
+    for at in range(bench.core.log.MAX_KINDS + 5):
+        bench.core.log.add(f"kind {at}")
     bench.ports.logs.clear()
-    bench.core.complaints.tick()
+    bench.core.log.tick()
     assert bench.ports.logs[0].endswith("(3 times)")
-    assert len(bench.ports.logs) == bench.core.complaints.MAX_KINDS + 1
+    assert len(bench.ports.logs) == bench.core.log.MAX_KINDS + 1
     assert bench.ports.logs[-1] == "and 6 more clients let go"
     bench.ports.logs.clear()
-    bench.core.complaints.tick()
+    bench.core.log.tick()
     assert not bench.ports.logs
 
 

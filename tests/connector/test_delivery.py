@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.core.state import BEHIND, LIVE, SETTLING
-from protocol.records import (
+from fabric.records import (
     COPY,
     DELIVERED,
     OFFLINE,
@@ -253,7 +253,7 @@ def test_copies_that_wait_count_in_both_windows() -> None:
 
 
 def test_all_unacked_copies_of_all_sessions_are_bounded() -> None:
-    bench = Bench(max_held_bytes=1000)
+    bench = Bench(max_buffered_bytes=1000)
     bob, ann = bench.live("bob/b1"), bench.live("ann/d1")
     bench.receives(copy(bob, 1, body=padded(1, 700)), copy(ann, 2, body=padded(2, 400)))
     assert ids(bob.took("message")) == [1]
@@ -286,7 +286,7 @@ def test_no_way_out_leaves_bytes_behind(how: str) -> None:
     else:
         bench.core.logins.end(bob.session, Goodbye.REPLACED, "")
         bench.turn()
-    assert bench.core.delivery.held_bytes == 0
+    assert bench.core.delivery.buffered_bytes == 0
     assert bob.session.unacked_bytes == 0
     assert not bob.session.unacked
     bench.passes(0.1)
@@ -368,7 +368,7 @@ def test_traced_copies_are_followed() -> None:
         "written to bob/b1",
         "written to bob/b1",
         "acked by bob/b1",
-        "given back to be stored for bob/b1",
+        "requeued for bob/b1",
     ]
     assert all(rec.flags & TRACED for rec in bench.sent(STORE) if rec.attempt == 102)
 

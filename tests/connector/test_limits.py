@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from load.clients import LoadClient, Sender
+from load.measure import resident_kib
+from load.spawn import Spawned
+from load.talker import log_in
+from load.world import World
 from protocol.framing import FrameReader, delimit, message_frame
 from protocol.sparrow_pb2 import TEXT, Frame, Goodbye, Login, Message, Ping
-from sparrow.load.clients import LoadClient, Sender
-from sparrow.load.measure import resident_kib
-from sparrow.load.spawn import Spawned
-from sparrow.load.talker import log_in
-from sparrow.load.world import World
 from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from connector.core.links import Links
-from protocol import records
+from fabric import records
+from fabric.records import HEARTBEAT, OUTCOMES, PAGE, ROUTE, SAFE, UNWELL, unpack_outcomes
 from protocol.errors import InvalidIdError
-from protocol.records import HEARTBEAT, OUTCOMES, PAGE, ROUTE, SAFE, UNWELL, unpack_outcomes
 from protocol.sparrow_pb2 import Failed
 from tests.connector.bench import B1, B2, ELSEWHERE, INCARNATION, LEASE, TICK_S, Bench, copy, failures, text
 

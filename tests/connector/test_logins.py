@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.core.state import BEHIND, LIVE
-from protocol.framing import delimit
-from protocol.records import (
+from fabric.records import (
     AGAIN,
     AWAY,
     CLOSE,
@@ -31,8 +30,9 @@ from protocol.records import (
     record,
     unpack_login,
 )
+from protocol.framing import delimit
 from protocol.sparrow_pb2 import Frame, Goodbye, Hint, Login, Ping
-from tests.connector.bench import B1, B2, ELSEWHERE, LEASE, WALL_MS, Bench, Client, copy
+from tests.connector.bench import B1, B2, ELSEWHERE, LEASE, WALL_MS, Bench, Client, copy, row
 
 
 def evict(bench: Bench, client: Client, origin: int = ELSEWHERE, attempt: int = 99, to: bytes = b"") -> None:
@@ -253,6 +253,20 @@ def test_copies_that_are_never_confirmed_do_not_keep_a_successor_for_ever() -> N
     assert not bench.sent()
 
 
+def test_copies_that_went_back_before_the_end_have_as_long_from_the_end_on() -> None:
+    bench = Bench(request_timeout_s=2.0)
+    bob = bench.settling()
+    bench.page(bob, [row(1)], end=False)
+    bench.receives(copy(bob, 2))  # behind: it goes back to be stored
+    assert bench.sent(STORE)
+    bench.passes(1.5)
+    evict(bench, bob)
+    bench.passes(1.5)
+    assert not bench.sent(EVICTED)
+    bench.passes(0.7)
+    assert bench.only(EVICTED).attempt == 99
+
+
 def test_every_successor_that_asks_is_answered() -> None:
     bench = Bench()
     bob = bench.live()
@@ -310,7 +324,7 @@ def test_registering_again_after_another_lease_then_reading_again() -> None:
     rec = bench.only(ONLINE)
     assert (rec.to, rec.session, rec.attempt, rec.flags) == (b"alice/a1", alice.session.number, 51, AGAIN)
     bench.welcome(alice)
-    assert len(bench.sent(PAGE)) == 1  # nobody would have nudged it in between
+    assert len(bench.sent(PAGE)) == 1  # nobody would have notified it in between
     assert not alice.took()
 
 

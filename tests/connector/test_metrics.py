@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connector.metrics import metrics
-from protocol.records import DELIVERED, SAFE, UNAVAILABLE
+from fabric.records import DELIVERED, SAFE, UNAVAILABLE
 from tests.connector.bench import Bench, copy, kept_message
 from tests.metrics import nonzero
 
@@ -41,11 +41,11 @@ def test_what_devices_get() -> None:
     bench.receives(copy(bob, 1), copy(bob, 2))
     found = values(bench)
     assert (found["rows_total"], found["copies_total"]) == (1, 2)
-    assert found["held_bytes"] > 0
+    assert found["buffered_bytes"] > 0
     bob.hangs_up()
     found = values(bench)
-    assert found["given_back_total"] == 2
-    assert "held_bytes" not in found
+    assert found["requeued_total"] == 2
+    assert "buffered_bytes" not in found
 
 
 def test_who_comes_and_goes() -> None:

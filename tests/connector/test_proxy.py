@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from connector.proxy import MAX_HEADER_BYTES, SIGNATURE_BYTES, ProxyHeader, address_text, expected_header
 from connector.server import ConnectorServer
+from fabric.networks import parse_networks
 from protocol.errors import ConfigError, ProxyHeaderError
 from protocol.framing import FrameReader, delimit
-from protocol.networks import parse_networks
 from protocol.sparrow_pb2 import Frame, Goodbye, Login
 from tests.connector.proxy_headers import LOCAL, OTHER, PROXY, TCP4, TCP6, UNIX, V2, field, v1, v2, v2_from
 from tests.connector.running_connector import GUARD_S, RunningConnector, until

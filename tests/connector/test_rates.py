@@ -6,7 +6,7 @@ import pytest
 
 from connector.buffers import WriteBuffers
 from connector.core.rates import Rate
-from protocol import records
+from fabric import records
 from protocol.framing import delimit
 from protocol.sparrow_pb2 import Failed, Frame, Goodbye, Ping
 from tests.connector.bench import Bench, failures, text
@@ -87,7 +87,7 @@ def test_a_client_that_breaks_a_rule_is_not_come_back_to() -> None:
     assert alice.goodbye is not None
 
 
-# Passes.
+# Scans.
 
 
 def test_passes_that_a_client_asks_for_keep_a_distance() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from connector.core.core import RECEIPT_ATTEMPTS
 from connector.core.receipts import Receipts
-from protocol.records import (
+from fabric.records import (
     DELIVERED,
     NO_SUCH_USER,
     NOT_FRIEND,

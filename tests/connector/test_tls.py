@@ -63,8 +63,8 @@ class Place:
             tls_certificate_file=str(certificate), tls_private_key_file=str(key), login_timeout_s=2.0
         )
         self.clients = Client.made = []
-        self.complaints: list[str] = []
-        self.listener = TlsListener(Certificate(self.settings), self.settings, (), Client, self.complaints.append)
+        self.log: list[str] = []
+        self.listener = TlsListener(Certificate(self.settings), self.settings, (), Client, self.log.append)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -94,13 +94,13 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 async def test_it_works(place: Place) -> None:
     assert await place.echo() == b"cba"
     await until(lambda: place.clients[0].lost)
-    assert (place.clients[0].lost, place.complaints) == (1, [])
+    assert (place.clients[0].lost, place.log) == (1, [])
 
 
 async def test_two_listen_on_one_port_if_both_say_so(tmp_path: Path) -> None:
     place = Place(tmp_path)
     settings = dataclasses.replace(place.settings, reuse_port=True)
-    one, other = (TlsListener(Certificate(settings), settings, (), Client, place.complaints.append) for _ in range(2))
+    one, other = (TlsListener(Certificate(settings), settings, (), Client, place.log.append) for _ in range(2))
     await one.start("127.0.0.1", 0)
     port = int(one.sockets[0].getsockname()[1])
     await other.start("127.0.0.1", port)
@@ -147,11 +147,11 @@ async def test_silence_ends(place: Place) -> None:
 async def test_one_that_hangs_up_and_one_that_talks_nonsense(place: Place) -> None:
     socket.create_connection(place.address, timeout=GUARD_S).close()
     await until(lambda: place.clients and place.clients[0].lost)
-    assert place.complaints == []
+    assert place.log == []
     with socket.create_connection(place.address, timeout=GUARD_S) as link:
         link.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
-        await until(lambda: place.complaints)
-    assert place.complaints[0].startswith("a TLS handshake has failed: ")
+        await until(lambda: place.log)
+    assert place.log[0].startswith("a TLS handshake has failed: ")
 
 
 async def test_no_descriptors_left(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector.core.catchup import MESSAGE_ROW, RECEIPT_ROW
-from protocol import records
+from fabric import records
+from fabric.rows import RowKind
 from protocol.framing import message_frame
 from protocol.sparrow_pb2 import READ, About, Failed, Goodbye, Message
 from tests.connector.bench import Bench, failures, kept_message, receipt_row, row, text
@@ -49,7 +49,7 @@ def test_a_message_that_nobody_may_send_fails_for_good_and_the_session_goes_on(w
     assert bench.core.attempts.failed[Failed.NOT_ALLOWED] == 1
 
 
-@pytest.mark.parametrize("kind", [MESSAGE_ROW, RECEIPT_ROW])
+@pytest.mark.parametrize("kind", [RowKind.MESSAGE, RowKind.RECEIPT])
 def test_a_row_that_cannot_be_read_is_passed_over_and_those_behind_it_are_not(kind: int) -> None:
     bench = Bench()
     bob = bench.settling()
@@ -67,10 +67,10 @@ def test_a_row_that_cannot_be_read_is_passed_over_and_those_behind_it_are_not(ki
 def test_a_row_of_an_older_release_that_not_everybody_can_read_is_given_as_everybody_can() -> None:
     bench = Bench()
     bob = bench.settling()
-    bench.page(bob, [(b"key", MESSAGE_ROW, kept_message(1) + GROUPS[:80] + GROUPS[-80:])])
+    bench.page(bob, [(b"key", RowKind.MESSAGE, kept_message(1) + GROUPS[:80] + GROUPS[-80:])])
     (message,) = bob.took("message")
     assert message == Message.FromString(kept_message(1))
-    assert not bob.session.held
+    assert not bob.session.buffered
     bob.acks(1)
     bench.turn()
     assert bob.session.rows == {b"key"}

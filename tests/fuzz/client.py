@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+from client.core import ClientCore
+from client.journal import MemoryJournal
 from protocol.client import ClientSession, Event, Unreadable
 from protocol.errors import PeerError
 from protocol.framing import FrameReader, delimit
 from protocol.inbound import Shown
 from protocol.sparrow_pb2 import Frame, LoggedIn, Message, Receipt
-from sparrow.client.core import DeviceCore
-from sparrow.client.journal import MemoryJournal
 from tests.fuzz import runner, seeds
 
 LOGGED_IN = delimit(
@@ -53,16 +53,20 @@ def _session(pieces: list[bytes]) -> tuple[list[Event], int, int, str]:
 def _device(pieces: list[bytes]) -> None:
     """The core above it, which also has something to send, and all the time in the world."""
     numbers = itertools.count(1)
-    device = DeviceCore(MemoryJournal(), lambda: next(numbers))
+    device = ClientCore(MemoryJournal(), lambda: next(numbers))
     device.connected("t", "fuzz")
     written = device.flush()[0]
     seen: set[tuple[str, str, int, int]] = set()
     for at, piece in enumerate([*pieces, b"", b""]):
         device.time(at * 11.0)
         device.send("bob", 1, b"x")
+        device.hold_acks = bool(piece[:1]) and not piece[0] % 4
         device.data(piece)
         data, events = device.flush()
         written += data
+        wake = device.next_wake()
+        assert wake is None or device.logged_in, "wants to be woken without a login"
+        assert len(device.outgoing()) == device.unsettled, "miscounts its own"
         for event in events:
             if isinstance(event, Shown):
                 message = event.item

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from protocol import records
+from fabric import records
 from protocol.errors import RecordError
 from tests.fuzz import runner
 
@@ -32,7 +32,7 @@ def one(data: bytes) -> None:
         return
     assert records.batch(map(records.encode, found)) == data, "other bytes come back"
     for record in found:
-        _bodies(record[9])
+        _bodies(record[records.BODY])
 
 
 def _bodies(body: bytes) -> None:

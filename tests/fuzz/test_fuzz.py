@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from connector.proxy import ProxyHeader
-from protocol import records
+from fabric import records
 from protocol.client import ClientSession
 from protocol.framing import FrameReader
 from protocol.inbound import InboundStream, Shown

@@ -11,7 +11,7 @@ from io import BytesIO
 from google.protobuf import proto
 from hypothesis import strategies as st
 
-from protocol import records
+from fabric import records
 from protocol.allowed import FIRST_OWN_KIND, MAX_ID
 from protocol.sparrow_pb2 import (
     FILE,

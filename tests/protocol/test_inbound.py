@@ -297,7 +297,7 @@ class Conversation(RuleBasedStateMachine):
     @precondition(lambda self: self.sync)
     @rule()
     def synced(self) -> None:
-        """One whole pass: every row, then Synced."""
+        """One whole scan: every row, then Synced."""
         for number, settled in self.inbox.items():
             self.arrive(number, settled)
         answered, self.sync = self.sync, 0

@@ -16,13 +16,13 @@ import argon2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from broker.core.state import Place
-from broker.presence.swaps import encode_place
-from protocol import records
+from broker.core.state import Location
+from broker.presence.swaps import encode_location
+from client.journal import SqliteJournal
+from fabric import records
 from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import FILE, READ, TEXT, About, Hint, Message, Receipt
-from sparrow.client.journal import SqliteJournal
 from store import StoreSettings
 from store.contacts import Change
 from store.interface import COMMON, File, NewRow, RowKind
@@ -139,7 +139,7 @@ def batches() -> list[Json]:
                 {"kind": "PAGE", **bob, "attempt": 3, "count": 64, "flags": "FRESH"},
                 {"kind": "PAGE", **bob, "attempt": 4, "count": 64, "by": "0001ff"},
                 {"kind": "REMOVE", "to": "bob/b1", "keys": ["6b31", "00"]},
-                {"kind": "NUDGED", **bob, "attempt": 12},
+                {"kind": "NOTIFIED", **bob, "attempt": 12},
                 {"kind": "EVICTED", "origin": C2, "attempt": SESSION},
             ],
         },
@@ -179,7 +179,7 @@ def batches() -> list[Json]:
                     "rows": [["6b31", "MESSAGE", text], ["6b32", "RECEIPT", receipt(5).hex()]],
                 },
                 {"kind": "ROWS", "session": SESSION, "attempt": 4, "flags": "FAILED"},
-                {"kind": "NUDGE", **bob, "attempt": 12},
+                {"kind": "NOTIFY", **bob, "attempt": 12},
                 {"kind": "EVICT", **bob, "origin": C2, "attempt": 6},
                 {"kind": "EVICT", **bob},
                 {"kind": "EVICTED", "origin": C1, "attempt": SESSION},
@@ -206,9 +206,9 @@ def batches() -> list[Json]:
 
 def presence() -> list[Json]:
     """Keys of etcd without the prefix, their values, and what they mean."""
-    place = Place(C2, 7)
+    location = Location(C2, 7)
     return [
-        {"key": "place/bob/b1", "value": encode_place(place).decode(), "place": ["bob", "b1", *place]},
+        {"key": "place/bob/b1", "value": encode_location(location).decode(), "place": ["bob", "b1", *location]},
         {"key": f"broker/{BROKER:016x}", "value": "tcp://10.0.0.5:7410", "broker": [BROKER, "tcp://10.0.0.5:7410"]},
         {"key": "changed/bob", "value": "", "changed": "bob"},
         {"key": "mark", "value": ""},

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from protocol import records, server, sparrow_pb2
+from fabric import records
+from protocol import server, sparrow_pb2
 from protocol.framing import delimit
 
 UNKNOWN_FIELD = b"\xfa\x3f\x05later"
@@ -30,8 +31,8 @@ _SPARE_BODY = {
     records.OFFLINE,
     records.STORED,
     records.PAGE,
-    records.NUDGE,
-    records.NUDGED,
+    records.NOTIFY,
+    records.NOTIFIED,
     records.EVICT,
     records.EVICTED,
     records.CLOSED,
@@ -120,8 +121,8 @@ def patch_presence() -> None:
     from broker.etcd import api_pb2 as api
     from broker.presence import etcd, swaps
 
-    encode = swaps.encode_place
-    swaps.encode_place = etcd.encode_place = lambda *place: encode(*place) + b" later=1"  # type: ignore[attr-defined]
+    encode = swaps.encode_location
+    swaps.encode_location = etcd.encode_location = lambda *location: encode(*location) + b" later=1"  # type: ignore[attr-defined]
 
     def put(key: bytes, value: bytes, lease: int) -> api.PutRequest:
         return api.PutRequest(key=key, value=value + b" later=1", lease=lease)

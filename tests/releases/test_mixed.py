@@ -16,12 +16,12 @@ from typing import Any
 import jwt
 import pytest
 
+from fabric.records import WHERE, pack_keys
+from fabric.tokens import ALGORITHM, AUDIENCE, ISSUER
 from protocol.client import ClientSession
 from protocol.errors import UnavailableError
 from protocol.ids import address
-from protocol.records import WHERE, pack_keys
 from protocol.sparrow_pb2 import Frame, Login, Message
-from protocol.tokens import ALGORITHM, AUDIENCE, ISSUER
 from tests.cluster.processes import GUARD_S, Deployment, Process
 from tests.cluster.story import DEVICES, start, writing
 from tests.ports import free_port
@@ -99,7 +99,7 @@ def _with_more(message):  # type: ignore[no-untyped-def]
 async def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
     """Nothing runs in it yet but etcd; every other connection is a client's of the next release."""
     kinds = itertools.cycle((ClientSession, NextClient))
-    monkeypatch.setattr("sparrow.client.core.ClientSession", lambda: next(kinds)())
+    monkeypatch.setattr("client.core.ClientSession", lambda: next(kinds)())
     with EtcdCluster(tmp_path / "etcd") as etcd:
         await etcd.healthy()
         settings = {"broker__presence": "etcd", "etcd__endpoints": ",".join(etcd.urls), "broker__lease_s": 3}

@@ -12,18 +12,19 @@ from typing import Any, cast
 
 import pytest
 
-from broker.core.state import Place
+from broker.core.state import Location
 from broker.etcd import Mirror
 from broker.etcd import api_pb2 as api
 from broker.members import Members
 from broker.presence.etcd import EtcdPresence
-from broker.presence.swaps import decode_place, encode_place
-from protocol import records
+from broker.presence.swaps import decode_location, encode_location
+from client import Client
+from client.core import ClientCore
+from client.journal import SqliteJournal
+from fabric import records
+from fabric.tokens import Identity, TokenVerifier
+from protocol.inbound import Shown
 from protocol.sparrow_pb2 import Frame, LoggedIn, Message
-from protocol.tokens import Identity, TokenVerifier
-from sparrow.client import Client
-from sparrow.client.core import DeviceCore, Shown
-from sparrow.client.journal import SqliteJournal
 from store import StoreSettings, open_store
 from store.interface import PageQuery
 from store.logins import Refresh
@@ -100,7 +101,7 @@ def test_brokers_and_connectors_take_every_record(folder: Path) -> None:
     for _, done in broker.presence.told:
         done(True)
     assert len(answers) == 5
-    assert {rec.kind for rec in connector.sent()} >= {records.STORE, records.NUDGED, records.EVICTED}
+    assert {rec.kind for rec in connector.sent()} >= {records.STORE, records.NOTIFIED, records.EVICTED}
     assert not [line for line in (*broker.ports.logs, *connector.ports.logs) if "passed over" in line]
 
 
@@ -124,10 +125,10 @@ async def test_presence_in_etcd(folder: Path) -> None:
     for entry in entries:
         if "place" in entry:
             user, device, *place = entry["place"]
-            assert presence.where(user) == {device: Place(*place)}
+            assert presence.where(user) == {device: Location(*place)}
             # Brokers of that release compare by value.
-            assert encode_place(Place(*place)) == entry["value"].encode()
-            assert decode_place(entry["value"].encode()) == Place(*place)
+            assert encode_location(Location(*place)) == entry["value"].encode()
+            assert decode_location(entry["value"].encode()) == Location(*place)
         elif "broker" in entry:
             incarnation, endpoint = entry["broker"]
             assert members.all()[incarnation] == endpoint
@@ -294,7 +295,7 @@ def test_a_clients_journal(folder: Path, journal: SqliteJournal) -> None:
 @every_release
 def test_a_device_goes_on_from_its_journal(folder: Path, journal: SqliteJournal) -> None:
     means = load(folder, "journal")
-    core = DeviceCore(journal, lambda: 123)
+    core = ClientCore(journal, lambda: 123)
     core.connected("token", "tests")
     core.flush()
     welcome = LoggedIn(

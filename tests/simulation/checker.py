@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from client.state import Delivered, Event, Refused, Settled
+from fabric.records import FIRST_UNSEEN_KIND
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from protocol.records import FIRST_UNSEEN_KIND
 from protocol.sparrow_pb2 import READ, Failed, Message
-from sparrow.client.core import Delivered, Event, Refused, Settled
 from tests.simulation.services import are_friends
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from protocol.records import FIRST_UNSEEN_KIND
+from fabric.records import FIRST_UNSEEN_KIND
 from protocol.sparrow_pb2 import READ, TEXT, About
 from tests.simulation.checker import Checker
 from tests.simulation.faults import Faults
@@ -68,6 +68,9 @@ class Cluster:
         self.inboxes: dict[str, Any] = SMALL_INBOXES if small else {}
         self.blocks = "blocks" in emphasis or self.room.random() < 0.15
         self.full_disk = "full disk" in emphasis or self.room.random() < 0.1
+        self.pace = Random(f"pace {world.seed}")
+        self.busy_people = "busy people" in emphasis or self.pace.random() < 0.3
+        """Their applications are slow to take what comes: acks wait."""
         least = 2 if apart else 1
         brokers, connectors = (1, 1) if self.memory_presence else (random.randint(least, 3), random.randint(least, 3))
         self.brokers = [SimBroker(world, f"broker{n}", self, self._skew()) for n in range(brokers)]
@@ -175,6 +178,7 @@ class Cluster:
                 for _ in range(2):
                     world.at(random.uniform(1.0, self.active_s), lambda client=client: self._end_login(client))
         self._plan_room()
+        self._plan_pace()
         self.faults.plan(self.active_s)
         world.run(self.active_s)
         self.faults.end()
@@ -183,6 +187,7 @@ class Cluster:
             if client.connection is not None:
                 client.connection.slow_s = client.connection.up_slow_s = 0.0
             client.start()
+            client.event(lambda client=client: client.hold_acks(False))
             self.come(client)
         while world.now < self.active_s + QUIET_S:
             world.run(world.now + 5.0)
@@ -306,6 +311,14 @@ class Cluster:
             begin = room.uniform(1.0, self.active_s)
             world.at(begin, lambda: setattr(self.database, "full", True))
             world.at(begin + room.choice((1.5, 5.0)), lambda: setattr(self.database, "full", False))
+
+    def _plan_pace(self) -> None:
+        """Applications that have enough to do for a while, and clients that ask for no more meanwhile."""
+        for client in self.clients if self.busy_people else ():
+            for _ in range(self.pace.randint(0, 3)):
+                begin = self.pace.uniform(0.5, self.active_s)
+                for at, hold in ((begin, True), (begin + self.pace.choice((0.5, 3.0, 12.0)), False)):
+                    self.world.at(at, lambda client=client, hold=hold: client.event(lambda: client.hold_acks(hold)))
 
     def _block(self) -> None:
         """What the user API does: first nobody takes any more, then what waits is dropped."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 from unittest.mock import patch
 
@@ -17,10 +18,11 @@ from google.protobuf.message import DecodeError
 from broker.core.cached import Trust
 from broker.core.closings import Closings
 from broker.core.devices import Devices
-from broker.core.logins import Logins as BrokerLogins
-from broker.core.nudges import Nudges
+from broker.core.logins import Registrations
+from broker.core.notifier import Notifier
 from broker.core.state import Rank
 from broker.core.storing import Storage
+from client.core import ClientCore
 from connector.core import attempts as connector_attempts
 from connector.core import catchup as connector_catchup
 from connector.core.attempts import Attempts, Partial
@@ -30,11 +32,11 @@ from connector.core.doubts import Doubts
 from connector.core.logins import Logins
 from connector.core.receipts import Receipts
 from connector.core.state import LIVE
+from fabric.control import Notify
+from fabric.records import BODY, DELIVERED, INBOX_BUSY, INBOX_FULL, ORIGIN, OTHERS, OTHERS_BIT, RECEIPT, SAFE
 from protocol.framing import FrameReader
 from protocol.outbound import Outbox
-from protocol.records import DELIVERED, INBOX_BUSY, INBOX_FULL, NUDGED, OTHERS, OTHERS_BIT, RECEIPT, SAFE, record
 from protocol.sparrow_pb2 import Frame
-from sparrow.client.core import DeviceCore
 from store.sessions import Standing
 from tests.simulation import nodes
 from tests.simulation.network import Connection
@@ -62,38 +64,47 @@ class Defect:
 
 def _sent_before_append(self: Any, storing: Any) -> None:
     self._rows += 1
-    self._bytes += len(storing.record[9])
+    self._bytes += len(storing.record[BODY])
     self._finish(storing, SAFE)
     self._rows += 1
-    self._bytes += len(storing.record[9])
-    storing.record = (*storing.record[:6], 0, *storing.record[7:])  # its real outcome goes nowhere
+    self._bytes += len(storing.record[BODY])
+    storing.record = (*storing.record[:ORIGIN], 0, *storing.record[ORIGIN + 1 :])  # its real outcome goes nowhere
     self._queue.append(storing)
 
 
-def _no_barrier(self: Any, copies: Any, began: float, ok: bool) -> None:
-    self._in_flight -= 1
-    if ok:
-        self._passed(copies, began, True)
-    else:
-        self._finish_all(copies, 3)
+def _without_step(steps: Any, number: int, result: Any) -> Any:
+    """One of the steps of storing is not done, and taken for done."""
+
+    def broken(self: Any, copies: Any) -> Any:
+        real = steps(self, copies)
+        answer = None
+        for at in count():
+            try:
+                step = real.send(answer)
+            except StopIteration:
+                return
+            answer = result if at == number else (yield step)
+
+    return broken
 
 
-def _nudge_ignored_while_paging(self: Any, link: Any, rec: Any) -> None:
-    session = self._sessions.get(rec[8])
-    if session is not None and session.key == rec[4] and not session.page:
+def _notification_ignored_while_paging(self: Any, link: Any, rec: Any) -> None:
+    notify = Notify.of(rec)
+    session = self._sessions.get(notify.session)
+    if session is not None and session.key == notify.address and not session.page:
         self.read_again(session)
-    link.out.append(record(NUDGED, to=rec[4], session=rec[8], attempt=rec[7]))
+    link.out.append(notify.encode_heard())
 
 
 def _registered_late(real: Callable[..., None]) -> Callable[..., None]:
-    """The answer, and with it the reading of the inbox, comes before the place is in presence."""
+    """The answer, and with it the reading of the inbox, comes before the location is in presence."""
 
-    def online(self: Any, user: str, device: str, place: Any, lease: int, again: bool, done: Any, rank: Any) -> None:
+    def online(self: Any, user: str, device: str, location: Any, lease: int, again: bool, done: Any, rank: Any) -> None:
         from broker.core.state import Registered
 
         held = self._etcd.keys.get((user, device))
         done(Registered(held[0] if held else None))
-        self._world.after(0.3, lambda: real(self, user, device, place, lease, again, _no_op, rank))
+        self._world.after(0.3, lambda: real(self, user, device, location, lease, again, _no_op, rank))
 
     return online
 
@@ -134,7 +145,7 @@ def _acked_before_kept(self: Any) -> Any:
     return data, events
 
 
-_flush = DeviceCore.flush
+_flush = ClientCore.flush
 
 
 def _repeat_not_acked(self: Any, message: Any) -> None:
@@ -145,7 +156,7 @@ def _repeat_not_acked(self: Any, message: Any) -> None:
     _message(self, message)
 
 
-_message = DeviceCore._message
+_message = ClientCore._message
 
 
 def _row_removed_first(self: Any, session: Any, rows: Any) -> None:
@@ -170,7 +181,7 @@ def _removed_by_range(self: Any, removals: Any) -> None:
     self._call(work, lambda: None, lambda: None)
 
 
-def _offline_of_anybody(self: Any, user: str, device: str, place: Any) -> None:
+def _offline_of_anybody(self: Any, user: str, device: str, location: Any) -> None:
     def work() -> None:
         if (user, device) in self._etcd.keys:
             self._etcd.delete((user, device))
@@ -204,17 +215,16 @@ def _retryable_is_final(self: Any, failed: Any) -> None:
     failed.retry_after_ms = 0
     outgoing = self._settle(failed.stream, failed.id)
     if outgoing is not None:
-        from sparrow.client.core import Refused
+        from client.state import Refused
 
         self._events.append(Refused(outgoing, failed.code, failed.text, False))
 
 
-def _device_not_checked(self: Any, copies: Any, began: float, ok: bool) -> None:
-    if ok:
-        for copy in copies:
-            self._settle(copy, (copy.device,))
-    else:
-        self._finish_all(copies, 3)
+def _device_not_checked(self: Any, copy: Any, devices: Any) -> None:
+    _settle(self, copy, (copy.device,))
+
+
+_settle = Storage._settle
 
 
 def _trusted_for_ever(self: Any, began: float, passed: bool) -> None:
@@ -275,13 +285,13 @@ def _silent_after_compaction(self: Any) -> None:
     self._moved(self._etcd.revision)
 
 
-def _nobody_nudged(self: Any, user: str, places: Any, done: Callable[[bool], None]) -> None:
+def _nobody_notified(self: Any, user: str, locations: Any, done: Callable[[bool], None]) -> None:
     done(True)
 
 
-def _not_waited(nudge: Any) -> Any:
-    def broken(self: Any, user: str, places: Any, done: Callable[[bool], None]) -> None:
-        nudge(self, user, places, lambda heard: None)
+def _not_waited(notify: Any) -> Any:
+    def broken(self: Any, user: str, locations: Any, done: Callable[[bool], None]) -> None:
+        notify(self, user, locations, lambda heard: None)
         done(True)
 
     return broken
@@ -294,19 +304,20 @@ def _logins_not_compared(self: Any, device: str, login: str) -> Any:
 _refuses = Standing.refuses
 
 
-def _welcome_unseen(self: Any, place: Any, rec: Any, before: int, found: Any) -> None:
+def _welcome_unseen(self: Any, coming: Any, found: Any) -> None:
     """What became of the login since the store was asked for a session is not looked at, nor in one that registers
     again."""
-    _registered(self, place, (*rec[:9], b""), before, found)
+    coming.asked = coming.asked._replace(login="")
+    _registered(self, coming, found)
 
 
-_registered = BrokerLogins._registered
+_registered = Registrations._registered
 
 
 def _confirmed_when_told(
-    self: Any, user: str, places: Any, code: int, spare: bytes = b"", told: Any = lambda confirmed: None
+    self: Any, user: str, locations: Any, code: int, spare: bytes = b"", told: Any = lambda confirmed: None
 ) -> None:
-    _close_all(self, user, places, code, spare)
+    _close_all(self, user, locations, code, spare)
     told(True)
 
 
@@ -369,15 +380,20 @@ DEFECTS = (
     Defect(
         "safe before the presence map is newer than the append",
         100,
-        ((Storage, "_appended", _no_barrier),),
+        ((Storage, "_steps", _without_step(Storage._steps, 1, True)),),
         ("late watch",),
     ),
-    Defect("no nudge", 20, ((Nudges, "nudge", _nobody_nudged),)),
-    Defect("safe before a nudge is heard", 700, ((Nudges, "nudge", _not_waited(Nudges.nudge)),), ("back and dead",)),
+    Defect("no notification", 20, ((Notifier, "notify", _nobody_notified),)),
     Defect(
-        "a nudge ignored while a page is on its way",
+        "safe before a notification is heard",
+        700,
+        ((Notifier, "notify", _not_waited(Notifier.notify)),),
+        ("back and dead",),
+    ),
+    Defect(
+        "a notification ignored while a page is on its way",
         400,
-        ((Catchup, "nudge", _nudge_ignored_while_paging),),
+        ((Catchup, "notify", _notification_ignored_while_paging),),
         ("slow store",),
     ),
     Defect(
@@ -386,8 +402,8 @@ DEFECTS = (
         ((SimPresence, "online", _registered_late(SimPresence.online)),),
     ),
     Defect("copies counted over repeats", 200, ((Attempts, "submit", _copies_counted(Attempts.submit)),)),
-    Defect("next moved before the message is kept", 100, ((DeviceCore, "flush", _acked_before_kept),)),
-    Defect("a repeat dropped but not acked", 100, ((DeviceCore, "_message", _repeat_not_acked),)),
+    Defect("next moved before the message is kept", 100, ((ClientCore, "flush", _acked_before_kept),)),
+    Defect("a repeat dropped but not acked", 100, ((ClientCore, "_message", _repeat_not_acked),)),
     Defect(
         "a row removed before its DELIVERED is safe",
         400,
@@ -405,11 +421,11 @@ DEFECTS = (
         ),
         ("cut connection", "slow upstream"),
     ),
-    Defect("a retryable Failed treated as settled", 40, ((DeviceCore, "_failed", _retryable_is_final),)),
+    Defect("a retryable Failed treated as settled", 40, ((ClientCore, "_failed", _retryable_is_final),)),
     Defect(
         "stored for a device without asking whether it still exists",
         400,
-        ((Storage, "_passed", _device_not_checked),),
+        ((Storage, "_settle", _device_not_checked),),
         ("removed devices", "slow store"),
     ),
     Defect(
@@ -432,7 +448,7 @@ DEFECTS = (
         ((SimPresence, "_reload", _silent_after_compaction),),
         ("compact history",),
     ),
-    Defect("Synced without a pass", 100, ((Catchup, "sync", _synced_at_once),)),
+    Defect("Synced without a scan", 100, ((Catchup, "sync", _synced_at_once),)),
     Defect("an own copy's ack taken for DELIVERED", 100, ((Delivery, "_report", _own_copy_is_delivered),)),
     Defect("DELIVERED of what may be unseen", 40, ((connector_attempts, "FIRST_UNSEEN_KIND", 1 << 40),)),
     Defect("DELIVERED of what may be unseen, from an inbox", 40, ((connector_catchup, "FIRST_UNSEEN_KIND", 1 << 40),)),
@@ -452,13 +468,13 @@ DEFECTS = (
         ((SimStore, "append", _oldest_makes_room(SimStore.append)),),
         ("small inboxes",),
     ),
-    Defect("drafts of a backup sent by themselves", 200, ((DeviceCore, "_doubt", _no_op),)),
+    Defect("drafts of a backup sent by themselves", 200, ((ClientCore, "_doubt", _no_op),)),
     Defect("old streams after a backup", 200, ((Outbox, "retire_all", _same_streams_after_all),)),
     Defect("a session of whichever login", 100, ((Standing, "refuses", _logins_not_compared),), ("end logins",)),
     Defect(
         "a login that ends while its session begins",
         200,
-        ((BrokerLogins, "_registered", _welcome_unseen), (BrokerLogins, "changed", _no_op)),
+        ((Registrations, "_registered", _welcome_unseen), (Registrations, "changed", _no_op)),
         ("end logins", "slow store"),
     ),
     Defect(

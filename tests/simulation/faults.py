@@ -157,7 +157,7 @@ class Faults:
         """A broker's watch breaks, and cannot go on where it was."""
         if not self._cluster.memory_presence:
             random = self._cluster.world.random
-            random.choice(self._cluster.brokers).presence.lose_place(random.choice((0.01, 1.0, 5.0)))
+            random.choice(self._cluster.brokers).presence.lose_location(random.choice((0.01, 1.0, 5.0)))
 
     def _lose_lease(self) -> None:
         """etcd forgets a connector that is well."""

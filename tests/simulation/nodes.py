@@ -10,22 +10,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from broker.core import BrokerCore, Place
+from broker.core import BrokerCore, Location
 from broker.core.state import Presence
 from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings
+from client.core import ClientCore
+from client.state import Doubtful, Event, Kept, KeptInbound
+from client.streams import StreamKey
 from connector.core import ConnectorCore, Session
 from connector.core.doubts import STANDSTILL_S
 from connector.settings import ConnectorSettings
-from protocol import records
+from fabric import records
+from fabric.control import Answer
+from fabric.tokens import Identity
 from protocol.framing import FrameReader
 from protocol.ids import address
 from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Message
-from protocol.tokens import Identity
-from sparrow.client.core import DeviceCore, Doubtful, Kept, KeptInbound
-from sparrow.client.streams import StreamKey
 from tests.simulation.network import Connection, Link
 from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
 from tests.simulation.world import Process, World
@@ -54,13 +56,13 @@ class SimBroker(Process):
             self.memory = MemoryPresence(self.settings.lease_s, self.world.random.getrandbits(32), self._changed)
             presence = self.memory
         else:
-            self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._displaced, self._changed)
+            self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._superseded, self._changed)
         self.core = BrokerCore(self, presence, self.store, self.settings, self.world.random64())
         self.core.time(self.world.now)
         self.cluster.configure(self)
 
-    def _displaced(self, user: str, device: str, old: Place) -> None:
-        self.core.displaced(user, device, old)
+    def _superseded(self, user: str, device: str, old: Location) -> None:
+        self.core.superseded(user, device, old)
 
     def _changed(self, users: Collection[str] | None) -> None:
         self.core.changed(users)
@@ -70,7 +72,8 @@ class SimBroker(Process):
 
         def answered(encoded: bytes) -> None:
             (rec,) = records.parse(records.batch([encoded]))
-            done(not rec[1] & records.FAILED and rec[9] != records.UNCONFIRMED)
+            answer = Answer.of(rec)
+            done(answer.done and answer.body != records.UNCONFIRMED)
 
         to = address(user, device)
         asked = records.record(records.CLOSE, to=to, flags=int(Goodbye.LOGGED_OUT), body=records.pack_spared(spare))
@@ -242,7 +245,7 @@ class SimConnector(Process):
     def log(self, text: str) -> None:
         self.world.trace(self.name, text)
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         self.world.trace(self.name, text)
 
     def session_began(self, session: Session, previous: int) -> None:
@@ -310,6 +313,9 @@ class SimJournal:
 
     def show(self, message: Message, late: bool) -> None:
         self._pending.append(("show", message_key(message), message))
+
+    def note(self, events: Iterable[Event]) -> bool:
+        return False
 
     def commit(self) -> None:
         for kind, key, value in self._pending:
@@ -387,13 +393,17 @@ class SimClient(Process):
         self.wants = False
         self._unnumbered: list[Outgoing] = []
         self._retry_at = 0.0
+        self._happened = True
+        """Its turn has a reason beside the core's own clock."""
+        self._wake: float | None = None
+        """When the core wants its turn though nothing happens."""
 
     def begin(self) -> None:
         if not self.durable:
             self.journal = SimJournal()
             self.forget()
         self.connection = None
-        self.core = DeviceCore(self.journal, self.world.random64)
+        self.core = ClientCore(self.journal, self.world.random64)
         if not self.tells_start:
             self.core._start = 0
         self._unnumbered = [*self.core.doubtful.values(), *self.core._drafts]
@@ -403,6 +413,14 @@ class SimClient(Process):
         self.core.SYNC_TIMEOUT_S = 4.0
         self.core._outbox.FIRST_RESEND_S = self.cluster.resend_s
         self.core.time(self.world.now)
+        self._happened, self._wake = True, None
+
+    def event(self, call: Callable[[], None], life: int | None = None) -> None:
+        def happens() -> None:
+            self._happened = True
+            call()
+
+        super().event(happens, life)
 
     def clock(self) -> None:
         if hasattr(self, "core"):
@@ -418,6 +436,11 @@ class SimClient(Process):
             self._disconnect()
         elif self.world.now - self.core.heard > 3.0 and self.core.logged_in:
             self.core.ping()
+            self._happened = True
+
+    def hold_acks(self, hold: bool) -> None:
+        """Its application has enough to do, or has done it."""
+        self.core.hold_acks = hold
 
     def forget(self) -> None:
         """Its memory is not what it was."""
@@ -444,6 +467,7 @@ class SimClient(Process):
         connector.event(lambda: connector.accept(connection), connector.life)
         self.session_login = self.login
         self.core.connected(f"{self.name}/{self.login}", "simulation")
+        self._happened = True
 
     def _disconnect(self) -> None:
         if self.connection is not None:
@@ -453,6 +477,7 @@ class SimClient(Process):
     def _forget(self) -> None:
         self.connection = None
         self.core.disconnected()
+        self._happened = True
         self._retry_at = self.world.now + 0.05 + self.world.random.random() * 0.3
 
     def received(self, connection: Connection, data: bytes) -> None:
@@ -469,7 +494,11 @@ class SimClient(Process):
         self._unnumbered.append(self.core.send(dest, kind, body, about))  # type: ignore[arg-type]
 
     def flush(self) -> None:
+        if not self._happened and (self._wake is None or self._wake > self.world.now):
+            return
+        self._happened = False
         data, events = self.core.flush()
+        self._wake = self.core.next_wake()
         numbered = [outgoing for outgoing in self._unnumbered if outgoing.id]
         self._unnumbered = [outgoing for outgoing in self._unnumbered if not outgoing.id]
         for outgoing in numbered:

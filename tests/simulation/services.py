@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from broker.core import Place
+from broker.core import Location
 from broker.core.state import UNKNOWN_RANK, Rank, Registered
 from protocol.sparrow_pb2 import Message
 from store.contacts import Verdict
@@ -182,7 +182,7 @@ class SimStore:
         )
 
     def _page(self, query: PageQuery, now_ms: int) -> Page:
-        """A cursor is where the pass is, when it began, and whether it is over, as in `store.cassandra.keys`."""
+        """A cursor is where the scan is, when it began, and whether it is over, as in `store.cassandra.keys`."""
         at, began_ms, ended = query.after[:16], int.from_bytes(query.after[16:24], "big"), query.after[24:] == b"1"
         if not query.after:
             at, began_ms = make_key(0, 0), now_ms
@@ -292,8 +292,8 @@ class Etcd:
     def __init__(self, world: World) -> None:
         self._world = world
         self.revision = 0
-        self.keys: dict[tuple[str, str], tuple[Place, int]] = {}
-        self.ranks: dict[Place, Rank] = {}
+        self.keys: dict[tuple[str, str], tuple[Location, int]] = {}
+        self.ranks: dict[Location, Rank] = {}
         self._leases: dict[int, float] = {}
         self._next_lease = 1
         self.watchers: list[SimPresence] = []
@@ -332,9 +332,9 @@ class Etcd:
         """All that hold."""
         return list(self._leases)
 
-    def put(self, key: tuple[str, str], place: Place, lease: int) -> None:
-        self.keys[key] = (place, lease)
-        self._changed(key, place)
+    def put(self, key: tuple[str, str], location: Location, lease: int) -> None:
+        self.keys[key] = (location, lease)
+        self._changed(key, location)
 
     def delete(self, key: tuple[str, str]) -> None:
         del self.keys[key]
@@ -344,8 +344,8 @@ class Etcd:
         """Something that the store keeps of these users has changed."""
         self._news(lambda watcher: watcher.on_changed(users))
 
-    def _changed(self, key: tuple[str, str], place: Place | None) -> None:
-        self._news(lambda watcher: watcher.placed(key, place))
+    def _changed(self, key: tuple[str, str], location: Location | None) -> None:
+        self._news(lambda watcher: watcher.located(key, location))
 
     def _news(self, news: Callable[[SimPresence], None]) -> None:
         self.revision += 1
@@ -361,16 +361,16 @@ class SimPresence:
         world: World,
         etcd: Etcd,
         broker: Process,
-        displaced: Callable[[str, str, Place], None],
+        superseded: Callable[[str, str, Location], None],
         on_changed: Callable[[Collection[str] | None], None],
     ) -> None:
         self._world = world
         self._etcd = etcd
         self._broker = broker
         self._life = broker.life
-        self._displaced = displaced
+        self._superseded = superseded
         self.on_changed = on_changed
-        self._map: dict[str, dict[str, Place]] = {}
+        self._map: dict[str, dict[str, Location]] = {}
         self._last = 0.0
         self._watch = 0
         """Number of the watch that feeds the map."""
@@ -379,11 +379,11 @@ class SimPresence:
         self.revision = etcd.revision
         self.watch_delay_s = 0.02
         self.trouble = 0.0
-        for (user, device), (place, _) in etcd.keys.items():
-            self._map.setdefault(user, {})[device] = place
+        for (user, device), (location, _) in etcd.keys.items():
+            self._map.setdefault(user, {})[device] = location
         etcd.watchers.append(self)
 
-    def where(self, user: str) -> Mapping[str, Place]:
+    def where(self, user: str) -> Mapping[str, Location]:
         return self._map.get(user, {})
 
     # The watch.
@@ -396,7 +396,7 @@ class SimPresence:
         self._last = max(self._last, self._world.now + self._world.delay(0.0005, self.watch_delay_s))
         self._world.at(self._last, lambda: self._broker.event(lambda: self._learn(watch, revision, news), self._life))
 
-    def lose_place(self, seconds: float) -> None:
+    def lose_location(self, seconds: float) -> None:
         """The watch breaks, and when it comes back, what it missed has been compacted: all is read again."""
         if self._broken:
             return
@@ -410,13 +410,13 @@ class SimPresence:
             self._world.after(0.5, lambda: self._broker.event(self._reload, self._life))
             return
         self._broken = False
-        now = {key: place for key, (place, _) in self._etcd.keys.items()}
+        now = {key: location for key, (location, _) in self._etcd.keys.items()}
         before = [(user, device) for user, devices in self._map.items() for device in devices]
         for key in before:
             if key not in now:
-                self.placed(key, None)
-        for key, place in now.items():
-            self.placed(key, place)
+                self.located(key, None)
+        for key, location in now.items():
+            self.located(key, location)
         self.on_changed(None)
         self._moved(self._etcd.revision)
 
@@ -425,14 +425,14 @@ class SimPresence:
             news(self)
             self._moved(revision)
 
-    def placed(self, key: tuple[str, str], place: Place | None) -> None:
+    def located(self, key: tuple[str, str], location: Location | None) -> None:
         user, device = key
         devices = self._map.setdefault(user, {})
         old = devices.pop(device, None)
-        if place is not None:
-            devices[device] = place
-            if old is not None and old != place:
-                self._displaced(user, device, old)
+        if location is not None:
+            devices[device] = location
+            if old is not None and old != location:
+                self._superseded(user, device, old)
 
     def _moved(self, revision: int) -> None:
         self.revision = revision
@@ -473,7 +473,7 @@ class SimPresence:
         self,
         user: str,
         device: str,
-        place: Place,
+        location: Location,
         lease: int,
         again: bool,
         done: Callable[[Registered | None], None],
@@ -488,11 +488,11 @@ class SimPresence:
             held = self._etcd.keys.get((user, device))
             previous = held[0] if held else None
             behind = previous is not None and rank.is_behind(self._etcd.ranks.get(previous, UNKNOWN_RANK))
-            if previous is not None and previous != place and (again or behind):
+            if previous is not None and previous != location and (again or behind):
                 found.append(Registered(previous, taken=True))
                 return
-            self._etcd.ranks[place] = rank
-            self._etcd.put((user, device), place, lease)
+            self._etcd.ranks[location] = rank
+            self._etcd.put((user, device), location, lease)
             found.append(Registered(previous))
 
         # A swap compares: one that comes late undoes nothing that came after it was sent.
@@ -504,10 +504,10 @@ class SimPresence:
             lambda: work() if self._etcd.keys.get((user, device)) == sent else None,
         )
 
-    def offline(self, user: str, device: str, place: Place) -> None:
+    def offline(self, user: str, device: str, location: Location) -> None:
         def work() -> None:
             held = self._etcd.keys.get((user, device))
-            if held is not None and held[0] == place:
+            if held is not None and held[0] == location:
                 self._etcd.delete((user, device))
 
         self._call(work, lambda: None, lambda: None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sparrow.client import Client, Event, Options, Timing
+from client import Client, Event, Options, Timing
 from tests.sparrow.serving import PASSWORD, Node
 
 OPTIONS = Options(close_timeout_s=2.0, timing=Timing(first_retry_s=0.02, last_retry_s=0.2))

@@ -17,10 +17,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from client import Client
 from protocol.errors import DeviceRemovedError, LocalFileError
-from sparrow import backup
-from sparrow.client import Client
-from sparrow.settings import Settings, load
+from sparrow.config.settings import Settings, load
+from sparrow.ops import backup
 from store.sqlite.backup import companions, look_at
 from tests.sparrow.people import OPTIONS
 from tests.sparrow.serving import PASSWORD, Node

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sparrow.client import Client
+from client import Client
 from tests.sparrow.people import OPTIONS
 from tests.sparrow.serving import PASSWORD, Node
 

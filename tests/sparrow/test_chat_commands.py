@@ -10,6 +10,7 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
+from client import Contact, Message
 from protocol.errors import LocalFileError, MisuseError
 from protocol.files import FileReference
 from protocol.sparrow_pb2 import FILE
@@ -20,7 +21,6 @@ from sparrow.chat.model import Conversation, Model
 from sparrow.chat.people import People
 from sparrow.chat.text import bar, size
 from sparrow.chat.transfers import Transfer, Transfers
-from sparrow.client import Contact, Message
 
 REFERENCE = FileReference("0" * 32, "a\n\x1b.jpg", "image/jpeg", 1_234_567, "0" * 64)
 

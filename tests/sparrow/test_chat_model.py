@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client import HistoryEntry, Message, NoSuchUserError, Progress, ReadElsewhere, Sending, State
 from protocol.errors import ConfigError
 from protocol.sparrow_pb2 import TEXT
 from protocol.sparrow_pb2 import Message as Wire
@@ -14,7 +15,6 @@ from sparrow.chat.account import account_of, default_state
 from sparrow.chat.marks import MAX_MARKS
 from sparrow.chat.model import MAX_LINES, MAX_UNREAD_LINES, SPARE_LINES, Model
 from sparrow.chat.text import bare, clean, one_line, short, who
-from sparrow.client import HistoryEntry, Message, NoSuchUserError, Progress, ReadElsewhere, Sending, State
 
 
 class Nobody:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 from prompt_toolkit.utils import get_cwidth
 
+from client import Disconnected, Message, Sending
 from protocol.sparrow_pb2 import TEXT
 from protocol.sparrow_pb2 import Message as Wire
 from sparrow.chat import rows as module
 from sparrow.chat.chat import Chat
+from sparrow.chat.commands import obey
 from sparrow.chat.model import Model
 from sparrow.chat.plain import PlainView
 from sparrow.chat.rows import MARGIN, Rows
-from sparrow.client import Disconnected, Message, Sending
 from tests.sparrow.test_chat_model import Nobody
 
 WIDTH, HEIGHT = 40, 10
@@ -103,7 +104,7 @@ def test_rows_fit(text: str) -> None:
 
 def test_nothing_is_printed_raw(capsys: pytest.CaptureFixture[str]) -> None:
     view = PlainView()
-    chat = view._chat = Chat("alice", view)
+    chat = view._chat = Chat("alice", view, obey)
     chat._client = object()  # type: ignore[assignment]
     evil = "a\x1b[2J\x9b\u202e\u2028b\x07"
     chat.happened(Disconnected(evil, 1.0))

@@ -132,7 +132,7 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
 
 
 def test_a_servers_text_is_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._complain("the server says: a\x1b[2J\x9b\u202eb\u2028c\n")
+    cli._say_error("the server says: a\x1b[2J\x9b\u202eb\u2028c\n")
     said = capsys.readouterr().err
     assert said.startswith("sparrow: the server says: a")
     assert not set(said) & set("\x1b\x9b\u202e\u2028")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from client import Client
 from protocol.errors import ServiceError
-from sparrow import drain
-from sparrow.client import Client
-from sparrow.overview import Seen
+from sparrow.ops import drain
+from sparrow.ops.overview import Seen
 from tests.cluster.processes import Deployment, Process
 from tests.ports import free_port
 from tests.sparrow.serving import Node

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from protocol import records
+from client import Client, DeviceRemovedError
+from fabric import records
 from protocol.ids import STAMP_SHIFT
 from protocol.sparrow_pb2 import FILE, READ, TEXT, Goodbye, Message, Receipt
-from sparrow.client import Client, DeviceRemovedError
-from sparrow.export import collect, lines
+from sparrow.ops.export import collect, lines
 from store import Store, StoreSettings, open_store
 from store.contacts import Change
 from store.interface import COMMON, File, RowKind

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sparrow.keys import make_broker_keys, make_link_key
-from sparrow.settings import check, load
+from sparrow.config.keys import make_broker_keys, make_link_key
+from sparrow.config.settings import check, load
 from tests.certificates import Authority
 from userapi.keys import ensure_key_pair
 

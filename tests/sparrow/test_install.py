@@ -29,7 +29,9 @@ def test_hashes_are_of_the_versions_that_are_tested() -> None:
     assert hashes.items() <= constraints.items()
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    needs = [re.split(r"[\[>=<!~;]", line)[0] for line in setup["options"]["install_requires"].split("\n") if line]
+    extras = {extra: text for extra, text in setup["options.extras_require"].items() if extra != "test"}
+    lines = "\n".join([setup["options"]["install_requires"], *extras.values()]).split("\n")
+    needs = {re.split(r"[\[>=<!~;]", line)[0] for line in lines if line} - {"sparrow-im"}
     assert {*map(canonical, needs), "setuptools", "wheel"} <= hashes.keys()
 
 
@@ -47,3 +49,17 @@ def test_whatever_an_index_gives_is_held_against_them(script: str) -> None:
         assert ("--require-hashes" in call and "--only-binary :all:" in call) or (
             "--no-deps" in call and "--no-index" in call
         ), call
+
+
+def test_all_rooms_are_installed() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    included = setup["options.packages.find"]["include"].split()
+    assert {*included} == rooms | {f"{room}.*" for room in rooms}
+    for script, pattern in (
+        ("scripts/install", r"^PACKAGES=\((.+)\)$"),
+        ("scripts/containers/Dockerfile", r"^COPY (\w+) /"),
+    ):
+        found = re.findall(pattern, (ROOT / script).read_text(), re.MULTILINE)
+        assert {*" ".join(found).split()} == rooms, script

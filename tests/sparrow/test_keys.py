@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from protocol.curve import read_allowed, read_public, read_secret
+from fabric.curve import read_allowed, read_public, read_secret
+from fabric.tokens import TokenVerifier
 from protocol.errors import ConfigError
-from protocol.tokens import TokenVerifier
-from sparrow.keys import make_link_key
+from sparrow.config.keys import make_link_key
 
 
 def keys(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from protocol.facts import BY_STRANGERS, tell
-from sparrow.logs import PerDay, PerSecond, bound
-from sparrow.settings import LogSettings
+from fabric.facts import BY_STRANGERS, tell
+from sparrow.config.settings import LogSettings
+from sparrow.ops.logs import PerDay, PerSecond, bound
 
 ROOT = Path(__file__).parent.parent.parent
 SPEAK = r"""
 import logging
 from logging_journald import JournaldTransport
 from pathlib import Path
-from protocol.facts import tell
-from sparrow.logs import set_up
-from sparrow.settings import LogSettings
+from fabric.facts import tell
+from sparrow.ops.logs import set_up
+from sparrow.config.settings import LogSettings
 JournaldTransport.SOCKET_PATH = Path({path!r})
 set_up(LogSettings(level="info", session_lines_per_second={limit}))
 logging.getLogger("sparrow.connector").warning("something")

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sparrow.client import Client
+from client import Client
 from tests.ports import free_port
 from tests.sparrow.serving import PASSWORD, Node
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sparrow.settings import check, load
+from sparrow.config.settings import check, load
 
 WIDE = ["0.0.0.0/0", "::/0", "0.0.0.0/1,128.0.0.0/1", "127.0.0.1,::/0"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import ConfigError
-from sparrow.monitor import MonitorSettings
-from sparrow.overview import Seen, addresses_of, ask_all, duration, run_top, status_lines, top_lines
-from sparrow.settings import Settings
+from sparrow.config.settings import Settings
+from sparrow.ops.monitor import MonitorSettings
+from sparrow.ops.overview import Seen, addresses_of, ask_all, duration, run_top, status_lines, top_lines
 from tests.ports import free_port
 from tests.sparrow.serving import Node
 

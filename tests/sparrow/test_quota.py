@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from sparrow.client import Message, SendingChanged, State
+from client import Message, SendingChanged, State
 from tests.sparrow.people import Events, People
 from tests.sparrow.serving import Node
 

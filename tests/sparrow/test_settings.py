@@ -10,9 +10,9 @@ import pytest
 
 import sparrow
 from protocol.errors import ConfigError
-from sparrow import renamed
-from sparrow.defaults import render
-from sparrow.settings import PATHS, Settings, check, load, sections
+from sparrow.config import renamed
+from sparrow.config.defaults import render
+from sparrow.config.settings import PATHS, Settings, check, load, sections
 from userapi.keys import ensure_key_pair
 
 
@@ -200,7 +200,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def default_file() -> str:
-    return (Path(sparrow.__file__).parent / "sparrow.toml").read_text()
+    return (Path(sparrow.__file__).parent / "config" / "sparrow.toml").read_text()
 
 
 def test_the_default_file_changes_nothing(tmp_path: Path) -> None:
@@ -215,7 +215,8 @@ def test_the_default_file_has_every_field_with_its_default(tmp_path: Path) -> No
         for key, value in expected[section].items():
             found = content[section].get(key)
             value = list(value) if isinstance(value, tuple) else value
-            assert found == value, f"{section}.{key}: run python -m sparrow.defaults >sparrow/sparrow.toml"
+            again = "python -m sparrow.config.defaults >sparrow/config/sparrow.toml"
+            assert found == value, f"{section}.{key}: run {again}"
         assert set(content[section]) == set(expected[section])
     assert content["data_dir"] == "."
     assert load(written(tmp_path, text), {}) == Settings()

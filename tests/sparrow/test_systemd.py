@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparrow.systemd import ALIVE, READY, Systemd
+from sparrow.ops.systemd import ALIVE, READY, Systemd
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from client import Client, Disconnected, Options, Timing, UserApi
+from client.tls import Trust
 from protocol.errors import ConfigError, UnreachableError, UntrustedError
 from protocol.framing import delimit
 from protocol.sparrow_pb2 import Frame, Login, Ping
-from sparrow.client import Client, Disconnected, Options, Timing, UserApi
-from sparrow.client.tls import Trust
 from tests.certificates import Authority
 from tests.ports import free_port
 from tests.sparrow.serving import PASSWORD, Node

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from client import Client
 from protocol.errors import ConfigError, InvalidIdError, ServiceError
-from sparrow.client import Client
-from sparrow.monitor import MonitorSettings
-from sparrow.settings import Settings
-from sparrow.traces import MAX_KEPT, Traces
-from sparrow.tracing import run_trace
+from sparrow.config.settings import Settings
+from sparrow.ops.monitor import MonitorSettings
+from sparrow.ops.traces import MAX_KEPT, Traces
+from sparrow.ops.tracing import run_trace
 from tests.ports import free_port
 from tests.sparrow.serving import PASSWORD, Node
 

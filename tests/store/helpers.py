@@ -9,7 +9,7 @@ def row(user: str, device: str, body: bytes, kind: int = 1) -> NewRow:
 
 
 async def read_all(store: Store, user: str, device: str, limit: int = 100) -> list[Row]:
-    """One whole pass from the beginning."""
+    """One whole scan from the beginning."""
     rows: list[Row] = []
     after, fresh = b"", True
     while True:

@@ -20,7 +20,7 @@ from cassandra.pool import Host
 from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
 
 from protocol.errors import ConfigError, StoreError
-from sparrow.settings import Settings, check
+from sparrow.config.settings import Settings, check
 from store import StoreSettings
 from store.cassandra import CassandraStore, apply, inbox
 from store.cassandra.addresses import parse_contact_points, parse_replication, read_credentials
@@ -174,7 +174,7 @@ async def test_a_pass_that_takes_long_misses_nothing(settings: StoreSettings) ->
             now += 60
         (page,) = await store.page([PageQuery("alice", "d", b"", True, 9)])
         now -= 200
-        await store.append([row("alice", "d", b"from a slow clock")])  # behind where the pass is
+        await store.append([row("alice", "d", b"from a slow clock")])  # behind where the scan is
         now += 3600
         await store.append([row("alice", "d", b"much later")])
         (page,) = await store.page([PageQuery("alice", "d", page.next, False, 100)])

@@ -300,7 +300,7 @@ async def test_a_removed_devices_rows_move_to_the_common_queue(open_engine: Open
         (page,) = await store.page([PageQuery("alice", "new", b"", True, 100)])
         assert [found.body for found in page.rows] == [b"n"]
         await store.remove_device("alice", "old")
-        # A pass that has gone past the old positions comes to the moved rows all the same.
+        # A scan that has gone past the old positions comes to the moved rows all the same.
         (page,) = await store.page([PageQuery("alice", "new", page.next, True, 100)])
         assert [found.body for found in page.rows if found.body != b"n"] == [b"%d" % number for number in range(20)]
         assert await bodies(store, "alice", COMMON) == [b"%d" % number for number in range(20)]

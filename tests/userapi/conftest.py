@@ -11,9 +11,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from fabric.tokens import TokenVerifier
 from protocol.errors import UnavailableError
 from protocol.sparrow_pb2 import Goodbye, Hint
-from protocol.tokens import TokenVerifier
 from store import StoreSettings, open_store
 from userapi import endings
 from userapi.app import create_app
@@ -25,7 +25,7 @@ from userapi.settings import UserApiSettings
 
 @dataclass
 class RecordingFabric:
-    """`userapi.fabric.Fabric`: what was asked, as tuples that begin with the question's name."""
+    """`userapi.asks.Fabric`: what was asked, as tuples that begin with the question's name."""
 
     asked: list[tuple[object, ...]] = field(default_factory=list)
     there: set[str] = field(default_factory=set)

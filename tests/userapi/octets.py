@@ -6,7 +6,7 @@ from typing import Any
 
 import schemathesis
 
-from userapi.files import CHUNK
+from userapi.endpoints.files import CHUNK
 
 
 @schemathesis.serializer(CHUNK)

@@ -11,7 +11,7 @@ import zmq
 
 from broker.server import BrokerServer
 from broker.settings import BrokerSettings
-from protocol.records import CONNECTOR
+from fabric.records import CONNECTOR
 from store import StoreSettings, open_store
 from tests.ports import free_port
 

@@ -16,9 +16,9 @@ from store.interface import NewRow
 from store.sessions import NoSession, SessionStart
 from tests.userapi.conftest import Api, settings_in
 from tests.userapi.test_accounts import problem
-from userapi.admin import read_admin_token
 from userapi.app import create_app
-from userapi.handover import ADMIN_LISTENER
+from userapi.endpoints.admin import read_admin_token
+from userapi.http.handover import ADMIN_LISTENER
 
 GOOD = {"user": "alice", "password": "correct horse"}
 TOKEN = "0123456789abcdef" * 4

@@ -18,7 +18,7 @@ import pytest
 from gunicorn.app.base import BaseApplication
 
 from tests.ports import free_port
-from userapi.arbiter import Arbiter
+from userapi.process.arbiter import Arbiter
 
 WATCHDOG_S = 0.6
 MANY = 5

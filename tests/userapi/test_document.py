@@ -9,7 +9,7 @@ from openapi_spec_validator import validate
 
 from tests.userapi.conftest import Api, problem, settings_in
 from userapi.app import AREAS, create_app
-from userapi.problems import CODES
+from userapi.http.problems import CODES
 
 SHARED = {"parameters"}
 """What a path has beside its methods."""

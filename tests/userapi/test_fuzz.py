@@ -16,7 +16,7 @@ from tests.services.cassandra import ROOT
 from tests.userapi.engines import each_engine, kept
 from tests.userapi.running_broker import RunningBroker
 from tests.userapi.running_server import Server, serving
-from userapi.files import CHUNK
+from userapi.endpoints.files import CHUNK
 
 PASSWORD = "not one of the examples"
 TOKEN = "0123456789abcdef" * 4

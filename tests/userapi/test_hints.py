@@ -8,7 +8,7 @@ from protocol.errors import UnavailableError
 from protocol.sparrow_pb2 import Hint
 from store.contacts import Change
 from tests.userapi.conftest import Api
-from userapi import hints
+from userapi.endpoints import hints
 
 PROFILE, DEVICES = Hint.PROFILE_CHANGED, Hint.DEVICES_CHANGED
 

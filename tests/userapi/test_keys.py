@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from fabric.tokens import TokenVerifier
 from protocol.errors import ConfigError
-from protocol.tokens import TokenVerifier
 from userapi.keys import ensure_key_pair, load_private_key
 from userapi.tokens import TokenMinter
 

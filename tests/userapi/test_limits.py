@@ -8,13 +8,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from fabric.networks import parse_networks
 from protocol.errors import ConfigError
-from protocol.networks import parse_networks
 from tests.userapi.conftest import Api
 from tests.userapi.test_accounts import problem
-from userapi import limits
 from userapi.app import create_app
-from userapi.limits import Limit
+from userapi.http import limits
+from userapi.http.limits import Limit
 
 GOOD = {"user": "alice", "password": "correct horse"}
 FAR = "192.0.2.7"

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.metrics import nonzero
 from tests.userapi.conftest import Api, problem, settings_in
 from userapi.app import create_app
-from userapi.metrics import Counts
+from userapi.http.counts import Counts
 
 TOKEN = "0123456789abcdef" * 2
 AS_ADMIN = {"Authorization": f"Bearer {TOKEN}"}

@@ -7,8 +7,8 @@ from pathlib import Path
 import jwt
 import pytest
 
+from fabric.tokens import ALGORITHM, AUDIENCE, ISSUER
 from protocol.errors import TokenError
-from protocol.tokens import ALGORITHM, AUDIENCE, ISSUER
 from userapi import tokens
 from userapi.keys import ensure_key_pair
 from userapi.tokens import RefreshClaims, TokenMinter

@@ -17,7 +17,7 @@ from protocol.errors import UnavailableError
 from tests.services.cassandra import ROOT
 from tests.userapi.running_broker import RunningBroker
 from tests.userapi.running_server import serving, sqlite
-from userapi.problems import CODES
+from userapi.http.problems import CODES
 
 PAGE = (ROOT / "docs" / "api.md").read_text()
 BLOCK = re.compile(r"^```(bash|http|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

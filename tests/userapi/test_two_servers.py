@@ -15,7 +15,7 @@ import pytest
 from tests.userapi.engines import ENGINES, kept
 from tests.userapi.running_broker import RunningBroker
 from tests.userapi.running_server import serving
-from userapi.files import CHUNK
+from userapi.endpoints.files import CHUNK
 
 TUS = {"Tus-Resumable": "1.0.0"}
 CONTENT = bytes(range(256)) * 4000

@@ -13,8 +13,8 @@ from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings
 from connector.core import ConnectorCore, Session
 from connector.settings import ConnectorSettings
+from fabric.tokens import Identity
 from protocol.errors import TokenError
-from protocol.tokens import Identity
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal, Row
 from store.sessions import NoSession, SessionStart, Standing
@@ -266,7 +266,7 @@ class _ConnectorPorts:
     def log(self, text: str) -> None:
         pass
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         pass
 
     def session_began(self, session: object, previous: int) -> None:

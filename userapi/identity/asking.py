@@ -14,11 +14,11 @@ from protocol.errors import AlreadyExistsError, InvalidIdError, NotFoundError, S
 from protocol.ids import check_user_id
 from store.interface import Account
 from userapi import audit
+from userapi.http.problems import ProblemError
 from userapi.identity.breaches import is_breached
 from userapi.identity.common import is_common
 from userapi.identity.port import Identity
 from userapi.passwords import normal
-from userapi.problems import ProblemError
 from userapi.service import Service
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparrow.settings import load
+from sparrow.config.settings import load
 from tests.cluster.faults.wire import Wire
 from tests.cluster.whole import ROOT, Whole
 from tests.ports import free_port

@@ -21,7 +21,7 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
-from sparrow.load.measure import cpu_s
+from load.measure import cpu_s
 from tests.cluster.faults.crowd import Account, Spec
 from tests.cluster.faults.far import FarBroker
 from tests.cluster.whole import ROOT, Whole

@@ -1,0 +1,139 @@
+"""The client library.
+
+    async with Client("alice", password="…", state="alice.db") as alice:
+        sending = await alice.send("bob", "hello")
+        await sending.delivered
+        async for message in alice:
+            print(message.sender, message.text)
+            await message.mark_read()
+        await alice.contacts.ask("bob")
+        await alice.send_file("bob", "holiday.jpg")
+
+It reconnects and repeats by itself, keeps messages in order and drops repeats. All errors are `SparrowError`s; the
+ones that matter to a client are named here. Everything runs in one asyncio event loop (uvloop is fine), not in threads.
+"""
+
+from client.api.contacts import Contact, Contacts, Friend
+from client.api.devices import Device, Devices
+from client.api.files import File, Files
+from client.api.logins import UserApi, register
+from client.api.profiles import OwnProfile, Profile, Profiles
+from client.client import DEFAULT_API, Client
+from client.connection import Timing
+from client.events import (
+    Closed,
+    Connected,
+    Disconnected,
+    Doubtful,
+    Event,
+    Hint,
+    HintKind,
+    OwnMessage,
+    Progress,
+    ReadElsewhere,
+    SendingChanged,
+    Unreadable,
+)
+from client.history import HistoryEntry
+from client.messages import FILE, TEXT, Message, Milestone, Sending, State
+from client.options import Options
+from protocol.errors import (
+    AccountDisabledError,
+    AlreadyExistsError,
+    ApiError,
+    BlockedError,
+    ChecksumError,
+    ClosedError,
+    ConfigError,
+    DeviceRemovedError,
+    FileReferenceError,
+    FileTooLargeError,
+    InvalidIdError,
+    LocalFileError,
+    MessageTooLargeError,
+    MisuseError,
+    NoSuchUserError,
+    NotFoundError,
+    NotFriendError,
+    PeerError,
+    RefusedError,
+    ReplacedError,
+    ServiceError,
+    SessionEndedError,
+    SparrowError,
+    StateError,
+    TokenRejectedError,
+    UnavailableError,
+    UnreachableError,
+    UntrustedError,
+    WrongPasswordError,
+)
+from protocol.files import FileReference
+
+__all__ = [
+    "DEFAULT_API",
+    "FILE",
+    "TEXT",
+    "AccountDisabledError",
+    "AlreadyExistsError",
+    "ApiError",
+    "BlockedError",
+    "ChecksumError",
+    "Client",
+    "Closed",
+    "ClosedError",
+    "ConfigError",
+    "Connected",
+    "Contact",
+    "Contacts",
+    "Device",
+    "DeviceRemovedError",
+    "Devices",
+    "Disconnected",
+    "Doubtful",
+    "Event",
+    "File",
+    "FileReference",
+    "FileReferenceError",
+    "FileTooLargeError",
+    "Files",
+    "Friend",
+    "Hint",
+    "HintKind",
+    "HistoryEntry",
+    "InvalidIdError",
+    "LocalFileError",
+    "Message",
+    "MessageTooLargeError",
+    "Milestone",
+    "MisuseError",
+    "NoSuchUserError",
+    "NotFoundError",
+    "NotFriendError",
+    "Options",
+    "OwnMessage",
+    "OwnProfile",
+    "PeerError",
+    "Profile",
+    "Profiles",
+    "Progress",
+    "ReadElsewhere",
+    "RefusedError",
+    "ReplacedError",
+    "Sending",
+    "SendingChanged",
+    "ServiceError",
+    "SessionEndedError",
+    "SparrowError",
+    "State",
+    "StateError",
+    "Timing",
+    "TokenRejectedError",
+    "UnavailableError",
+    "UnreachableError",
+    "Unreadable",
+    "UntrustedError",
+    "UserApi",
+    "WrongPasswordError",
+    "register",
+]

@@ -1,0 +1,127 @@
+"""Registering, logging in, and new tokens: what is asked of the user API without a token.
+
+Owns what a login gives. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from client.api.web import TIMEOUT_S, Web, code_of, told_devices
+from client.tls import Trust
+from protocol.errors import DeviceRemovedError, NotFoundError, TooManyDevicesError
+
+SILENT_LONGEST = "silent_longest"
+_TOO_MANY = 429
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a login gives."""
+
+    token: str
+    user: str
+    device: str
+    connectors: tuple[str, ...]
+    """host:port, or tls://host:port."""
+    refresh_token: str = ""
+    """For the next token, once."""
+
+
+class UserApi:
+    """The user API at a base URL, such as `http://127.0.0.1:7480`, as somebody sees it who is not logged in."""
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, trust: Trust | None = None) -> None:
+        """Raises `ConfigError` for what is no URL of a server."""
+        self.web = Web(url, timeout_s, trust or Trust())
+
+    async def register(self, user: str, password: str) -> None:
+        """Make an account. Doing so again with the same password is no error.
+
+        Raises `AlreadyExistsError` if somebody else has the name, `InvalidIdError`, `MisuseError` (a password that is
+        too short), `UnreachableError`, `UntrustedError`, `UnavailableError`, `ApiError`.
+        """
+        await self._post("/v1/accounts", {"user": user, "password": password})
+
+    async def login(
+        self,
+        user: str,
+        password: str,
+        device: str = "",
+        label: str = "",
+        key: str = "",
+        *,
+        replaces: str = "",
+        proof: str = "",
+    ) -> Login:
+        """Get a token, for a known device or (without one) for a new one.
+
+        `key`: 16 to 200 random characters that name the login of a new device: who repeats it with the same, for want
+        of an answer, gets the same device. `replaces`: where the user has as many devices as allowed, the id of the one
+        that the new one takes the place of, or `SILENT_LONGEST`. `proof`: a refresh token that this device had once,
+        shown if others have guessed so often that the server takes no password.
+
+        Raises `TooManyDevicesError` (its `devices` may be replaced), `WrongPasswordError`, `DeviceRemovedError`,
+        `UnreachableError`, `UntrustedError`, `UnavailableError`,
+        `ApiError`, `MisuseError` (a disabled account).
+        """
+        body = {"user": user, "password": password}
+        if device:
+            body["device"] = device
+        elif label:
+            body["label"] = label
+        if replaces and not device:
+            body["replaces"] = replaces
+        headers = {"Idempotency-Key": key} if key and not device else None
+        try:
+            answer = await self.web.request("POST", "/v1/login", json=body, headers=headers)
+            if proof and answer.status_code == _TOO_MANY:
+                # Not at once: a server of 0.1 knows no such field.
+                answer = await self.web.request("POST", "/v1/login", json=body | {"proof": proof}, headers=headers)
+            if code_of(answer) == "too_many_devices":
+                raise TooManyDevicesError(*told_devices(answer))
+            return self._login(self.web.answer(answer))
+        except NotFoundError as error:
+            raise DeviceRemovedError(str(error)) from error
+
+    async def refresh(self, refresh_token: str, nonce: str = "") -> Login:
+        """Get a new token without the password; the refresh token is replaced by the one that comes with it.
+
+        `nonce`: 16 to 200 random characters, drawn before this token is presented the first time. Who presents it once
+        more with the same, for want of an answer, is known by it.
+
+        Raises `TokenRejectedError` when only the password helps, `UnreachableError`, `UntrustedError`,
+        `UnavailableError`, `ApiError`.
+        """
+        body = {"refresh_token": refresh_token}
+        if nonce:
+            answer = await self.web.request("POST", "/v1/token", json={**body, "nonce": nonce})
+            if answer.status_code != HTTPStatus.BAD_REQUEST:  # which is what a user API of 0.1 says to a field more
+                return self._login(self.web.answer(answer))
+        return self._login(await self._post("/v1/token", body))
+
+    async def _post(self, path: str, body: dict[str, str], headers: dict[str, str] | None = None) -> dict[str, Any]:
+        return self.web.answer(await self.web.request("POST", path, json=body, headers=headers))
+
+    def _login(self, answer: dict[str, Any]) -> Login:
+        match answer:
+            case {
+                "access_token": str(token),
+                "refresh_token": str(refresh_token),
+                "user": str(name),
+                "device": str(made),
+                "connectors": [_, *_] as connectors,
+            }:
+                if all(isinstance(address, str) for address in connectors):
+                    return Login(token, name, made, tuple(connectors), refresh_token)
+        raise self.web.strange()
+
+
+async def register(
+    user: str, password: str, *, api: str = "http://127.0.0.1:7480", ca: str | os.PathLike[str] | None = None
+) -> None:
+    """Make an account at the user API. Raises what `UserApi.register` raises."""
+    await UserApi(api, trust=Trust(ca)).register(user, password)

@@ -1,0 +1,128 @@
+"""What a client tells a user interface, through `Client(on_event=...)`.
+
+Owns these types. Everything in them has been kept before it is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+from client.messages import Message, Sending, State
+from protocol import sparrow_pb2 as pb
+from protocol.errors import SparrowError
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Logged in; what has waited begins to come."""
+
+    user: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """There is no connection; the next try is `retry_in_s` seconds away."""
+
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The client has ended: with an error, or because `aclose` was called."""
+
+    error: SparrowError | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendingChanged:
+    """A message of this device has come further, has failed, or has been told to wait (`sending.note`)."""
+
+    sending: Sending
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Messages of ours that no `Sending` is left for have come further.
+
+    Sent by another device of ours, or before a restart, or the application did not keep the `Sending`. Ids that are
+    unknown are to be ignored.
+    """
+
+    peer: str
+    """For `READ`: who has read. Only messages to that user are meant. Empty for `DELIVERED`."""
+    device: str
+    stream: int
+    ids: tuple[int, ...]
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMessage:
+    """We have written this on another device."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class ReadElsewhere:
+    """We have read these messages of `peer` on another device."""
+
+    peer: str
+    device: str
+    stream: int
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """These were found in a state that somebody else has used since, who may have sent them: ask a person."""
+
+    sendings: tuple[Sending, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message has come that nobody can read, nor say whose it is. It is passed over and will not come again."""
+
+
+class HintKind(IntEnum):
+    """What has changed (docs/protocol.md, "Hints")."""
+
+    FRIEND_ASKED = int(pb.Hint.FRIEND_ASKED)
+    """The user wants to be our friend."""
+    FRIEND_ACCEPTED = int(pb.Hint.FRIEND_ACCEPTED)
+    """The user is our friend now."""
+    FRIEND_REFUSED = int(pb.Hint.FRIEND_REFUSED)
+    """The user has declined, or taken back what they asked."""
+    FRIEND_REMOVED = int(pb.Hint.FRIEND_REMOVED)
+    """The user is our friend no more."""
+    DEVICES_CHANGED = int(pb.Hint.DEVICES_CHANGED)
+    """A device of ours was added or removed."""
+    PROFILE_CHANGED = int(pb.Hint.PROFILE_CHANGED)
+    """The user, a friend or we ourselves, has another profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """The user API knows more of something that has changed. Hints may be lost: look there after `Connected`, too."""
+
+    kind: HintKind
+    user: str
+
+
+Event: TypeAlias = (
+    Connected
+    | Disconnected
+    | Closed
+    | SendingChanged
+    | Progress
+    | OwnMessage
+    | ReadElsewhere
+    | Doubtful
+    | Unreadable
+    | Hint
+)

@@ -1,0 +1,25 @@
+"""What an application may set for its client: limits and times.
+
+Owns these values and their defaults. Plain data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from client.connection import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Limits of a client, and its times."""
+
+    max_unsettled: int = 1000
+    """`send` waits while so many messages are neither SENT nor refused."""
+    max_waiting: int = 1000
+    """With so many messages waiting to be taken, the server is asked for no more."""
+    open_timeout_s: float = 15.0
+    """How long entering the client may take."""
+    close_timeout_s: float = 5.0
+    """How long leaving it waits for messages to become safe."""
+    timing: Timing = field(default_factory=Timing)

@@ -1,0 +1,117 @@
+"""What the client's core keeps, through a `Journal`, and what it tells.
+
+Owns the form of both. Decides nothing: which of it changes when is the core's, and where it is kept is the journal's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from client.streams import StreamKey
+from protocol.client import Unreadable
+from protocol.inbound import InboundStream, Shown
+from protocol.outbound import OutboundStream, Outgoing
+from protocol.sparrow_pb2 import Goodbye, Hint, LoggedIn, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A message of ours is safe, or delivered, too."""
+
+    outgoing: Outgoing
+    stamp: int
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Messages of ours, perhaps of another device of ours, are delivered."""
+
+    from_device: str
+    stream: int
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message of ours has failed; `final`, or it will be sent again."""
+
+    outgoing: Outgoing
+    code: int
+    text: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """Drafts of ours that may have been sent already, by somebody who had the same state; see `ClientCore.doubtful`."""
+
+    outgoing: tuple[Outgoing, ...]
+
+
+Event: TypeAlias = LoggedIn | Shown[Message] | Settled | Delivered | Refused | Doubtful | Unreadable | Hint | Goodbye
+
+
+@dataclass(slots=True)
+class KeptInbound:
+    """An inbound stream as it was kept."""
+
+    next: int
+    settled: int
+    gaps: frozenset[int]
+
+
+@dataclass(slots=True)
+class Kept:
+    """Everything that a journal holds."""
+
+    session: int = 0
+    session_open: bool = False
+    """The last session was not seen to end."""
+    outbound: list[OutboundStream] = field(default_factory=list)
+    """With their unsettled messages; oldest first."""
+    drafts: list[Outgoing] = field(default_factory=list)
+    """Oldest first."""
+    doubtful: frozenset[int] = frozenset()
+    """Of the drafts, those that may have been sent already."""
+    inbound: dict[StreamKey, KeptInbound] = field(default_factory=dict)
+    parked: list[Message] = field(default_factory=list)
+
+
+class Journal(Protocol):
+    """Where a device keeps its state. Changes count together, at `commit`."""
+
+    def load(self) -> Kept: ...
+
+    def put_session(self, session: int, is_open: bool) -> None:
+        """Remember the device's last session, and whether it may still give ids."""
+
+    def put_outbound(self, stream: OutboundStream) -> None: ...
+
+    def drop_outbound(self, stream: OutboundStream) -> None: ...
+
+    def put_outgoing(self, outgoing: Outgoing) -> None:
+        """Keep a message of ours; once numbered, it replaces its draft."""
+
+    def drop_outgoing(self, outgoing: Outgoing) -> None:
+        """Forget a message of ours, or a draft."""
+
+    def put_doubtful(self, drafts: Iterable[int]) -> None:
+        """Which drafts may have been sent already; all of them."""
+
+    def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None: ...
+
+    def drop_inbound(self, key: StreamKey) -> None: ...
+
+    def park(self, message: Message) -> None: ...
+
+    def show(self, message: Message, late: bool) -> None:
+        """Keep a message that is to be shown; it may have been parked."""
+
+    def note(self, events: Iterable[Event]) -> bool:
+        """Keep a line of what is about to be told, where there is a history; whether that changes anything."""
+
+    def commit(self) -> None:
+        """Raises `StateError` if it could not be kept; then the core is of no more use."""

@@ -1,0 +1,45 @@
+"""What a connector knows of one broker.
+
+Owns nothing but that. `connector.core.links` changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Link:
+    """One broker, by its endpoint."""
+
+    __slots__ = (
+        "endpoint",
+        "heard",
+        "identity",
+        "incarnation",
+        "learnt",
+        "leaving",
+        "members",
+        "out",
+        "outcomes",
+        "unwell",
+        "up",
+    )
+
+    def __init__(self, endpoint: str, learnt: bool = False) -> None:
+        self.endpoint = endpoint
+        """Where we reach it."""
+        self.identity = endpoint
+        """What it calls itself: the same for all connectors, however they reach it."""
+        self.learnt = learnt
+        """From a heartbeat, not from the settings."""
+        self.incarnation = 0
+        self.members: Mapping[int, str] = {}
+        self.heard = 0.0
+        self.up = False
+        self.leaving = False
+        """It answers still, and will not for long."""
+        self.unwell = False
+        """Its store does not answer."""
+        self.out: list[bytes] = []
+        self.outcomes: dict[int, list[bytes]] = {}
+        """Origin → OUTCOME entries that wait for the end of the turn."""

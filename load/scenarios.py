@@ -1,0 +1,155 @@
+"""The scenarios: which phases each has, and which figures come of it.
+
+Owns the story of a load test. Who the clients are and what they write is `load.crowd`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from load.conductor import Conductor, Stretch
+from load.histogram import Histogram, summary_ms
+from load.measure import resident_kib
+
+
+def _traffic(conductor: Conductor, stretch: Stretch) -> None:
+    """The figures of a stretch with traffic."""
+    received = stretch.counts["received"]
+    conductor.report.figures |= {
+        "delivered": received,
+        "delivered_per_second": round(received / stretch.seconds),
+        "server_cpu_us_per_message": stretch.cpu_us_per(received),
+        "generator_cpu_us_per_message": round(stretch.counts["generator_cpu_us"] / max(1, received), 2),
+    }
+
+
+async def pairs(conductor: Conductor) -> None:
+    """Pairs of a writer and a reader, so many texts of each in flight."""
+    await conductor.gather(2 * conductor.options.pairs)
+    await conductor.log_in("log_in_pairs")
+    await conductor.crew.do("pair_up")
+    await conductor.crew.do("keep_in_flight")
+    _traffic(conductor, await conductor.measure(conductor.options.seconds))
+    await conductor.finish()
+
+
+async def rate(conductor: Conductor) -> None:
+    """Pairs that write at a rate, however the server does."""
+    await conductor.gather(2 * conductor.options.pairs)
+    await conductor.log_in("log_in_pairs")
+    await conductor.crew.do("pair_up")
+    await conductor.crew.do("open_loop")
+    _traffic(conductor, await conductor.measure(conductor.options.seconds))
+    await conductor.finish()
+
+
+async def flap(conductor: Conductor) -> None:
+    """Pairs as in `pairs`, while clients come and go."""
+    await conductor.gather(2 * conductor.options.pairs)
+    await conductor.log_in("log_in_pairs")
+    await conductor.crew.do("pair_up")
+    await conductor.crew.do("open_loop")
+    await conductor.crew.do("flap")
+    stretch = await conductor.measure(conductor.options.seconds)
+    _traffic(conductor, stretch)
+    conductor.report.figures["returns_per_second"] = round(stretch.counts["logins"] / stretch.seconds, 1)
+    await conductor.finish()
+
+
+async def mixed(conductor: Conductor) -> None:
+    """A day of a messenger."""
+    await conductor.gather(conductor.options.users)
+    await conductor.log_in()
+    await conductor.crew.do("live")
+    _traffic(conductor, await conductor.measure(conductor.options.seconds))
+    await conductor.finish()
+
+
+async def idle(conductor: Conductor) -> None:
+    """Clients that only keep their sessions."""
+    holders = conductor.target.connector_pids()
+    before = resident_kib(holders)
+    await conductor.gather(conductor.options.sessions)
+    await conductor.log_in()
+    conductor.phase("measuring")
+    async with conductor.stretch() as stretch:
+        await asyncio.sleep(conductor.options.seconds)
+    if conductor.target.pids():
+        grown = resident_kib(holders) - before
+        conductor.report.figures |= {
+            "kib_per_session_at_end": round(grown / conductor.options.sessions, 2),
+            "idle_cpu_percent": round(stretch.cpu_s / stretch.seconds * 100, 2),
+        }
+    await conductor.finish()
+
+
+async def storm(conductor: Conductor) -> None:
+    """All connections break at once, with texts under way."""
+    await conductor.gather(conductor.options.sessions)
+    await conductor.log_in()
+    await conductor.crew.do("pair_up")
+    await conductor.crew.do("open_loop")
+    conductor.phase("before the storm")
+    await asyncio.sleep(conductor.options.warm_up_s)
+    conductor.phase("storm")
+    back = Histogram()
+    async with conductor.stretch() as stretch:
+        began = time.monotonic()
+        answers = await conductor.crew.do("drop_all")
+        took = time.monotonic() - began
+        conductor.phase("after the storm")
+        await asyncio.sleep(conductor.options.seconds)
+    for answer in answers:
+        back.add(Histogram.of_json(answer["back"]))
+    times = summary_ms(back)
+    _traffic(conductor, stretch)
+    conductor.report.figures |= {
+        "all_back_s": round(took, 2),
+        "back_p50_ms": times["p50"],
+        "back_p99_ms": times["p99"],
+        "returns_per_second": round(len(back) / took),
+    }
+    await conductor.finish()
+
+
+async def offline(conductor: Conductor) -> None:
+    """Texts to users who are not there; then they come and pull."""
+    users = conductor.options.users
+    each = max(1, conductor.options.messages // users)
+    await conductor.gather(2 * users)
+    if not conductor.target.keeps_for_strangers:
+        await conductor.crew.do("log_in", who="readers")
+        await conductor.crew.do("leave", who="readers")
+    await conductor.log_in(who="writers")
+    await conductor.crew.do("pair_up")
+    conductor.phase("storing")
+    async with conductor.stretch() as storing:
+        await conductor.crew.do("write_all", each=each)
+    conductor.phase("pulling")
+    async with conductor.stretch() as pulling:
+        await conductor.crew.do("log_in", who="readers")
+        await conductor.crew.do("all_shown")
+    total = each * users
+    conductor.report.figures |= {
+        "messages": total,
+        "stored_per_second": round(total / storing.seconds),
+        "store_cpu_us_per_message": storing.cpu_us_per(total),
+        "pulled_per_second": round(total / pulling.seconds),
+        "pull_cpu_us_per_message": pulling.cpu_us_per(total),
+    }
+    await conductor.finish()
+
+
+Scenario = Callable[[Conductor], Awaitable[None]]
+SCENARIOS: dict[str, Scenario] = {
+    "pairs": pairs,
+    "rate": rate,
+    "idle": idle,
+    "storm": storm,
+    "offline": offline,
+    "flap": flap,
+    "mixed": mixed,
+    "soak": mixed,
+}

@@ -1,0 +1,122 @@
+"""What is loaded: where its clients connect, whom they can be, and which processes it is, as far as these are here.
+
+Owns the view of servers that somebody else runs. Those of our own are `load.spawn`'s and `whole`'s.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from client.connection import TLS_SCHEME
+from client.tls import Trust
+from load.accounts import ApiAccounts, store_accounts
+from load.measure import holders
+from load.spec import Account
+from load.world import Address
+from protocol.errors import ConfigError
+from sparrow.config.settings import Settings
+
+
+class Target(abc.ABC):
+    """A context manager; with what it has started it ends as well."""
+
+    name = "sparrow"
+    dialect = "sparrow"
+    shape = ""
+    """What the servers are, in a word or two for the report."""
+    ca = ""
+    progress = ""
+    """How far the making of accounts is."""
+    keeps_for_strangers = True
+    """Whether texts are kept for somebody who has never been here."""
+    renews_tokens_s = 0.0
+    """How often logged-in clients need new tokens; 0: never."""
+
+    def __init__(self) -> None:
+        self.addresses: list[Address] = []
+        """Where the connectors are; known when accounts were got."""
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        return None
+
+    @abc.abstractmethod
+    async def accounts(self, count: int) -> list[Account]:
+        """So many to log in as; each time the same."""
+
+    def pids(self) -> list[int]:
+        """The ids of all server processes that run on this machine."""
+        return []
+
+    def connector_pids(self) -> list[int]:
+        """The ids of those server processes that hold sessions."""
+        return holders(self.pids())
+
+
+def parse_address(text: str) -> Address:
+    """A `host:port` or `tls://host:port` in its parts. Raises `ConfigError`."""
+    tls = text.startswith(TLS_SCHEME)
+    host, colon, port = text.removeprefix(TLS_SCHEME).rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(f"connector {text!r}: write host:port or tls://host:port")
+    return Address(host, int(port), tls)
+
+
+class Running(Target):
+    """Servers that somebody else runs; whose processes are ours to look at if they are named."""
+
+    shape = "running"
+
+    def __init__(self, connectors: Sequence[str], ca: Path | None, pids: Sequence[int]) -> None:
+        """`connectors`: instead of those that the user API names. Raises `ConfigError`."""
+        super().__init__()
+        self._connectors = list(connectors)
+        self._pids = list(pids)
+        self.ca = "" if ca is None else str(ca)
+        self._use(self._connectors)
+
+    def _use(self, connectors: Sequence[str]) -> None:
+        self.addresses = [parse_address(text) for text in self._connectors or connectors]
+
+    def pids(self) -> list[int]:
+        return self._pids
+
+
+class ByApi(Running):
+    """Accounts through the user API."""
+
+    renews_tokens_s = 300.0
+
+    def __init__(
+        self, url: str, ca: Path | None, file: Path | None, connectors: Sequence[str], pids: Sequence[int]
+    ) -> None:
+        """Raises `ConfigError`."""
+        super().__init__(connectors, ca, pids)
+        self._accounts = ApiAccounts(url, Trust(ca), file)
+
+    async def accounts(self, count: int) -> list[Account]:
+        # A token is needed at a login only; the default life is 15 minutes.
+        found = await self._accounts.get(count, 1.5 * self.renews_tokens_s, self._tell)
+        self._use(self._accounts.connectors)
+        return found
+
+    def _tell(self, ready: int) -> None:
+        self.progress = f"{ready:,}"
+
+
+class ByStore(Running):
+    """Accounts straight into the store of a user API's settings."""
+
+    def __init__(self, settings: Settings, ca: Path | None, connectors: Sequence[str], pids: Sequence[int]) -> None:
+        """Raises `ConfigError`."""
+        super().__init__(connectors or settings.userapi.connectors, ca, pids)
+        self._settings = settings
+
+    async def accounts(self, count: int) -> list[Account]:
+        return await store_accounts(self._settings, [f"load-{n}" for n in range(count)])

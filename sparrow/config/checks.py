@@ -1,0 +1,309 @@
+"""What can be wrong with settings that are each right alone.
+
+Owns the rules between settings, and the look at files and folders they name. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from connector.settings import MESSAGE_OVERHEAD_BYTES
+from fabric.networks import parse_networks
+from fabric.tokens import TokenVerifier
+from protocol.client import MAX_WINDOW
+from protocol.errors import ConfigError
+from sparrow.config.exposure import exposure
+from sparrow.config.openness import openness
+
+if TYPE_CHECKING:
+    from sparrow.config.tree import Settings
+
+_ENDPOINT = re.compile(r"tcp://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}|(ipc|inproc)://\S+")
+_NOWHERE = re.compile(r"tcp://(0\.0\.0\.0|\*|\[::\]):\d+")
+_URL = re.compile(r"(https?)://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+)(:\d{1,5})?/?")
+_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}")
+
+_FEW_ROWS = 1000
+_CASSANDRA_BATCH_BYTES = 32 * 1024
+
+
+ROLES = ("connector", "broker", "userapi")
+"""What a process of ours can be, other than a whole node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong (`serious`) or unwise with a setting, and the cure."""
+
+    key: str
+    text: str
+    serious: bool = True
+
+
+def check(settings: Settings) -> list[Finding]:
+    """All findings; the server should not start with serious ones."""
+    return [
+        *(Finding(key, text, serious=False) for key, text in settings.written_in_old_ways),
+        *_limits(settings),
+        *_room(settings),
+        *_times(settings),
+        *_addresses(settings),
+        *_etcd(settings),
+        *_places(settings),
+        *_keys(settings),
+        *(Finding(*found) for found in exposure(settings)),
+        *_cassandra(settings),
+        *_identity(settings),
+        *(Finding(*found) for found in openness(settings)),
+    ]
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    connector, broker, store = settings.connector, settings.broker, settings.store
+    if connector.max_frame_bytes <= MESSAGE_OVERHEAD_BYTES:
+        yield Finding(
+            "connector.max_frame_bytes", f"must be above {MESSAGE_OVERHEAD_BYTES}, or there is no room for a body"
+        )
+    if connector.max_unsettled_per_stream >= MAX_WINDOW:
+        yield Finding("connector.max_unsettled_per_stream", f"must be below {MAX_WINDOW}: clients refuse more")
+    rules = (
+        ("connector.max_unsettled_per_connection", "connector.max_unsettled_per_stream"),
+        ("connector.max_unacked_bytes", "connector.max_frame_bytes"),
+        ("connector.max_write_buffer_bytes", "connector.max_unacked_bytes"),
+        ("connector.max_buffered_bytes", "connector.max_unacked_bytes"),
+        ("connector.max_sessions", "connector.max_before_login"),
+        ("broker.max_batch_bytes", "connector.max_frame_bytes"),
+        ("broker.max_storing_bytes", "connector.max_frame_bytes"),
+        ("broker.max_storing_rows", "broker.max_batch_rows"),
+        ("broker.inbox_max_rows", "broker.inbox_max_rows_of_author"),
+        ("broker.inbox_max_bytes", "broker.inbox_max_bytes_of_author"),
+        ("broker.inbox_max_bytes_of_author", "connector.max_frame_bytes"),
+        ("userapi.max_upload_bytes_of_account", "userapi.max_file_bytes"),
+        ("userapi.max_file_bytes_per_day_of_account", "userapi.max_file_bytes"),
+        ("store.max_waiting_rows", "broker.max_batch_rows"),
+    )
+    for larger, smaller in rules:
+        yield from _at_least(settings, larger, smaller)
+    if store.max_waiting_rows < broker.max_batch_rows * broker.max_appends_in_flight:
+        text = (
+            "is below broker.max_batch_rows * broker.max_appends_in_flight: the store will refuse what the broker sends"
+        )
+        yield Finding("store.max_waiting_rows", text, serious=False)
+
+
+def _room(settings: Settings) -> Iterator[Finding]:
+    """Times in which an author is told to try again are milliseconds in 32 bits."""
+    for key in ("connector.inbox_full_retry_s", "connector.inbox_busy_retry_s", "connector.no_space_retry_s"):
+        if _value(settings, key) * 1000 >= 2**32:
+            yield Finding(key, "must be below 4,294,967 s, 49 days: more cannot be told")
+    # A broker looks when a sixteenth of it has been stored.
+    if settings.broker.inbox_max_rows_of_author < _FEW_ROWS:
+        text = f"is below {_FEW_ROWS}: a person who comes back from a holiday would miss messages"
+        yield Finding("broker.inbox_max_rows_of_author", text, serious=False)
+
+
+def _times(settings: Settings) -> Iterator[Finding]:
+    connector, broker, store, userapi = settings.connector, settings.broker, settings.store, settings.userapi
+    yield from _at_least(settings, "userapi.further_device_delay_s", "broker.cache_s")
+    for key, timeout in (("connector.link_timeout_s", connector.link_timeout_s), ("broker.lease_s", broker.lease_s)):
+        if timeout <= 2 * connector.link_heartbeat_s:
+            yield Finding(
+                key, "must be above twice connector.link_heartbeat_s, or a link that is well is taken for lost"
+            )
+    if connector.attempt_timeout_s <= connector.store_after_s + connector.request_timeout_s:
+        text = "must be above connector.store_after_s + connector.request_timeout_s, or messages are forgotten"
+        yield Finding("connector.attempt_timeout_s", text)
+    if store.inbox_ttl_days * 86400 <= 10 * broker.row_max_age_s:
+        yield Finding("store.inbox_ttl_days", "must be well above broker.row_max_age_s (ten times)")
+    yield from _at_least(settings, "store.call_timeout_s", "store.busy_timeout_s")
+    if userapi.stop_timeout_s <= userapi.further_device_delay_s:
+        text = "is not above userapi.further_device_delay_s: logins of further devices are cut off at a stop"
+        yield Finding("userapi.stop_timeout_s", text, serious=False)
+
+
+def _at_least(settings: Settings, larger: str, smaller: str) -> Iterator[Finding]:
+    if _value(settings, larger) < _value(settings, smaller):
+        yield Finding(larger, f"must be at least {smaller}, {_value(settings, smaller)}")
+
+
+def _value(settings: Settings, key: str) -> float:
+    section, _, name = key.partition(".")
+    value: float = getattr(getattr(settings, section), name)
+    return value
+
+
+def _addresses(settings: Settings) -> Iterator[Finding]:
+    connector, broker, userapi = settings.connector, settings.broker, settings.userapi
+    for key, endpoint in (("broker.listen", broker.listen), *(("connector.brokers", one) for one in connector.brokers)):
+        if not _ENDPOINT.fullmatch(endpoint):
+            yield Finding(key, f'"{endpoint}" is no endpoint: write tcp://host:port')
+    try:
+        parse_networks("connector.proxies", connector.proxies)
+    except ConfigError as error:
+        yield Finding("connector.proxies", str(error))
+    for address in userapi.connectors:
+        if not _HOST_PORT.fullmatch(address.removeprefix("tls://")):
+            yield Finding("userapi.connectors", f'"{address}" is no address: write host:port or tls://host:port')
+    for origin in userapi.cors_origins:
+        if origin != "*" and (not _URL.fullmatch(origin) or origin.endswith("/")):
+            yield Finding("userapi.cors_origins", f'"{origin}" is no origin: write https://host, and :port if not 443')
+    if connector.listen_port == userapi.listen_port and connector.listen_host == userapi.listen_host:
+        yield Finding("userapi.listen_port", "is the connector's too: choose another")
+    listens = (
+        f"tcp://{connector.listen_host}:{connector.listen_port}",
+        f"tcp://{userapi.listen_host}:{userapi.listen_port}",
+    )
+    if broker.listen in listens:
+        yield Finding("broker.listen", "is the address of the connector or the user API: choose another port")
+
+
+def _etcd(settings: Settings) -> Iterator[Finding]:
+    broker, etcd = settings.broker, settings.etcd
+    if broker.advertise and not _ENDPOINT.fullmatch(broker.advertise):
+        yield Finding("broker.advertise", f'"{broker.advertise}" is no endpoint: write tcp://host:port')
+    if broker.presence != "etcd":
+        return
+    if _NOWHERE.fullmatch(broker.endpoint):
+        text = f"{broker.endpoint} cannot be reached from elsewhere: set broker.advertise to the address of this broker"
+        yield Finding("broker.advertise", text)
+    for endpoint in etcd.endpoints:
+        if not _URL.fullmatch(endpoint):
+            yield Finding("etcd.endpoints", f'"{endpoint}" is no URL: write http://host:2379 or https://host:2379')
+    if len({endpoint.partition(":")[0] for endpoint in etcd.endpoints}) > 1:
+        yield Finding("etcd.endpoints", "some are http and some are https: all must be the same")
+    secure = etcd.endpoints[0].startswith("https:")
+    if not secure and (etcd.ca_file or etcd.cert_file):
+        yield Finding("etcd.endpoints", "are http, so that etcd.ca_file and cert_file would not be used: write https")
+    if bool(etcd.cert_file) != bool(etcd.key_file):
+        yield Finding("etcd.cert_file", "goes with etcd.key_file: set both, or neither")
+    if bool(etcd.user) != bool(etcd.password_file):
+        yield Finding("etcd.user", "goes with etcd.password_file: set both, or neither")
+    if etcd.user and etcd.password_file and not secure:
+        yield Finding("etcd.user", "its password crosses the network in the clear: use https endpoints", serious=False)
+    if not etcd.prefix.endswith("/"):
+        yield Finding("etcd.prefix", 'must end in "/", so that no other keys begin with it')
+    yield from _at_least(settings, "etcd.call_timeout_s", "etcd.try_timeout_s")
+    if broker.lease_s <= 3 * etcd.try_timeout_s:
+        text = "must be above three times etcd.try_timeout_s, or leases run out while etcd elects a leader"
+        yield Finding("broker.lease_s", text, serious=False)
+    if etcd.call_timeout_s >= settings.connector.request_timeout_s:
+        text = "must be below connector.request_timeout_s, or connectors give up before brokers answer"
+        yield Finding("etcd.call_timeout_s", text)
+    for name in ("ca_file", "cert_file", "key_file", "password_file"):
+        path = getattr(etcd, name)
+        if path and not os.access(path, os.R_OK):
+            yield Finding(f"etcd.{name}", f"{path} cannot be read: is it there, and may the server's user read it?")
+
+
+def _places(settings: Settings) -> Iterator[Finding]:
+    places = {
+        "store.path": settings.store.path,
+        "userapi.token_private_key_file": settings.userapi.token_private_key_file,
+        "userapi.token_public_key_file": settings.userapi.token_public_key_file,
+    }
+    for key, name in places.items():
+        if key != "store.path" and Path(name).is_file():  # a key that is there is not written any more
+            if not os.access(name, os.R_OK):
+                yield Finding(key, f"{name} cannot be read: let the server's user do so")
+            continue
+        folder = Path(name).absolute().parent
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        if not existing.is_dir():
+            yield Finding(key, f"{existing} is not a folder")
+        elif not os.access(existing, os.W_OK | os.X_OK):
+            yield Finding(key, f"{existing} cannot be written to: let the server's user write there, or set data_dir")
+        elif Path(name).is_dir():
+            yield Finding(key, f"{name} is a folder: name a file")
+        elif Path(name).exists() and not os.access(name, os.R_OK | os.W_OK):
+            yield Finding(key, f"{name} cannot be read and written: let the server's user do so")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    private, public = Path(settings.userapi.token_private_key_file), Path(settings.connector.token_public_key_file)
+    if str(public) != settings.userapi.token_public_key_file:
+        text = "is not userapi.token_public_key_file: on one machine they should be one file"
+        yield Finding("connector.token_public_key_file", text, serious=False)
+    # Absent ones are made at the first start.
+    try:
+        if private.is_file() and private.stat().st_mode & 0o077:
+            text = f"{private} can be read by others, who could log in as anybody: chmod 600 {private}"
+            yield Finding("userapi.token_private_key_file", text)
+        if public.is_file():
+            TokenVerifier(public.read_bytes())
+    except ConfigError as error:
+        yield Finding("connector.token_public_key_file", f"{public}: {error}")
+    except OSError as error:
+        yield Finding("connector.token_public_key_file", f"{error.filename}: {error.strerror}")
+
+
+def _cassandra(settings: Settings) -> Iterator[Finding]:
+    store = settings.store
+    if store.engine != "cassandra":
+        return
+    from store.cassandra.addresses import parse_contact_points, parse_replication, read_credentials
+
+    readers = {
+        "cassandra_contact_points": parse_contact_points,
+        "cassandra_replication": parse_replication,
+        "cassandra_credentials_file": read_credentials,
+    }
+    for name, read in readers.items():
+        try:
+            read(store)
+        except ConfigError as error:
+            yield Finding(f"store.{name}", str(error))
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", store.cassandra_keyspace):
+        yield Finding("store.cassandra_keyspace", "must be a lower-case letter and up to 47 of a-z, 0-9 and _")
+    if bool(store.cassandra_tls_cert_file) != bool(store.cassandra_tls_key_file):
+        yield Finding("store.cassandra_tls_cert_file", "needs store.cassandra_tls_key_file, and the other way round")
+    if store.cassandra_tls_cert_file and not store.cassandra_tls_ca_file:
+        yield Finding("store.cassandra_tls_ca_file", "must be set too: without it there is no TLS")
+    if store.cassandra_trail_s < 2 * settings.broker.row_max_age_s + 300:
+        text = "must be at least twice broker.row_max_age_s and 300 s, or a row of a broker with a slow clock is missed"
+        yield Finding("store.cassandra_trail_s", text)
+    if store.cassandra_batch_bytes > _CASSANDRA_BATCH_BYTES:
+        text = f"is above {_CASSANDRA_BATCH_BYTES}: Cassandra would refuse such batches"
+        yield Finding("store.cassandra_batch_bytes", text)
+    yield from _at_least(settings, "store.call_timeout_s", "store.cassandra_request_timeout_s")
+
+
+def _identity(settings: Settings) -> Iterator[Finding]:
+    from userapi.endpoints.admin import read_admin_token
+    from userapi.identity import open_identity
+    from userapi.identity.breaches import check_list
+
+    userapi = settings.userapi
+
+    def look_at_identity() -> None:
+        identity = open_identity(userapi)
+        if identity is not None:
+            identity.close()
+
+    def look_at_list() -> None:
+        if userapi.password_breached_file:
+            check_list(userapi.password_breached_file)
+
+    looks: dict[str, Callable[[], object]] = {
+        "identity": look_at_identity,
+        "trusted_proxies": lambda: parse_networks("userapi.trusted_proxies", userapi.trusted_proxies),
+        "unlimited_addresses": lambda: parse_networks("userapi.unlimited_addresses", userapi.unlimited_addresses),
+        "password_breached_file": look_at_list,
+        "admin_token_file": lambda: read_admin_token(userapi),
+    }
+    for name, look in looks.items():
+        try:
+            look()
+        except ConfigError as error:
+            yield Finding(f"userapi.{name}", str(error))
+    plain = userapi.identity == "hook" and userapi.hook_url.startswith("http:")
+    if plain or (userapi.identity == "ldap" and userapi.ldap_url.startswith("ldap:") and not userapi.ldap_start_tls):
+        key = "hook_url" if plain else "ldap_start_tls"
+        text = "passwords go there in the clear: use TLS unless it is on this machine"
+        yield Finding(f"userapi.{key}", text, serious=False)
+    yield from _at_least(settings, "userapi.password_max_length", "userapi.password_min_length")
+    yield from _at_least(settings, "userapi.refresh_grace_s", "userapi.refresh_bare_grace_s")

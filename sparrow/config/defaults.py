@@ -1,0 +1,63 @@
+"""The commented default settings file, made from the settings classes.
+
+`python -m sparrow.config.defaults >sparrow/config/sparrow.toml` writes it anew.
+
+Owns how a setting looks in TOML. Reads the classes' source for their descriptions.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import textwrap
+from typing import Any
+
+from sparrow.config.settings import PREFIX, Settings, sections
+
+_HEAD = f"""\
+# Sparrow's settings, all of them, with their defaults. To change one, remove the # before it.
+# The environment wins over this file: {PREFIX}CONNECTOR__LISTEN_PORT=7401 (lists separated by commas).
+# Names that end in _s are seconds, _ms milliseconds.
+"""
+
+
+def render() -> str:
+    """The text of `sparrow/config/sparrow.toml`."""
+    parts = [_HEAD]
+    parts.extend(_entry(Settings, item) for item in dataclasses.fields(Settings) if item.name == "data_dir")
+    for name, kind in sections().items():
+        parts.append(f"[{name}]\n# {inspect.cleandoc(kind.__doc__ or '')}\n")
+        parts.extend(_entry(kind, item) for item in dataclasses.fields(kind))
+    return "\n".join(parts)
+
+
+def _entry(kind: type[Any], item: dataclasses.Field[Any]) -> str:
+    description = " ".join(_descriptions(kind).get(item.name, "").split())
+    comment = textwrap.fill(description, 116, initial_indent="# ", subsequent_indent="# ")
+    line = f"#{item.name} = {_toml(item.default)}\n"
+    return f"{comment}\n{line}" if description else line
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
+
+
+def _descriptions(kind: type[Any]) -> dict[str, str]:
+    """Each field's docstring: the text literal that follows it."""
+    (found,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(found, ast.ClassDef)
+    texts: dict[str, str] = {}
+    for before, after in zip(found.body, found.body[1:], strict=False):
+        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name):
+            match after:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    texts[before.target.id] = text
+    return texts
+
+
+if __name__ == "__main__":
+    print(render(), end="")

@@ -1,0 +1,60 @@
+"""All settings as one frozen tree. The rooms own their own sections; `[monitor]` and `[log]` are here.
+
+Owns what there is to set, and no rule. Reads nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from broker.settings import BrokerSettings, EtcdSettings
+from connector.settings import ConnectorSettings
+from store.settings import StoreSettings
+from userapi.settings import UserApiSettings
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorSettings:
+    """Where a process tells of itself: metrics, health, and what is up."""
+
+    listen_host: str = "127.0.0.1"
+    """Whoever reaches it sees metrics and addresses of servers, never messages or users."""
+    listen_port: int = 0
+    """0: it tells nobody. Processes of one machine have a port each."""
+    allow_trace: bool = False
+    """Lets whoever reaches it ask for traces, which name users: who writes to whom, when, from which devices."""
+    processes: tuple[str, ...] = ()
+    """host:port of the monitors of all processes, for `sparrow status` and `sparrow top`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What goes to the log: standard error, or the journal with fields if that is where standard error leads."""
+
+    level: str = "info"
+    """info, warning or error."""
+    session_lines_per_second: int = 1000
+    """A line, of some 250 bytes, tells that a session begins or ends; beyond this they are only counted. 0: none."""
+    session_bytes_per_day: int = 1024 * 1024 * 1024
+    """What these lines of a process may come to in a day, an hour's share of it in each hour; beyond it they are only
+    counted."""
+    strangers_bytes_per_day: int = 64 * 1024 * 1024
+    """The same of lines that anybody can cause who reaches a port: refused logins, breaches, failed handshakes,
+    requests that fail, and what the audit log says of nobody that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set."""
+
+    data_dir: str = "."
+    """The folder that relative paths below are in; itself relative to the working directory."""
+    connector: ConnectorSettings = field(default_factory=ConnectorSettings)
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
+    etcd: EtcdSettings = field(default_factory=EtcdSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    userapi: UserApiSettings = field(default_factory=UserApiSettings)
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    written_in_old_ways: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """Not a setting: names of what was read and is called otherwise now, or is gone, and what to say of each."""

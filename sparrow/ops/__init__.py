@@ -1,0 +1,1 @@
+"""For the operator: status, logs, drain, backup, export, removal. Reads what runs; a node serves without it."""

@@ -1,0 +1,233 @@
+"""`sparrow export`: what is kept of one user, straight from the store of either engine.
+
+Owns what belongs to a user, and its two forms: lines to read, and JSON. Changes nothing in the store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
+
+from client.api.local import safe_name
+from protocol.errors import ChecksumError, NotFoundError
+from protocol.ids import STAMP_SHIFT, check_user_id
+from protocol.sparrow_pb2 import Kind, Message, Receipt
+from sparrow.chat.text import one_line
+from sparrow.ops.newfiles import created, errors_of
+from store import Store, StoreSettings, open_store
+from store.interface import COMMON, File, PageQuery, Row, RowKind
+from store.sqlite.backup import existing
+
+if TYPE_CHECKING:
+    from sparrow.config.settings import Settings
+
+Json = dict[str, Any]
+_AT_ONCE = 200
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `sparrow export`."""
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to FILE, which is not there yet")
+    parser.add_argument("--files", type=Path, metavar="DIR", help="also save what the user has uploaded, into DIR")
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Export a user. Raises `NotFoundError`, `ChecksumError`, as `errors_of`, and what opening a store raises."""
+    check_user_id(options.user)
+
+    async def work() -> Json:
+        async with open_store(passive(settings.store)) as store:
+            found = await collect(store, options.user)
+            if options.files is not None:
+                await _save_files(store, found, options.files)
+            return found
+
+    if options.files is not None:
+        with errors_of(options.files):
+            options.files.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if options.json is None:
+        print(*lines(asyncio.run(work()), bodies=True), sep="\n")
+        return 0
+    with errors_of(options.json), created(options.json) as out:
+        found = asyncio.run(work())
+        out.write(json.dumps(found, indent=1, ensure_ascii=False).encode() + b"\n")
+    print(*lines(found, bodies=False), sep="\n")
+    print(f"all of it: {options.json}")
+    return 0
+
+
+def passive(settings: StoreSettings) -> StoreSettings:
+    """For a process that only visits: others make the database, and drop what has expired. Raises `ConfigError`."""
+    if settings.engine == "sqlite":
+        existing(Path(settings.path))
+    return dataclasses.replace(settings, purge_interval_s=0.0)
+
+
+# What there is.
+
+
+async def collect(store: Store, user: str) -> Json:
+    """All that is kept of the user, but the password's hash and the contents of files. Raises `NotFoundError`."""
+    account = await store.account(user)
+    profile = (await store.profiles([user])).get(user)
+    if account is None or profile is None:
+        raise NotFoundError(f'there is no user "{user}" (any more)')
+    devices = await store.list_devices(user)
+    return {
+        "user": user,
+        "exported_ms": int(time.time() * 1000),
+        "account": {
+            "created_ms": account.created_ms,
+            "disabled": account.disabled,
+            "own_password": bool(account.password_hash),
+            "last_seen_ms": (await store.last_seen([user])).get(user),
+        },
+        "profile": {"display_name": profile.display_name, "hides_presence": profile.hides_presence},
+        "devices": [
+            {name: getattr(device, name) for name in ("device", "label", "created_ms", "logged_in")}
+            for device in devices
+        ],
+        "contacts": [contact async for contact in _contacts(store, user)],
+        "files": [_file(file) for file in await store.files_of(user)],
+        "waiting": await _waiting(store, user, [device.device for device in devices]),
+    }
+
+
+async def _contacts(store: Store, user: str) -> AsyncIterator[Json]:
+    after = ""
+    while True:
+        some = await store.contacts(user, after, _AT_ONCE)
+        for other, relation in some:
+            stands = {name: getattr(relation, name) for name in ("friend", "asked", "asks", "blocks", "since_ms")}
+            yield {"user": other, **stands}
+        if len(some) < _AT_ONCE:
+            return
+        after = some[-1][0]
+
+
+def _file(file: File) -> Json:
+    names = ("file", "name", "media_type", "size", "sha256", "complete", "created_ms")
+    kept = {name: getattr(file, name) for name in names}
+    return {**kept, "expires_ms": file.gone_ms, "readers": sorted(file.readers)}
+
+
+async def _waiting(store: Store, user: str, devices: list[str]) -> list[Json]:
+    """What waits in the queue of each device, then in the common one, which every device's page shows as well."""
+    queues = {device: await _pass(store, user, device) for device in (*devices, COMMON)}
+    common = {row.key for row in queues[COMMON]}
+    return [
+        {"device": device, **_row(row)}
+        for device, rows in queues.items()
+        for row in rows
+        if device == COMMON or row.key not in common
+    ]
+
+
+async def _pass(store: Store, user: str, device: str) -> list[Row]:
+    rows: list[Row] = []
+    after, fresh = b"", True
+    while True:
+        (page,) = await store.page([PageQuery(user, device, after, fresh, _AT_ONCE)])
+        rows += page.rows
+        if page.end:
+            return rows
+        after, fresh = page.next, False
+
+
+def _row(row: Row) -> Json:
+    try:
+        if row.kind == RowKind.RECEIPT:
+            receipt = Receipt.FromString(row.body)
+            return {"kind": "RECEIPT", "size": len(row.body), "stream": receipt.stream, "ids": list(receipt.ids)}
+        message = Message.FromString(row.body)
+    except DecodeError:  # of a later version
+        return {"kind": f"row {row.kind}", "size": len(row.body), **_body(row.body)}
+    kind = Kind.Name(message.kind) if message.kind in Kind.values() else str(message.kind)
+    at = {"from": message.from_id, "from_device": message.from_device, "to": message.dest_id}
+    sent_ms = message.stamp >> STAMP_SHIFT
+    return {"kind": kind, **at, "sent_ms": sent_ms, "size": len(message.body), **_body(message.body)}
+
+
+def _body(body: bytes) -> Json:
+    try:
+        return {"text": body.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(body).decode()}
+
+
+# Onto the disk.
+
+
+async def _save_files(store: Store, found: Json, folder: Path) -> None:
+    """The bytes of each file; "saved" then says where."""
+    for file in found["files"]:
+        path = folder / f"{file['file']}-{safe_name(file['name'])}"
+        digest, size = hashlib.sha256(), 0
+        with errors_of(path), created(path) as out:
+            while piece := await store.read_file(file["file"], size):
+                out.write(piece)
+                digest.update(piece)
+                size += len(piece)
+        if file["complete"] and digest.hexdigest() != file["sha256"]:
+            raise ChecksumError(f"{path}: the file is not what it was when it came, or was removed meanwhile")
+        file["saved"] = str(path)
+
+
+# To read.
+
+
+def lines(found: Json, *, bodies: bool) -> Iterator[str]:
+    """The list of all that was found; with the messages' bodies, if asked for."""
+    account, profile = found["account"], found["profile"]
+    disabled = ", disabled" if account["disabled"] else ""
+    password = "a password of ours" if account["own_password"] else "another system's password"
+    seen = f", online last {_at(account['last_seen_ms'])}" if account["last_seen_ms"] else ""
+    yield f"account {found['user']}: since {_at(account['created_ms'])}, {password}{disabled}{seen}"
+    hides = ", hides presence" if profile["hides_presence"] else ""
+    yield f'profile: display name "{one_line(profile["display_name"])}"{hides}'
+    yield f"devices: {len(found['devices'])}"
+    for device in found["devices"]:
+        logged_in = ", logged in" if device["logged_in"] else ""
+        yield f"  {device['device']}  {one_line(device['label'])}, since {_at(device['created_ms'])}{logged_in}"
+    yield f"contacts and blocks: {len(found['contacts'])}"
+    for contact in found["contacts"]:
+        stands = [name for name in ("friend", "asked", "asks", "blocks") if contact[name]]
+        yield f"  {contact['user']}  {', '.join(stands)}, since {_at(contact['since_ms'])}"
+    yield f"files: {len(found['files'])}"
+    yield from map(_file_line, found["files"])
+    yield f"waiting in inboxes: {len(found['waiting'])}"
+    for row in found["waiting"]:
+        yield _waiting_line(row) + (f": {_shown(row)}" if bodies and _shown(row) else "")
+
+
+def _file_line(file: Json) -> str:
+    readers = ", ".join(file["readers"]) or "nobody else"
+    state = "" if file["complete"] else ", not complete"
+    saved = f", saved as {file['saved']}" if "saved" in file else ""
+    name, until = one_line(file["name"]), _at(file["expires_ms"])
+    return f"  {file['file']}  {name}, {file['size']} bytes{state}, until {until}, for {readers}{saved}"
+
+
+def _waiting_line(row: Json) -> str:
+    queue = f"for {row['device']}" if row["device"] else "for any device"
+    whose = f"  from {row['from']}, {_at(row['sent_ms'])}" if "from" in row else ""
+    return f"  {row['kind']}{whose}, {row['size']} bytes, {queue}"
+
+
+def _shown(row: Json) -> str:
+    return one_line(row["text"]) if "text" in row else str(row.get("base64", ""))
+
+
+def _at(ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ms / 1000))

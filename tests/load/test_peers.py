@@ -1,0 +1,119 @@
+"""mosquitto and ejabberd under load: real ones, small runs; the cutting of what they say; what is not installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from load.peers import mqtt, xmpp
+from load.peers.__main__ import main, parse
+from load.peers.servers import PEERS
+from load.report import read
+from protocol.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def installed() -> None:
+    """Both are there. Fails under CI, else installs them, or fails with what to do."""
+    try:
+        for peer in PEERS.values():
+            peer()
+    except ConfigError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        done = subprocess.run([ROOT / "scripts" / "install-peers"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.fail(done.stderr)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("servers", [("sparrow", "mosquitto"), ("ejabberd",)], ids=" and ".join)
+def test_servers_side_by_side(servers: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, html = tmp_path / "peers.json", tmp_path / "peers.html"
+    arguments = ["--seconds", "0.5", "--warm-up-s", "0.2", "--scale", "0.04", "--json", str(file), "--html", str(html)]
+    assert main([*arguments, "--servers", ",".join(servers), "--shapes", "throughput,offline"]) == 0
+    reports = read(file)
+    assert [(report.scenario, report.server) for report in reports] == [
+        (scenario, server) for scenario in ("pairs", "offline") for server in servers
+    ]
+    for report in reports:
+        assert report.promise.kept
+        assert report.errors == {}
+        counters = report.counters
+        assert counters["received"] == counters["sent"] == counters["sent_acks"] == counters["delivered_acks"] > 0
+        if report.scenario == "pairs":
+            assert report.figures["server_cpu_us_per_message"] > 0
+        else:
+            assert counters["received"] == 400
+    printed = capsys.readouterr().out
+    assert f"| shape | figure | {' | '.join(servers)} |" in printed
+    assert "XEP-0198" in printed
+    assert html.read_text().count("<h2>") == len(reports)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("server", ["mosquitto", "ejabberd"])
+def test_clients_that_come_and_go(server: str) -> None:
+    from load import run_against
+    from load.spec import Options
+
+    with PEERS[server]() as running:
+        options = Options("flap", pairs=4, rate=50.0, flaps=5.0, seconds=1.0, warm_up_s=0.2)
+        report = run_against(running, options, quiet=True)
+    assert report.promise.lost == report.promise.unanswered == report.promise.mixed_up == 0
+    assert report.figures["returns_per_second"] > 0
+
+
+@pytest.mark.parametrize("server", ["mosquitto", "ejabberd"])
+def test_one_that_is_not_installed(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(ConfigError, match="scripts/install-peers"):
+        PEERS[server]()
+
+
+@pytest.mark.parametrize("arguments", [["--servers", "sparrow,prosody"], ["--shapes", "nothing"], ["--rounds", "x"]])
+def test_wrong_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(arguments)
+    assert ended.value.code == 2
+    assert "usage: " in capsys.readouterr().err
+
+
+# What they say.
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 70_000])
+def test_mqtt_packets_are_cut_wherever_a_read_ends(size: int) -> None:
+    packets = [(0x32, bytes(size)), (0x40, b"\x00\x01"), (0xD0, b"")]
+    data = b"".join(mqtt.packet(first, body) for first, body in packets)
+    for at in {0, 1, 2, 3, size // 2, len(data) - 3, len(data) - 1, len(data)}:
+        some, rest = mqtt.cut(data[:at])
+        more, left = mqtt.cut(rest + data[at:])
+        assert some + more == packets
+        assert left == b""
+
+
+STANZAS = [
+    b"<?xml version='1.0'?>",
+    b"<stream:stream id='1' from='localhost'>",
+    b"<stream:features><mechanisms xmlns='x'><mechanism>PLAIN</mechanism></mechanisms></stream:features>",
+    b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+    b"<a xmlns='urn:xmpp:sm:3' h='12'/>",
+    b"<message to='a'><body>AAAA</body><request xmlns='urn:xmpp:receipts'/></message>",
+    b"<message to='a'><received xmlns='urn:xmpp:receipts' id='5-1'/></message>",
+    b"<presence from='a'/>",
+]
+
+
+def test_xmpp_stanzas_are_cut_wherever_a_read_ends() -> None:
+    data = b"".join(STANZAS)
+    for at in range(len(data) + 1):
+        some, rest = xmpp.cut(data[:at])
+        more, left = xmpp.cut(rest + data[at:])
+        assert some + more == STANZAS
+        assert left == b""

@@ -1,0 +1,78 @@
+"""What the user API counts, for Prometheus: requests by operation and outcome, the time that they took, and refusals.
+
+Owns the numbers, in memory that all worker processes of one service share. Knows no endpoint.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, Metric
+
+_P = "sparrow_userapi_"
+MAX_OPERATIONS = 128
+_STATUSES = ("2xx", "3xx", "4xx", "5xx")
+_SLOTS = len(_STATUSES) + 1
+REASONS = (
+    "body_timeout",
+    "evicted",
+    "handshake_failed",
+    "handshake_timeout",
+    "head_timeout",
+    "healths_busy",
+    "idle_timeout",
+    "malformed",
+    "passwords_busy",
+    "requests_busy",
+    "too_many_connections",
+    "writing_timeout",
+)
+"""Why connections were closed or requests refused before the application saw them."""
+_NUMBERS = {reason: number for number, reason in enumerate(REASONS)}
+
+
+class Counts:
+    """Make it before the workers are forked, which then count into the same memory."""
+
+    def __init__(self) -> None:
+        self._values = multiprocessing.get_context("fork").Array("d", MAX_OPERATIONS * _SLOTS)
+        self._refused = multiprocessing.get_context("fork").Array("d", len(REASONS))
+
+    def refused(self, reason: str) -> None:
+        """One more for one of `REASONS`; for anything else nothing."""
+        if reason in _NUMBERS:
+            with self._refused.get_lock():
+                self._refused[_NUMBERS[reason]] += 1
+
+    def count(self, operation: int, status: int, seconds: float) -> None:
+        """A request was answered."""
+        first = operation * _SLOTS
+        with self._values.get_lock():
+            self._values[first + min(max(status // 100, 2), 5) - 2] += 1
+            self._values[first + len(_STATUSES)] += seconds
+
+    def metrics(self, operations: list[str]) -> Iterator[Metric]:
+        """All of them; `operations` by number."""
+        with self._values.get_lock():
+            values = self._values[:]
+        requests = CounterMetricFamily(
+            _P + "requests", "Requests answered, by operation and status.", labels=("operation", "status")
+        )
+        seconds = CounterMetricFamily(
+            _P + "request_seconds", "The time that they took, in seconds, by operation.", labels=("operation",)
+        )
+        for number, operation in enumerate(operations):
+            first = number * _SLOTS
+            for at, status in enumerate(_STATUSES):
+                requests.add_metric((operation, status), values[first + at])
+            seconds.add_metric((operation,), values[first + len(_STATUSES)])
+        yield requests
+        yield seconds
+        refused = CounterMetricFamily(
+            _P + "refused", "Connections closed, and requests refused, before they were looked at.", labels=("reason",)
+        )
+        with self._refused.get_lock():
+            for reason, count in zip(REASONS, self._refused[:], strict=True):
+                refused.add_metric((reason,), count)
+        yield refused

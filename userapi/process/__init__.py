@@ -1,0 +1,1 @@
+"""gunicorn's worker and arbiter, and the event loop that holds connections. Knows no endpoint."""
