@@ -15,12 +15,12 @@ from broker.cluster import Together
 from broker.core.state import Location, Registered
 from broker.etcd import Etcd
 from broker.etcd import api_pb2 as api
-from broker.etcd.client import COMPACT, PUT, RANGE
+from broker.etcd.client import PUT, RANGE
 from broker.presence.etcd import EtcdPresence
 from broker.presence.swaps import decode_location, encode_location
 from broker.settings import EtcdSettings
 from protocol.errors import ConfigError, LeaseLostError, UnavailableError
-from tests.broker.presences import LEASE_S, A, B, Presences, presence, until
+from tests.broker.presences import COMPACT, LEASE_S, A, B, Presences, presence, reads, until
 from tests.certificates import Authority
 from tests.services.etcd import EtcdCluster
 
@@ -89,7 +89,7 @@ async def test_a_watch_that_broke_goes_on_where_it_was(etcd_settings: EtcdSettin
             mirror(two).restart()
             await one.online("b1", Location(A, number))
             assert await two.where() == {"b1": Location(A, number)}
-        assert mirror(two).reads == 1
+        assert reads(two) == 1
 
 
 async def test_after_a_compaction_everything_is_read_again_and_the_differences_are_told(
@@ -113,7 +113,7 @@ async def test_after_a_compaction_everything_is_read_again_and_the_differences_a
         await client.close()
         two.cluster._following = asyncio.create_task(mirror(two).run())
         await two.sees(expected)
-        assert mirror(two).reads == 2
+        assert reads(two) == 2
         assert two.superseded == [("bob", "b1", Location(A, 1))]
         await one.online("b9", Location(A, 9))
         assert (await two.where())["b9"] == Location(A, 9)
