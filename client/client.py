@@ -171,7 +171,7 @@ class Client:
         try:
             if clean:
                 # A loop that was left is done with its last message; one that an error has ended is not.
-                for message in list(engine.inbox.given.values()):
+                for message in list(engine.arrivals.given.values()):
                     message.taken()
                 await engine.settle()
             await engine.stop(logout=True)
@@ -344,5 +344,5 @@ class _Messages:
         if self._last is not None:
             self._last.taken()
             self._last = None
-        self._last = await self._engine.inbox.get()
+        self._last = await self._engine.arrivals.get()
         return self._last

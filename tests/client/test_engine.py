@@ -217,14 +217,14 @@ async def test_acks_that_waited_leave_when_there_is_room_again() -> None:
     for number in range(1, 7):
         wire.message(number)
         await settled()
-    assert stage.engine.inbox.full
+    assert stage.engine.arrivals.full
     assert wire.server.acked == 4  # the turn that filled it still acked
     for _ in range(3):
-        stage.engine.take(await stage.engine.inbox.get())
+        stage.engine.take(await stage.engine.arrivals.get())
         await settled()
     assert wire.server.acked == 4
-    stage.engine.take(await stage.engine.inbox.get())
-    assert not stage.engine.inbox.full
+    stage.engine.take(await stage.engine.arrivals.get())
+    assert not stage.engine.arrivals.full
     await settled()
     assert wire.server.acked == 6  # at once, and not when the next message is taken
     assert stage.elapsed < 1.0
