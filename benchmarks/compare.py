@@ -27,19 +27,20 @@ COUNTS = (800, 2400)
 """Messages of two runs; their difference leaves out what is before the first message."""
 KINDS = ("text", "read", "stored")
 CPU = "server_cpu_us_per_message"
-SHAPES: tuple[tuple[str, str], ...] = (
-    ("pairs", CPU),
-    ("pairs --read", CPU),
-    ("pairs --pairs 1000 --in-flight 1", CPU),
-    ("pairs --spawn cluster", CPU),
-    ("rate", CPU),
-    ("idle --sessions 2000", "kib_per_session"),
-    ("storm", CPU),
-    ("offline", CPU),
-    ("flap", CPU),
-    ("mixed", CPU),
+ONE_WAY = "one way p50, ms"
+SHAPES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("pairs", (CPU,)),
+    ("pairs --read", (CPU,)),
+    ("pairs --pairs 1000 --in-flight 1", (CPU,)),
+    ("pairs --spawn cluster", (CPU,)),
+    ("rate", (CPU,)),
+    ("idle --sessions 2000", ("kib_per_session",)),
+    ("storm", (CPU, "all_back_s")),
+    ("offline", ("store_cpu_us_per_message", "pull_cpu_us_per_message")),
+    ("flap", (CPU,)),
+    ("mixed", (CPU,)),
 )
-"""Arguments of `sparrow load`, and the figure that is compared. `soak` is `mixed` for longer."""
+"""Arguments of `sparrow load`, and the figures that are compared. `soak` is `mixed` for longer."""
 
 
 def instructions(tree: Path, kind: str, count: int) -> int:
@@ -85,6 +86,13 @@ def load(tree: Path, shape: str, seconds: float) -> dict[str, Any]:
     return found
 
 
+def value(result: dict[str, Any], figure: str) -> float:
+    """Of a run; 0 where there was nothing to look at."""
+    if figure == ONE_WAY:
+        return float((result["latency_ms"].get("one_way") or {}).get("p50") or 0)
+    return float(result["figures"].get(figure) or 0)
+
+
 def told(values: Sequence[float]) -> str:
     """Median, least and most."""
     return f"{statistics.median(values):.4g} ({min(values):.4g}-{max(values):.4g})"
@@ -116,18 +124,15 @@ def main() -> None:
     for kind in KINDS:
         old, new = ([counted[tree, kind]] for tree in trees)
         row(f"cores, {kind}", "instructions a message", f"{old[0]:.0f}", f"{new[0]:.0f}", ratio(old, new))
-    for shape, figure in () if options.cores else SHAPES:
-        values: dict[Path, list[float]] = {tree: [] for tree in trees}
-        late: dict[Path, list[float]] = {tree: [] for tree in trees}
+    for shape, figures in () if options.cores else SHAPES:
+        results: dict[Path, list[dict[str, Any]]] = {tree: [] for tree in trees}
         for number in range(options.rounds):
             for tree in trees if number % 2 == 0 else reversed(trees):
-                result = load(tree, shape, options.seconds)
-                values[tree].append(result["figures"][figure])
-                late[tree].append((result["latency_ms"].get("one_way") or {}).get("p50") or 0.0)
-        cells = [values[tree] for tree in trees], [late[tree] for tree in trees]
-        for what, (old, new) in zip((figure, "one way p50, ms"), cells, strict=True):
+                results[tree].append(load(tree, shape, options.seconds))
+        for figure in (*figures, ONE_WAY):
+            old, new = ([value(result, figure) for result in results[tree]] for tree in trees)
             if any(old) and any(new):
-                row(shape, what, told(old), told(new), ratio(old, new))
+                row(shape, figure, told(old), told(new), ratio(old, new))
     load_average = os.getloadavg()[2]
     print(f"bench: {time.monotonic() - began:.0f} s; load average {load_average:.1f}", file=sys.stderr)
 
