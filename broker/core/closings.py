@@ -6,6 +6,7 @@ the one that stands.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -126,6 +127,12 @@ class Closings:
             for ask in [ask for ask in self._asks if ask.until <= now]:
                 ask.tell(False)
             self._asks = [ask for ask in self._asks if ask.left and ask.until > now]
+
+    def check(self) -> None:
+        """Assert that whoever waits for several sessions waits for each of them."""
+        asked = Counter(closing.asked for closing in self._pending.values())
+        for ask in self._asks:
+            assert ask.left == asked[ask], f"{ask.left} sessions are waited for, and {asked[ask]} have not ended"
 
 
 def _done(closing: _Closing) -> None:

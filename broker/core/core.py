@@ -204,6 +204,14 @@ class BrokerCore:
                     self._turn.push(evict.by_connector, Evicted(evict.by_connector, evict.by_session).encode())
         self.storage.flush()
 
+    def check(self) -> None:
+        """Assert what must hold between turns, after `flush`: for simulation and tests. Looks at everything."""
+        self.storage.check()
+        self.routing.check()
+        self.notifier.check()
+        self.closings.check()
+        self.quota.check()
+
     @property
     def idle(self) -> bool:
         """Whether nothing is in flight that a graceful stop should wait for."""

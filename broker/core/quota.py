@@ -198,6 +198,12 @@ class Quota:
                 del self._watched[user]
                 self._left[user] = self._portion
 
+    def check(self) -> None:
+        """Assert that what waits for a user is what waits of all authors together."""
+        for user, watched in self._watched.items():
+            rows, size = (sum(counts) for counts in zip((0, 0), *watched.authors.values(), strict=True))
+            assert (watched.rows, watched.bytes) == (rows, size), f"{user}: {watched.rows=}, and it is {rows}"
+
     def _is_little(self, watched: Watched) -> bool:
         settings = self._settings
         rows, size = settings.inbox_max_rows_of_author // MUCH, settings.inbox_max_bytes_of_author // MUCH

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from connector.core.links import Link, Links
-from connector.core.state import ENDED, GREETING, Ports, Session, Turn
+from connector.core.phases import ENDED, GREETING
+from connector.core.state import Ports, Session, Turn
 from fabric.records import SESSION, Record
 
 STANDSTILL_S = 1.0
@@ -26,25 +27,46 @@ UNREGISTERED: Final = 2
 """Presence has forgotten it, and with it whoever ends sessions."""
 
 
+class _Parked:
+    """What came for an unsure session."""
+
+    __slots__ = ("bytes", "entries")
+
+    def __init__(self) -> None:
+        self.entries: list[bytes | tuple[Link, Record]] = []
+        """In order: what its client has said, and records of brokers."""
+        self.bytes = 0
+        """Those of the client."""
+
+
 class Doubts:
     """All sessions that are unsure."""
 
-    def __init__(self, ports: Ports, turn: Turn, links: Links) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        turn: Turn,
+        links: Links,
+        sessions: Mapping[int, Session],
+        take: Callable[[Session, bytes], None],
+        give: Callable[[Link, Record], None],
+    ) -> None:
+        """`take` handles bytes of a client that were parked, `give` a broker's record."""
         self._ports = ports
         self._turn = turn
         self._links = links
+        self._sessions = sessions
+        self._take = take
+        self._give = give
+        self.hurry: Callable[[Session], None]
+        """Told of a session that has something to say and is not registered. Whoever makes this has to set it."""
         self._waiting: dict[Link, int] = {}
         """Brokers to be heard after the standstill, each with the first beat whose answer counts."""
         self._stood: dict[Session, None] = {}
+        self._parked: dict[Session, _Parked] = {}
         self.standing_still = False
         self.unsure: set[Session] = set()
         """All sessions that are."""
-        self.take: Callable[[Session, bytes], None] = lambda session, data: None
-        """Handles bytes of a client that were parked."""
-        self.give: Callable[[Link, Record], None] = lambda link, rec: None
-        """Handles a broker's record that was parked."""
-        self.hurry: Callable[[Session], None] = lambda session: None
-        """Told of a session that has something to say and is not registered."""
 
     # Beginning.
 
@@ -70,26 +92,27 @@ class Doubts:
             if session.phase not in (GREETING, ENDED):
                 session.unsure |= UNREGISTERED
                 self.unsure.add(session)
-                if session.parked:
+                if session in self._parked:
                     self.hurry(session)
 
     # Meanwhile.
 
     def park(self, session: Session, data: bytes) -> None:
         """Bytes from the client of an unsure session."""
-        session.parked.append(data)
-        session.parked_bytes += len(data)
-        if session.parked_bytes > MAX_PARKED_BYTES >= session.parked_bytes - len(data):
+        parked = self._parked.setdefault(session, _Parked())
+        parked.entries.append(data)
+        parked.bytes += len(data)
+        if parked.bytes > MAX_PARKED_BYTES >= parked.bytes - len(data):
             self._ports.pause(session.handle, True)
         if session.unsure == UNREGISTERED:
             self.hurry(session)
 
-    def park_record(self, sessions: Mapping[int, Session], link: Link, rec: Record) -> bool:
+    def park_record(self, link: Link, rec: Record) -> bool:
         """Something that a broker has for a session. False if that is sure."""
-        session = sessions.get(rec[SESSION])
+        session = self._sessions.get(rec[SESSION])
         if session is None or not session.unsure:
             return False
-        session.parked.append((link, rec))
+        self._parked.setdefault(session, _Parked()).entries.append((link, rec))
         return True
 
     # End.
@@ -122,22 +145,22 @@ class Doubts:
         if not session.unsure & reason:
             return
         session.unsure &= ~reason
-        if session.unsure == UNREGISTERED and session.parked:
+        if session.unsure == UNREGISTERED and session in self._parked:
             self.hurry(session)
-        if not session.unsure:
-            self.unsure.discard(session)
-        if session.unsure or not session.parked:
+        if session.unsure:
             return
-        parked, session.parked = session.parked, []
-        if session.parked_bytes > MAX_PARKED_BYTES:
+        self.unsure.discard(session)
+        parked = self._parked.pop(session, None)
+        if parked is None:
+            return
+        if parked.bytes > MAX_PARKED_BYTES:
             self._ports.pause(session.handle, False)
-        session.parked_bytes = 0
-        for one in parked:
+        for entry in parked.entries:
             # Of a session that has ended by now, brokers have copies back.
-            if not isinstance(one, bytes):
-                self.give(*one)
+            if not isinstance(entry, bytes):
+                self._give(*entry)
             elif session.phase != ENDED:
-                self.take(session, one)
+                self._take(session, entry)
 
     def left(self, session: Session) -> None:
         """It has ended: what its client said is nothing any more, and brokers get back what is theirs."""
@@ -146,7 +169,13 @@ class Doubts:
             return
         session.unsure = 0
         self.unsure.discard(session)
-        parked, session.parked = session.parked, []
-        for one in parked:
-            if not isinstance(one, bytes):
-                self.give(*one)
+        parked = self._parked.pop(session, None)
+        for entry in parked.entries if parked is not None else ():
+            if not isinstance(entry, bytes):
+                self._give(*entry)
+
+    def check(self, sessions: Iterable[Session]) -> None:
+        """Assert what holds at the end of a turn."""
+        assert self.unsure == {session for session in sessions if session.unsure}, "who is unsure is not known"
+        assert self._parked.keys() <= self.unsure, "something of a session is held back that is sure"
+        assert self._stood.keys() <= self.unsure, "a session stands still that is sure"

@@ -14,7 +14,8 @@ class Greeting:
 
     def __init__(self, settings: ConnectorSettings) -> None:
         self._settings = settings
-        self._sessions: dict[Session, None] = {}
+        self._sessions: dict[Session, str] = {}
+        """Session → where it comes from."""
         self._addresses: dict[str, dict[Session, None]] = {}
 
     def __len__(self) -> int:
@@ -22,8 +23,7 @@ class Greeting:
 
     def add(self, session: Session, address: str) -> Session | None:
         """One more; returns who has to go for it."""
-        session.address = address
-        self._sessions[session] = None
+        self._sessions[session] = address
         theirs = self._addresses.setdefault(address, {})
         theirs[session] = None
         if len(theirs) > self._settings.max_before_login_of_address:
@@ -42,12 +42,12 @@ class Greeting:
 
     def remove(self, session: Session) -> None:
         """It has logged in, or is gone."""
-        if session in self._sessions:
-            del self._sessions[session]
-            theirs = self._addresses[session.address]
+        address = self._sessions.pop(session, None)
+        if address is not None:
+            theirs = self._addresses[address]
             del theirs[session]
             if not theirs:
-                del self._addresses[session.address]
+                del self._addresses[address]
 
     def overdue(self, now: float) -> list[Session]:
         """Those that have had their time."""

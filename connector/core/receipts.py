@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from connector.core.links import Link, Links
-from connector.core.state import ENDED, SentRow, Session, Turn
+from connector.core.phases import ENDED
+from connector.core.state import SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric.control import Remove
 from fabric.records import (
