@@ -71,8 +71,6 @@ class BrokerSettings:
     lease_s: float = 5.0
     """A connector silent for this long is gone, and its sessions with it."""
     stop_timeout_s: float = 5.0
-    retry_after_ms: int = 1000
-    """What a sender is told when store or presence is away."""
     link_hwm_batches: int = 10_000
     """ZeroMQ high-water mark of a link, in batches."""
     max_batch_bytes: int = 64 * 1024 * 1024

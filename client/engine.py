@@ -15,7 +15,7 @@ from client import events
 from client.connection import Connection, Dialer
 from client.core import ClientCore
 from client.credentials import Credentials
-from client.flow import Gate, Inbox, fresh
+from client.flow import Arrivals, Gate, fresh
 from client.journal import ClientJournal
 from client.messages import Message, Sending
 from client.options import Options
@@ -58,8 +58,8 @@ class Engine:
         if journal.history is not None:
             journal.history.user = user
         self.core = ClientCore(journal, lambda: secrets.randbits(64) or 1)
-        self.inbox = Inbox(options.max_waiting)
-        self.telling = Telling(user, self, self.inbox, journal, self._tell, self._settled_one)
+        self.arrivals = Arrivals(options.max_waiting)
+        self.telling = Telling(user, self, self.arrivals, journal, self._tell, self._settled_one)
         self.telling.restore(self.core.outgoing(), self.core.doubtful)
         self.gate = Gate(options.max_unsettled, self.telling.unsettled)
         self.max_message = int(journal.value(MAX_MESSAGE) or DEFAULT_MAX_MESSAGE)
@@ -267,11 +267,11 @@ class Engine:
             connection.abort(f"the server broke the protocol: {self.core.broken}")
 
     def _hold_acks(self) -> None:
-        if self.inbox.full == self.core.hold_acks:
+        if self.arrivals.full == self.core.hold_acks:
             return
-        self.core.hold_acks = self.inbox.full
-        if self.inbox.full:
-            log.warning("%s: %d messages wait to be taken; asking for no more", self._user, len(self.inbox))
+        self.core.hold_acks = self.arrivals.full
+        if self.arrivals.full:
+            log.warning("%s: %d messages wait to be taken; asking for no more", self._user, len(self.arrivals))
         else:
             self._schedule()
 
@@ -399,7 +399,7 @@ class Engine:
         if self.connection is not None:
             self.connection.abort(str(error))
         self.gate.close(error)
-        self.inbox.end(None if closed else error)
+        self.arrivals.end(None if closed else error)
         self.telling.close(error)
         for future in (self.ready, self._kept, self._quiet):
             if future is not None and not future.done():

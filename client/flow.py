@@ -62,7 +62,7 @@ class Gate:
         self._waiting.clear()
 
 
-class Inbox:
+class Arrivals:
     """Messages that the application has not asked for yet, and those it has and may still be working on."""
 
     def __init__(self, limit: int) -> None:

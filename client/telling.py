@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Container, Iterable
 
 from client import events, state
-from client.flow import Inbox
+from client.flow import Arrivals
 from client.journal import ClientJournal, MessageName, Untaken
 from client.messages import DOUBTFUL, GIVEN_UP, Message, Owner, Sending, State
 from protocol import sparrow_pb2 as pb
@@ -48,14 +48,14 @@ class Telling:
         self,
         user: str,
         owner: Owner,
-        inbox: Inbox,
+        arrivals: Arrivals,
         journal: ClientJournal,
         tell: Callable[[events.Event], None],
         settled: Callable[[], None],
     ) -> None:
         self._user = user
         self._owner = owner
-        self._inbox = inbox
+        self._arrivals = arrivals
         self._journal = journal
         self._tell = tell
         self._settled_one = settled
@@ -206,14 +206,14 @@ class Telling:
         else:
             message = Message(self._owner, wire, late)
             self._untaken.add(message.name)
-            self._inbox.put(message)
+            self._arrivals.put(message)
             return
         # Told is used. It is enough that the next commit keeps this, whenever that is: telling it again is harmless.
         self._journal.taken(wire)
 
     def take(self, message: Message) -> bool:
         """The application has used it; whether that is news."""
-        self._inbox.given.pop(message.name, None)
+        self._arrivals.given.pop(message.name, None)
         if message.name not in self._untaken:
             return False
         self._untaken.discard(message.name)

@@ -38,7 +38,7 @@ TRIES = 6
 """Of a request that the user API cannot carry out now; the waits double, a minute in all."""
 DEVICE = "load"
 LIFETIME_S = 7 * 86400.0
-"""Of tokens that we mint ourselves."""
+"""How long tokens that we mint ourselves are good for, in seconds."""
 
 Answer = TypeVar("Answer")
 
@@ -182,7 +182,7 @@ async def store_accounts(settings: Settings, users: Sequence[str]) -> list[Accou
 
 
 async def make_accounts(settings: StoreSettings, minter: TokenMinter, users: Sequence[str]) -> list[Account]:
-    """The same. Raises `ConfigError`, `StoreError`."""
+    """Make the accounts and log all of them in. Raises `ConfigError`, `StoreError`."""
     gate = asyncio.Semaphore(AT_ONCE_IN_STORE)
     async with open_store(settings) as store:
 

@@ -123,7 +123,7 @@ class Crowd:
         return {}
 
     async def keep_in_flight(self) -> dict[str, Any]:
-        """From now on each of the pairs has so many texts without SENT."""
+        """From now on each of the pairs keeps so many texts under way that have no SENT yet."""
         for out in self.outs:
             out.owner.going = True
             now = out.owner.now = self.world.clock()
@@ -181,7 +181,7 @@ class Crowd:
             gone.append(leaving)
 
     async def flap(self) -> dict[str, Any]:
-        """From now on so many a second leave, and come back within a second."""
+        """From now on so many clients a second leave, and come back within a second."""
         self._run(self._flap())
         return {}
 

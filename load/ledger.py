@@ -94,7 +94,7 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """In a sentence."""
+        """The ledger in one sentence."""
         if not self.kept:
             return "THE PROMISE WAS BROKEN"
         if self.absent:
@@ -128,5 +128,5 @@ class Verdict:
         self.mixed_up += max(0, seen.top - written)
 
     def as_json(self) -> dict[str, object]:
-        """With `kept`."""
+        """The ledger as JSON has it, with `kept`."""
         return {"kept": self.kept, **asdict(self)}

@@ -40,7 +40,7 @@ def resident_kib(pids: Iterable[int]) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Of a process, all generations."""
+    """All processes that descend from this one."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").glob("*/children"):

@@ -55,13 +55,13 @@ class Second:
     """One way, in this second."""
     p99_ms: float | None = None
     cpu_percent: float | None = None
-    """Of all server processes; 100 is one CPU."""
+    """CPU that all server processes used together; 100 is one CPU."""
     resident_mib: float | None = None
 
 
 @dataclass
 class Report:
-    """Of one run."""
+    """What came of one run."""
 
     scenario: str
     server: str

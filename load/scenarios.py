@@ -46,7 +46,7 @@ async def rate(conductor: Conductor) -> None:
 
 
 async def flap(conductor: Conductor) -> None:
-    """The same, while clients come and go."""
+    """Pairs as in `pairs`, while clients come and go."""
     await conductor.gather(2 * conductor.options.pairs)
     await conductor.log_in("log_in_pairs")
     await conductor.crew.do("pair_up")

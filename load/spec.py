@@ -61,7 +61,7 @@ class Spec:
     """Of one generator process, which is a community of its own: who is in it writes only to others in it."""
 
     options: Options
-    """With this process' share of the numbers."""
+    """The options of the run, with this process' share of the numbers."""
     accounts: Sequence[Account]
     addresses: Sequence[Address]
     dialect: str = "sparrow"

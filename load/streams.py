@@ -17,7 +17,7 @@ class Pending(NamedTuple):
     at: float | None
     """When it was to be sent; None if it is no text."""
     tail: bytes
-    """Its bytes behind the fields that may change."""
+    """The message's bytes behind the fields that may change."""
     due: float
     """When to send it again."""
     tries: int = 0
@@ -40,7 +40,7 @@ class Out:
         """For the dialect."""
         self.next = 1
         self.open: dict[int, Pending] = {}
-        """Without SENT; lowest id first."""
+        """Id → message, of those without SENT; lowest id first."""
         self.backlog: deque[tuple[float | None, bytes]] = deque()
         """What waits for the window, or for a connection."""
         self.sent = 0

@@ -26,7 +26,7 @@ class Target(abc.ABC):
     name = "sparrow"
     dialect = "sparrow"
     shape = ""
-    """In a word or two, for the report."""
+    """What the servers are, in a word or two for the report."""
     ca = ""
     progress = ""
     """How far the making of accounts is."""
@@ -37,7 +37,7 @@ class Target(abc.ABC):
 
     def __init__(self) -> None:
         self.addresses: list[Address] = []
-        """Of the connectors; known when accounts were got."""
+        """Where the connectors are; known when accounts were got."""
 
     def __enter__(self) -> Target:
         return self
@@ -50,16 +50,16 @@ class Target(abc.ABC):
         """So many to log in as; each time the same."""
 
     def pids(self) -> list[int]:
-        """Of all server processes that run on this machine."""
+        """The ids of all server processes that run on this machine."""
         return []
 
     def connector_pids(self) -> list[int]:
-        """Of those that hold sessions."""
+        """The ids of those server processes that hold sessions."""
         return holders(self.pids())
 
 
 def parse_address(text: str) -> Address:
-    """Of host:port or tls://host:port. Raises `ConfigError`."""
+    """A `host:port` or `tls://host:port` in its parts. Raises `ConfigError`."""
     tls = text.startswith(TLS_SCHEME)
     host, colon, port = text.removeprefix(TLS_SCHEME).rpartition(":")
     host = host.removeprefix("[").removesuffix("]")

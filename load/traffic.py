@@ -17,7 +17,7 @@ BURST = 3.0
 TYPING_S = 1.5
 """Between two of them, on average."""
 FRIENDS = 20
-"""Of each person, at most."""
+"""How many friends a person has, at most."""
 ZIPF = 1.0
 AWAY = 0.1
 """Share of the people who are offline."""
@@ -26,7 +26,7 @@ AWAY_S = 20.0
 LEAD_S = 20.0
 """The day has begun so long before: bursts are in the midst of it."""
 READ_AFTER_S = 1.5
-"""Until a text is read, on average."""
+"""How long a text waits until it is read, in seconds on average."""
 
 
 class Pace:

@@ -75,6 +75,6 @@ def text_tail(dest: str, body_bytes: int) -> tuple[bytes, bytes]:
 
 
 def read_tail(dest: str, device: str, stream: int, ids: Sequence[int]) -> bytes:
-    """The same of a READ of these messages, in whole."""
+    """The bytes behind the id of a READ of these messages."""
     about = About(from_device=device, stream=stream, ids=ids).SerializeToString()
     return _addressed(dest) + b"\x38" + varint(READ) + b"\x52" + varint(len(about)) + about

@@ -26,7 +26,7 @@ _BIND_ADDRESS_NO_PORT = 24
 
 
 class Address(NamedTuple):
-    """Of a connector."""
+    """Where a connector is."""
 
     host: str
     port: int
@@ -87,9 +87,9 @@ class World:
         self.counts = Counts()
         self.errors: Counter[str] = Counter()
         self.one_way = Histogram()
-        """From when a text was to be sent until it was shown."""
+        """The time from when a text was to be sent until it was shown."""
         self.to_sent = Histogram()
-        """From when a text was to be sent until its SENT came."""
+        """The time from when a text was to be sent until its SENT came."""
         self.after_absence = Histogram()
         """The same of texts whose author or reader was away when they were to be sent."""
         self.mixed_up = 0
@@ -103,7 +103,7 @@ class World:
         self._sources = sources
         self._addresses = addresses
         self.gate = asyncio.Semaphore(at_once)
-        """Of those who log in."""
+        """Bounds how many log in at once."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def error(self, what: str) -> None:

@@ -44,10 +44,6 @@ class SequenceError(PeerError):
     """A well-formed frame that is not allowed now (docs/protocol.md, "Sessions")."""
 
 
-class WindowError(PeerError):
-    """More unsettled messages, or a higher ack, than the windows allow (docs/protocol.md, "Windows")."""
-
-
 class ProxyHeaderError(PeerError):
     """A connection from a proxy does not begin with a PROXY header that can be understood."""
 

@@ -56,7 +56,12 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _server_settings(options: argparse.Namespace, *rooms: str) -> Settings:
-    """Settings of a process that has these rooms, with logging set up. Raises `ConfigError`."""
+    """Settings of a process that has these rooms, with logging set up, and warnings of `check` in the log.
+
+    Raises `ConfigError`.
+    """
+    import logging
+
     from protocol.errors import ConfigError
     from sparrow.config.checks import check
     from sparrow.ops.logs import set_up
@@ -67,6 +72,8 @@ def _server_settings(options: argparse.Namespace, *rooms: str) -> Settings:
     if serious:
         raise ConfigError("; ".join(serious))
     set_up(settings.log)
+    for finding in found:
+        logging.getLogger("sparrow.settings").warning("%s: %s", finding.key, finding.text)
     return settings
 
 
@@ -74,28 +81,28 @@ def _server_settings(options: argparse.Namespace, *rooms: str) -> Settings:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "data_dir", "connector", "broker", "store", "userapi", "log")
+    settings = _server_settings(options, "data_dir", "connector", "broker", "store", "userapi", "monitor", "log")
     from sparrow.node import run_serve
 
     return run_serve(settings)
 
 
 def _connector(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "connector", "log")
+    settings = _server_settings(options, "connector", "monitor", "log")
     from sparrow.node import run_connector
 
     return run_connector(settings)
 
 
 def _broker(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "broker", "etcd", "store", "log")
+    settings = _server_settings(options, "broker", "etcd", "store", "monitor", "log")
     from sparrow.node import run_broker
 
     return run_broker(settings)
 
 
 def _userapi(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "userapi", "store", "log")
+    settings = _server_settings(options, "userapi", "store", "monitor", "log")
     from sparrow.ops.systemd import Systemd
     from userapi.server import run
 

@@ -50,7 +50,7 @@ class Relation:
     """A pair, as one of the two sees it."""
 
     friend: bool = False
-    """With `blocked` it only seems so to this user."""
+    """They are friends; with `blocked` it only seems so to this user."""
     asked: bool = False
     """This user has asked the other to be a friend."""
     asks: bool = False

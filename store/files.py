@@ -13,7 +13,7 @@ class File:
     """An uploaded file, or one on its way. Its content is a row of pieces, each kept once and for good."""
 
     file: str
-    """Its id, drawn by the caller, never used before."""
+    """The file's id, drawn by the caller and never used before."""
     owner: str
     name: str
     media_type: str
@@ -41,7 +41,7 @@ class Uploads:
     """What one owner has begun to upload."""
 
     bytes: int
-    """Of all files, complete or not, that were begun since a certain time."""
+    """Bytes of all files, complete or not, that were begun since a certain time."""
     begun: int
     """Files that are not complete, whenever they were begun."""
     begun_bytes: int

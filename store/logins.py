@@ -31,7 +31,7 @@ class Login:
     id: str
     """Empty: the device is logged out."""
     generation: int
-    """Of the newest refresh token; 1 is the first."""
+    """The number of the newest refresh token; 1 is the first."""
     refreshed_ms: int
     """When that one was made; Unix time."""
     disabled: bool = field(default=False, compare=False)

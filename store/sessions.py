@@ -18,7 +18,7 @@ class SessionStart:
     device: str
     session: int
     login: str = ""
-    """By which login of the device; empty: not told, and then not compared."""
+    """The login of the device that it belongs to; empty: not told, and then not compared."""
     start: int = 0
     """The client's start: a number of 64 bits; 0: not told."""
     tries: int = 0
@@ -33,7 +33,7 @@ class NoSession(Enum):
     DISABLED = "disabled"
     """The account is."""
     LOGGED_OUT = "logged out"
-    """Its login has ended, or was followed by another."""
+    """The session's login has ended, or was followed by another."""
     LATE = "late"
     """A later try of the same start of the client has its session already."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -212,3 +213,31 @@ def test_every_test_module_says_what_it_covers() -> None:
         if not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert not silent
+
+
+def _drawn(module: str) -> str | None:
+    """The room of a module, as the picture has them."""
+    room = room_of(module)
+    return room if room in (None, "sparrow/config") else room.partition("/")[0]
+
+
+def test_the_picture_of_rooms_is_true() -> None:
+    """Its arrows are imports that there are, and lead from every import to what is imported."""
+    (drawing,) = re.findall(r"```mermaid\ngraph TD\n(.*?)```", (ROOT / "docs" / "design.md").read_text(), re.DOTALL)
+    shown = dict(re.findall(r"(\w+)\[(\S+)\]", drawing))
+    lines = re.sub(r"\[\S+\]", "", drawing).split("\n")
+    arrows = {tuple(shown.get(room, room) for room in line.split(" --> ")) for line in map(str.strip, lines) if line}
+    imports = {
+        (high, low)
+        for path in modules(*ROOMS)
+        for module in imported(path.read_text())
+        if (high := _drawn(dotted(path))) != (low := _drawn(module)) and high and low
+    }
+    assert arrows <= imports
+    below: dict[str, set[str]] = {}
+    for room in TopologicalSorter(
+        {top: {low for high, low in arrows if high == top} for top, _ in arrows}
+    ).static_order():
+        direct = {low for high, low in arrows if high == room}
+        below[room] = direct.union(*(below[low] for low in direct))
+    assert all(other in below[top] for top, other in imports)

@@ -25,7 +25,7 @@ from userapi.settings import UserApiSettings
 from userapi.tokens import TokenMinter
 
 _VERSION = "1.0"
-"""Of the API, not of Sparrow."""
+"""The version of the API, which is not Sparrow's."""
 AREAS = (
     accounts.area,
     logins.area,
@@ -37,7 +37,7 @@ AREAS = (
     metrics.area,
     health.area,
 )
-"""In the order in which the document has them."""
+"""All areas, in the order in which the document has them."""
 
 
 def create_app(

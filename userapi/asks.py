@@ -16,7 +16,7 @@ from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
 
 MAX_USERS = 1000
-"""In one question."""
+"""How many users one question may name."""
 
 
 class Fabric(Protocol):

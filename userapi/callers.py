@@ -13,7 +13,7 @@ from flask import g, request
 
 from protocol.errors import TokenError
 from store.interface import Profile
-from userapi.http.frame import Guard
+from userapi.http.endpoint import Guard
 from userapi.http.handover import CONTINUED
 from userapi.http.problems import ProblemError
 from userapi.service import Service, service
@@ -32,7 +32,7 @@ class Caller:
 
 
 def caller() -> Caller:
-    """Of this request, which a guard has let pass."""
+    """Who has made this request, whom a guard has let in."""
     found: Caller = g.caller
     return found
 

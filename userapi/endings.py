@@ -26,7 +26,7 @@ _log = logging.getLogger("sparrow.userapi")
 
 
 class Endings:
-    """Of one process. Threads may share it."""
+    """All endings of logins that one process sees through. Threads may share it."""
 
     def __init__(self, bridge: StoreBridge, fabric: Fabric, steady: Callable[[], float] = time.monotonic) -> None:
         self._bridge = bridge

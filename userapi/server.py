@@ -102,7 +102,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             self.cfg.set(name, value)
 
     def run(self) -> None:
-        """Until it is stopped."""
+        """Serve until stopped."""
         if self._manager is None:
             super().run()
         else:

@@ -20,7 +20,7 @@ class UserApiSettings:
     max_waiting_requests: int = 256
     """Beyond those that have a thread, in each process; more get 503 and `Retry-After`."""
     max_waiting_passwords: int = 32
-    """The same of requests that check a password."""
+    """Requests that check a password and wait for their turn, at most; further ones are refused."""
     max_connections: int = 1000
     """Of each process. Beyond it whoever has most loses one that no request of is in hand."""
     max_connections_of_address: int = 100
@@ -39,7 +39,7 @@ class UserApiSettings:
     stop_timeout_s: float = 5.0
     """Requests in hand have this long to finish at a stop."""
     max_body_bytes: int = 16 * 1024
-    """Of a request that is not an upload."""
+    """The largest body of a request that is not an upload."""
     max_file_bytes: int = 100 * 1024 * 1024
     file_piece_bytes: int = 256 * 1024
     """An upload is stored in pieces of this size, and none of it is ever longer in memory."""
@@ -93,7 +93,7 @@ class UserApiSettings:
     refresh_bare_grace_s: float = 30.0
     """The same for clients that send no nonce, as those of 0.1: a thief may be the one who repeats."""
     max_devices: int = 20
-    """Of a user; each gets a copy of every message."""
+    """Devices of one user, at most; each gets a copy of every message."""
     further_device_delay_s: float = 2.0
     """The token of a user's second and later device is handed out this long after the device was added, so that
     every broker knows of it by then; at least the brokers' `cache_s`."""
@@ -139,7 +139,7 @@ class UserApiSettings:
     """Of whatever kind, in each process, like all that follow. An IPv6 network /64 counts as one address. 0: no limit,
     here and below."""
     max_requests_per_second_of_account: int = 50
-    """With an access token of the account."""
+    """Requests with an access token of one account, at most."""
     max_registrations_per_hour_of_address: int = 60
     """Set it to as many as share an address, where an office or a school registers in an hour."""
     max_logins_per_minute_of_address: int = 60
@@ -150,7 +150,7 @@ class UserApiSettings:
     """From all addresses together. Beyond it nobody can log in to the account with a password for a while; who is
     logged in, is not hurt."""
     max_failed_logins_per_hour_of_account_and_address: int = 20
-    """From one address; its owner's other addresses are not hurt."""
+    """Failed logins to one account from one address, at most; its owner's other addresses are not hurt."""
 
     admin_listen_host: str = "127.0.0.1"
     """Where /v1/admin is, if `admin_listen_port` is not 0."""

@@ -80,7 +80,7 @@ class TokenMinter:
         return jwt.encode(claims, self._key, algorithm=ALGORITHM), expires
 
     def verifier(self) -> RememberingVerifier:
-        """Of these access tokens."""
+        """What verifies these access tokens."""
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         return RememberingVerifier(self._key.public_key().public_bytes(serialization.Encoding.PEM, form))
 

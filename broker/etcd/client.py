@@ -63,11 +63,7 @@ class Call(Generic[Request, Response]):
 
 RANGE: Call[api.RangeRequest, api.RangeResponse] = Call("/etcdserverpb.KV/Range", api.RangeResponse)
 PUT: Call[api.PutRequest, api.PutResponse] = Call("/etcdserverpb.KV/Put", api.PutResponse)
-DELETE: Call[api.DeleteRangeRequest, api.DeleteRangeResponse] = Call(
-    "/etcdserverpb.KV/DeleteRange", api.DeleteRangeResponse
-)
 TXN: Call[api.TxnRequest, api.TxnResponse] = Call("/etcdserverpb.KV/Txn", api.TxnResponse)
-COMPACT: Call[api.CompactionRequest, api.CompactionResponse] = Call("/etcdserverpb.KV/Compact", api.CompactionResponse)
 GRANT: Call[api.LeaseGrantRequest, api.LeaseGrantResponse] = Call(
     "/etcdserverpb.Lease/LeaseGrant", api.LeaseGrantResponse
 )

@@ -51,8 +51,6 @@ class Mirror:
         self._cluster = 0
         self.revision = 0
         """The views hold every change up to this one. 0: nothing has been read yet."""
-        self.reads = 0
-        """How often everything was read."""
         self.on_moved: Callable[[], None] = lambda: None
         """Told, as part of an event, that `revision` is another."""
 
@@ -79,7 +77,6 @@ class Mirror:
     def _loaded(self, found: Sequence[api.KeyValue], revision: int) -> None:
         for part, view in self._views:
             view.load({kv.key[len(part) :]: kv for kv in found if kv.key.startswith(part)})
-        self.reads += 1
         self.revision = revision
         self.on_moved()
 

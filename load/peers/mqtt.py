@@ -34,7 +34,7 @@ def packet(first: int, body: bytes) -> bytes:
 
 
 def string(value: bytes) -> bytes:
-    """With its length in front."""
+    """A string as MQTT has it: its length in front."""
     return len(value).to_bytes(2, "big") + value
 
 

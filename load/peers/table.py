@@ -28,7 +28,7 @@ def markdown(reports: Sequence[Report]) -> str:
 
 
 def _cells(rounds: Sequence[Report]) -> dict[str, str]:
-    """Of one server and shape."""
+    """What the table says of one server and shape."""
     if not rounds:
         return {}
 

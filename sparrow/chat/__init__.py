@@ -16,7 +16,7 @@ from client import Client, Options
 from protocol.errors import TokenRejectedError
 from protocol.ids import check_user_id
 from sparrow.chat import account
-from sparrow.chat.account import Account, SignIn, Terminal
+from sparrow.chat.account import SignIn, SignInOptions, Terminal
 from sparrow.chat.chat import Chat, View
 from sparrow.chat.commands import obey
 
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
             sign_in.run(again=True)
 
 
-async def _chat(who: Account, to: str | None, plain: bool) -> None:
+async def _chat(who: SignInOptions, to: str | None, plain: bool) -> None:
     view = _view(plain)
     chat = Chat(who.user, view, obey)
     loop = asyncio.get_running_loop()

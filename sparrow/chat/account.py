@@ -42,7 +42,7 @@ LONGEST_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class SignInOptions:
     """One user on this machine."""
 
     user: str
@@ -78,13 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def account_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Account:
+def account_of(options: argparse.Namespace, environ: Mapping[str, str]) -> SignInOptions:
     """Who chats. Raises `ConfigError`, `InvalidIdError`."""
     user = check_user_id(options.user)
     UserApi(options.api, trust=Trust(options.ca))  # is it a URL, and a CA?
     state = options.state or default_state(user, options.api, environ)
     password = _given_password(options.password_file, environ)
-    return Account(user, options.api, state, password, options.register, options.ca)
+    return SignInOptions(user, options.api, state, password, options.register, options.ca)
 
 
 def default_state(user: str, api: str, environ: Mapping[str, str]) -> Path:
@@ -149,7 +149,7 @@ def _asked(ask: Callable[[], str]) -> str:
 class SignIn:
     """Sees to it that the state file has a login token."""
 
-    def __init__(self, account: Account, terminal: Terminal, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, account: SignInOptions, terminal: Terminal, sleep: Callable[[float], None] = time.sleep) -> None:
         self._account = account
         self._terminal = terminal
         self._sleep = sleep
@@ -223,7 +223,7 @@ class SignIn:
         return None
 
     def _insist(self, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Until the server answers."""
+        """Ask again until the server answers."""
         wait = 0.5
         while True:
             try:

@@ -97,7 +97,7 @@ class Chat:
             self._open(latest[0].peer)  # not by the person: nothing in it is read by that
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Show the chat and follow the client until cancelled."""
         self._doubt([sending.dest for sending in self.client.doubtful])
         try:
             async with asyncio.TaskGroup() as group:
@@ -134,7 +134,7 @@ class Chat:
             return
 
     async def _quiet(self) -> None:
-        """Until we are connected and nothing new comes."""
+        """Return when we are connected and nothing new comes."""
         while True:
             self._news.clear()
             try:
@@ -190,7 +190,7 @@ class Chat:
 
     @property
     def client(self) -> Client:
-        """Its connection, and the user API."""
+        """The client: its connection, and the user API."""
         assert self._client is not None
         return self._client
 

@@ -51,7 +51,7 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {}
-"""In the order in which /help has them."""
+"""Name → command, in the order in which /help has them."""
 _SHORTER = {"q": "quit", "exit": "quit"}
 
 

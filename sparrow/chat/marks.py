@@ -11,7 +11,7 @@ MAX_MARKS = 1000
 
 
 class Marks:
-    """By who has told them; the server's own are those of ""."""
+    """Which messages somebody has told of, by who told; the server's own marks are those of ""."""
 
     def __init__(self) -> None:
         self._by_peer: dict[str, dict[tuple[int, int], State]] = {}

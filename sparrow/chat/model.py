@@ -17,7 +17,7 @@ from sparrow.chat.marks import Marks
 from sparrow.chat.text import size
 
 MAX_LINES = 1000
-"""In one conversation."""
+"""How many lines of one conversation are kept."""
 SPARE_LINES = 100
 """So many more before they are cut off."""
 MAX_UNREAD_LINES = 10 * MAX_LINES
@@ -40,12 +40,12 @@ class Line:
     """0: not known."""
     late: bool = False
     state: State = State.QUEUED
-    """Of others' messages: `READ`, or anything else for not read."""
+    """How far the line has come; of others' messages `READ`, or anything else for not read."""
     note: str = ""
     file: FileReference | None = None
     """What a FILE message is about."""
     number: int = 0
-    """Of the file in its conversation, from 1 on, until the chat ends."""
+    """The file's number in its conversation, from 1 on, until the chat ends; 0: it is no file."""
     sending: Sending | None = None
     arrival: int = 0
     place: float = math.inf
@@ -85,9 +85,9 @@ class Conversation:
     latest: int = 0
     """Orders conversations by their last line; 0: there is none."""
     opened: bool = False
-    """By the person: what is shown in it is read."""
+    """The person has opened it: what is shown in it is read."""
     files: dict[int, Line] = field(default_factory=dict)
-    """By number."""
+    """Number → the line of that file."""
     _numbered: int = 0
     _cut_at: int = MAX_LINES + SPARE_LINES
     _lines: list[Line] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Conversation:
 
     @property
     def lines(self) -> list[Line]:
-        """In the order in which they are to be shown."""
+        """All lines, in the order in which they are to be shown."""
         if not self._in_order:
             self._arrange()
         return self._lines

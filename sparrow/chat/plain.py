@@ -44,7 +44,7 @@ class PlainView:
         self._told: weakref.WeakKeyDictionary[Line, State] = weakref.WeakKeyDictionary()
 
     async def run(self, chat: Chat) -> None:
-        """Until the input ends, or somebody has had enough."""
+        """Print what comes and read what is typed, until the input ends or somebody has had enough."""
         self._chat = chat
         lines: asyncio.Queue[str | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -130,7 +130,7 @@ class PlainView:
 
 
 def _read_input(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str | None]) -> None:
-    """In a thread: a file can be waited for no other way."""
+    """Read lines in a thread: a file can be waited for no other way."""
     # Not through `sys.stdin`: at the end of the process, Python would trip over the lock that a waiting thread holds.
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     rest, data = "", b"x"

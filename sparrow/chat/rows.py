@@ -163,7 +163,7 @@ def _form(line: Line) -> Row:
 
 
 def _wrapped(form: Row, width: int) -> list[Row]:
-    """In rows of this width; further ones begin with the margin."""
+    """The text in rows of this width; further ones begin with the margin."""
     rows: list[Row] = [[]]
     column = 0
     for style, text, *_ in form:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 NOTICE_S = 10.0
 """A notice of one line goes away after this time."""
 ROWS_LEFT = 3
-"""Of the screen, beside the longest notice."""
+"""How many rows of the screen the longest notice leaves."""
 
 STYLE = Style.from_dict(
     {
@@ -103,7 +103,7 @@ class Screen:
         self._application.ttimeoutlen = 0.05
 
     async def run(self, chat: Chat) -> None:
-        """Until somebody has had enough."""
+        """Draw the screen until somebody has had enough."""
         self._chat = chat
         if self._stopped:
             return

@@ -23,7 +23,7 @@ class Transfer:
     """One file."""
 
     name: str
-    """Of the file, as it was given: clean it before it is shown."""
+    """The file's name as it was given: clean it before it is shown."""
     up: bool
     """To the server."""
     done: int = 0

@@ -48,6 +48,7 @@ class Finding:
 def check(settings: Settings) -> list[Finding]:
     """All findings; the server should not start with serious ones."""
     return [
+        *(Finding(key, text, serious=False) for key, text in settings.written_in_old_ways),
         *_limits(settings),
         *_room(settings),
         *_times(settings),

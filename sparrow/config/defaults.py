@@ -26,8 +26,7 @@ _HEAD = f"""\
 def render() -> str:
     """The text of `sparrow/config/sparrow.toml`."""
     parts = [_HEAD]
-    top = [item for item in dataclasses.fields(Settings) if item.name not in sections()]
-    parts.extend(_entry(Settings, item) for item in top)
+    parts.extend(_entry(Settings, item) for item in dataclasses.fields(Settings) if item.name == "data_dir")
     for name, kind in sections().items():
         parts.append(f"[{name}]\n# {inspect.cleandoc(kind.__doc__ or '')}\n")
         parts.extend(_entry(kind, item) for item in dataclasses.fields(kind))

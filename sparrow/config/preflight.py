@@ -204,7 +204,7 @@ def _is_there(path: str) -> bool:
 
 
 async def _clocks(settings: Settings) -> AsyncIterator[Finding]:
-    """Of the machines whose monitors are named, against ours."""
+    """Compare the clocks of the machines whose monitors are named with ours."""
     async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
         for address in settings.monitor.processes:
             try:

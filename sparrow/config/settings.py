@@ -20,6 +20,7 @@ from typing import Any, get_type_hints
 
 from protocol.errors import ConfigError
 from sparrow.config.checks import Finding, check
+from sparrow.config.renamed import GONE, RENAMED, translate
 from sparrow.config.tree import LogSettings, Settings
 
 __all__ = ["Finding", "LogSettings", "Settings", "check", "load"]
@@ -63,7 +64,7 @@ _CHOICES = {
     ("broker", "presence"): ("memory", "etcd"),
     ("broker", "who_may_write"): ("anyone", "friends"),
     ("userapi", "registration"): ("open", "admin"),
-    ("log", "level"): ("debug", "info", "warning", "error"),
+    ("log", "level"): ("info", "warning", "error"),
     ("store", "engine"): ("sqlite", "cassandra"),
 }
 _MAY_BE_ZERO = {
@@ -123,44 +124,52 @@ def _with_file(settings: Settings, path: Path) -> Settings:
         raise ConfigError(f"{path}: {error.strerror}; name another settings file, or leave it out") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: this is not TOML: {error}") from error
-    known = sections()
+    known = {*sections(), *(old.partition(".")[0] for old in (*RENAMED, *GONE))}
+    entries: dict[str, object] = {}
     for name, value in content.items():
         if name == "data_dir":
-            settings = dataclasses.replace(settings, data_dir=_typed(str(path), "", name, str, value))
-            continue
-        if name not in known:
+            entries[name] = value
+        elif name not in known:
             raise ConfigError(f'{path}: unknown section or key "{name}"{_nearest(name, [*known, "data_dir"])}')
-        if not isinstance(value, dict):
+        elif not isinstance(value, dict):
             raise ConfigError(f"{path}: {name} = {value!r}: expected a section, [{name}]")
-        section = getattr(settings, name)
-        hints = get_type_hints(known[name])
-        changes: dict[str, Any] = {}
-        for key, entry in value.items():
-            if key not in hints:
-                raise ConfigError(f'{path}: unknown key "{name}.{key}"{_nearest(key, hints, name + ".")}')
-            changes[key] = _typed(str(path), name, key, hints[key], entry)
-        settings = dataclasses.replace(settings, **{name: dataclasses.replace(section, **changes)})
-    return settings
+        else:
+            entries.update({f"{name}.{key}": entry for key, entry in value.items()})
+    return _with_entries(settings, str(path), entries)
 
 
 def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    known = {
-        f"{PREFIX}{name}__{key}".upper(): (name, key, hint)
-        for name, kind in sections().items()
-        for key, hint in get_type_hints(kind).items()
-    }
+    names = [f"{section}.{key}" for section, kind in sections().items() for key in get_type_hints(kind)]
+    known = {_variable(name): name for name in ("data_dir", *RENAMED, *GONE, *names)}
+    entries: dict[str, object] = {}
     for variable, text in sorted(environ.items()):
-        if variable == f"{PREFIX}DATA_DIR":
-            value = _typed("environment", "", "data_dir", str, text)
-            settings = dataclasses.replace(settings, data_dir=value)
-        elif variable in known:
-            name, key, hint = known[variable]
-            value = _typed("environment", name, key, hint, _from_text(hint, text))
-            section = dataclasses.replace(getattr(settings, name), **{key: value})
-            settings = dataclasses.replace(settings, **{name: section})
+        if variable in known:
+            entries[known[variable]] = text
         elif _looks_like_ours(variable):
             raise ConfigError(f"environment: unknown variable {variable}{_nearest(variable, known)}")
-    return settings
+    return _with_entries(settings, "environment", entries, as_text=True)
+
+
+def _variable(name: str) -> str:
+    """What a setting is called in the environment."""
+    return f"{PREFIX}{name.replace('.', '__')}".upper()
+
+
+def _with_entries(settings: Settings, source: str, entries: Mapping[str, object], *, as_text: bool = False) -> Settings:
+    """The settings with what one source says: name with section → value, all `as_text` or what TOML makes of it."""
+    found, notes = translate(entries)
+    known = sections()
+    for name, entry in found.items():
+        section, _, key = name.rpartition(".")
+        of: Any = getattr(settings, section, None) if section else settings
+        hints = {"data_dir": str} if not section else get_type_hints(known[section]) if section in known else {}
+        if key not in hints:
+            raise ConfigError(f'{source}: unknown key "{name}"{_nearest(key, hints, section + ".")}')
+        value = _from_text(hints[key], entry.value) if as_text else entry.value
+        where = source if entry.written == name else f"{source}: {entry.written} is called {name} now"
+        changed = dataclasses.replace(of, **{key: _typed(where, section, key, hints[key], value)})
+        settings = dataclasses.replace(settings, **{section: changed}) if section else changed
+    return dataclasses.replace(settings, written_in_old_ways=(*settings.written_in_old_ways, *notes))
 
 
 def _looks_like_ours(variable: str) -> bool:
@@ -179,8 +188,9 @@ def _with_joined_paths(settings: Settings) -> Settings:
     return settings
 
 
-def _from_text(hint: object, text: str) -> object:
+def _from_text(hint: object, value: object) -> object:
     """What TOML would have made of it; text that fits no type stays text, and `_typed` refuses it."""
+    text = str(value)
     if hint == tuple[str, ...]:
         return [part.strip() for part in text.split(",") if part.strip()]
     if hint is bool:

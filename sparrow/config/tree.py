@@ -32,7 +32,7 @@ class LogSettings:
     """What goes to the log: standard error, or the journal with fields if that is where standard error leads."""
 
     level: str = "info"
-    """debug, info, warning or error."""
+    """info, warning or error."""
     session_lines_per_second: int = 1000
     """A line, of some 250 bytes, tells that a session begins or ends; beyond this they are only counted. 0: none."""
     session_bytes_per_day: int = 1024 * 1024 * 1024
@@ -56,3 +56,5 @@ class Settings:
     userapi: UserApiSettings = field(default_factory=UserApiSettings)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    written_in_old_ways: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """Not a setting: names of what was read and is called otherwise now, or is gone, and what to say of each."""

@@ -84,7 +84,7 @@ class _Process:
     role: str
     """The subcommand that it runs."""
     words: tuple[str, ...]
-    """Its command line."""
+    """The process' command line."""
 
     def __str__(self) -> str:
         return f"sparrow {self.role} (process {self.pid})"

@@ -17,7 +17,7 @@ from sparrow.config.settings import LogSettings
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
-"""Of the journal, as syslog(3) has them."""
+"""Levels and the journal's priorities for them, as syslog(3) has them."""
 
 
 class JournalHandler(logging.StreamHandler[TextIO]):

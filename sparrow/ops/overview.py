@@ -30,7 +30,7 @@ class Seen:
 
     address: str
     at: float
-    """Of a steady clock, in seconds."""
+    """When it was asked, by a steady clock in seconds."""
     trouble: str = ""
     name: str = ""
     role: str = ""
@@ -166,7 +166,7 @@ def duration(seconds: float) -> str:
 
 
 def addresses_of(settings: Settings) -> tuple[str, ...]:
-    """Of all monitors. Raises `ConfigError` if there are none."""
+    """Where all monitors are. Raises `ConfigError` if there are none."""
     monitor = settings.monitor
     if monitor.processes:
         return monitor.processes

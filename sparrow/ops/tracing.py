@@ -64,7 +64,7 @@ async def _follow(addresses: Sequence[str], user: str, seconds: float) -> None:
 
 
 async def _news(client: httpx.AsyncClient, after: dict[str, float]) -> list[Line]:
-    """Of all processes, since what each told last."""
+    """What all processes have to tell since what each told last."""
     answers = await asyncio.gather(
         *(_ask(client, "GET", address, {"after": repr(at)}) for address, at in after.items())
     )

@@ -94,7 +94,7 @@ class Accounts:
         return Account(user, rows[0][0], rows[0][1] // 1000, bool(rows[0][3]), rows[0][4] or 0)
 
     async def users(self, after: str, limit: int) -> list[str]:
-        """By their keys' tokens, from behind `after` on."""
+        """Users from behind `after` on, in the order of their keys' tokens."""
         query = self._users.bind((after, limit)) if after else self._first_users.bind((limit,))
         (rows,) = await self._requests.run([query])
         return [row[0] for row in rows]

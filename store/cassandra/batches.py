@@ -22,9 +22,9 @@ class Write(NamedTuple):
     """An insert or a removal."""
 
     queue: Queue
-    """Its partition."""
+    """The queue whose partition the rows are in."""
     size: int
-    """In bytes, without `ROW_BYTES`."""
+    """The rows' size in bytes, without `ROW_BYTES`."""
     statement: Any
 
 

@@ -84,7 +84,7 @@ class Contacts:
         return seen_by(user, other, bits or 0, since_us // 1000)
 
     async def some(self, user: str, after: str, limit: int) -> list[tuple[str, Relation]]:
-        """By id, from behind `after` on, without those who are nothing but blockers."""
+        """Contacts from behind `after` on, by id, without those who are nothing but blockers."""
         found: list[tuple[str, Relation]] = []
         while True:
             (rows,) = await self._requests.run([self._listed.bind((user or " ", after, limit))])
@@ -123,7 +123,7 @@ class Contacts:
         await self._requests.run([statement.bind((user or " ",)) for statement in self._drop])
 
     async def verdicts(self, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
-        """Of each (author, receiver)."""
+        """How each author stands with each receiver."""
         answer = dict.fromkeys(pairs, Verdict.STRANGER)
         asked = [pair for pair in answer if pair[0] != pair[1]]
         found = await self._find([pair_of(*pair) for pair in asked])
@@ -136,7 +136,7 @@ class Contacts:
         await self._requests.run([self._saw.bind((user, at_ms, at_ms * 1000)) for user, at_ms in seen.items()])
 
     async def last_seen(self, users: Collection[str]) -> dict[str, int]:
-        """Of those who were."""
+        """User → when they were there last, in Unix milliseconds; of those who ever were."""
         chunks = _chunks([user or " " for user in users])
         answers = await self._requests.run([self._seen.bind((chunk,)) for chunk in chunks])
         return {user: at_ms for rows in answers for user, at_ms in rows}

@@ -50,7 +50,7 @@ class Lease:
         me = Holder.me()
         self._holder = json.dumps([me.pid, me.host, me.since_ms, _machine(), _started(me.pid)])
         self._until: float | None = None
-        """Of a steady clock; None: none is held."""
+        """Until when the lease is held, by a steady clock in seconds; None: it is not held."""
         self._renewing: asyncio.Task[None] | None = None
 
     async def take(self, ownership: Ownership) -> None:

@@ -97,7 +97,7 @@ class Logins:
         nonce: str,
         bare_grace_ms: int | None,
     ) -> Refresh:
-        """Of many at once one is `DONE`."""
+        """Use a refresh token. When many do so at once, one of them is `DONE`."""
         for _ in range(_TRIES):
             kept = await self.one(user, device)
             if kept is None:

@@ -69,7 +69,7 @@ class Profiles:
             raise AlreadyExistsError("the password was changed meanwhile: log in with the new one")
 
     async def profiles(self, users: Collection[str]) -> dict[str, Profile]:
-        """Of each user that exists."""
+        """The profile of each of these users that exists."""
         keys = [user for user in users if user]
         chunks = [keys[start : start + _USERS_AT_ONCE] for start in range(0, len(keys), _USERS_AT_ONCE)]
         answers = await self._requests.run([self._profiles.bind((chunk,)) for chunk in chunks])
@@ -95,7 +95,7 @@ class Profiles:
         return found[user]
 
     async def search(self, prefix: str, after: str, limit: int) -> list[Profile]:
-        """By id, from behind `after` on."""
+        """Profiles that match, by id, from behind `after` on."""
         found: list[Profile] = []
         start = max(prefix, after + _NEXT if after else "")
         while True:

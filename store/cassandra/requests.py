@@ -101,7 +101,7 @@ class Requests:
             answered(error)
 
     def _answer(self, group: _Group, at: int, answer: Rows | Exception | None) -> None:
-        """In a thread of the driver, or on the loop."""
+        """Take an answer, in a thread of the driver or on the loop."""
         self._answered.append((group, at, [] if answer is None else answer))
         if len(self._answered) == 1:
             try:

@@ -36,7 +36,7 @@ def change_password(connection: sqlite3.Connection, user: str, old_hash: str, ne
 
 
 def profiles(connection: sqlite3.Connection, users: Collection[str]) -> dict[str, Profile]:
-    """Of each user that exists."""
+    """The profile of each of these users that exists."""
     rows = connection.execute(_PROFILE + "user IN (SELECT value FROM json_each(?))", (json.dumps(list(users)),))
     return {row[0]: _profile(row) for row in rows.fetchall()}
 
@@ -57,7 +57,7 @@ def change_profile(
 
 
 def search(connection: sqlite3.Connection, prefix: str, after: str, limit: int) -> list[Profile]:
-    """By id, from behind `after` on."""
+    """Profiles that match, by id, from behind `after` on."""
     rows = connection.execute(
         _PROFILE + "user >= ? AND user < ? AND user > ? ORDER BY user LIMIT ?", (prefix, prefix + _LAST, after, limit)
     )

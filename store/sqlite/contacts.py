@@ -64,7 +64,7 @@ def one(connection: sqlite3.Connection, user: str, other: str) -> Relation:
 
 
 def some(connection: sqlite3.Connection, user: str, after: str, limit: int) -> list[tuple[str, Relation]]:
-    """By id, from behind `after` on, without those who are nothing but blockers."""
+    """Contacts from behind `after` on, by id, without those who are nothing but blockers."""
     found: list[tuple[str, Relation]] = []
     for other, bits, since_ms in connection.execute(_SOME, (user, after)):
         relation = seen_by(user, other, bits, since_ms)
@@ -76,7 +76,7 @@ def some(connection: sqlite3.Connection, user: str, after: str, limit: int) -> l
 
 
 def verdicts(connection: sqlite3.Connection, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
-    """Of each (author, receiver)."""
+    """How each author stands with each receiver."""
     wanted = json.dumps([pair_of(*pair) for pair in pairs if pair[0] != pair[1]])
     (found,) = connection.execute(
         "SELECT json_group_array(json_array(c.low, c.high, c.bits)) FROM json_each(?) AS w CROSS JOIN contacts AS c "
@@ -100,7 +100,7 @@ def saw(connection: sqlite3.Connection, seen: Mapping[str, int]) -> None:
 
 
 def last_seen(connection: sqlite3.Connection, users: Collection[str]) -> dict[str, int]:
-    """Of those who were."""
+    """User → when they were there last, in Unix milliseconds; of those who ever were."""
     (found,) = connection.execute(
         "SELECT json_group_object(s.user, s.seen_ms) FROM json_each(?) AS w CROSS JOIN seen AS s ON s.user = w.value",
         (json.dumps(list(users)),),

@@ -36,7 +36,7 @@ def account(connection: sqlite3.Connection, user: str) -> Account | None:
 
 
 def users(connection: sqlite3.Connection, after: str, limit: int) -> list[str]:
-    """By id, from behind `after` on."""
+    """Users from behind `after` on, by id."""
     query = "SELECT user FROM accounts WHERE user > ? AND deleted_ms IS NULL ORDER BY user LIMIT ?"
     return [user for (user,) in connection.execute(query, (after, limit)).fetchall()]
 

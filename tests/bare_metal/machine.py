@@ -30,7 +30,7 @@ COMMAND_S = 300.0
 TREE = (
     *("protocol", "connector", "broker", "store", "userapi", "sparrow"),
     *("scripts/systemd", "scripts/install.d", "scripts/install"),
-    *("setup.cfg", "pyproject.toml", "hashes.txt", "LICENSE"),
+    *("setup.cfg", "pyproject.toml", "hashes.txt", "LICENSE", "README.md"),
 )
 """What a release is made of."""
 

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from broker.cluster import Alone, Cluster, Together
 from broker.core.state import UNKNOWN_RANK, Location, Rank, Registered
+from broker.etcd import api_pb2 as api
+from broker.etcd.client import Call
 from broker.settings import BrokerSettings, EtcdSettings
 
 A, B = 7001, 7002
@@ -20,8 +22,16 @@ LEASE_S = 2.0
 GUARD_S = 60.0
 TICK_S = 0.05
 
+COMPACT: Call[api.CompactionRequest, api.CompactionResponse] = Call("/etcdserverpb.KV/Compact", api.CompactionResponse)
+"""What an operator, or etcd itself, does; no broker."""
+
 Result = TypeVar("Result")
 _incarnations = itertools.count(500)
+
+
+def reads(node: Presences) -> int:
+    """How often all of etcd was read: each time, anybody may have changed."""
+    return node.changes.count(None)
 
 
 class Presences:

@@ -8,9 +8,9 @@ from pathlib import Path
 from broker.cluster import Together
 from broker.etcd import Etcd
 from broker.etcd import api_pb2 as api
-from broker.etcd.client import COMPACT, RANGE, REVOKE
+from broker.etcd.client import RANGE, REVOKE
 from broker.settings import EtcdSettings
-from tests.broker.presences import A, Presences, presence, until
+from tests.broker.presences import COMPACT, A, Presences, presence, until
 from tests.services.etcd import EtcdCluster
 
 

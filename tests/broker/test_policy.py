@@ -15,6 +15,7 @@ from fabric.records import (
     RECEIPT,
     ROUTE,
     SAFE,
+    TRACED,
     UNAVAILABLE,
     UNSEEN,
     record,
@@ -97,11 +98,11 @@ def test_what_may_be_unseen_is_delivered_quietly_but_for_friends() -> None:
     bench = ready()
     for verdict, quiet in ((Verdict.STRANGER, QUIET), (Verdict.FRIEND, 0)):
         judged(bench, verdict)
-        for flags, expected in ((UNSEEN, quiet), (0, 0), (QUIET, QUIET)):
+        for flags, expected in ((UNSEEN, quiet), (0, 0), (QUIET, QUIET), (UNSEEN | TRACED, quiet | TRACED)):
             bench.receives(route(1, flags=flags))
             while bench.asked("devices"):
                 bench.read_devices()
-            assert [rec.flags & (QUIET | UNSEEN) for rec in bench.sent(COPY)] == [expected] * 2
+            assert [rec.flags & (QUIET | UNSEEN | TRACED) for rec in bench.sent(COPY)] == [expected] * 2
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))

@@ -11,6 +11,7 @@ import pytest
 from client import Client, Doubtful, Event, State
 from protocol.errors import RefusedError
 from sparrow.chat.chat import Chat
+from sparrow.chat.commands import obey
 from sparrow.chat.plain import PlainView
 from tests.client.test_client_dialogue import options, polite, until
 from tests.sparrow.serving import FakeServer
@@ -100,7 +101,7 @@ async def test_the_chat_asks_its_person(tmp_path: Path) -> None:
     path = tmp_path / "one.db"
     await written(path, "old", "older")
     view = Shown()
-    chat = view._chat = Chat("alice", view)
+    chat = view._chat = Chat("alice", view, obey)
     async with FakeServer(polite) as server:
         server.previous = 7
         arguments = server.arguments(state=path, options=options(), history=10, on_event=chat.happened, background=True)
@@ -124,7 +125,7 @@ async def test_the_chat_asks_its_person(tmp_path: Path) -> None:
 
 async def test_nothing_is_read_that_nobody_has_opened(tmp_path: Path) -> None:
     view = Shown()
-    chat = view._chat = Chat("alice", view)
+    chat = view._chat = Chat("alice", view, obey)
 
     def reads(server: FakeServer) -> list[list[int]]:
         return [list(each.about.ids) for session in server.sessions for each in session.messages() if each.kind == 3]
@@ -147,7 +148,7 @@ async def test_nothing_is_read_that_nobody_has_opened(tmp_path: Path) -> None:
             running.cancel()
             await asyncio.wait([running])
         view = Shown()
-        chat = view._chat = Chat("alice", view)
+        chat = view._chat = Chat("alice", view, obey)
         arguments["on_event"] = chat.happened
         async with Client("alice", **arguments) as alice:
             chat.begin(alice)  # the latest conversation is shown, and was opened by nobody

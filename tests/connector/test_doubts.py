@@ -57,6 +57,20 @@ def test_a_session_that_was_ended_meanwhile_takes_and_gives_nothing_more() -> No
     assert len([rec for rec in sent if rec.kind == STORE]) == 2, "copies go back"
 
 
+def test_a_client_that_leaves_meanwhile_says_nothing_more_and_brokers_get_back_what_is_theirs_at_once() -> None:
+    bench = Bench()
+    alice, bob = bench.live("alice/a1"), bench.live("bob/b1")
+    beat = stands_still(bench)
+    alice.writes(1)
+    bench.receives(copy(bob, 1), copy(bob, 2))
+    for client in (alice, bob):
+        client.hangs_up()
+    assert [rec.attempt for rec in bench.sent(STORE)] == [101, 102]
+    assert not bench.core.doubts.unsure
+    bench.heartbeat(beat=beat)
+    assert not [rec for rec in bench.sent() if rec.kind in (ROUTE, OUTCOMES)]
+
+
 def test_copies_that_waited_are_given() -> None:
     bench = Bench()
     bob = bench.live()

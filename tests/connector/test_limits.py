@@ -30,7 +30,7 @@ GUARD_S = 30.0
 
 SETTINGS = {
     "SPARROW_CONNECTOR__LOGIN_TIMEOUT_S": "2",
-    "SPARROW_CONNECTOR__HEARTBEAT_S": "3",
+    "SPARROW_CONNECTOR__HEARTBEAT_S": "2",
     "SPARROW_CONNECTOR__MAX_BEFORE_LOGIN": "1000",
     "SPARROW_CONNECTOR__MAX_FRAMES_PER_SECOND": "0",
     "SPARROW_CONNECTOR__MAX_WRITE_BUFFER_BYTES": "1500000",
@@ -286,7 +286,7 @@ async def test_one_with_a_token_that_does_not_count(node: Node, tmp_path: Path, 
 
 
 async def test_one_that_takes_nothing_of_what_is_sent_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARROW_CONNECTOR__HEARTBEAT_S", "3")
+    monkeypatch.setenv("SPARROW_CONNECTOR__HEARTBEAT_S", "2")
     with Spawned("cluster") as servers:
         alice, token = await servers.tokens(["alice", "mallory"])
         sender = Sender(alice, "mallory", 50_000)

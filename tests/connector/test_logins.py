@@ -32,7 +32,7 @@ from fabric.records import (
 )
 from protocol.framing import delimit
 from protocol.sparrow_pb2 import Frame, Goodbye, Hint, Login, Ping
-from tests.connector.bench import B1, B2, ELSEWHERE, LEASE, WALL_MS, Bench, Client, copy
+from tests.connector.bench import B1, B2, ELSEWHERE, LEASE, WALL_MS, Bench, Client, copy, row
 
 
 def evict(bench: Bench, client: Client, origin: int = ELSEWHERE, attempt: int = 99, to: bytes = b"") -> None:
@@ -117,6 +117,8 @@ def test_presence_refuses(result: int, goodbye: int) -> None:
     alice = bench.logging_in()
     bench.welcome(alice, result)
     assert code(alice) == goodbye
+    assert alice.goodbye is not None
+    assert (alice.goodbye.retry_after_ms > 0) == (goodbye == Goodbye.TRY_AGAIN)
     assert alice.closed
     assert not bench.core.sessions
 
@@ -251,6 +253,20 @@ def test_copies_that_are_never_confirmed_do_not_keep_a_successor_for_ever() -> N
     assert bench.only(EVICTED).attempt == 99
     bench.stored(bob, 1)  # after all
     assert not bench.sent()
+
+
+def test_copies_that_went_back_before_the_end_have_as_long_from_the_end_on() -> None:
+    bench = Bench(request_timeout_s=2.0)
+    bob = bench.settling()
+    bench.page(bob, [row(1)], end=False)
+    bench.receives(copy(bob, 2))  # behind: it goes back to be stored
+    assert bench.sent(STORE)
+    bench.passes(1.5)
+    evict(bench, bob)
+    bench.passes(1.5)
+    assert not bench.sent(EVICTED)
+    bench.passes(0.7)
+    assert bench.only(EVICTED).attempt == 99
 
 
 def test_every_successor_that_asks_is_answered() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from load.spawn import Spawned
+from tests.sparrow.conftest import node as node
 
 
 @pytest.fixture(scope="session")

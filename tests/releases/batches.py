@@ -12,6 +12,8 @@ from protocol.sparrow_pb2 import Goodbye
 from store.interface import RowKind
 
 Json: TypeAlias = Any
+RENAMED = {"NUDGE": "NOTIFY", "NUDGED": "NOTIFIED"}
+"""Names that kinds of records had in earlier releases."""
 NUMBERS = ("index", "count", "origin", "attempt", "session")
 
 
@@ -28,10 +30,15 @@ def number(names: str) -> int:
     return found
 
 
+def _kind(meaning: Json) -> int:
+    found: int = getattr(records, RENAMED.get(meaning["kind"], meaning["kind"]))
+    return found
+
+
 def encode(meaning: Json) -> bytes:
     """One record."""
     return records.record(
-        getattr(records, meaning["kind"]),
+        _kind(meaning),
         flags=number(meaning.get("flags", "")),
         to=meaning.get("to", "").encode(),
         by=bytes.fromhex(meaning.get("by", "")),
@@ -59,7 +66,7 @@ def _body(meaning: Json) -> bytes:
 def agrees(rec: records.Record, meaning: Json) -> None:
     """Fails unless the present code finds this meaning in a record."""
     kind, flags, index, count, to, by, origin, attempt, session, body = rec
-    assert kind == getattr(records, meaning["kind"])
+    assert kind == _kind(meaning)
     assert flags == number(meaning.get("flags", ""))
     assert (to.decode(), by.hex()) == (meaning.get("to", ""), meaning.get("by", ""))
     found = dict(zip(NUMBERS, (index, count, origin, attempt, session), strict=True))

@@ -121,8 +121,8 @@ def patch_presence() -> None:
     from broker.etcd import api_pb2 as api
     from broker.presence import etcd, swaps
 
-    encode = swaps.encode_place
-    swaps.encode_place = etcd.encode_place = lambda *place: encode(*place) + b" later=1"  # type: ignore[attr-defined]
+    encode = swaps.encode_location
+    swaps.encode_location = etcd.encode_location = lambda *location: encode(*location) + b" later=1"  # type: ignore[attr-defined]
 
     def put(key: bytes, value: bytes, lease: int) -> api.PutRequest:
         return api.PutRequest(key=key, value=value + b" later=1", lease=lease)

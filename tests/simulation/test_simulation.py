@@ -46,7 +46,17 @@ def test_the_promise_under_emphasis(emphasis: tuple[str, ...]) -> None:
         assert not run(seed, emphasis=emphasis).failures, f"seed {seed}"
 
 
-@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
+RARE = 400
+"""Seeds: a defect that may need so many is looked for in `scripts/test full`."""
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        pytest.param(defect, id=defect.name, marks=[pytest.mark.full] if defect.seeds >= RARE else [])
+        for defect in DEFECTS
+    ],
+)
 def test_a_defect_is_found(defect: Defect) -> None:
     with defect.on():
         found = any(run(seed, emphasis=defect.emphasis).failures for seed in range(defect.seeds))

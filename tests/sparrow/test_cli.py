@@ -1,6 +1,7 @@
 """The command `sparrow`: arguments, settings, errors in one line."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,23 @@ def test_serious_findings_stop_a_server(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert answer.stderr.startswith("sparrow: connector.max_frame_bytes: ")
     assert not (tmp_path / "var").exists()
+
+
+def test_warnings_are_in_the_log_of_a_start(tmp_path: Path) -> None:
+    """Those of its own rooms. Its port is another's, which ends it then."""
+    taken = socket.create_server(("127.0.0.1", 0))
+    environ = {"BROKER__RETRY_AFTER_MS": "500", "BROKER__INBOX_MAX_ROWS_OF_AUTHOR": "10", "LOG__LEVEL": "debug"}
+    environ |= {"CONNECTOR__PROXIES": "0.0.0.0/0", "BROKER__LISTEN": f"tcp://127.0.0.1:{taken.getsockname()[1]}"}
+    with taken:
+        answer = run("broker", folder=tmp_path, **{f"SPARROW_{name}": value for name, value in environ.items()})
+    warned = [line.partition("sparrow.settings: ")[2] for line in answer.stderr.splitlines() if "WARNING" in line]
+    assert {line.partition(":")[0] for line in warned} == {
+        "broker.retry_after_ms",
+        "broker.inbox_max_rows_of_author",
+        "log.level",
+    }
+    assert "Traceback" not in answer.stderr
+    assert answer.returncode == 2, answer.stderr
 
 
 @pytest.mark.parametrize(

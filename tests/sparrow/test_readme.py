@@ -1,8 +1,9 @@
-"""The programs in README.md, as they stand there, against a real node."""
+"""The programs in README.md, as they stand there, and the notifier of examples/, against a real node."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from client import FILE, Client
 from tests.sparrow.serving import PASSWORD, Node
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 
 
 class Program:
@@ -36,10 +38,21 @@ class Program:
         await self._process.wait()
 
 
+def shown() -> list[str]:
+    """The programs in README.md."""
+    return re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_they_are_examples_too() -> None:
+    for source, name in zip(shown(), ("talk", "friends"), strict=True):
+        text = (ROOT / "examples" / f"{name}.py").read_text()
+        assert text.partition('"""\n\n')[2] == source
+
+
 @pytest.fixture
 def programs(node: Node, tmp_path: Path) -> list[list[str]]:
     """Commands that run the programs at this node."""
-    found = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    found = shown()
     commands = []
     for number, source in enumerate(found):
         path = tmp_path / f"program{number}.py"
@@ -80,3 +93,24 @@ async def test_the_programs(node: Node, programs: list[list[str]], tmp_path: Pat
         await bob.send_file("alice", made)
         await sending.says("saved as bobs (2).jpg")
         await sending.stop()
+
+
+async def test_a_notifier_from_a_shell_script(node: Node, tmp_path: Path) -> None:
+    node.register("robot")
+    node.register("carol")
+    environment = {**os.environ, "SPARROW_PASSWORD": PASSWORD, "SPARROW_API": node.api, "XDG_STATE_HOME": str(tmp_path)}
+
+    async def notify(*text: str, lines: bytes = b"") -> None:
+        process = await asyncio.create_subprocess_exec(
+            ROOT / "examples" / "notify", "robot", "carol", *text, env=environment, stdin=asyncio.subprocess.PIPE
+        )
+        await process.communicate(lines)
+        assert process.returncode == 0
+
+    await notify("the", "disk is full")
+    await notify(lines=b"one\ntwo\n")
+    async with Client("carol", password=PASSWORD, api=node.api) as carol:
+        messages = aiter(carol)
+        async with asyncio.timeout(30):
+            texts = [(await anext(messages)).text for _ in range(3)]
+    assert texts == ["the disk is full", "one", "two"]

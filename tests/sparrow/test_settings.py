@@ -10,6 +10,7 @@ import pytest
 
 import sparrow
 from protocol.errors import ConfigError
+from sparrow.config import renamed
 from sparrow.config.defaults import render
 from sparrow.config.settings import PATHS, Settings, check, load, sections
 from userapi.keys import ensure_key_pair
@@ -35,7 +36,7 @@ def test_the_file_and_then_the_environment(tmp_path: Path) -> None:
         store_after_s = 0
         brokers = ["tcp://a:1", "tcp://b:2"]
         [log]
-        level = "debug"
+        level = "warning"
         """,
     )
     settings = load(path, {"SPARROW_CONNECTOR__LISTEN_PORT": "7402", "SPARROW_BROKER__LEASE_S": "7", "HOME": "/"})
@@ -44,7 +45,7 @@ def test_the_file_and_then_the_environment(tmp_path: Path) -> None:
     assert isinstance(settings.connector.store_after_s, float)
     assert settings.connector.brokers == ("tcp://a:1", "tcp://b:2")
     assert settings.broker.lease_s == 7.0
-    assert settings.log.level == "debug"
+    assert settings.log.level == "warning"
     assert load(path, {"SPARROW_CONNECTOR__BROKERS": "tcp://c:3, tcp://d:4"}).connector.brokers == (
         "tcp://c:3",
         "tcp://d:4",
@@ -88,7 +89,7 @@ def test_relative_paths_are_in_data_dir(tmp_path: Path) -> None:
         ("[connector]\nbrokers = 'tcp://a:1'", r"a list of texts"),
         ("[connector]\nname = ''", r"a text that is not empty"),
         ("[connector]\nname = 3", r"a text that is not empty"),
-        ("[log]\nlevel = 'loud'", r'log\.level = .loud.: expected one of "debug", "info"'),
+        ("[log]\nlevel = 'loud'", r'log\.level = .loud.: expected one of "info", "warning"'),
         ("[store]\nengine = 'oracle'", r'expected one of "sqlite"'),
         ("data_dir = 3", r"data_dir = 3: expected a text"),
         ("[connector", r"not TOML"),
@@ -117,6 +118,75 @@ def test_what_the_environment_may_not_hold(variable: str, value: str, says: str)
         load(None, {variable: value})
 
 
+def known_names() -> set[str]:
+    return {f"{section}.{field.name}" for section, kind in sections().items() for field in dataclasses.fields(kind)}
+
+
+def test_old_names_are_none_of_today_and_new_ones_are() -> None:
+    old = {*renamed.RENAMED, *renamed.GONE}
+    assert not old & known_names()
+    assert not set(renamed.RENAMED) & set(renamed.GONE)
+    assert {*renamed.RENAMED.values(), *(name for name, _ in renamed.FORMER_VALUES)} <= known_names()
+
+
+RENAMES = {"connector.max_people": "connector.max_sessions", "former.port": "monitor.listen_port"}
+
+
+@pytest.fixture
+def renames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that were called otherwise once, one of them in a section that is gone."""
+    for old, new in RENAMES.items():
+        monkeypatch.setitem(renamed.RENAMED, old, new)
+
+
+def said(settings: Settings) -> list[tuple[str, bool]]:
+    return [(finding.key, finding.serious) for finding in check(settings)]
+
+
+@pytest.mark.usefixtures("renames")
+def test_an_old_name_still_works_and_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path, "[connector]\nmax_people = 70000\n[former]\nport = 7491\n")
+    settings = load(path, {"SPARROW_DATA_DIR": str(tmp_path)})
+    assert (settings.connector.max_sessions, settings.monitor.listen_port) == (70000, 7491)
+    assert said(settings) == [("connector.max_sessions", False), ("monitor.listen_port", False)]
+    assert "connector.max_people" in check(settings)[0].text
+    settings = load(None, {"SPARROW_CONNECTOR__MAX_PEOPLE": "70001", "SPARROW_DATA_DIR": str(tmp_path)})
+    assert settings.connector.max_sessions == 70001
+    assert said(settings) == [("connector.max_sessions", False)]
+
+
+@pytest.mark.usefixtures("renames")
+def test_the_new_name_wins_in_one_source_and_the_environment_over_the_file(tmp_path: Path) -> None:
+    both = written(tmp_path, "[connector]\nmax_people = 70000\nmax_sessions = 60000\n")
+    settings = load(both, {"SPARROW_DATA_DIR": str(tmp_path)})
+    assert settings.connector.max_sessions == 60000
+    assert said(settings) == [("connector.max_sessions", False)]
+    assert load(both, {"SPARROW_CONNECTOR__MAX_PEOPLE": "50000"}).connector.max_sessions == 50000
+
+
+@pytest.mark.usefixtures("renames")
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[connector]\nmax_people = 0", "connector.max_people is called connector.max_sessions now: .* above 0"),
+        ("[former]\nprot = 1", 'unknown key "former.prot"'),
+        ("[log]\nlevel = ['debug']", "expected one of"),
+    ],
+)
+def test_an_old_name_is_checked_like_the_new(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load(written(tmp_path, text), {})
+
+
+def test_what_is_gone_does_nothing_and_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path, "[broker]\nretry_after_ms = 'whatever'\n[log]\nlevel = 'debug'\n")
+    settings = load(path, {"SPARROW_DATA_DIR": str(tmp_path)})
+    assert settings.log.level == "info"
+    assert said(settings) == [("broker.retry_after_ms", False), ("log.level", False)]
+    environ = {"SPARROW_BROKER__RETRY_AFTER_MS": "1", "SPARROW_LOG__LEVEL": "debug"}
+    assert said(load(None, environ | {"SPARROW_DATA_DIR": str(tmp_path)})) == said(settings)
+
+
 def test_other_variables_are_left_alone() -> None:
     assert load(None, {"SPARROW_CONFIG": "x", "SPARROWS": "y", "sparrow_log__level": "z"}) == Settings()
 
@@ -130,7 +200,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def default_file() -> str:
-    return (Path(sparrow.__file__).parent / "sparrow.toml").read_text()
+    return (Path(sparrow.__file__).parent / "config" / "sparrow.toml").read_text()
 
 
 def test_the_default_file_changes_nothing(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.endpoints import account_deletion
 from userapi.endpoints.logins import end_other_logins
+from userapi.http.endpoint import Area, endpoint
 from userapi.http.fields import Answer, Strict, Text, user_id
-from userapi.http.frame import Area, endpoint
 from userapi.http.problems import ProblemError
 from userapi.identity import NEW_PASSWORD, check_new_password, right_one
 from userapi.service import Service, service
@@ -23,27 +23,27 @@ area = Area("accounts", "Accounts: their beginning, their password, their end")
 
 
 class Registration(Strict):
-    """Of `POST /v1/accounts`."""
+    """What `POST /v1/accounts` takes."""
 
     user = Text("1 to 64 of a-z, 0-9, dot, underscore and hyphen; it never changes.", example="alice")
     password = Text("At least `userapi.password_min_length` characters.", example="correct horse")
 
 
 class Registered(Answer):
-    """Of `POST /v1/accounts`."""
+    """What `POST /v1/accounts` answers."""
 
     user = user_id()
 
 
 class NewPassword(Strict):
-    """Of `PUT /v1/me/password`."""
+    """What `PUT /v1/me/password` takes."""
 
     old_password = Text("The one that holds now.", example="correct horse")
     new_password = Text("At least `userapi.password_min_length` characters.", example="battery staple")
 
 
 class AccountDeletion(Strict):
-    """Of `POST /v1/me/deletion`."""
+    """What `POST /v1/me/deletion` takes."""
 
     password = Text("To be sure that it is you.", example="correct horse")
 

@@ -18,8 +18,8 @@ from store.interface import Account
 from userapi import audit
 from userapi.credentials import read_secret
 from userapi.endpoints.accounts import Registered, Registration, begin
+from userapi.http.endpoint import USER_IN_PATH, Area, Guard, endpoint
 from userapi.http.fields import Answer, Flag, Number, Text, items, user_id
-from userapi.http.frame import USER_IN_PATH, Area, Guard, endpoint
 from userapi.http.problems import ProblemError
 from userapi.identity import NEW_PASSWORD
 from userapi.service import service
@@ -65,7 +65,7 @@ ADMINISTRATOR = Guard("admin_token", _check, ("not_found", "wrong_admin_token"))
 
 
 class Totals(Answer):
-    """Of `GET /v1/admin/counts`."""
+    """What `GET /v1/admin/counts` answers."""
 
     accounts = Number("Registered accounts.", allow_none=True)
     devices = Number("Devices that have not been removed.", allow_none=True)
@@ -81,7 +81,7 @@ class KnownDevice(Answer):
 
 
 class KnownAccount(Answer):
-    """Of `GET /v1/admin/accounts/{user}`."""
+    """What `GET /v1/admin/accounts/{user}` answers."""
 
     user = user_id()
     created_ms = Number("When it began; Unix time in milliseconds.")

@@ -17,8 +17,8 @@ from store.contacts import Change, Relation
 from userapi import audit
 from userapi.callers import DEVICE, caller
 from userapi.endpoints.hints import tell, tell_both
+from userapi.http.endpoint import USER_IN_PATH, Area, endpoint
 from userapi.http.fields import Answer, Flag, Number, items, user_id
-from userapi.http.frame import USER_IN_PATH, Area, endpoint
 from userapi.http.pages import MAX_LIMIT, PageAnswer, PageQuery, from_cursor, to_cursor
 from userapi.http.problems import ProblemError
 from userapi.service import service

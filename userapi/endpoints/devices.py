@@ -14,8 +14,8 @@ from store.interface import Device
 from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.endpoints.hints import tell
+from userapi.http.endpoint import DEVICE_IN_PATH, Area, endpoint
 from userapi.http.fields import LABEL, Answer, Flag, Number, Strict, Text, items
-from userapi.http.frame import DEVICE_IN_PATH, Area, endpoint
 from userapi.http.problems import ProblemError
 from userapi.service import Service, service
 
@@ -23,7 +23,7 @@ area = Area("devices", "One's own devices")
 
 
 class Label(Strict):
-    """Of `PATCH /v1/me/devices/{device}`."""
+    """What `PATCH /v1/me/devices/{device}` takes."""
 
     label = Text("What people call the device.", example="phone", **LABEL)
 

@@ -22,8 +22,8 @@ from store.interface import File
 from userapi import audit
 from userapi.callers import DEVICE, caller, while_logged_in
 from userapi.endpoints.uploads import DAY_MS, HOUR_MS, TUS, check_room, check_version, metadata, number
+from userapi.http.endpoint import USER_IN_PATH, Area, HeaderText, PathText, endpoint
 from userapi.http.fields import Answer, Flag, Number, Text, user_id
-from userapi.http.frame import USER_IN_PATH, Area, HeaderText, PathText, endpoint
 from userapi.http.handover import BODY_LEFT, MORE
 from userapi.http.pages import IF_NONE_MATCH
 from userapi.http.problems import ProblemError

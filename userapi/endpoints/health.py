@@ -5,8 +5,8 @@ Owns the answers. They have a lane of their own (`userapi.process.lanes`), so th
 
 from __future__ import annotations
 
+from userapi.http.endpoint import Area, endpoint
 from userapi.http.fields import Answer, Text
-from userapi.http.frame import Area, endpoint
 from userapi.service import service
 
 _PATIENCE_S = 3.0
@@ -16,7 +16,7 @@ area = Area("health", "For load balancers and monitors")
 
 
 class Health(Answer):
-    """Of `GET /healthz`."""
+    """What `GET /healthz` answers."""
 
     status = Text("ok", one_of=("ok",))
 

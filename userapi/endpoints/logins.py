@@ -22,8 +22,8 @@ from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.endpoints.hints import tell
 from userapi.endpoints.replacing import SILENT_LONGEST, make_room
+from userapi.http.endpoint import DEVICE_IN_PATH, Area, HeaderText, endpoint
 from userapi.http.fields import LABEL, Answer, Number, Strict, Text, user_id
-from userapi.http.frame import DEVICE_IN_PATH, Area, HeaderText, endpoint
 from userapi.http.handover import held_s, hold
 from userapi.http.problems import ProblemError
 from userapi.identity import PASSWORD, authenticate, check_enabled
@@ -36,13 +36,13 @@ _ALPHABET = string.ascii_lowercase + string.digits
 _DEVICE_LENGTH = 16
 _KEY_MIN, _KEY_MAX = 16, 200
 _TRIES = 3
-"""Of a login whose account changes while its password is checked."""
+"""How often a login is tried whose account changes while its password is checked."""
 
 _log = logging.getLogger("sparrow.userapi")
 
 
 class Credentials(Strict):
-    """Of `POST /v1/login`."""
+    """What `POST /v1/login` takes."""
 
     user = Text("Who.", example="alice")
     password = Text("Their password.", example="correct horse")
@@ -61,7 +61,7 @@ class Credentials(Strict):
 
 
 class RefreshToken(Strict):
-    """Of `POST /v1/token`."""
+    """What `POST /v1/token` takes."""
 
     refresh_token = Text("The newest one.")
     nonce = Text(

@@ -16,7 +16,7 @@ from prometheus_client.exposition import generate_latest
 
 from userapi.endpoints.admin import ADMINISTRATOR
 from userapi.http.counts import MAX_OPERATIONS, Counts
-from userapi.http.frame import Area, endpoint
+from userapi.http.endpoint import Area, endpoint
 from userapi.http.handover import MORE
 
 area = Area("metrics", "For Prometheus")

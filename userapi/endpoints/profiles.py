@@ -14,8 +14,8 @@ from protocol.sparrow_pb2 import Hint
 from store.interface import Profile
 from userapi.callers import DEVICE, caller, callers_profile
 from userapi.endpoints.hints import tell_friends
+from userapi.http.endpoint import USER_IN_PATH, Area, endpoint
 from userapi.http.fields import LABEL, Answer, Flag, Number, Strict, Text, in_a_line, items, user_id
-from userapi.http.frame import USER_IN_PATH, Area, endpoint
 from userapi.http.pages import IF_NONE_MATCH, NOT_MODIFIED, PageAnswer, PageQuery, from_cursor, tagged, to_cursor
 from userapi.http.problems import ProblemError
 from userapi.service import Service, service
@@ -33,7 +33,7 @@ class OwnProfile(Answer):
 
 
 class ProfileChange(Strict):
-    """Of `PATCH /v1/me`: what is absent stays."""
+    """What `PATCH /v1/me` takes; what is absent stays."""
 
     display_name = Text("What people call the user; may be empty.", required=False, example="Alice", **LABEL)
     hides_presence = Flag("Whether friends see neither that the user is online nor when they were.", required=False)
@@ -47,7 +47,7 @@ class PublicProfile(Answer):
 
 
 class UserQuery(PageQuery):
-    """Of `GET /v1/users`."""
+    """What `GET /v1/users` takes."""
 
     prefix = Text(
         "What the ids begin with; two characters or more.", pattern="[a-z0-9._-]{2,64}", max_length=64, example="al"
@@ -55,7 +55,7 @@ class UserQuery(PageQuery):
 
 
 class Users(PageAnswer):
-    """Of `GET /v1/users`."""
+    """What `GET /v1/users` answers."""
 
     items = items(PublicProfile, "By id.")
 

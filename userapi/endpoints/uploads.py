@@ -18,7 +18,7 @@ from userapi.service import Service
 VERSION = "1.0.0"
 TUS = {"Tus-Resumable": VERSION, "Tus-Version": VERSION}
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""Of a file's name: controls, and what ends a line."""
+"""What a file's name may not hold: controls, and what ends a line."""
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 

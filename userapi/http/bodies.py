@@ -19,7 +19,7 @@ from userapi.http.problems import ProblemError
 
 
 class Parser(FlaskParser):
-    """What `userapi.http.frame` reads requests with: nothing unknown is passed over."""
+    """What `userapi.http.endpoint` reads requests with: nothing unknown is passed over."""
 
     DEFAULT_VALIDATION_STATUS = 400
     DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {  # noqa: RUF012 - webargs'

@@ -1,7 +1,7 @@
 """The OpenAPI document of the API, and pages to read and try it.
 
 Owns what the document says of the whole, and the pages' files, which work without any other host. What it says of an
-endpoint is `userapi.http.frame`'s business.
+endpoint is `userapi.http.endpoint`'s business.
 """
 
 from __future__ import annotations

@@ -21,12 +21,12 @@ from userapi.http.problems import ProblemError
 from userapi.settings import UserApiSettings
 
 _MAX_KEYS = 100_000
-"""Of each limit; 100 bytes or so each."""
+"""How many addresses or accounts each limit remembers, at 100 bytes or so each."""
 _ADMIN_FAILURES = 60
-"""Of an address and hour."""
+"""How many wrong administrator's tokens an address may send in an hour."""
 _HOME_S = 30 * 86400.0
 _MAX_USER = 65
-"""Of characters: what is longer is nobody's id."""
+"""A user id with more characters is nobody's."""
 _FREE = ("/healthz", "/readyz")
 """Paths that load balancers ask for."""
 
@@ -118,15 +118,15 @@ class Limits:
         return client_address(self._trusted)
 
     def check_request(self) -> None:
-        """Of any request."""
+        """Count a request of any kind against its address. Raises `ProblemError` when there were too many."""
         self._use_here(self._requests)
 
     def check_account(self, user: str) -> None:
-        """Of any request by `user`, whose token is good."""
+        """Count a request by `user`, whose token is good. Raises `ProblemError` when there were too many."""
         _refuse(self._account_requests.use(user), "requests of this account")
 
     def check_registration(self) -> None:
-        """Of a registration."""
+        """Count a registration against its address. Raises `ProblemError` when there were too many."""
         self._use_here(self._registrations)
 
     def check_administrator(self) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 from flask import Response, request
 
+from userapi.http.endpoint import HeaderText
 from userapi.http.fields import Answer, Number, Strict, Text
-from userapi.http.frame import HeaderText
 from userapi.http.problems import ProblemError
 
 MAX_LIMIT = 100

@@ -83,6 +83,6 @@ def _line_from(number: int, at: int, low: int) -> tuple[int, bytes, int]:
 
 
 def _length(data: bytes) -> int:
-    """Of the first line in `data`, with its end."""
+    """The length of the first line in `data`, with its end."""
     end = data.find(b"\n")
     return len(data) if end < 0 else end + 1

@@ -34,7 +34,7 @@ class Admission:
         self._guests: dict[str, dict[Guest, None]] = {}
         self._count = 0
         self.evicted = 0
-        """In total."""
+        """How many connections have had to go so far."""
 
     def __len__(self) -> int:
         return self._count

@@ -117,7 +117,7 @@ class Connection(Line):
     # Requests.
 
     def _advance(self) -> None:
-        """With what has come, as far as that goes."""
+        """Go on with what has come, as far as that goes."""
         if self._phase is Phase.IDLE:
             self._resume()
         while self._phase in (Phase.HEAD, Phase.BODY):  # it has what it waits for
@@ -284,7 +284,7 @@ class Connection(Line):
         self._write_or_abort(self._encoded(response, answer.body))
 
     def _encoded(self, head: h11.Response | None, body: bytes) -> bytes | None:
-        """Of what follows next; None if that is no answer, which is a fault of ours."""
+        """The bytes of what follows next; None if that is no answer, which is a fault of ours."""
         try:
             sent = b"" if head is None else self._h11.send(head) or b""
             if body:

@@ -59,7 +59,7 @@ class FrontPort(Protocol):
 
 
 class Line(asyncio.Protocol):
-    """From accept to close. `userapi.process.connection` says what data means."""
+    """A connection from accept to close. `userapi.process.connection` says what data means."""
 
     def __init__(self, front: FrontPort) -> None:
         self._front = front

@@ -42,7 +42,7 @@ class Worker(GunicornsWorker):  # type: ignore[misc]  # gunicorn has no types
         super().init_process()
 
     def init_signals(self) -> None:
-        """In the loop; all else is gunicorn's way."""
+        """Have signals handled in the loop; all else is gunicorn's way."""
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         self._stopping = asyncio.Event()
@@ -54,7 +54,7 @@ class Worker(GunicornsWorker):  # type: ignore[misc]  # gunicorn has no types
         signal.signal(signal.SIGABRT, self._abort)
 
     def run(self) -> None:
-        """Until we are told to stop, or the arbiter is gone."""
+        """Serve until we are told to stop, or the arbiter is gone."""
         app = self.app
         front = Front(app.settings, self.wsgi, app.counts, app.certificate, self._loop)
         self._loop.run_until_complete(self._serve(front))

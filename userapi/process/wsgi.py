@@ -74,7 +74,7 @@ def environ_of(
     server: tuple[str, int],
     scheme: str,
 ) -> Environ:
-    """Without the body. `target` is a path with its query."""
+    """A WSGI environment without the body. `target` is a path with its query."""
     path, _, query = target.partition("?")
     environ: Environ = {
         "REQUEST_METHOD": method,

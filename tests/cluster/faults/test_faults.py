@@ -17,7 +17,13 @@ from tests.cluster.whole import Whole
 pytestmark = pytest.mark.slow
 
 RATE = 200.0
-BY_CLUSTER = sorted(ROWS.values(), key=lambda row: row.cassandra)
+LONGER = {"nothing", "rolling-restart"}
+"""Rows for `scripts/test full`, like those for which a cluster has to grow. In CI `tests/cluster/test_stops.py` and
+`tests/releases/test_mixed.py` stop each process in its turn, `tests/store/test_cassandra_node.py` kills a Cassandra."""
+BY_CLUSTER = [
+    pytest.param(row, id=row.name, marks=[pytest.mark.full] if row.cassandra > 1 or row.name in LONGER else [])
+    for row in sorted(ROWS.values(), key=lambda row: row.cassandra)
+]
 """Rows that share a cluster stand together."""
 
 
@@ -51,7 +57,7 @@ def needs_wires() -> None:
         pytest.skip(why)
 
 
-@pytest.mark.parametrize("row", BY_CLUSTER, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", BY_CLUSTER)
 async def test_the_promise_is_kept(row: Row, cluster_of: Callable[[int], Whole]) -> None:
     if row.far:
         needs_wires()

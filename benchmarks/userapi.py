@@ -1,4 +1,4 @@
-"""What the user API costs: `.venv/bin/python -m tests.userapi.bench`. Starts Cassandra, a broker and gunicorn.
+"""What the user API costs: `.venv/bin/python -m benchmarks.userapi`. Starts Cassandra, a broker and gunicorn.
 
 All on this machine, the load generator (raw sockets with keep-alive) included. CPU is per request, read from /proc: of
 gunicorn with its workers, of Cassandra, of the broker, and of the load generator. All is run warm, and the median of
@@ -26,12 +26,12 @@ from typing import cast
 import httpx
 import uvloop
 
+from benchmarks.store import cpu_s
 from store import Store, StoreSettings, open_store
 from store.cassandra import apply
 from store.contacts import Change
 from tests.ports import free_port
 from tests.services.cassandra import ROOT, Node
-from tests.store.bench import cpu_s
 from tests.userapi.running_server import Server, serving
 from tests.userapi.test_files import TUS, goes_up_and_down, resident_kib
 from userapi.tokens import TokenMinter

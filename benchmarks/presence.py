@@ -1,6 +1,6 @@
 """What presence in etcd carries: logins a second through one broker, CPU of each, and how late a second broker knows.
 
-`python -m tests.broker.bench_presence` starts an etcd of its own. Not a test.
+`python -m benchmarks.presence` starts an etcd of its own. Not a test.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from broker.core.state import Location, Registered
-from tests.broker.presences import A, Presences, presence
+from tests.broker.presences import A, Presences, presence, reads
 from tests.services.etcd import EtcdCluster
 
 
@@ -71,7 +71,6 @@ async def paced(node: Presences, other: Presences, per_second: int, seconds: flo
     """At a rate; how long from asking until a second broker's map shows it."""
     load = _Load(node)
     delays: dict[str, float] = {}
-    mirror = other.cluster._mirror  # type: ignore[attr-defined]
     put = other.presence.put  # type: ignore[attr-defined]
 
     def seen(name: bytes, kv: object) -> None:
@@ -95,7 +94,7 @@ async def paced(node: Presences, other: Presences, per_second: int, seconds: flo
         f"paced: {per_second:,} logins/s, {load.failed} failed; asked until answered {_spread(load.took.values())}; "
         f"asked until in another broker's map {_spread(delays.values())}; "
         f"from answer to map {_spread(delays[user] - took for user, took in load.took.items())}; "
-        f"both brokers {share * 100:.0f} % of a core; {mirror.reads} reads"
+        f"both brokers {share * 100:.0f} % of a core; {reads(other)} reads"
     )
 
 

@@ -41,7 +41,7 @@ class Guard:
     """Who may call an endpoint. `check` raises `ProblemError` with one of `problems` for everybody else."""
 
     scheme: str
-    """Its name among the document's security schemes (`userapi.http.document`)."""
+    """The guard's name among the document's security schemes (`userapi.http.document`)."""
     check: Callable[[], None]
     problems: tuple[str, ...]
 
@@ -157,7 +157,7 @@ def _others(also: Mapping[int, str], answer: type[Schema] | None) -> dict[int, A
 
 
 def _refusals(codes: Sequence[str]) -> dict[int, Any]:
-    """Of each status, which codes it may come with, and what they mean."""
+    """Status → which codes it may come with, and what they mean."""
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
         by_status.setdefault(CODES[code][0], []).append(code)

@@ -1,4 +1,4 @@
-"""What the Cassandra engine costs: `.venv/bin/python -m tests.store.bench`. Starts a node of its own.
+"""What the Cassandra engine costs: `.venv/bin/python -m benchmarks.store`. Starts a node of its own.
 
 CPU is that of both processes, ours with the driver and Cassandra's with its compaction and collector, read from /proc,
 per message.

@@ -1,0 +1,30 @@
+"""How long the tests of each folder took, for the last lines of `scripts/test`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+_seconds: Counter[str] = Counter()
+_tests: Counter[str] = Counter()
+
+
+def _folder(nodeid: str) -> str:
+    """`tests/broker/test_core.py::test` → `broker`; what stands in tests/ itself → `tests`."""
+    parts = nodeid.partition("::")[0].split("/")[1:-1]
+    return "/".join(parts) or "tests"
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds[_folder(report.nodeid)] += report.duration
+    _tests[_folder(report.nodeid)] += report.when == "call"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    told = os.environ.get("SPARROW_TEST_TIMES")
+    if told and not hasattr(session.config, "workerinput"):
+        with Path(told).open("a") as file:
+            file.writelines(f"{folder}\t{_seconds[folder]:.3f}\t{_tests[folder]}\n" for folder in sorted(_seconds))
