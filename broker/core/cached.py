@@ -77,10 +77,10 @@ class Cached(Generic[K, V]):
         self._reading: set[K] = set()
         self._spoilt: set[K] = set()
         """What changed while it was being read."""
-        self.on_read: Callable[[Sequence[K], bool], None] = lambda keys, ok: None
-        """Told which reads have ended, and whether they succeeded."""
-        self.on_forgotten: Callable[[], None] = lambda: None
-        """Told that entries are not what they were; what follows from them must be made anew."""
+        self.on_read: Callable[[Sequence[K], bool], None]
+        """Told which reads have ended, and whether they succeeded. Whoever makes this has to set it."""
+        self.on_forgotten: Callable[[], None]
+        """Told that entries are not what they were; what follows from them must be made anew. To be set as well."""
 
     def get(self, key: K) -> Entry[V] | None:
         """An entry that may be used now; None: `on_read` will tell."""
