@@ -131,7 +131,7 @@ class StoreCalls:
         return no_space
 
     def free_bytes(self) -> int | None:
-        """Of the store's disk."""
+        """Bytes that the store's disk still takes; None: it is none of this machine's."""
         return self._store.free_bytes()
 
     def saw(self, users: Collection[str]) -> None:
@@ -296,7 +296,8 @@ class BrokerServer:
     def _flush(self) -> None:
         self._flush_due = False
         self.core.flush()
-        if traces := self.core.take_traces():
+        if self.core.turn.traces:
+            traces, self.core.turn.traces = self.core.turn.traces, []
             self.on_traces(traces)
 
     # Ports.

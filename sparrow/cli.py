@@ -192,6 +192,18 @@ def _schema(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_load(parser: argparse.ArgumentParser) -> None:
+    from load import add_arguments  # as Python says it, since it is of another room
+
+    add_arguments(parser)
+
+
+def _load(options: argparse.Namespace) -> int:
+    from load import run
+
+    return run(options)
+
+
 SERVE = ("data_dir", "connector", "broker", "store", "userapi", "monitor", "log")
 CONNECTOR = ("connector", "monitor", "log")
 BROKER = ("broker", "etcd", "store", "monitor", "log")
@@ -266,9 +278,7 @@ COMMANDS = {
         _Arguments("sparrow.ops.ended:add_arguments"),
         _Run("sparrow.ops.ended:run", STORE),
     ),
-    "load": _Command(
-        "find out what a server carries", _Arguments("load:add_arguments", config=False), _Alone("load:run")
-    ),
+    "load": _Command("find out what a server carries", _add_load, _load),
 }
 
 

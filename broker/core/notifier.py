@@ -27,13 +27,13 @@ class Wait:
     done: Callable[[bool], None]
 
     def heard(self) -> None:
-        """One more has."""
+        """One more device's connector has heard."""
         self.left -= 1
         if not self.left:
             self.done(True)
 
     def late(self) -> None:
-        """It takes too long."""
+        """It takes too long: whoever waits is told so, once."""
         if self.left > 0:
             self.left = 0
             self.done(False)

@@ -106,7 +106,7 @@ class StorePort(Protocol):
         """Whether nothing may be added, as its disk is nearly full."""
 
     def saw(self, users: Collection[str]) -> None:
-        """They are, or were a moment ago, online."""
+        """Keep that these users are online, or were a moment ago."""
 
     def begin_sessions(
         self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | NoSession] | None], None]
@@ -165,4 +165,4 @@ class Storing:
     returned_by: int
     """The connector that returned it; 0 if it never left the broker."""
     author: str = ""
-    """Who wrote the message; "": it is a receipt."""
+    """The user who wrote the message; "": it is a receipt."""

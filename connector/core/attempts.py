@@ -67,7 +67,7 @@ def no_room(settings: ConnectorSettings) -> dict[int, tuple[Failed.Code, str, in
 
 
 def _ms(seconds: float) -> int:
-    """At least 1: 0 would mean for good."""
+    """In milliseconds, and at least 1: 0 would mean for good."""
     return max(1, round(seconds * 1000))
 
 
@@ -100,17 +100,17 @@ class Attempts:
         self.sent = 0
         """Messages whose author was told SENT."""
         self.delivered = 0
-        """Of these, with DELIVERED in the same receipt."""
+        """Messages whose author was told SENT and DELIVERED in one receipt."""
         self.failed: Counter[int] = Counter()
         """Messages refused, by `Failed.Code`; final or for now."""
         self.traced: dict[str, float] = {}
         """Authors whose messages are traced, and until when."""
         self._traced: set[int] = set()
-        """Attempts that are."""
+        """Numbers of the attempts that are traced."""
         self._max_body = settings.max_frame_bytes - MESSAGE_OVERHEAD_BYTES
         rate = settings.max_messages_per_second
         self._limit = Limit(rate, max(1.0, rate * settings.message_burst_s))
-        """Of messages of one session."""
+        """How many messages one session may send."""
         account = settings.max_messages_per_second_of_account
         self.accounts = Rate(account, max(1.0, account * settings.message_burst_s))
         self._max_attempts = 2 * settings.max_unsettled_per_connection

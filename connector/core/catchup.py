@@ -65,7 +65,7 @@ class Catchup:
         return len(self._reading)
 
     def new_scan(self) -> Scan:
-        """For a new session."""
+        """What a new session begins with."""
         return Scan(self._syncs.bucket(self._turn.now))
 
     # Why a session reads.
@@ -167,7 +167,7 @@ class Catchup:
         self._try_live(session)
 
     def _row(self, session: Session, key: bytes, kind: int, body: bytes) -> None:
-        """One row; one that cannot be read stays where it is until it expires, and those behind it go on."""
+        """Send one row; one that cannot be read stays where it is until it expires, and those behind it go on."""
         try:
             if kind == RowKind.RECEIPT:
                 Receipt.FromString(body)

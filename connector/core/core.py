@@ -16,7 +16,7 @@ from connector.core.doubts import STANDSTILL_S, Doubts
 from connector.core.greeting import Greeting
 from connector.core.links import Link, Links
 from connector.core.logins import Logins
-from connector.core.phases import ENDED, GREETING
+from connector.core.phases import ENDED, GREETING, LIVE
 from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.rates import Limit
 from connector.core.receipts import Receipts
@@ -33,7 +33,7 @@ _GIVEN = frozenset((records.COPY, records.ROWS, records.HINT))
 RECEIPT_ATTEMPTS = 1 << 63
 """Attempt numbers from here on belong to receipts."""
 FRAME_BURST_S = 4.0
-"""As many frames as may come in this time may come at once."""
+"""Seconds; as many frames as may come in this time may come at once."""
 
 
 class ConnectorCore:
@@ -51,16 +51,16 @@ class ConnectorCore:
         """Logged in or about to be, by number."""
         self.connections: dict[Session, None] = {}
         self.max_connections = sys.maxsize
-        """Those beyond it are turned away; the shell knows how many descriptors there are."""
+        """Connections beyond it are turned away; the shell knows how many descriptors there are."""
         self._greeting = Greeting(settings)
         per_second = settings.max_frames_per_second
         self._frame_limit = Limit(per_second, FRAME_BURST_S * per_second)
         self._frames_per_turn = settings.max_frames_per_turn
         self._next_sweep = 0.0
         self._to_tell: dict[Session, None] = {}
-        """Who is to move on, once we stop."""
+        """Sessions that are still to be told to move on, once we stop."""
         self._repeats = 0
-        """Of connections that are gone."""
+        """Repeats on connections that are gone."""
         self.records_unreadable = 0
         """Records of brokers that were passed over."""
         self._strange: set[int] = set()
@@ -139,7 +139,14 @@ class ConnectorCore:
         for event in events:
             if session.phase == ENDED:
                 return None
-            self._event(session, event)
+            if isinstance(event, tuple):
+                self.attempts.submit(session, event)
+            elif isinstance(event, int):
+                self.delivery.acked(session)
+                if session.phase != LIVE:
+                    self.catchup.acked(session)
+            else:
+                self._rare_event(session, event)
         frames = session.frames
         frames.left -= len(events)
         if frames.left <= 0.0:
@@ -153,15 +160,6 @@ class ConnectorCore:
         wait_s = self._take(session, data)
         while wait_s is not None and session.wire.more:
             wait_s = self._take(session, b"")
-
-    def _event(self, session: Session, event: Event) -> None:
-        if isinstance(event, tuple):
-            self.attempts.submit(session, event)
-        elif isinstance(event, int):
-            self.delivery.acked(session)
-            self.catchup.acked(session)
-        else:
-            self._rare_event(session, event)
 
     def _rare_event(self, session: Session, event: Event) -> None:
         if isinstance(event, Ping):

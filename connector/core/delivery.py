@@ -40,7 +40,7 @@ def _state_of_ack(flags: int) -> int:
 
 
 _ACKED = [_state_of_ack(flags) for flags in range(256)]
-"""By the flags of the copy, with any that a later release may add."""
+"""The outcome of an ack by the flags of the copy, with any that a later release may add."""
 
 
 class Delivery:
@@ -138,7 +138,8 @@ class Delivery:
 
     def acked(self, session: Session) -> None:
         """The device has kept everything up to its last ack."""
-        unacked, left = session.unacked, session.wire.unacked
+        unacked, wire = session.unacked, session.wire
+        left = wire.counted - wire.acked
         rows: list[SentRow] = []
         size = 0
         for _ in range(len(unacked) - left):

@@ -19,7 +19,7 @@ from fabric.records import SESSION, Record
 STANDSTILL_S = 1.0
 """A turn that comes so much later than the one before shows that this process stood still."""
 MAX_PARKED_BYTES = 64 * 1024
-"""Of one client, beyond which its connection is not read."""
+"""Bytes that are held back of one client; beyond them its connection is not read."""
 
 STOOD_STILL: Final = 1
 """What brokers have said meanwhile has not been heard yet."""
@@ -34,9 +34,9 @@ class _Parked:
 
     def __init__(self) -> None:
         self.entries: list[bytes | tuple[Link, Record]] = []
-        """In order: what its client has said, and records of brokers."""
+        """What its client has said, and records of brokers, as they came."""
         self.bytes = 0
-        """Those of the client."""
+        """Bytes of what its client has said."""
 
 
 class Doubts:
@@ -66,7 +66,7 @@ class Doubts:
         self._parked: dict[Session, _Parked] = {}
         self.standing_still = False
         self.unsure: set[Session] = set()
-        """All sessions that are."""
+        """All sessions that are unsure."""
 
     # Beginning.
 
@@ -87,7 +87,7 @@ class Doubts:
             self._stood[session] = None
 
     def unregistered(self, sessions: Iterable[Session]) -> None:
-        """These have to register again."""
+        """These sessions have to register again, and are unsure until they have."""
         for session in sessions:
             if session.phase not in (GREETING, ENDED):
                 session.unsure |= UNREGISTERED
@@ -125,7 +125,7 @@ class Doubts:
             self._look()
 
     def tick(self) -> None:
-        """Who is down by now has nothing to say that would have been heard."""
+        """Wait no more for brokers that are down by now: they have nothing to say that would have been heard."""
         if self.standing_still:
             self._waiting = {link: first for link, first in self._waiting.items() if link.up}
             self._look()
@@ -138,7 +138,7 @@ class Doubts:
                 self._less(session, STOOD_STILL)
 
     def registered(self, session: Session) -> None:
-        """It goes on."""
+        """Presence names the session again: it goes on."""
         self._less(session, UNREGISTERED)
 
     def _less(self, session: Session, reason: int) -> None:
@@ -163,7 +163,7 @@ class Doubts:
                 self._take(session, entry)
 
     def left(self, session: Session) -> None:
-        """It has ended: what its client said is nothing any more, and brokers get back what is theirs."""
+        """The session has ended: what its client said is nothing any more, and brokers get back what is theirs."""
         self._stood.pop(session, None)
         if not session.unsure:
             return

@@ -10,7 +10,7 @@ from connector.settings import ConnectorSettings
 
 
 class Greeting:
-    """All of them, the oldest first."""
+    """All connections that have not logged in, the oldest first."""
 
     def __init__(self, settings: ConnectorSettings) -> None:
         self._settings = settings
@@ -22,7 +22,7 @@ class Greeting:
         return len(self._sessions)
 
     def add(self, session: Session, address: str) -> Session | None:
-        """One more; returns who has to go for it."""
+        """There is one more connection; returns who has to go for it, or None."""
         self._sessions[session] = address
         theirs = self._addresses.setdefault(address, {})
         theirs[session] = None
@@ -41,7 +41,7 @@ class Greeting:
         return self.add(session, address)
 
     def remove(self, session: Session) -> None:
-        """It has logged in, or is gone."""
+        """The connection has logged in, or is gone."""
         address = self._sessions.pop(session, None)
         if address is not None:
             theirs = self._addresses[address]
@@ -50,7 +50,7 @@ class Greeting:
                 del self._addresses[address]
 
     def overdue(self, now: float) -> list[Session]:
-        """Those that have had their time."""
+        """The connections that have had `login_timeout_s`."""
         found = []
         for session in self._sessions:
             if session.opened > now - self._settings.login_timeout_s:

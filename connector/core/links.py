@@ -43,7 +43,7 @@ class Links:
         self._next_beat = 0.0
         self._beat = 0
         self.batches = self.records = 0
-        """Sent to brokers."""
+        """Batches, and records in them, sent to brokers."""
         self.incarnation = incarnation
         self.lease = 0
         """The lease that presence entries of this connector hang on; 0: none yet."""

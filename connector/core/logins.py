@@ -36,7 +36,7 @@ REFUSALS = {
 """What a session gets that is refused, by the result."""
 MAX_TRIES = (1 << 63) - 1
 MAX_CLIENT_CHARACTERS = 64
-"""Of a client's own name that are kept for the log."""
+"""Characters of a client's own name that are kept for the log."""
 
 
 class Logins:
@@ -73,14 +73,14 @@ class Logins:
         self._evictions: dict[int, list[tuple[Link, Evicted]]] = {}
         """What is said when a session, by its number, has left."""
         self._rejoin: dict[Session, bool] = {}
-        """Who will read again, or (True) register again and then read."""
+        """Sessions that will read their inbox again, or (True) register again and then read."""
         per_minute = settings.max_logins_per_minute_of_device
         self.devices = Rate(per_minute / 60, per_minute)
         self.stopping = False
         self.begun = 0
         """Sessions that were told `LoggedIn`."""
         self.goodbyes: Counter[int] = Counter()
-        """By `Goodbye.Code`."""
+        """Sessions that were told Goodbye, by `Goodbye.Code`."""
 
     # Coming.
 
@@ -307,7 +307,7 @@ class Logins:
         self._doubts.unregistered(list(self._sessions.values()))
 
     def hurry(self, session: Session) -> None:
-        """It is to register again, and somebody waits for that."""
+        """The session registers again at once, if it is to: somebody waits for that."""
         if self._rejoin.get(session):
             del self._rejoin[session]
             self._register_again(session)

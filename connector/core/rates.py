@@ -55,7 +55,7 @@ class Rate:
     def __init__(self, per_second: float, at_once: float) -> None:
         self._limit = Limit(per_second, at_once)
         self._buckets: dict[Hashable, Bucket] = {}
-        """One that is not here is full."""
+        """Name → bucket; a bucket that is not here is full."""
         self._sweep_at = 0.0
 
     def __len__(self) -> int:

@@ -85,7 +85,8 @@ class Turn:
 
 
 Copy: TypeAlias = "tuple[float, Link, Record]"
-"""Since when, from where, and what: a live copy that its device has not acked. A plain tuple, since there are many."""
+"""A live copy that its device has not acked: since when, by which link, and its record. A plain tuple, since there
+are many."""
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ class SentRow:
     id: int
     size: int
     unseen: bool = False
-    """Of a kind of clients' own: friends alone are told DELIVERED."""
+    """Its kind is one of clients' own: friends alone are told DELIVERED."""
 
 
 RETURNED: Final = None
@@ -125,15 +126,15 @@ class Scan:
 
     def __init__(self, syncs: Bucket) -> None:
         self.under_way = False
-        """One has begun and has not seen the end."""
+        """A scan has begun and has not seen the end."""
         self.owed = False
-        """One must begin after now."""
+        """A scan is owed that begins after now."""
         self.cursor = b""
         """Where the last page ended."""
         self.request = 0
         """Number of the page that is asked for; 0: none is."""
         self.asked_at = 0.0
-        """When that was, in seconds of the turn's clock."""
+        """When that page was asked for, in seconds of the turn's clock."""
         self.not_before = 0.0
         """No page is asked for before this time."""
         self.syncs = syncs
@@ -212,7 +213,7 @@ class Session:
         self.tried = 0, 0
         """The client's start, and which of its tries this is; zeros: not told."""
         self.knows_disabled = False
-        """Its client understands ACCOUNT_DISABLED."""
+        """The client understands ACCOUNT_DISABLED."""
         self.overdue_at = inf
         """When its token is overdue, in seconds of the turn's clock."""
 
@@ -236,7 +237,7 @@ class Session:
         self.returned = 0
         """Copies returned and not confirmed."""
         self.returned_at = 0.0
-        """When the last of them was."""
+        """When the last copy was returned, in seconds of the turn's clock."""
 
     def to(self, phase: int) -> None:
         """Go on to another phase."""

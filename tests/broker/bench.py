@@ -285,6 +285,11 @@ class Bench:
         sent, self.ports.sent = self.ports.sent, []
         return [rec for rec in sent if kind is None or rec.kind == kind]
 
+    def take_traces(self) -> list[tuple[int, int, str]]:
+        """What has happened to traced attempts since the last call."""
+        traces, self.core.turn.traces = self.core.turn.traces, []
+        return traces
+
     def only(self, kind: int) -> Sent:
         """The one record of this kind since the last call."""
         (found,) = self.sent(kind)
