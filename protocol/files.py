@@ -32,7 +32,7 @@ class FileReference:
     """
 
     file: str
-    """Its id at the user API."""
+    """The file's id at the user API."""
     name: str
     """What its sender calls it: to be shown, and made safe before it touches a disk."""
     media_type: str
