@@ -12,14 +12,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 
 from client import arguments, events
-from client.api.contacts import Contacts
-from client.api.devices import Devices
-from client.api.files import File, Files, Told
+from client.account import Account
+from client.api.files import File, Told
 from client.api.logins import UserApi
-from client.api.profiles import Profiles
 from client.api.signed import SignedApi
 from client.credentials import Credentials
-from client.engine import LOGGED_OUT, Engine
+from client.engine import Engine
 from client.flow import fresh
 from client.history import HistoryEntry
 from client.journal import open_journal
@@ -37,27 +35,36 @@ FIELD_BYTES = 48
 """Stream, ids, kind and the lengths of fields take at most this in a message."""
 
 
-class Client:
+class Client(Account):
     """One device of one user: `async with Client("alice", password="…") as alice: …`.
 
-    With a `state` file the client has the promise over its own restarts, and stays the same device. Without one it
+    With a `state` file the client keeps the promise over its own restarts, and stays the same device. Without one it
     keeps everything in memory, and is a new device at each start unless `device` names one.
 
-    `password`   logs in over HTTP when there is no token, or the kept one has expired
-    `register`   makes the account, with this password, if there is none
-    `token`      instead of a password; then `connectors` (["host:port", "tls://host:port", …]) are needed as well
-    `api`        base URL of the user API
-    `ca`         a PEM file: trust servers with certificates of this CA, instead of those that the system trusts
-    `history`    keep so many lines of conversation in the state file, for `history()`
-    `label`      what people see of a new device
-    `name`       name and version of the program, for the server's log
-    `on_event`   called with each of `client.events`, in the event loop; it must not block
-    `background` do not wait for the login when entering: connect whenever the server can be reached
+    When the session ends for good (`ReplacedError`, `AccountDisabledError`, `DeviceRemovedError`, `TokenRejectedError`,
+    `StateError`), everything that waits raises that. Entering raises what `open` does.
 
-    Entering raises `ConfigError` (arguments, state file), `WrongPasswordError`, `UnreachableError`,
-    `UntrustedError`, `UnavailableError`, `SessionEndedError`. When the session ends for good later on
-    (`ReplacedError`, `AccountDisabledError`, `DeviceRemovedError`, `TokenRejectedError`, `StateError`), everything that
-    waits raises that.
+    Args:
+        user: The user's id.
+        password: Logs in over HTTP when there is no token, or the kept one has expired.
+        token: A login token in place of a password; then `connectors` are needed as well.
+        register: Make the account, with this password, if there is none.
+        api: Base URL of the user API.
+        ca: A PEM file: trust servers with certificates of this CA, instead of those that the system trusts.
+        connectors: Where to connect, as "host:port" or "tls://host:port"; without any, the user API tells.
+        device: The id of a device that the user has; with `state`, the one that is kept there.
+        state: The state file. One client at a time may use it.
+        history: Keep so many lines of conversation in the state file, for `history()`; 0 keeps none.
+        label: What people see of a new device.
+        name: Name and version of the program, for the server's log.
+        on_event: Called with each of `client.events`, in the event loop; it must not block.
+        background: Do not wait for the login when entering: connect whenever the server can be reached.
+        options: Limits and times.
+
+    Raises:
+        MisuseError: `connectors` is a text, `history` is without `state`, or a text is none that UTF-8 can carry.
+        InvalidIdError: `user` or `device` is no id.
+        ConfigError: `api` is no URL, or `ca` cannot be read.
     """
 
     def __init__(
@@ -118,7 +125,18 @@ class Client:
         await self._close(clean=kind is None)
 
     async def open(self) -> None:
-        """What entering does."""
+        """Do what entering `async with` does: open the state file, connect and log in.
+
+        It returns when the client is logged in, within `Options.open_timeout_s`; with `background`, at once.
+
+        Raises:
+            MisuseError: It was opened before.
+            ConfigError: The arguments or the state file cannot be used; the text says what to change.
+            WrongPasswordError: There is no such account, or the password is wrong.
+            SessionEndedError: The token, the device or the account is not valid; the subclass says which.
+            UnavailableError: Nothing answers (`UnreachableError`), or logins are not possible now.
+            UntrustedError: The server's certificate is not trusted.
+        """
         if self._engine is not None:
             raise MisuseError("a client is opened once: make a new one")
         self._journal = journal = open_journal(self._state, self._history)
@@ -160,7 +178,11 @@ class Client:
             raise UnreachableError(f"cannot log in: {engine.reason}")
 
     async def aclose(self) -> None:
-        """Send what can be sent, log out, and close. What is not safe by then stays in the state file."""
+        """Send what can be sent, log out, and close.
+
+        It waits up to `Options.close_timeout_s` for messages to become safe. What is not safe by then stays in the
+        state file, and is sent by the next client that opens it; without a state file it is lost, which the log says.
+        """
         await self._close(clean=True)
 
     async def _close(self, *, clean: bool) -> None:
@@ -190,11 +212,25 @@ class Client:
     # What an application does.
 
     async def send(self, dest: str, body: str | bytes | bytearray | memoryview, *, kind: int = TEXT) -> Sending:
-        """Send to the user `dest`: text, or bytes of any `kind`. Await what it returns to learn what became of it.
+        """Send a message to one user. Await what it returns to learn what became of it.
 
-        Returns when the message is kept (with a state file: on the disk), after waiting while too many are unsettled.
-        It is then sent again and again until it is safe. Raises `InvalidIdError`, `MessageTooLargeError`,
-        `MisuseError`, `ClosedError`, and the error with which the session has ended.
+        It returns when the message is kept (with a state file: on the disk), after waiting while
+        `Options.max_unsettled` are neither safe nor refused. The message is then sent again and again until it is safe,
+        over reconnections and, with a state file, over restarts.
+
+        Args:
+            dest: The user it is for.
+            body: A text, or bytes. Together with the fields around it, it has to fit into what the server takes: about
+                64,000 bytes, unless the server says otherwise.
+            kind: `TEXT` (then bytes have to be UTF-8), `FILE`, or a number of the application's own from 1000 to
+                2^31-1.
+
+        Raises:
+            InvalidIdError: `dest` is no user id.
+            MessageTooLargeError: The body is larger than the server takes; the text says how large it may be.
+            MisuseError: `body` or `kind` is none of the above.
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
         """
         engine = self._open_engine()
         check_user_id(dest)
@@ -207,78 +243,104 @@ class Client:
 
     @property
     def doubtful(self) -> list[Sending]:
-        """What may have been sent already, in its order: it was found in a state that was restored or copied.
+        """Messages that may have been sent already, in their order.
 
-        None of it is sent until `send_again` says so.
+        They were found in a state that was restored or copied. None of them is sent until `send_again` says so.
+
+        Raises:
+            ClosedError: The client is not open.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
         """
         return list(self._open_engine().telling.doubtful)
 
     async def send_again(self, sending: Sending) -> None:
-        """Send a doubtful one: a person has said so. Its readers may be shown it twice. Any other is left alone.
+        """Send a doubtful message after all, since a person has said so. Its readers may be shown it twice.
 
-        Raises `ClosedError`, and the error with which the session has ended.
+        Args:
+            sending: One of `doubtful`; any other is left alone.
+
+        Raises:
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
         """
         await self._open_engine().send_again(sending)
 
     async def give_up(self, sending: Sending) -> None:
-        """Forget a doubtful one; it fails with `RefusedError`. Any other is left alone.
+        """Forget a doubtful message: awaiting it raises `RefusedError`.
 
-        Raises what `send_again` does.
+        Args:
+            sending: One of `doubtful`; any other is left alone.
+
+        Raises:
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
         """
         await self._open_engine().give_up(sending)
 
     async def mark_read(self, sender: str, device: str, stream: int, ids: Iterable[int]) -> None:
-        """Like `Message.mark_read`, for messages that are known by name only, from `history()` for example.
+        """Do what `Message.mark_read` does, for messages that are known by name only, from `history()` for example.
 
-        Raises `InvalidIdError`, `MisuseError` (ids that no message has), `ClosedError`, and the error with which the
-        session has ended.
+        Args:
+            sender: Their author.
+            device: The author's device.
+            stream: Their stream, from 1 to 2^64-1.
+            ids: Their ids, each from 1 to 2^53-1; at most 65,536.
+
+        Raises:
+            InvalidIdError: `sender` or `device` is no id.
+            MisuseError: No message has such a stream or ids, or there are too many.
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
         """
         engine = self._open_engine()
         check_user_id(sender)
         await engine.read_names(sender, device, stream, arguments.marked(device, stream, ids))
 
     def __aiter__(self) -> AsyncIterator[Message]:
-        """Messages of others, in order. They end when the client is closed; an ended session raises its error."""
+        """Give the messages of others, in order, as they come.
+
+        They end when the client is closed. A message counts as taken when the loop asks for the next one.
+
+        Raises:
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
+        """
         return _Messages(self._open_engine())
 
     def history(self) -> list[HistoryEntry]:
-        """The last lines of all conversations, in the order in which they came. Empty without `history`."""
+        """Return the last lines of all conversations, in the order in which they came; none without `history`.
+
+        Raises:
+            ClosedError: The client is not open.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
+            ConfigError: The state file is damaged.
+        """
         self._open_engine()
         return [] if self._journal.history is None else self._journal.history.entries()
-
-    # What the user API does for the user.
-
-    def _signed_api(self) -> SignedApi:
-        self._open_engine()
-        return self._signed
-
-    @property
-    def contacts(self) -> Contacts:
-        """Friends, requests to be friends, and blocks."""
-        return Contacts(self._signed_api())
-
-    @property
-    def devices(self) -> Devices:
-        """The user's own devices."""
-        return Devices(self._signed_api())
-
-    @property
-    def profiles(self) -> Profiles:
-        """Profiles, one's own and others', and the search for users."""
-        return Profiles(self._signed_api())
-
-    @property
-    def files(self) -> Files:
-        """Uploads and downloads."""
-        return Files(self._signed_api(), self._options.timing)
 
     async def send_file(
         self, dest: str, file: str | os.PathLike[str] | File, *, progress: Told | None = None
     ) -> Sending:
-        """Send a file to the user `dest`: upload the one at this path, or take one that is uploaded already.
+        """Send a file to one user: they may read it, and have a `FILE` message that says so.
 
-        They may read it, and have a `FILE` message that says so. Raises what `Files.upload`, `Files.allow` and `send`
-        raise.
+        Args:
+            dest: The user it is for.
+            file: The path of a file, which is uploaded, or one that is uploaded already.
+            progress: Called in the event loop with the bytes that are done and those of the whole file; it must not
+                block.
+
+        Raises:
+            InvalidIdError: `dest` is no user id.
+            LocalFileError: The file cannot be read.
+            FileTooLargeError: It is larger than the user API takes.
+            ChecksumError: It was changed while it was uploaded.
+            NotFoundError: The file that is uploaded already is no more.
+            MisuseError: The file may have no more readers.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         check_user_id(dest)
         if isinstance(file, File):
@@ -287,34 +349,14 @@ class Client:
             file = await self.files.upload(file, readers=[dest], progress=progress)
         return await self.send(dest, file.reference.encode(), kind=FILE)
 
-    async def change_password(self, old: str, new: str) -> None:
-        """Change the password. The user's other devices are logged out; this one stays.
-
-        Raises `WrongPasswordError`, `MisuseError` (a password that the server does not allow), and what `SignedApi`
-        says.
-        """
-        await self._signed_api().send("PUT", "/v1/me/password", json={"old_password": old, "new_password": new})
-        self._open_engine().credentials.password_changed(new)
-
-    async def log_out(self) -> None:
-        """Log this device out, and end. It stays, with what waits for it, and needs the password to come back.
-
-        Raises what `SignedApi` says; then nothing has ended.
-        """
-        engine = self._open_engine()
-        engine.logging_out = True
-        try:
-            await self._signed.send("DELETE", "/v1/me/login")
-        except BaseException:
-            engine.logging_out = False
-            raise
-        engine.credentials.forget()
-        engine.turn()
-        engine.end(ClosedError(LOGGED_OUT))
-
     @property
     def unsettled(self) -> list[Sending]:
-        """Messages that are neither safe nor refused, nor `doubtful`; after a restart also those from before."""
+        """Messages that are neither safe nor refused, nor `doubtful`; after a restart also those from before.
+
+        Raises:
+            ClosedError: The client is not open.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
+        """
         found = [each.tag for each in self._open_engine().core.outgoing()]
         return [sending for sending in found if isinstance(sending, Sending) and not sending.doubtful]
 
@@ -325,7 +367,7 @@ class Client:
 
     @property
     def connected(self) -> bool:
-        """Logged in now."""
+        """Whether the client is logged in now."""
         connection = None if self._engine is None else self._engine.connection
         return connection is not None and connection.logged_in
 

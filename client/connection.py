@@ -34,17 +34,19 @@ class Timing:
     """How a client treats its connections, in seconds."""
 
     first_retry_s: float = 0.1
-    """The first wait before another try, which doubles with each failure ..."""
+    """The first wait before another try. It doubles with each failure; a wait is drawn between half and all of it."""
     last_retry_s: float = 10.0
-    """... up to this. Each wait is drawn between half of it and all."""
+    """The longest wait before another try."""
     connect_timeout_s: float = 10.0
+    """How long opening a connection may take, TLS included."""
     login_timeout_s: float = 10.0
     """How long the server may take to answer a login."""
     pong_timeout_s: float = 10.0
-    """How long it may take to answer a ping."""
+    """How long the server may take to answer a ping."""
     good_session_s: float = 5.0
     """After a session of this length, waits begin anew."""
     logout_timeout_s: float = 2.0
+    """How long the server may take to answer a logout."""
 
     def retry_s(self, failures: int) -> float:
         """How long to wait after so many failures in a row, from 0 on."""

@@ -16,18 +16,22 @@ from protocol.errors import SparrowError
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Logged in; what has waited begins to come."""
+    """The client is logged in; what has waited begins to come."""
 
     user: str
+    """The client's user."""
     device: str
+    """The client's device."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """There is no connection; the next try is `retry_in_s` seconds away."""
+    """There is no connection, and another try is to come."""
 
     reason: str
+    """Why, for a person."""
     retry_in_s: float
+    """How far away the next try is, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Closed:
     """The client has ended: with an error, or because `aclose` was called."""
 
     error: SparrowError | None
+    """Why; None if `aclose` was called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class SendingChanged:
     """A message of this device has come further, has failed, or has been told to wait (`sending.note`)."""
 
     sending: Sending
+    """What `Client.send` has returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +61,43 @@ class Progress:
     peer: str
     """For `READ`: who has read. Only messages to that user are meant. Empty for `DELIVERED`."""
     device: str
+    """The device of ours that they are of."""
     stream: int
+    """Their stream."""
     ids: tuple[int, ...]
+    """Their ids in it."""
     state: State
+    """How far they have come: `DELIVERED` or `READ`."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnMessage:
-    """We have written this on another device."""
+    """We have written a message on another device."""
 
     message: Message
+    """What we have written."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadElsewhere:
-    """We have read these messages of `peer` on another device."""
+    """We have read messages on another device."""
 
     peer: str
+    """Their author."""
     device: str
+    """The author's device."""
     stream: int
+    """Their stream."""
     ids: tuple[int, ...]
+    """Their ids in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubtful:
-    """These were found in a state that somebody else has used since, who may have sent them: ask a person."""
+    """Messages were found in a state that somebody else has used since, who may have sent them: ask a person."""
 
     sendings: tuple[Sending, ...]
+    """For `Client.send_again` or `Client.give_up`, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +127,9 @@ class Hint:
     """The user API knows more of something that has changed. Hints may be lost: look there after `Connected`, too."""
 
     kind: HintKind
+    """What has changed."""
     user: str
+    """Whom it is about."""
 
 
 Event: TypeAlias = (

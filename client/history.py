@@ -30,27 +30,32 @@ class _Query(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One line."""
+    """One line of a conversation."""
 
     mine: bool
+    """We have written it."""
     peer: str
     """The other user."""
     device: str
     """The author's device; empty: this one."""
     stream: int
+    """The message's stream; 0: it is not numbered yet."""
     id: int
-    """0: not numbered yet."""
+    """The message's id in its stream; 0: it is not numbered yet."""
     draft: int
-    """Names one that is not numbered yet."""
+    """Names a message that is not numbered yet; 0: it is."""
     kind: int
+    """What the body is, as in `Message.kind`."""
     body: bytes
+    """The bytes that were sent."""
     stamp: int
-    """The server's; 0 if it is not known."""
+    """The server's stamp; 0 if it is not known."""
     at_ms: int
-    """Unix time: the stamp's, or when it was written."""
+    """When a server took it, or else when it was written, in milliseconds of Unix time."""
     late: bool
+    """A later one of the same stream was shown before it."""
     state: State
-    """Of ours: how far it has come. Of others: `READ` or `QUEUED` (not read yet)."""
+    """Of a message of ours, how far it has come; of others', `READ` or `QUEUED` (not read yet)."""
     note: str
     """Why it failed."""
 

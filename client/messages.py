@@ -46,7 +46,7 @@ class Owner(Protocol):
 
 
 class Message:
-    """A message that came. `body` is what was sent; `text` is the same as text."""
+    """A message that came to the application: `body` is what was sent, `text` is the same as text."""
 
     __slots__ = ("_owner", "late", "read", "wire")
 
@@ -61,22 +61,22 @@ class Message:
 
     @property
     def sender(self) -> str:
-        """The user who wrote it."""
+        """The user who wrote the message."""
         return self.wire.from_id
 
     @property
     def dest(self) -> str:
-        """The user it was written to."""
+        """The user whom it was written to."""
         return self.wire.dest_id
 
     @property
     def kind(self) -> int:
-        """`TEXT`, `FILE`, or a kind of the application's own."""
+        """What the body is: `TEXT`, `FILE`, or a number of the application's own from 1000 up."""
         return int(self.wire.kind)
 
     @property
     def body(self) -> bytes:
-        """What was sent; the server has not looked at it."""
+        """The bytes that were sent; the server has not looked at them."""
         return self.wire.body
 
     @property
@@ -86,29 +86,36 @@ class Message:
 
     @property
     def file(self) -> FileReference:
-        """The file that a `FILE` message is about. Raises `FileReferenceError` if its body tells of none."""
+        """The file that a `FILE` message is about.
+
+        Raises:
+            FileReferenceError: The body tells of none.
+        """
         return parse_file_reference(self.wire.body)
 
     @property
     def at(self) -> datetime:
-        """When a server took it."""
+        """When a server took the message, in UTC, to the millisecond."""
         return datetime.fromtimestamp(stamp_ms(self.wire.stamp) / 1000, UTC)
 
     @property
     def name(self) -> tuple[str, str, int, int]:
-        """from_id, from_device, stream and id: what names the message for ever."""
+        """What names the message for ever: from_id, from_device, stream and id."""
         return self.wire.from_id, self.wire.from_device, self.wire.stream, self.wire.id
 
     async def mark_read(self) -> None:
-        """Tell the author, and the reader's other devices, that it was read. Doing so again does nothing.
+        """Tell the author, and the reader's other devices, that the message was read. Doing so again does nothing.
 
-        Messages marked in the same turn of the event loop are told about together. Raises `ClosedError` and,
-        when the session has ended, its error.
+        Messages marked in the same turn of the event loop are told about together.
+
+        Raises:
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
         """
         await self._owner.read(self)
 
     def taken(self) -> None:
-        """Say that the application has used it, so that it is not given out again after a restart.
+        """Say that the application has used the message, so that it is not given out again after a restart.
 
         `mark_read`, the next step of the `async for` that gave it out, and a clean `aclose` say the same.
         """
@@ -141,14 +148,19 @@ class Sending:
 
     def __init__(self, dest: str, kind: int, body: bytes) -> None:
         self.dest = dest
+        """The user it is for."""
         self.kind = kind
+        """What the body is, as in `Message.kind`."""
         self.body = body
+        """The bytes that are sent."""
         self.state = State.QUEUED
+        """How far it has come."""
         self.safe = False
         """SENT was seen. (DELIVERED may come before it, when the addressee has several devices.)"""
         self.stream = 0
-        """0 until it has been numbered, which happens when the client is first logged in."""
+        """The message's stream; 0 until it has been numbered, which happens when the client is first logged in."""
         self.id = 0
+        """The message's id in its stream; 0 until it has been numbered."""
         self.draft = 0
         """Names it until it is numbered."""
         self.stamp = 0
@@ -164,30 +176,43 @@ class Sending:
 
     @property
     def sent(self) -> Milestone:
-        """Reached when the message is safe."""
+        """Reached when the message is safe: every device of the addressee has it, or finds it in its inbox."""
         return Milestone(self, State.SENT)
 
     @property
     def delivered(self) -> Milestone:
-        """Reached when a device of the addressee has it."""
+        """Reached when a device of the addressee has the message."""
         return Milestone(self, State.DELIVERED)
 
     @property
     def read(self) -> Milestone:
-        """Reached when the addressee has read it."""
+        """Reached when the addressee has read the message."""
         return Milestone(self, State.READ)
 
     @property
     def text(self) -> str:
-        """The body as text."""
+        """The body as text; what is not UTF-8 in it is replaced."""
         return self.body.decode(errors="replace")
 
     def has_reached(self, state: State) -> bool:
-        """Whether it has come so far."""
+        """Whether the message has come so far.
+
+        Args:
+            state: How far; a later state implies the earlier ones, but for FAILED.
+        """
         return self.safe if state == State.SENT else self.state >= state
 
     async def wait(self, state: State) -> None:
-        """Return when it has come so far. Raises what `Milestone` raises."""
+        """Return when the message has come so far. Bound the wait with `asyncio.timeout`.
+
+        Args:
+            state: How far.
+
+        Raises:
+            RefusedError: The message was refused for good; the subclass says why.
+            ClosedError: The client was closed before.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
+        """
         loop = asyncio.get_running_loop()
         while not self.has_reached(state):
             error = self.error or self._closed
@@ -236,10 +261,14 @@ class Sending:
 
 
 class Milestone:
-    """Awaitable; gives its `Sending`. Bound the wait with `asyncio.timeout`.
+    """How far a message may come: awaitable, as often as you like; gives its `Sending`.
 
-    Raises a `RefusedError` if the message was refused for good, `ClosedError` if the client was closed before, and
-    the session's error if that has ended for good.
+    Bound the wait with `asyncio.timeout`.
+
+    Raises:
+        RefusedError: The message was refused for good; the subclass says why.
+        ClosedError: The client was closed before.
+        SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
     """
 
     __slots__ = ("_sending", "_state")

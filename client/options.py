@@ -15,11 +15,12 @@ class Options:
     """Limits of a client, and its times."""
 
     max_unsettled: int = 1000
-    """`send` waits while so many messages are neither SENT nor refused."""
+    """`Client.send` waits while so many messages are neither SENT nor refused."""
     max_waiting: int = 1000
-    """With so many messages waiting to be taken, the server is asked for no more."""
+    """With so many messages waiting to be taken, the server is asked for no more, until half of them are."""
     open_timeout_s: float = 15.0
-    """How long entering the client may take."""
+    """How long entering the client may take, in seconds."""
     close_timeout_s: float = 5.0
-    """How long leaving it waits for messages to become safe."""
+    """How long leaving the client waits for messages to become safe, in seconds."""
     timing: Timing = field(default_factory=Timing)
+    """How the client treats its connections."""

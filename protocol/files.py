@@ -25,7 +25,11 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class FileReference:
-    """A file that was uploaded, as its sender describes it. Raises `FileReferenceError` for what none can be."""
+    """A file that was uploaded, as its sender describes it.
+
+    Raises:
+        FileReferenceError: A field is none that a `FILE` message may have.
+    """
 
     file: str
     """Its id at the user API."""
@@ -47,7 +51,7 @@ class FileReference:
             raise FileReferenceError(f"a FILE message's size is no whole number from 0 to {MAX_SIZE}")
 
     def encode(self) -> bytes:
-        """The body."""
+        """Return the body of a `FILE` message: JSON in UTF-8."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
 
 

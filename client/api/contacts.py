@@ -15,16 +15,17 @@ class Contact:
     """How one user stands to another."""
 
     user: str
-    """The other."""
+    """The other user's id."""
     friend: bool
+    """They are our friend."""
     asked: bool
     """We have asked them to be our friend."""
     asks: bool
     """They have asked us."""
     blocked: bool
-    """By us."""
+    """We have blocked them."""
     since_ms: int
-    """When we became friends, or they asked; Unix time, otherwise 0."""
+    """When we became friends, or they asked, in milliseconds of Unix time; otherwise 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,60 +33,159 @@ class Friend(Contact):
     """A friend, and whether they are there."""
 
     online: bool | None = None
-    """None: they hide it, or nobody can say just now."""
+    """Whether they are online; None: they hide it, or nobody can say just now."""
     last_seen_ms: int | None = None
-    """Unix time; None: unknown or hidden."""
+    """When they were online last, in milliseconds of Unix time; None: unknown or hidden."""
 
 
 class Contacts:
-    """Of one user. Beside what is named, everything raises what `SignedApi` says.
+    """Friends, requests and blocks of one user.
 
-    Changes may be repeated: what is so already stays so. Each raises `InvalidIdError`, and `MisuseError` for oneself.
+    Changes may be repeated: what is so already stays so.
     """
 
     def __init__(self, api: SignedApi) -> None:
         self._api = api
 
     async def friends(self) -> list[Friend]:
-        """All friends, by name."""
+        """Return all friends, by name.
+
+        Raises:
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._api.many(Friend, "/v1/friends")
 
     async def requests(self) -> list[Contact]:
-        """Whom we have asked to be our friend, and who has asked us."""
+        """Return whom we have asked to be our friend, and who has asked us.
+
+        Raises:
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._api.many(Contact, "/v1/requests")
 
     async def blocks(self) -> list[Contact]:
-        """Whom we have blocked."""
+        """Return whom we have blocked.
+
+        Raises:
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._api.many(Contact, "/v1/blocks")
 
     async def ask(self, user: str) -> Contact:
-        """Ask to be friends; who has asked us is our friend at once.
+        """Ask a user to be our friend; who has asked us is our friend at once.
 
-        Raises `NotFoundError` if there is no such user, `MisuseError` if we block them.
+        Args:
+            user: The other user's id.
+
+        Raises:
+            InvalidIdError: `user` is no user id.
+            NotFoundError: There is no such user.
+            MisuseError: We block them, or it is ourselves.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._change("PUT", "requests", user)
 
     async def accept(self, user: str) -> Contact:
-        """Accept their request. Raises `NotFoundError` if there is none."""
+        """Accept a user's request to be our friend.
+
+        Args:
+            user: The other user's id.
+
+        Raises:
+            InvalidIdError: `user` is no user id.
+            NotFoundError: They have not asked.
+            MisuseError: It is ourselves.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._change("PUT", "friends", user)
 
     async def decline(self, user: str) -> Contact:
-        """Decline what they asked, or take back what we asked."""
+        """Decline what a user has asked, or take back what we have asked them.
+
+        Args:
+            user: The other user's id.
+
+        Raises:
+            InvalidIdError: `user` is no user id.
+            MisuseError: It is ourselves.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._change("DELETE", "requests", user)
 
     async def unfriend(self, user: str) -> Contact:
-        """Be friends no more."""
+        """Be friends with a user no more.
+
+        Args:
+            user: The other user's id.
+
+        Raises:
+            InvalidIdError: `user` is no user id.
+            MisuseError: It is ourselves.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._change("DELETE", "friends", user)
 
     async def block(self, user: str) -> Contact:
-        """No message goes either way, and a friendship or a request ends. They are not told.
+        """Block a user: no message goes either way, and a friendship or a request ends. They are not told.
 
-        Raises `NotFoundError` if there is no such user.
+        Args:
+            user: The other user's id.
+
+        Raises:
+            InvalidIdError: `user` is no user id.
+            NotFoundError: There is no such user.
+            MisuseError: It is ourselves.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._change("PUT", "blocks", user)
 
     async def unblock(self, user: str) -> Contact:
-        """Block them no more."""
+        """Block a user no more.
+
+        Args:
+            user: The other user's id.
+
+        Raises:
+            InvalidIdError: `user` is no user id.
+            MisuseError: It is ourselves.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._change("DELETE", "blocks", user)
 
     async def _change(self, method: str, what: str, user: str) -> Contact:

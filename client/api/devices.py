@@ -16,11 +16,11 @@ class Device:
     """One of one's own devices."""
 
     device: str
-    """Its id."""
+    """The device's id."""
     label: str
     """What people call it."""
     created_ms: int
-    """Unix time."""
+    """When it was made, in milliseconds of Unix time."""
     logged_in: bool
     """It can get new tokens."""
     current: bool
@@ -28,28 +28,74 @@ class Device:
 
 
 class Devices:
-    """Of one user. Beside what is named, everything raises what `SignedApi` says."""
+    """The devices of one user. They are made by logins."""
 
     def __init__(self, api: SignedApi) -> None:
         self._api = api
 
     async def list(self) -> list[Device]:
-        """All of them, oldest first."""
+        """Return all of them, oldest first.
+
+        Raises:
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._api.all_of(Device, "/v1/me/devices")
 
     async def rename(self, device: str, label: str) -> Device:
-        """Call it something else. Raises `NotFoundError`, `InvalidIdError`, `MisuseError` (what is no label)."""
+        """Give a device another label.
+
+        Args:
+            device: The id of one of the user's devices.
+            label: What people are to call it.
+
+        Raises:
+            InvalidIdError: `device` is no device id.
+            NotFoundError: The user has no such device.
+            MisuseError: The service takes no such label; the text says why.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._api.one(Device, "PATCH", _path(device), json={"label": label})
 
     async def remove(self, device: str) -> None:
-        """Remove it: its session is closed, its tokens end, and its id never comes back.
+        """Remove a device: its session is closed, its tokens end, and its id never comes back.
 
-        Raises `NotFoundError`, `InvalidIdError`.
+        Args:
+            device: The id of one of the user's devices.
+
+        Raises:
+            InvalidIdError: `device` is no device id.
+            NotFoundError: The user has no such device.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         await self._api.send("DELETE", _path(device))
 
     async def log_out(self, device: str) -> None:
-        """End its login: it needs the password again. Raises `NotFoundError`, `InvalidIdError`."""
+        """End a device's login: it needs the password again.
+
+        Args:
+            device: The id of one of the user's devices.
+
+        Raises:
+            InvalidIdError: `device` is no device id.
+            NotFoundError: The user has no such device.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         await self._api.send("DELETE", f"{_path(device)}/login")
 
 

@@ -44,29 +44,34 @@ class File:
     """A file at the user API."""
 
     file: str
-    """Its id."""
+    """The file's id."""
     owner: str
     """Who has uploaded it."""
     name: str
-    """Its owner's word, like `media_type`: clean it before it is shown."""
+    """What its owner calls it: clean it before it is shown."""
     media_type: str
+    """What its owner says that it is, such as `image/jpeg`."""
     size: int
-    """Bytes."""
+    """How long it is, in bytes."""
     complete: bool
     """All of it is there."""
     sha256: str
-    """Hexadecimal; until it is complete, what its owner says that it will be."""
+    """The SHA-256 of its bytes, hexadecimal; until it is complete, what its owner says that it will be."""
     expires_ms: int
-    """When it is gone; Unix time."""
+    """When it is gone, in milliseconds of Unix time."""
 
     @property
     def reference(self) -> FileReference:
-        """What a FILE message tells of it. Raises `FileReferenceError`."""
+        """What a `FILE` message tells of it.
+
+        Raises:
+            FileReferenceError: A field is none that such a message may have.
+        """
         return FileReference(self.file, self.name, self.media_type, self.size, self.sha256)
 
 
 class Files:
-    """As one user sees them. Beside what is named, everything raises what `SignedApi` says."""
+    """Files, as one user sees them."""
 
     def __init__(self, api: SignedApi, timing: Timing) -> None:
         self._api = api
@@ -81,11 +86,27 @@ class Files:
         media_type: str | None = None,
         progress: Told | None = None,
     ) -> File:
-        """Upload the file at `path`, for `readers` to download. It goes on by itself after a broken connection.
+        """Upload a file. It goes on by itself after a broken connection.
 
-        `name` and `media_type` are taken from `path` if they are not given. Raises `LocalFileError`,
-        `FileTooLargeError`, `ChecksumError` (the file was changed meanwhile), `InvalidIdError`, and `MisuseError`
-        (too many readers, no media type, a name that nobody could print).
+        Args:
+            path: The file. It is never whole in memory.
+            readers: Users who may download it beside us; 100 at most, unless the service is set otherwise.
+            name: What readers are to call it, up to 255 characters on one line; without one, the path's last part.
+            media_type: Such as `image/jpeg`; without one, what the path's ending suggests.
+            progress: Called in the event loop with the bytes that are done and those of the whole file; it must not
+                block.
+
+        Raises:
+            LocalFileError: The file cannot be read.
+            FileTooLargeError: It is larger than the user API takes.
+            ChecksumError: It was changed meanwhile.
+            InvalidIdError: One of `readers` is no user id.
+            MisuseError: There are too many readers, or no such name or media type is taken.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         source = Source(Path(path))
         try:
@@ -158,13 +179,28 @@ class Files:
     async def download(
         self, reference: FileReference, to: str | os.PathLike[str], *, progress: Told | None = None
     ) -> Path:
-        """Download what a FILE message is about; returns where it is.
+        """Download the file that a `FILE` message is about, and return where it is.
 
-        `to` is a folder, which gets it under a name that is made safe, or the file's own path. Nothing that is there
-        already is overwritten: it becomes "name (2).ext". It goes on by itself after a broken connection, and where an
-        earlier try has stopped: until it is whole, it is in a file that ends with `.part`. Raises `NotFoundError` (also
-        for one that we may not read), `ChecksumError` if it is not what its sender has described, `LocalFileError`,
-        and `MisuseError` while it is being downloaded to the same place.
+        Nothing that is there already is overwritten: it becomes "name (2).ext". The download goes on by itself after a
+        broken connection, and where an earlier try has stopped: until it is whole, it is in a file that ends with
+        `.part`.
+
+        Args:
+            reference: What the message says: `Message.file`.
+            to: A folder, which gets it under a name that is made safe, or the file's own path.
+            progress: Called in the event loop with the bytes that are done and those of the whole file; it must not
+                block.
+
+        Raises:
+            NotFoundError: It is no more, or we may not read it.
+            ChecksumError: It is not what its sender has described; it is not kept.
+            LocalFileError: It cannot be written.
+            MisuseError: It is being downloaded to the same place.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         target = await _in_thread(target_of, Path(to), reference.name)
         part = Part(target, reference.file, reference.size)
@@ -204,15 +240,54 @@ class Files:
                 progress(part.length, part.size)
 
     async def info(self, file: str) -> File:
-        """What the file with this id is. Raises `NotFoundError`, also for one that we may not read."""
+        """Return what a file is.
+
+        Args:
+            file: Its id.
+
+        Raises:
+            NotFoundError: It is no more, or we may not read it.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._api.one(File, "GET", _path(file))
 
     async def allow(self, file: str, user: str) -> None:
-        """Let `user` read a file of ours. Raises `NotFoundError`, `InvalidIdError`, `MisuseError` (too many)."""
+        """Let a user read a file of ours.
+
+        Args:
+            file: Its id.
+            user: Who may read it from now on.
+
+        Raises:
+            InvalidIdError: `user` is no user id.
+            NotFoundError: We have no such file.
+            MisuseError: It may have no more readers.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         await self._api.send("PUT", f"{_path(file)}/readers/{in_path(user)}")
 
     async def remove(self, file: str) -> None:
-        """Remove a file of ours. Raises `NotFoundError`."""
+        """Remove a file of ours.
+
+        Args:
+            file: Its id.
+
+        Raises:
+            NotFoundError: We have no such file.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         await self._api.send("DELETE", _path(file))
 
 

@@ -32,7 +32,16 @@ class Login:
 
 
 class UserApi:
-    """The user API at a base URL, such as `http://127.0.0.1:7480`, as somebody sees it who is not logged in."""
+    """The user API, as somebody sees it who is not logged in.
+
+    Args:
+        url: Its base URL, such as `http://127.0.0.1:7480`.
+        timeout_s: How long each step of a request may take, in seconds.
+        trust: Which certificates to trust; without it, those that the system trusts.
+
+    Raises:
+        ConfigError: `url` is no URL of a server.
+    """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S, trust: Trust | None = None) -> None:
         """Raises `ConfigError` for what is no URL of a server."""
@@ -41,8 +50,17 @@ class UserApi:
     async def register(self, user: str, password: str) -> None:
         """Make an account. Doing so again with the same password is no error.
 
-        Raises `AlreadyExistsError` if somebody else has the name, `InvalidIdError`, `MisuseError` (a password that is
-        too short), `UnreachableError`, `UntrustedError`, `UnavailableError`, `ApiError`.
+        Args:
+            user: The id that it is to have.
+            password: As long as the service asks (8 characters, unless it is set otherwise).
+
+        Raises:
+            AlreadyExistsError: Somebody else has this id.
+            InvalidIdError: `user` is no user id.
+            MisuseError: The service does not allow this password, or nobody may register; the text says why.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         await self._post("/v1/accounts", {"user": user, "password": password})
 
@@ -59,14 +77,26 @@ class UserApi:
     ) -> Login:
         """Get a token, for a known device or (without one) for a new one.
 
-        `key`: 16 to 200 random characters that name the login of a new device: who repeats it with the same, for want
-        of an answer, gets the same device. `replaces`: where the user has as many devices as allowed, the id of the one
-        that the new one takes the place of, or `SILENT_LONGEST`. `proof`: a refresh token that this device had once,
-        shown if others have guessed so often that the server takes no password.
+        Args:
+            user: Whose device it is.
+            password: Theirs.
+            device: The device's id; empty for a new one.
+            label: What people see of a new device.
+            key: 16 to 200 random characters that name the login of a new device: who repeats it with the same, for want
+                of an answer, gets the same device.
+            replaces: Where the user has as many devices as allowed, the id of the one that the new one takes the place
+                of, or `SILENT_LONGEST`.
+            proof: A refresh token that this device had once, shown if others have guessed so often that the server
+                takes no password.
 
-        Raises `TooManyDevicesError` (its `devices` may be replaced), `WrongPasswordError`, `DeviceRemovedError`,
-        `UnreachableError`, `UntrustedError`, `UnavailableError`,
-        `ApiError`, `MisuseError` (a disabled account).
+        Raises:
+            WrongPasswordError: There is no such account, or the password is wrong.
+            TooManyDevicesError: The user may have no more devices; its `devices` may be replaced.
+            DeviceRemovedError: The user has no such device (any more).
+            AccountDisabledError: The account is disabled.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         body = {"user": user, "password": password}
         if device:
@@ -90,11 +120,17 @@ class UserApi:
     async def refresh(self, refresh_token: str, nonce: str = "") -> Login:
         """Get a new token without the password; the refresh token is replaced by the one that comes with it.
 
-        `nonce`: 16 to 200 random characters, drawn before this token is presented the first time. Who presents it once
-        more with the same, for want of an answer, is known by it.
+        Args:
+            refresh_token: What the last login or refresh has given. It is good once.
+            nonce: 16 to 200 random characters, drawn before this token is presented the first time. Who presents it
+                once more with the same, for want of an answer, is known by it.
 
-        Raises `TokenRejectedError` when only the password helps, `UnreachableError`, `UntrustedError`,
-        `UnavailableError`, `ApiError`.
+        Raises:
+            TokenRejectedError: Only the password helps.
+            AccountDisabledError: The account is disabled.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         body = {"refresh_token": refresh_token}
         if nonce:
@@ -123,5 +159,20 @@ class UserApi:
 async def register(
     user: str, password: str, *, api: str = "http://127.0.0.1:7480", ca: str | os.PathLike[str] | None = None
 ) -> None:
-    """Make an account at the user API. Raises what `UserApi.register` raises."""
+    """Make an account at the user API. Doing so again with the same password is no error.
+
+    Args:
+        user: The id that it is to have.
+        password: As long as the service asks (8 characters, unless it is set otherwise).
+        api: Base URL of the user API.
+        ca: A PEM file: trust servers with certificates of this CA, instead of those that the system trusts.
+
+    Raises:
+        AlreadyExistsError: Somebody else has this id.
+        InvalidIdError: `user` is no user id.
+        MisuseError: The service does not allow this password, or nobody may register; the text says why.
+        ConfigError: `api` is no URL of a server, or `ca` cannot be read.
+        UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again later.
+        PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+    """
     await UserApi(api, trust=Trust(ca)).register(user, password)

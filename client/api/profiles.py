@@ -18,6 +18,7 @@ class Profile:
     """What everybody sees of a user."""
 
     user: str
+    """The user's id."""
     display_name: str
     """What people call them; may be empty. Their own word: clean it before it is shown."""
 
@@ -29,29 +30,76 @@ class OwnProfile(Profile):
     hides_presence: bool
     """Friends see neither that we are online nor when we were."""
     created_ms: int
-    """Unix time of the account's making."""
+    """When the account was made, in milliseconds of Unix time."""
 
 
 class Profiles:
-    """As one user sees them. Beside what is named, everything raises what `SignedApi` says."""
+    """Profiles, and the search for users, as one user sees them."""
 
     def __init__(self, api: SignedApi) -> None:
         self._api = api
 
     async def own(self) -> OwnProfile:
-        """One's own."""
+        """Return one's own profile.
+
+        Raises:
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._api.one(OwnProfile, "GET", "/v1/me")
 
     async def change(self, *, display_name: str | None = None, hides_presence: bool | None = None) -> OwnProfile:
-        """Change one's own; None stays as it is. Raises `MisuseError` for what is no name."""
+        """Change one's own profile, and return it.
+
+        Args:
+            display_name: What people are to call us; None leaves it as it is.
+            hides_presence: Whether friends see neither that we are online nor when we were; None leaves it as it is.
+
+        Raises:
+            MisuseError: The service takes no such name; the text says why.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         change = {"display_name": display_name, "hides_presence": hides_presence}
         body = {name: value for name, value in change.items() if value is not None}
         return await self._api.one(OwnProfile, "PATCH", "/v1/me", json=body)
 
     async def of(self, user: str) -> Profile:
-        """Somebody's. Raises `NotFoundError`, `InvalidIdError`."""
+        """Return somebody's profile.
+
+        Args:
+            user: Their id.
+
+        Raises:
+            InvalidIdError: `user` is no user id.
+            NotFoundError: There is no such user.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._api.one(Profile, "GET", f"/v1/users/{in_path(user)}")
 
     async def search(self, prefix: str, limit: int = FOUND) -> list[Profile]:
-        """Users whose ids begin so, by id, `limit` at most. Raises `MisuseError` for less than two characters."""
+        """Return users whose ids begin with a text, by id.
+
+        Args:
+            prefix: What the ids begin with; two characters or more.
+            limit: How many users at most.
+
+        Raises:
+            MisuseError: `prefix` is shorter, or begins no id.
+            ClosedError: The client is closed.
+            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
         return await self._api.many(Profile, "/v1/users", limit, prefix=prefix)

@@ -42,13 +42,15 @@ def test_a_change_is_answered_when_no_broker_can_miss_it(told: bool, flags: int)
 
 
 def test_a_change_drops_the_lists_of_devices() -> None:
-    bench = Bench({"bob": ["b1"]})
-    bench.core.devices.get("bob")
+    bench = Bench({"bob": ["b1"], "ann": ["a1"]})
+    for user in ("bob", "ann"):
+        bench.core.devices.get(user)
     bench.core.flush()
     bench.read_devices()
     assert bench.core.devices.get("bob") is not None
     bench.core.changed(["bob"])
     assert bench.core.devices.get("bob") is None
+    assert bench.core.devices.get("ann") is not None
 
 
 def test_closing_all_sessions_of_a_user_waits_until_presence_is_up_to_date() -> None:

@@ -13,6 +13,7 @@ from client.core import ClientCore
 from client.journal import MemoryJournal
 from client.state import Delivered, Event, Kept, Settled
 from protocol.framing import FrameReader, delimit
+from protocol.inbound import Shown
 from protocol.outbound import OutboundStream, Outbox, Outgoing
 from protocol.sparrow_pb2 import READ, TEXT, Failed, Frame, Goodbye, LoggedIn, Message, Receipt, Synced
 
@@ -98,6 +99,10 @@ def sent(outgoing: Outgoing, stamp: int = 7) -> Frame:
     return Frame(receipt=Receipt(stream=outgoing.stream.number, ids=[outgoing.id], stamps=[stamp], sent=True))
 
 
+def shown(events: Iterable[Event]) -> list[int]:
+    return [event.item.id for event in events if isinstance(event, Shown)]
+
+
 DELIVERED = Frame(receipt=Receipt(stream=77, ids=[1], delivered=True, from_device="a2"))
 
 
@@ -163,6 +168,21 @@ def test_streams_go_on_only_where_nobody_can_have_given_their_ids(is_open: bool,
     bench.turn(sent(stream.messages[2]))
     assert bench.core.unsettled == 1
     assert (50 in bench.core._outbox.streams) == goes_on
+
+
+def test_what_was_parked_is_shown_behind_what_was_missing_after_a_restart_too() -> None:
+    bench = Bench()
+    bench.log_in()
+    assert bench.turn(message(3), message(5))[1] == []
+    again = Bench(bench.journal)
+    again.log_in(2, 1)
+    assert again.core.next_wake() == again.now + ClientCore.BLOCKED_TICK_S
+    assert again.turn(message(3), message(2))[1] == []
+    assert shown(again.turn(message(1))[1]) == [1, 2, 3]
+    answers, events = again.turn(message(6, settled=5))  # 4 will not come, as its author knows
+    assert ([frame.sync.n for frame in answers if frame.HasField("sync")], events) == ([1], [])
+    assert shown(again.turn(Frame(synced=Synced(n=1)))[1]) == [5, 6]
+    assert not again.journal.load().parked
 
 
 # Keeping and telling.

@@ -117,6 +117,8 @@ def test_presence_refuses(result: int, goodbye: int) -> None:
     alice = bench.logging_in()
     bench.welcome(alice, result)
     assert code(alice) == goodbye
+    assert alice.goodbye is not None
+    assert (alice.goodbye.retry_after_ms > 0) == (goodbye == Goodbye.TRY_AGAIN)
     assert alice.closed
     assert not bench.core.sessions
 

@@ -58,3 +58,6 @@ def test_who_comes_and_goes() -> None:
     assert found["records_total"] >= found["batches_total"] > 0
     alice.logout()
     assert values(bench)["goodbyes_total LOGGED_OUT"] == 1
+    bench.live("bob/b1")
+    found = values(bench)
+    assert (found["connections"], found["sessions"], found["logins_total"]) == (3, 1, 2)

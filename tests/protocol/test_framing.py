@@ -54,6 +54,7 @@ def streams() -> st.SearchStrategy[bytes]:
 
 @given(st.data(), streams())
 @example(data=None, stream=b"\x80\x00\x81\x80\x80\x80\x00x")
+@example(data=None, stream=b"\x03one\x80\x80")
 def test_any_cut_gives_what_the_rules_say(data: st.DataObject | None, stream: bytes) -> None:
     cut = data.draw(pieces(stream)) if data else [stream]
     frames, error = by_the_rules(stream, LIMIT)
