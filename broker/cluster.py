@@ -39,7 +39,7 @@ class Cluster(Protocol):
 
     @property
     def presence(self) -> PresenceMap:
-        """Where everybody is."""
+        """Says where each device is."""
 
     def members(self) -> Mapping[int, str]:
         """All brokers: incarnation → endpoint."""
@@ -57,7 +57,7 @@ class Cluster(Protocol):
         """What is due by now."""
 
     def metrics(self) -> Iterator[Metric]:
-        """Of what presence is kept in."""
+        """Metrics of what presence is kept in."""
 
     async def stop(self) -> None:
         """Let go of everything."""

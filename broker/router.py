@@ -25,7 +25,7 @@ _PROBE_S = 1.0
 
 
 def _bind(to: zmq.Socket[bytes], endpoint: str) -> None:
-    """As ZeroMQ does, which would take the place of a Unix socket that another process listens at."""
+    """Bind, but to no Unix socket that another process listens at: ZeroMQ would take its place."""
     if not endpoint.startswith("ipc://") or endpoint.startswith("ipc://@"):
         to.bind(endpoint)
         return
@@ -96,7 +96,7 @@ class Router(EdgeSocket):
         return self._send(CONNECTOR + connector.to_bytes(8, "big"), batch)
 
     def answer(self, asker: bytes, batch: bytes) -> bool:
-        """The same for a process of the user API, by the routing id that `on_ask` gave."""
+        """Send to a process of the user API, by the routing id that `on_ask` gave; False as with `send`."""
         return self._send(asker, batch)
 
     def _send(self, peer: bytes, batch: bytes) -> bool:

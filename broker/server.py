@@ -38,10 +38,15 @@ SLOW_S = 2.0
 Result = TypeVar("Result")
 
 
+def _nothing(result: object) -> None:
+    """What follows from a call of which nobody waits for the end."""
+
+
 class StoreCalls:
     """The core's store port: each call becomes a task; its end is an event of the broker."""
 
-    def __init__(self, store: Store, event: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, store: Store, event: Callable[..., None]) -> None:
+        """`event` calls what it is given, with the rest of its arguments, as an event of the broker."""
         self._store = store
         self._event = event
         self._loop = asyncio.get_running_loop()
@@ -68,21 +73,21 @@ class StoreCalls:
             if not self.away:
                 self.away = True
                 log.error("store: %s", error)
-            self._event(lambda: done(None))
+            self._event(done, None)
             return
         self.timings.took(name, self._loop.time() - began)
         if self.away:
             self.away = False
             log.info("store: works again")
-        self._event(lambda: done(result))
+        self._event(done, result)
 
     async def _append(self, rows: Sequence[NewRow]) -> bool:
         await self._store.append(rows)
         return True
 
-    def append(self, rows: Sequence[NewRow], done: Callable[[bool], None]) -> None:
+    def append(self, rows: Sequence[NewRow], done: Callable[[bool | None], None]) -> None:
         """See `StorePort`."""
-        self._call("append", self._append(rows), lambda ok: done(bool(ok)))
+        self._call("append", self._append(rows), done)
 
     def page(self, queries: Sequence[PageQuery], done: Callable[[Sequence[Page] | None], None]) -> None:
         """See `StorePort`."""
@@ -90,7 +95,7 @@ class StoreCalls:
 
     def remove(self, removals: Sequence[Removal]) -> None:
         """See `StorePort`."""
-        self._call("remove", self._store.remove(removals), lambda _: None)
+        self._call("remove", self._store.remove(removals), _nothing)
 
     def devices(
         self, users: Collection[str], done: Callable[[Mapping[str, tuple[str, ...] | None] | None], None]
@@ -126,12 +131,12 @@ class StoreCalls:
         return no_space
 
     def free_bytes(self) -> int | None:
-        """Of the store's disk."""
+        """Bytes that the store's disk still takes; None: it is none of this machine's."""
         return self._store.free_bytes()
 
     def saw(self, users: Collection[str]) -> None:
         """See `StorePort`."""
-        self._call("saw", self._store.saw(dict.fromkeys(users, int(time.time() * 1000))), lambda _: None)
+        self._call("saw", self._store.saw(dict.fromkeys(users, int(time.time() * 1000))), _nothing)
 
     def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
         """See `StorePort`."""
@@ -151,7 +156,7 @@ class StoreCalls:
     def look(self) -> None:
         """Find out whether the store is back, where nothing else asks it."""
         if self.away and not self._tasks:
-            self.devices(("-",), lambda _: None)
+            self.devices(("-",), _nothing)
 
     async def settle(self) -> None:
         """Wait for what is under way."""
@@ -238,9 +243,9 @@ class BrokerServer:
 
     # Events.
 
-    def _event(self, call: Callable[[], None]) -> None:
+    def _event(self, call: Callable[..., None], *arguments: object) -> None:
         self._clock()
-        call()
+        call(*arguments)
         self._schedule_flush()
 
     def _superseded(self, user: str, device: str, old: Location) -> None:
@@ -291,7 +296,8 @@ class BrokerServer:
     def _flush(self) -> None:
         self._flush_due = False
         self.core.flush()
-        if traces := self.core.take_traces():
+        if self.core.turn.traces:
+            traces, self.core.turn.traces = self.core.turn.traces, []
             self.on_traces(traces)
 
     # Ports.

@@ -40,7 +40,7 @@ class BrokerSettings:
     recent_login_s: float = 10.0
     """A login is looked at again if its device changes within this time: longer than presence may lag."""
     seen_interval_s: float = 5.0
-    """How often it is kept when users were online last."""
+    """Seconds between two times that the store is told who was online."""
     max_cached_users: int = 200_000
     max_waiting_routes: int = 50_000
     """Messages waiting for a list of devices; beyond it `Failed{UNAVAILABLE, retry_after}`."""

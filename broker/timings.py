@@ -26,11 +26,11 @@ class Timings:
         )
 
     def took(self, call: str, seconds: float) -> None:
-        """One has succeeded."""
+        """A call has succeeded, in so many seconds."""
         self._seconds.labels(call).observe(seconds)
 
     def failed(self, call: str) -> None:
-        """One has not."""
+        """A call has failed."""
         self._failures.labels(call).inc()
 
     def metrics(self) -> Iterator[Metric]:

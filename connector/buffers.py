@@ -20,7 +20,7 @@ class Piling(Protocol):
 
 
 class WriteBuffers:
-    """Of all connections."""
+    """Bytes that wait for all connections together."""
 
     def __init__(self, max_bytes: int, max_bytes_of_one: int) -> None:
         self._max_bytes = max_bytes

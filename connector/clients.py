@@ -150,7 +150,7 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def _come_back(self, wait_s: float) -> None:
-        """Nothing more of this client for so long."""
+        """Handle nothing more of this client for so many seconds; 0: in its next turn."""
         if wait_s:
             self._rests = True
             asyncio.get_running_loop().call_later(wait_s, self._rested)

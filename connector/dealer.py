@@ -21,7 +21,8 @@ from fabric.socket import NOBLOCK, EdgeSocket, secure
 log = logging.getLogger("sparrow.connector")
 
 KNOCK_AGAIN_S = 1.0
-"""After a handshake that has failed. ZeroMQ itself would try twenty times a second, or, once refused, never again."""
+"""Seconds until the next try after a handshake that has failed. ZeroMQ itself would try twenty times a second, or, once
+refused, never again."""
 LOG_AGAIN_S = 60.0
 
 _FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL

@@ -16,7 +16,7 @@ _P = "sparrow_connector_"
 
 
 def metrics(core: ConnectorCore) -> Iterator[Metric]:
-    """All of them, as they are now. Call it in the core's event loop."""
+    """All metrics of a connector, as they are now. Call it in the core's event loop."""
     attempts, delivery, catchup, logins, links = core.attempts, core.delivery, core.catchup, core.logins, core.links
     yield _gauge("connections", "Client connections, those without a login among them.", len(core.connections))
     yield _gauge("sessions", "Sessions that are logged in, or about to be.", len(core.sessions))

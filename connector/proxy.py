@@ -18,7 +18,7 @@ from fabric.networks import Network, among
 from protocol.errors import ProxyHeaderError
 
 MAX_HEADER_BYTES = 2048
-"""Of a whole header; what HAProxy and nginx send by themselves has a tenth of it."""
+"""Bytes of a whole header, at most; what HAProxy and nginx send by themselves has a tenth of it."""
 SIGNATURE_BYTES = 8
 """What tells the versions from each other, and from anything else."""
 

@@ -38,7 +38,7 @@ sessions_log = logging.getLogger("sparrow.sessions")
 
 TICK_S = 0.1
 CLOSE_TIMEOUT_S = 3.0
-"""How long a closing connection may take to read its Goodbye."""
+"""Seconds that a closing connection may take to read its Goodbye."""
 
 
 class ConnectorServer:
@@ -50,7 +50,7 @@ class ConnectorServer:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self.proxies = parse_networks("connector.proxies", settings.proxies)
-        """Whose connections begin with a PROXY header."""
+        """Networks whose connections begin with a PROXY header."""
         self._verifier = TokenVerifier(_read_key(settings.token_public_key_file))
         self.core = ConnectorCore(self, settings)
         self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None

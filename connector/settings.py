@@ -51,11 +51,12 @@ class ConnectorSettings:
     max_before_login: int = 4096
     """Connections that have not logged in; beyond it the oldest one of the address with most of them goes."""
     max_before_login_of_address: int = 1024
-    """The same from one address (an IPv6 network /64 counts as one); beyond it the oldest of them goes."""
+    """Connections from one address (an IPv6 network /64 counts as one) that have not logged in; beyond it the oldest of
+    them goes."""
     max_messages_per_second: int = 100
     """Per session, over some time; 0: no limit. What is beyond gets `Failed{TOO_FAST, retry_after}`."""
     max_messages_per_second_of_account: int = 300
-    """The same of all sessions that an account has here; 0: no limit."""
+    """Messages per second of all sessions that an account has here; 0: no limit."""
     message_burst_s: float = 20.0
     """As many messages as these limits allow in this time may come at once: what was written without a connection."""
     max_frames_per_second: int = 1000
@@ -63,13 +64,13 @@ class ConnectorSettings:
     max_frames_per_turn: int = 128
     """What one client may have handled before everybody else gets their turn."""
     max_logins_per_minute_of_device: int = 60
-    """Beyond it, `Goodbye{TRY_AGAIN}`; 0: no limit."""
+    """Logins of one device; those beyond get `Goodbye{TRY_AGAIN}`; 0: no limit."""
     inbox_full_retry_s: float = 3600.0
     """An author whose message does not fit into the inbox of somebody absent is told to try again after so long."""
     inbox_busy_retry_s: float = 5.0
-    """The same where the device is online and about to take what waits."""
+    """The time to try again where the device is online and about to take what waits."""
     no_space_retry_s: float = 60.0
-    """The same while the store's disk is nearly full."""
+    """The time to try again while the store's disk is nearly full."""
     max_buffered_bytes: int = 256 * 1024 * 1024
     """All unacked copies of all sessions; beyond it copies go to the inbox at once."""
     listen_backlog: int = 4096

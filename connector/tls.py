@@ -27,7 +27,7 @@ ALPN = "sparrow/1"
 ACCEPT_AT_ONCE = 128
 ACCEPT_AGAIN_S = 1.0
 SHUTDOWN_TIMEOUT_S = 3.0
-"""How long a closing connection may take to answer TLS's goodbye."""
+"""Seconds that a closing connection may take to answer TLS's goodbye."""
 
 
 def make_context(settings: ConnectorSettings) -> ssl.SSLContext:

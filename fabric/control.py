@@ -39,7 +39,7 @@ class Heartbeat(NamedTuple):
     """HEARTBEAT up: a connector is alive, and wants its lease kept."""
 
     connector: int
-    """Its incarnation."""
+    """Incarnation of the connector."""
     lease: int
     """0: none yet."""
     beat: int
@@ -57,7 +57,7 @@ class HeartbeatReply(NamedTuple):
     """HEARTBEAT down: the broker's answer."""
 
     broker: int
-    """Its incarnation."""
+    """Incarnation of the broker."""
     lease: int
     """The one that holds now."""
     asked: int
@@ -65,7 +65,7 @@ class HeartbeatReply(NamedTuple):
     beat: int
     """Number of the heartbeat; 0: a broker of 0.1."""
     unwell: bool
-    """Its store does not answer: others are better."""
+    """The broker's store does not answer: others are better."""
     members: dict[int, str]
     """All brokers that it knows to be alive, incarnation → endpoint."""
 
@@ -94,13 +94,13 @@ class Online(NamedTuple):
     address: bytes
     session: int
     lease: int
-    """That of its connector."""
+    """The lease of its connector."""
     again: bool
-    """It had its place before."""
+    """The session had its place before."""
     login: str
     """Empty: not told."""
     start: int
-    """The client's; 0: not told."""
+    """Number of the client's start; 0: not told."""
     tries: int
     """Which of that start's tries this is, from 1; 0: not told."""
 
@@ -183,7 +183,7 @@ class PageRequest(NamedTuple):
     address: bytes
     session: int
     request: int
-    """Its number, by which the answer is known."""
+    """Number of the request, by which its answer is known."""
     cursor: bytes
     """Where the page before ended; opaque to all but the store."""
     limit: int
@@ -215,9 +215,9 @@ class Rows(NamedTuple):
     request: int
     """The number of the PAGE that it answers."""
     cursor: bytes = b""
-    """Where it ends."""
+    """Where this page ends; opaque to all but the store."""
     end: bool = False
-    """Nothing is behind it."""
+    """Nothing is behind this page."""
     failed: bool = False
     """The store could not be read: ask again."""
     body: bytes = b""
@@ -261,7 +261,7 @@ class Notify(NamedTuple):
     address: bytes
     session: int
     number: int
-    """Of the notification; each has its own, so that the answer to an earlier one says nothing of a later."""
+    """Number of the notification; each has its own, so that the answer to an earlier one says nothing of a later."""
 
     @classmethod
     def of(cls, rec: Record) -> Notify:
@@ -316,12 +316,12 @@ class Close(NamedTuple):
     all sessions of a user or a device; `number` is the request's then."""
 
     address: bytes
-    """From the user API, one without a device means all of that user's."""
+    """An address without a device, which only the user API gives, means all of that user's."""
     session: int
     code: int
     """`Goodbye.Code` for the client."""
     number: int
-    """Of the closing; 0: a broker of 0.1, which wants no answer."""
+    """Number of the closing; 0: a broker of 0.1, which wants no answer."""
     spare: bytes
     """The login that is spared, packed (`pack_spared`), and what a later release may have put behind it."""
 
@@ -350,7 +350,7 @@ class Closed(NamedTuple):
     address: bytes
     session: int
     number: int
-    """That of the CLOSE."""
+    """The number of the CLOSE."""
 
     @classmethod
     def of(cls, rec: Record) -> Closed:

@@ -47,7 +47,7 @@ def as_key(address: Address | None) -> str:
 
 @lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
-    """Also with a port, as some proxies write it; IPv4 in IPv6 as what it is."""
+    """An address as it is written, also with a port, as some proxies do; IPv4 in IPv6 becomes IPv4."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -12,7 +12,7 @@ from protocol.ids import is_device_id
 from protocol.sparrow_pb2 import READ, TEXT, Message
 
 MAX_ID: Final = 2**53 - 1
-"""Of a message, so that languages whose numbers are floating-point can count them."""
+"""Highest id of a message, so that languages whose numbers are floating-point can count them."""
 MAX_ABOUT_IDS: Final = 256
 """Ids in one `about`, and so in one READ."""
 FIRST_OWN_KIND: Final = 1000

@@ -120,7 +120,7 @@ class ClientSession:
         return event
 
     def _unreadable(self, payload: bytes) -> Event | None:
-        """One message that is no good must not keep all others away: they would come behind it again and again."""
+        """A message that is no good must not keep all others away: they would come behind it again and again."""
         if self.state != ACTIVE or payload[0] not in (MESSAGE_TAG, HINT_TAG):
             self.error = FrameError("a frame is not valid protobuf")
             return None

@@ -90,7 +90,7 @@ def sole_message(payload: bytes) -> bytes | None:
 
 
 def sole_receipt(payload: bytes) -> bytes | None:
-    """The same for an encoded receipt."""
+    """The encoded receipt of a payload that is nothing but one; None for any other, or an oddly encoded one."""
     prefix = _sole_prefix(RECEIPT_TAG, len(payload))
     return payload[len(prefix) :] if payload.startswith(prefix) else None
 

@@ -29,12 +29,12 @@ class Outgoing:
     """Orders drafts, and names one in a journal."""
     tries: int = 0
     due: float = 0.0
-    """When to send it again."""
+    """When to send it again, in seconds of the owner's clock."""
     tag: object = None
-    """For the owner."""
+    """Whatever the owner puts here."""
 
     def message(self) -> Message:
-        """As it goes on the wire now. Only for a numbered one."""
+        """The message as it goes on the wire now; it must be numbered."""
         assert self.stream is not None
         return Message(
             stream=self.stream.number,
@@ -59,7 +59,7 @@ class OutboundStream:
     messages: dict[int, Outgoing] = field(default_factory=dict)
     """Unsettled, in the order of their ids."""
     unsent: deque[Outgoing] = field(default_factory=deque)
-    """Of these, what has not been sent on this connection."""
+    """Messages that have not been sent on this connection, in the order of their ids."""
     held: dict[int, None] = field(default_factory=dict)
     """Ids that the server has told to wait for so long that something may change before."""
 
@@ -75,7 +75,7 @@ class Outbox:
     FIRST_RESEND_S = 3.0
     LAST_RESEND_S = 30.0
     LAST_RETRY_S = 5.0
-    """Longest wait after a `Failed` that asks for less."""
+    """Longest wait, in seconds, after a `Failed` that asks for less."""
     LONG_S = 60.0
     """A wait that is worth a try before its time, when another message of the stream has gone through."""
 
@@ -186,7 +186,7 @@ class Outbox:
         return outgoing
 
     def next_due(self) -> float | None:
-        """When `due` will have something again, as far as time goes."""
+        """When `due` will have something again, if nothing but time passes; None: never."""
         return self._timers[0][0] if self._timers else None
 
     # Answers.

@@ -104,7 +104,7 @@ class ServerSession:
         self._sent: list[tuple[int, bool, int, int]] = []
         """Stream, delivered, id and stamp of each message to tell SENT of."""
         self._last: bytes | None = None
-        """From Goodbye on: all that may still be sent."""
+        """All that may still be sent, once Goodbye has been said."""
         self.state = WAITING
         self.counted = 0
         """Counted frames sent."""

@@ -15,7 +15,7 @@ from protocol.errors import FrameError
 from protocol.sparrow_pb2 import Message
 
 MAX_UNKNOWN_BYTES: Final = 1024
-"""Of the fields of a message, together, that this release does not know."""
+"""Bytes of all fields of a message together that this release does not know."""
 
 VARINT: Final = 0
 FIXED64: Final = 1
@@ -133,7 +133,7 @@ def check_message(encoded: bytes) -> tuple[int, int]:
 
 
 def _check_about(encoded: bytes) -> int:
-    """The same for an `About`; returns how many bytes of unknown fields it has."""
+    """Check an `About` as `check_message` checks a message; returns how many bytes of unknown fields it has."""
     unknown = 0
     for number, value, size in _fields(encoded, _ABOUT):
         if number not in _ABOUT:

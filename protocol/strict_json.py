@@ -9,7 +9,7 @@ from typing import Any
 
 
 def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For `json.loads(object_pairs_hook=...)`. Raises `ValueError` for a field that is there twice."""
+    """An object, for `json.loads(object_pairs_hook=...)`. Raises `ValueError` for a field that is there twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("a field is there twice")

@@ -10,8 +10,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from protocol.errors import SparrowError
 from sparrow import version
@@ -24,6 +26,56 @@ ERROR = 2
 """Exit status when something was wrong with what we were told, or what we need is not there."""
 BUG = 70
 INTERRUPTED = 130
+
+
+def _imported(name: str) -> Callable[..., Any]:
+    """The function that is called `module:function`."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How a subcommand is run: by a function that is imported then."""
+
+    name: str
+    """`module:function`."""
+    rooms: tuple[str, ...] = ()
+    """What a server's process has, whose settings must be right; empty: settings are read, and not checked."""
+    takes: tuple[str, ...] | None = None
+    """Options that it takes, one by one; None: it takes all of them as one."""
+
+    def __call__(self, options: argparse.Namespace) -> int:
+        settings = _server_settings(options, *self.rooms) if self.rooms else _settings(options)
+        values = (options,) if self.takes is None else [getattr(options, name) for name in self.takes]
+        status: int = _imported(self.name)(settings, *values)
+        return status
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """The same of one that reads no settings."""
+
+    name: str
+
+    def __call__(self, options: argparse.Namespace) -> int:
+        status: int = _imported(self.name)(options)
+        return status
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    """The arguments of a subcommand, as a function adds them that is imported then."""
+
+    name: str
+    config: bool = True
+    """Besides, it reads settings."""
+
+    def __call__(self, parser: argparse.ArgumentParser) -> None:
+        _imported(self.name)(parser)
+        if self.config:
+            _add_config(parser)
 
 
 class _Command(NamedTuple):
@@ -78,27 +130,6 @@ def _server_settings(options: argparse.Namespace, *rooms: str) -> Settings:
 
 
 # Subcommands.
-
-
-def _serve(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "data_dir", "connector", "broker", "store", "userapi", "monitor", "log")
-    from sparrow.node import run_serve
-
-    return run_serve(settings)
-
-
-def _connector(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "connector", "monitor", "log")
-    from sparrow.node import run_connector
-
-    return run_connector(settings)
-
-
-def _broker(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "broker", "etcd", "store", "monitor", "log")
-    from sparrow.node import run_broker
-
-    return run_broker(settings)
 
 
 def _userapi(options: argparse.Namespace) -> int:
@@ -161,20 +192,8 @@ def _schema(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_chat(parser: argparse.ArgumentParser) -> None:
-    from sparrow.chat import add_arguments
-
-    add_arguments(parser)
-
-
-def _chat(options: argparse.Namespace) -> int:
-    from sparrow.chat import run
-
-    return run(options)
-
-
 def _add_load(parser: argparse.ArgumentParser) -> None:
-    from load import add_arguments
+    from load import add_arguments  # as Python says it, since it is of another room
 
     add_arguments(parser)
 
@@ -185,147 +204,80 @@ def _load(options: argparse.Namespace) -> int:
     return run(options)
 
 
-def _add_keys(parser: argparse.ArgumentParser) -> None:
-    from sparrow.config.keys import add_arguments
-
-    add_arguments(parser)
-
-
-def _keys(options: argparse.Namespace) -> int:
-    from sparrow.config.keys import run
-
-    return run(options)
-
-
-def _status(options: argparse.Namespace) -> int:
-    from sparrow.ops.overview import run_status
-
-    return run_status(_settings(options))
-
-
-def _add_top(parser: argparse.ArgumentParser) -> None:
-    from sparrow.ops.overview import add_top_arguments
-
-    add_top_arguments(parser)
-    _add_config(parser)
-
-
-def _top(options: argparse.Namespace) -> int:
-    from sparrow.ops.overview import run_top
-
-    return run_top(_settings(options), options.interval, options.looks)
-
-
-def _add_drain(parser: argparse.ArgumentParser) -> None:
-    from sparrow.ops.drain import add_arguments
-
-    add_arguments(parser)
-
-
-def _drain(options: argparse.Namespace) -> int:
-    from sparrow.ops.drain import run
-
-    return run(options)
-
-
-def _add_trace(parser: argparse.ArgumentParser) -> None:
-    from sparrow.ops.tracing import add_arguments
-
-    add_arguments(parser)
-    _add_config(parser)
-
-
-def _trace(options: argparse.Namespace) -> int:
-    from sparrow.ops.tracing import run_trace
-
-    return run_trace(_settings(options), options.user, options.seconds)
-
-
-def _add_backup(parser: argparse.ArgumentParser) -> None:
-    from sparrow.ops.backup import add_backup_arguments
-
-    add_backup_arguments(parser)
-    _add_config(parser)
-
-
-def _backup(options: argparse.Namespace) -> int:
-    from sparrow.ops.backup import run_backup
-
-    return run_backup(_settings(options), options)
-
-
-def _add_restore(parser: argparse.ArgumentParser) -> None:
-    from sparrow.ops.backup import add_restore_arguments
-
-    add_restore_arguments(parser)
-    _add_config(parser)
-
-
-def _restore(options: argparse.Namespace) -> int:
-    from sparrow.ops.backup import run_restore
-
-    return run_restore(_settings(options), options)
-
-
-def _add_export(parser: argparse.ArgumentParser) -> None:
-    from sparrow.ops.export import add_arguments
-
-    add_arguments(parser)
-    _add_config(parser)
-
-
-def _export(options: argparse.Namespace) -> int:
-    from sparrow.ops.export import run
-
-    return run(_settings(options), options)
-
-
-def _add_remove(parser: argparse.ArgumentParser) -> None:
-    from sparrow.ops.removal import add_arguments
-
-    add_arguments(parser)
-    _add_config(parser)
-
-
-def _remove(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "store", "log")
-    from sparrow.ops.removal import run
-
-    return run(settings, options)
-
-
-def _add_end_logins(parser: argparse.ArgumentParser) -> None:
-    from sparrow.ops.ended import add_arguments
-
-    add_arguments(parser)
-    _add_config(parser)
-
-
-def _end_logins(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "store", "log")
-    from sparrow.ops.ended import run
-
-    return run(settings, options)
-
-
+SERVE = ("data_dir", "connector", "broker", "store", "userapi", "monitor", "log")
+CONNECTOR = ("connector", "monitor", "log")
+BROKER = ("broker", "etcd", "store", "monitor", "log")
+STORE = ("store", "log")
 COMMANDS = {
-    "serve": _Command("run a whole server in one process, with the user API beside it", _add_config, _serve),
-    "connector": _Command("run a connector, which holds clients' connections", _add_config, _connector),
-    "broker": _Command("run a broker, which routes and stores", _add_config, _broker),
+    "serve": _Command(
+        "run a whole server in one process, with the user API beside it",
+        _add_config,
+        _Run("sparrow.node:run_serve", SERVE, ()),
+    ),
+    "connector": _Command(
+        "run a connector, which holds clients' connections",
+        _add_config,
+        _Run("sparrow.node:run_connector", CONNECTOR, ()),
+    ),
+    "broker": _Command(
+        "run a broker, which routes and stores", _add_config, _Run("sparrow.node:run_broker", BROKER, ())
+    ),
     "userapi": _Command("run the user API: accounts and logins over HTTP", _add_config, _userapi),
     "schema": _Command("make the tables in Cassandra, or bring them to this version", _add_schema, _schema),
-    "chat": _Command("chat in this terminal", _add_chat, _chat),
+    "chat": _Command(
+        "chat in this terminal", _Arguments("sparrow.chat:add_arguments", config=False), _Alone("sparrow.chat:run")
+    ),
     "check": _Command("look for mistakes in the settings", _add_check, _check),
-    "status": _Command("who is up, and how every process of the cluster is", _add_config, _status),
-    "top": _Command("what goes on in every process of the cluster, live", _add_top, _top),
-    "drain": _Command("take one process of this machine out of service, and see it go", _add_drain, _drain),
-    "trace": _Command("follow what a user writes through every process of the cluster", _add_trace, _trace),
-    "keys": _Command("make the keys that servers know one another by", _add_keys, _keys),
-    "backup": _Command("copy a node's data into one file, while it runs", _add_backup, _backup),
-    "restore": _Command("put such a copy into an empty place", _add_restore, _restore),
-    "export": _Command("everything that is kept of one user", _add_export, _export),
-    "remove": _Command("end one user's account, as the user could", _add_remove, _remove),
-    "end-logins": _Command("end all logins of one user, or of everybody", _add_end_logins, _end_logins),
+    "status": _Command(
+        "who is up, and how every process of the cluster is",
+        _add_config,
+        _Run("sparrow.ops.overview:run_status", takes=()),
+    ),
+    "top": _Command(
+        "what goes on in every process of the cluster, live",
+        _Arguments("sparrow.ops.overview:add_top_arguments"),
+        _Run("sparrow.ops.overview:run_top", takes=("interval", "looks")),
+    ),
+    "drain": _Command(
+        "take one process of this machine out of service, and see it go",
+        _Arguments("sparrow.ops.drain:add_arguments", config=False),
+        _Alone("sparrow.ops.drain:run"),
+    ),
+    "trace": _Command(
+        "follow what a user writes through every process of the cluster",
+        _Arguments("sparrow.ops.tracing:add_arguments"),
+        _Run("sparrow.ops.tracing:run_trace", takes=("user", "seconds")),
+    ),
+    "keys": _Command(
+        "make the keys that servers know one another by",
+        _Arguments("sparrow.config.keys:add_arguments", config=False),
+        _Alone("sparrow.config.keys:run"),
+    ),
+    "backup": _Command(
+        "copy a node's data into one file, while it runs",
+        _Arguments("sparrow.ops.backup:add_backup_arguments"),
+        _Run("sparrow.ops.backup:run_backup"),
+    ),
+    "restore": _Command(
+        "put such a copy into an empty place",
+        _Arguments("sparrow.ops.backup:add_restore_arguments"),
+        _Run("sparrow.ops.backup:run_restore"),
+    ),
+    "export": _Command(
+        "everything that is kept of one user",
+        _Arguments("sparrow.ops.export:add_arguments"),
+        _Run("sparrow.ops.export:run"),
+    ),
+    "remove": _Command(
+        "end one user's account, as the user could",
+        _Arguments("sparrow.ops.removal:add_arguments"),
+        _Run("sparrow.ops.removal:run", STORE),
+    ),
+    "end-logins": _Command(
+        "end all logins of one user, or of everybody",
+        _Arguments("sparrow.ops.ended:add_arguments"),
+        _Run("sparrow.ops.ended:run", STORE),
+    ),
     "load": _Command("find out what a server carries", _add_load, _load),
 }
 

@@ -28,7 +28,7 @@ class Asks:
         self._closings = closings
 
     def ask(self, rec: Record, answer: SendAnswer) -> bool:
-        """One of them. False for what this release does not know: its answer is FAILED, so that others are asked.
+        """Do what is asked. False for what this release does not know: its answer is FAILED, so that others are asked.
 
         Raises `RecordError` if it cannot be read.
         """

@@ -21,7 +21,7 @@ Read = Callable[[Sequence[K], Callable[[Mapping[K, V] | None], None]], None]
 
 
 class Trust:
-    """Until when presence vouches for what is cached."""
+    """Until when presence vouches for what is cached, in seconds of the turn's clock."""
 
     def __init__(self, settings: BrokerSettings, turn: Turn, presence: Presence) -> None:
         self._settings = settings
@@ -51,7 +51,7 @@ class Entry(Generic[V]):
 
     value: V
     read_at: float
-    """When the read began."""
+    """When the read began, in seconds of the turn's clock."""
 
 
 class Cached(Generic[K, V]):
@@ -73,14 +73,15 @@ class Cached(Generic[K, V]):
         self._entries: dict[K, Entry[V]] = {}
         self._wanted: dict[K, None] = {}
         self._aging: dict[K, None] = {}
-        """To be read again at the next tick: many in one read, since each read has a price of its own."""
+        """Keys to be read again at the next tick: many in one read, since each read has a price of its own."""
         self._reading: set[K] = set()
         self._spoilt: set[K] = set()
-        """What changed while it was being read."""
-        self.on_read: Callable[[Sequence[K], bool], None] = lambda keys, ok: None
-        """Told which reads have ended, and whether they succeeded."""
-        self.on_forgotten: Callable[[], None] = lambda: None
-        """Told that entries are not what they were; what follows from them must be made anew."""
+        """Keys whose values changed while they were being read."""
+        self.on_read: Callable[[Sequence[K], bool], None]
+        """Told which reads have ended, and whether they succeeded. Whoever makes this has to set it."""
+        self.on_forgotten: Callable[[], None]
+        """Told that entries are not what they were, so that what follows from them must be made anew. Whoever makes
+        this has to set it, too."""
 
     def get(self, key: K) -> Entry[V] | None:
         """An entry that may be used now; None: `on_read` will tell."""
@@ -107,7 +108,7 @@ class Cached(Generic[K, V]):
         return max(read_at + limit / 2, min(read_at + limit, now + limit / 8))
 
     def forget(self, keys: Collection[K] | None) -> None:
-        """These (None: all) have changed: entries of before are of no use."""
+        """The values of these keys (None: of all) have changed: entries of before are of no use."""
         self._spoilt.update(self._reading if keys is None else self._reading.intersection(keys))
         if keys is None:
             self._entries.clear()

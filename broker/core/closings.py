@@ -6,6 +6,7 @@ the one that stands.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,14 +17,14 @@ from fabric.records import Record
 from protocol.ids import address
 
 ANSWER_S = 1.0
-"""Whoever asks hears by then, confirmed or not."""
+"""Seconds by which whoever asks hears, confirmed or not."""
 KEEP_S = 60.0
-"""How long it goes on where presence names the session no more: whoever replaced it may not have been able to tell it.
-A connector whose lease has run out registers its sessions again before it goes on with them."""
+"""Seconds for which a CLOSE is repeated where presence names the session no more: whoever replaced it may not have been
+able to tell it. A connector whose lease has run out registers its sessions again before it goes on with them."""
 MAX_PENDING = 100_000
 
 Told = Callable[[bool], None]
-"""Gets whether it is confirmed."""
+"""Takes whether all ends are confirmed."""
 
 
 @dataclass(slots=True)
@@ -37,12 +38,12 @@ class _Closing:
     spare: bytes
     due: float
     gone_until: float = 0.0
-    """Until when to go on without presence; 0: it names the session."""
+    """Until when to go on though presence names the session no more; 0: it names it."""
     asked: _Ask | None = None
 
 
 class _Ask:
-    """Whoever waits for several."""
+    """Somebody who waits until several sessions have ended."""
 
     def __init__(self, told: Told, until: float, left: int) -> None:
         self.until = until
@@ -61,7 +62,7 @@ class _Ask:
 
 
 class Closings:
-    """All of a broker."""
+    """All sessions that a broker is to end."""
 
     def __init__(self, settings: BrokerSettings, turn: Turn, presence: Presence) -> None:
         self._repeat_s = settings.notify_repeat_s
@@ -102,7 +103,7 @@ class Closings:
         self._turn.push(closing.location.connector, close.encode())
 
     def confirmed(self, rec: Record) -> None:
-        """A connector has none such (any more), or spares it."""
+        """A connector has no such session (any more), or spares it."""
         closed = Closed.of(rec)
         closing = self._pending.get(closed.number)
         if closing is not None and closing.location.session == closed.session:
@@ -126,6 +127,12 @@ class Closings:
             for ask in [ask for ask in self._asks if ask.until <= now]:
                 ask.tell(False)
             self._asks = [ask for ask in self._asks if ask.left and ask.until > now]
+
+    def check(self) -> None:
+        """Assert that whoever waits for several sessions waits for each of them."""
+        asked = Counter(closing.asked for closing in self._pending.values())
+        for ask in self._asks:
+            assert ask.left == asked[ask], f"{ask.left} sessions are waited for, and {asked[ask]} have not ended"
 
 
 def _done(closing: _Closing) -> None:

@@ -27,7 +27,7 @@ from fabric.records import BODY, COPY, FLAGS, KIND, ORIGIN, OUTCOMES, RECEIPT, R
 from protocol.ids import split_address
 
 LOG_INTERVAL_S = 10.0
-"""One line in so long, about whatever cannot be read."""
+"""Seconds between two lines of the log about what cannot be read."""
 
 
 class BrokerCore:
@@ -45,7 +45,7 @@ class BrokerCore:
         """`inbox_ttl_ms` is how long a message waits in the store, for clients to be told; 0: they are not."""
         self._ports = ports
         self._presence = presence
-        self._turn = turn = Turn()
+        self.turn = turn = Turn()
         self.incarnation = incarnation
         self.trust = Trust(settings, turn, presence)
         self.devices = Devices(settings, turn, self.trust, store)
@@ -59,7 +59,7 @@ class BrokerCore:
         self.asks = Asks(turn, presence, self.closings)
         self.inbox = InboxRequests(settings, turn, store)
         self.batches = self.records = 0
-        """Sent to connectors."""
+        """Batches, and records in them, sent to connectors."""
         self.records_unreadable = 0
         """Records that were passed over."""
         self._log_at = 0.0
@@ -68,7 +68,7 @@ class BrokerCore:
 
     def time(self, now: float) -> None:
         """The time of the events that follow, in seconds of a steady clock."""
-        self._turn.now = now
+        self.turn.now = now
 
     def batch(self, connector: int, data: bytes) -> None:
         """A batch from a connector. Raises `RecordError` for what is no batch; then nothing of it was used.
@@ -82,14 +82,14 @@ class BrokerCore:
                 if kind == ROUTE:
                     self.routing.route(connector, rec)
                 elif kind == OUTCOMES:
-                    self._turn.push(rec[ORIGIN], rec[BODY])  # all of it, as it came
+                    self.turn.push(rec[ORIGIN], rec[BODY])  # all of it, as it came
                 else:
                     self._rare_record(connector, rec)
             except records.UNREADABLE as error:
                 self._unreadable(f"connector {connector:016x}", kind, error)
 
     def ask(self, data: bytes, answer: SendAnswer) -> None:
-        """The same from a process of the user API."""
+        """A batch from a process of the user API, which `answer` answers. Raises `RecordError` as `batch` does."""
         for rec in records.parse(data):
             try:
                 if not self.asks.ask(rec, answer):
@@ -99,8 +99,8 @@ class BrokerCore:
 
     def _unreadable(self, sender: str, kind: int, error: Exception) -> None:
         self.records_unreadable += 1
-        if self._turn.now >= self._log_at:
-            self._log_at = self._turn.now + LOG_INTERVAL_S
+        if self.turn.now >= self._log_at:
+            self._log_at = self.turn.now + LOG_INTERVAL_S
             self._ports.log(
                 f"a record of kind {kind} from {sender} cannot be read and is passed over ({error}); "
                 f"{self.records_unreadable} of them so far"
@@ -123,7 +123,7 @@ class BrokerCore:
         elif kind == records.OFFLINE:
             self.logins.offline(connector, rec)
         elif kind == records.EVICTED:
-            self._turn.push(Evicted.of(rec).connector, encode(rec))
+            self.turn.push(Evicted.of(rec).connector, encode(rec))
         elif kind == records.CLOSED:
             self.closings.confirmed(rec)
         else:
@@ -146,7 +146,7 @@ class BrokerCore:
         holds = beat.lease if lease is None else lease
         unwell, members = not self._ports.well(), dict(self._ports.members())
         reply = HeartbeatReply(self.incarnation, holds, beat.lease, beat.beat, unwell, members)
-        self._turn.push(connector, reply.encode())
+        self.turn.push(connector, reply.encode())
 
     def superseded(self, user: str, device: str, old: Location) -> None:
         """The presence map has learnt that `old` is no longer the device's location, and somebody else is."""
@@ -157,11 +157,6 @@ class BrokerCore:
         self.devices.forget(users)
         self.policy.changed(users)
         self.logins.changed(users)
-
-    def take_traces(self) -> list[tuple[int, int, str]]:
-        """What has happened to traced attempts since the last call: origin, attempt, and what."""
-        taken, self._turn.traces = self._turn.traces, []
-        return taken
 
     def tick(self) -> None:
         """What is due by now."""
@@ -182,7 +177,7 @@ class BrokerCore:
         self.quota.flush()
         self.notifier.flush()
         self.storage.flush()
-        turn = self._turn
+        turn = self.turn
         out, turn.out = turn.out, {}
         for connector, encoded in out.items():
             self.records += len(encoded)
@@ -201,8 +196,16 @@ class BrokerCore:
             elif rec[KIND] == records.EVICT:
                 evict = Evict.of(rec)
                 if evict.by_connector:
-                    self._turn.push(evict.by_connector, Evicted(evict.by_connector, evict.by_session).encode())
+                    self.turn.push(evict.by_connector, Evicted(evict.by_connector, evict.by_session).encode())
         self.storage.flush()
+
+    def check(self) -> None:
+        """Assert what must hold between turns, after `flush`: for simulation and tests. Looks at everything."""
+        self.storage.check()
+        self.routing.check()
+        self.notifier.check()
+        self.closings.check()
+        self.quota.check()
 
     @property
     def idle(self) -> bool:

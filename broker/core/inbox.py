@@ -28,7 +28,7 @@ class InboxRequests:
         self._asked: Asked = []
         self._removals: list[Removal] = []
         self.rows = 0
-        """Given out, repeats among them."""
+        """Rows given out, repeats among them."""
         self.removed = 0
         """Rows that were asked to be removed."""
 

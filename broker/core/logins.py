@@ -79,13 +79,13 @@ class Registrations:
         self._presence = presence
         self._store = store
         self._new: list[_Coming] = []
-        """Of this turn, to be named by the store."""
+        """Sessions of this turn, to be named by the store."""
         self._there: list[_Coming] = []
-        """In presence by now, not welcome yet."""
+        """Sessions in presence by now, not welcome yet."""
         self._recent: deque[_Recent] = deque()
-        """Oldest first."""
+        """Logins that are compared again when their users change; the oldest first."""
         self._seen: dict[str, None] = {}
-        """Who came or left since that was kept."""
+        """Users who came or left since the store was told last."""
         self._keep_seen_at = 0.0
         self.results: Counter[int] = Counter()
         """What logins were answered, by the result."""

@@ -6,6 +6,7 @@ one does not silence a later.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -26,13 +27,13 @@ class Wait:
     done: Callable[[bool], None]
 
     def heard(self) -> None:
-        """One more has."""
+        """One more device's connector has heard."""
         self.left -= 1
         if not self.left:
             self.done(True)
 
     def late(self) -> None:
-        """It takes too long."""
+        """It takes too long: whoever waits is told so, once."""
         if self.left > 0:
             self.left = 0
             self.done(False)
@@ -126,6 +127,14 @@ class Notifier:
                 wait.late()
             if pending.due <= now:
                 self._send(user, device, pending)
+
+    def check(self) -> None:
+        """Assert that whoever waits for so many devices waits for each of them."""
+        waits = [wait for _, waits in self._new.values() for wait in waits]
+        waits += [wait for notification in self._pending.values() for _, wait in notification.waits]
+        for wait, devices in Counter(map(id, waits)).items():
+            left = next(each.left for each in waits if id(each) == wait)
+            assert left in (0, devices), f"{left} devices are waited for, and {devices} have not heard"
 
 
 def _all_heard(waits: Iterable[Wait]) -> None:

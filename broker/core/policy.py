@@ -40,7 +40,7 @@ class Policy(Cached[Pair, Verdict]):
         self._store.verdicts(pairs, done)
 
     def state(self, verdict: Verdict) -> int:
-        """Of the outcome of a message that may not be written, SAFE where nobody is to know; 0: it may be."""
+        """The outcome's state of a message that may not be written, SAFE where nobody is to know; 0: it may be."""
         return self._refused.get(verdict, 0)
 
     def changed(self, users: Collection[str] | None) -> None:

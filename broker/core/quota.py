@@ -21,7 +21,7 @@ MUCH: Final = 2
 SPACE_S: Final = 1.0
 FORGET_S: Final = 60.0
 REST: Final = 4
-"""For each second that counting takes, the store is left alone for so many."""
+"""Seconds for which the store is left alone, for each second that counting took."""
 AT_ONCE: Final = 20
 Counts = Mapping[str, tuple[int, int]]
 
@@ -36,7 +36,7 @@ class Watched:
         """Rows and bytes of each; "" has receipts, which are never refused."""
         self.rows = self.bytes = 0
         self.left = 0
-        """How much may still be stored before the store is asked again."""
+        """Bytes, and weights of rows, that may still be stored before the store is asked again."""
         self.flying: dict[int, tuple[str, int]] = {}
         """Copies that were taken and are not in the store yet: author and size."""
         self.during: list[tuple[str, int]] | None = None
@@ -47,7 +47,7 @@ class Watched:
         self.used_at = now
 
     def add(self, author: str, size: int) -> None:
-        """One more row."""
+        """Count one more row of so many bytes."""
         rows, total = self.authors.get(author, (0, 0))
         self.authors[author] = (rows + 1, total + size)
         self.rows += 1
@@ -56,7 +56,7 @@ class Watched:
             self.during.append((author, size))
 
     def counted(self, counts: Counts) -> None:
-        """So it was when the store began to count."""
+        """Take what the store has counted, as it was when it began; what was taken since is added."""
         during, self.during = self.during or [], None
         self.authors = dict(counts)
         self.rows = sum([rows for rows, _ in counts.values()])
@@ -86,7 +86,7 @@ class Quota:
         self._next_at = 0.0
         self._next_tick = 0.0
         self.no_space = False
-        """Nothing but receipts is stored."""
+        """The store's disk is nearly full: nothing but receipts is stored."""
 
     @property
     def watched(self) -> int:
@@ -144,7 +144,7 @@ class Quota:
             self._due[user] = None
 
     def appended(self, copies: Iterable[Storing]) -> None:
-        """These are in the store, or could not be put there."""
+        """These copies are in the store, or could not be put there."""
         for copy in copies if self._watched else ():
             watched = self._watched.get(copy.user)
             if watched is not None:
@@ -197,6 +197,12 @@ class Quota:
             if self._is_little(watched):
                 del self._watched[user]
                 self._left[user] = self._portion
+
+    def check(self) -> None:
+        """Assert that what waits for a user is what waits of all authors together."""
+        for user, watched in self._watched.items():
+            rows, size = (sum(counts) for counts in zip((0, 0), *watched.authors.values(), strict=True))
+            assert (watched.rows, watched.bytes) == (rows, size), f"{user}: {watched.rows=}, and it is {rows}"
 
     def _is_little(self, watched: Watched) -> bool:
         settings = self._settings

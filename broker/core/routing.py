@@ -221,6 +221,11 @@ class Routing:
                 else:
                     self._answer(connector, rec[ATTEMPT], 0, UNAVAILABLE)
 
+    def check(self) -> None:
+        """Assert that as many wait as are counted."""
+        waiting = sum(len(routes) for routes in self._waiting.values())
+        assert self._waiting_count == waiting, f"{self._waiting_count} routes are counted, and {waiting} wait"
+
     @property
     def waiting(self) -> int:
         """Messages that wait for something to be read."""

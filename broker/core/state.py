@@ -79,7 +79,7 @@ class Presence(Protocol):
 class StorePort(Protocol):
     """The store, with a callback for each await. `done` gets None when the store is away."""
 
-    def append(self, rows: Sequence[NewRow], done: Callable[[bool], None]) -> None: ...
+    def append(self, rows: Sequence[NewRow], done: Callable[[bool | None], None]) -> None: ...
 
     def page(self, queries: Sequence[PageQuery], done: Callable[[Sequence[Page] | None], None]) -> None: ...
 
@@ -106,7 +106,7 @@ class StorePort(Protocol):
         """Whether nothing may be added, as its disk is nearly full."""
 
     def saw(self, users: Collection[str]) -> None:
-        """They are, or were a moment ago, online."""
+        """Keep that these users are online, or were a moment ago."""
 
     def begin_sessions(
         self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | NoSession] | None], None]
@@ -165,4 +165,4 @@ class Storing:
     returned_by: int
     """The connector that returned it; 0 if it never left the broker."""
     author: str = ""
-    """Who wrote the message; "": it is a receipt."""
+    """The user who wrote the message; "": it is a receipt."""

@@ -68,7 +68,7 @@ class Storage:
         self.failed = 0
         """Copies that could not be stored; their authors were told to try again."""
         self.refused: Counter[int] = Counter()
-        """These, by the outcome's state."""
+        """Copies that could not be stored, by the outcome's state."""
 
     def add(self, storing: Storing) -> None:
         """Store this copy with others of its time."""
@@ -189,7 +189,7 @@ class Storage:
 
     @property
     def bytes(self) -> int:
-        """Bodies of these."""
+        """Bytes of the bodies of copies that are not stored yet."""
         return self._bytes
 
 

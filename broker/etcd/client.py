@@ -280,7 +280,7 @@ class Etcd:
         return UnavailableError(f"etcd at {self._targets[at]}: {details or code}")
 
     def _warn(self, error: SparrowError) -> None:
-        """One line when it begins."""
+        """Say in the log, once, that etcd is away."""
         if isinstance(error, LeaseLostError | _TokenExpiredError):
             return
         if isinstance(error, OverQuotaError):

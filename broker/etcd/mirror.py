@@ -51,8 +51,8 @@ class Mirror:
         self._cluster = 0
         self.revision = 0
         """The views hold every change up to this one. 0: nothing has been read yet."""
-        self.on_moved: Callable[[], None] = lambda: None
-        """Told, as part of an event, that `revision` is another."""
+        self.on_moved: Callable[[], None]
+        """Told, as part of an event, that `revision` is another. Whoever makes this has to set it."""
 
     def add(self, part: bytes, view: View) -> None:
         """Give `view` the keys that begin with the prefix and `part`. Before `run`."""

@@ -21,7 +21,7 @@ KEPT_S = 120
 """A broker that was away for longer than etcd's history reads everything anew, so the keys need not last."""
 GATHER_S = 0.002
 MAX_OPS = 120
-"""In one transaction. etcd's limit is 128."""
+"""Changes in one transaction. etcd's limit is 128 operations."""
 
 
 class Changes:
@@ -79,7 +79,7 @@ class Changes:
         await self._etcd.call(TXN, api.TxnRequest(success=[self._mark, *puts]), writes=True)
 
     async def _some_lease(self) -> int:
-        """One for all changes of a while."""
+        """One lease for all changes of a while."""
         now = self._loop.time()
         if now >= self._lease_until:
             granted = await self._etcd.call(GRANT, api.LeaseGrantRequest(ttl=KEPT_S), writes=True)
@@ -97,7 +97,7 @@ class Changes:
         self._on_changed((name.decode(errors="replace"),))
 
     def delete(self, name: bytes) -> None:
-        """Its lease has run out."""
+        """The lease of these changes has run out."""
 
     async def close(self) -> None:
         """Give up what is under way."""

@@ -24,7 +24,8 @@ from protocol.ids import address, split_address
 LOCATIONS = b"place/"
 MARK = b"mark"
 GATHER_S = 0.002
-"""How long barriers gather behind the one before: reading the mark costs far more than one more that waits for it."""
+"""Seconds for which barriers gather behind the one before: reading the mark costs far more than one more that waits
+for it."""
 _NOBODY: Mapping[str, Location] = {}
 
 

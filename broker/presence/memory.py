@@ -25,7 +25,7 @@ class MemoryPresence:
         self._on_changed = on_changed
         self._users: dict[str, dict[str, Location]] = {}
         self._ranks: dict[Location, Rank] = {}
-        """Of locations whose connectors have told."""
+        """The rank of each location whose connector has told it."""
         self._by_connector: dict[int, dict[tuple[str, str], Location]] = {}
         self._leases: dict[int, tuple[int, float]] = {}
         """connector → (lease, when it runs out)."""

@@ -18,11 +18,11 @@ from broker.etcd.client import TXN, Etcd
 from protocol.errors import LeaseLostError, SparrowError
 
 MAX_OPS = 120
-"""In one transaction. etcd's limit is 128, nested ones and the mark counted."""
+"""Swaps in one transaction. etcd's limit is 128 operations, nested ones and the mark counted."""
 MAX_IN_FLIGHT = 2
 """Transactions of swaps at a time: what comes meanwhile gathers into the next."""
 GATHER_S = 0.002
-"""How long those of a moment gather: a transaction costs each broker far more than one more login in it."""
+"""Seconds for which swaps of a moment gather: a transaction costs each broker far more than one more login in it."""
 REMOVAL_PAUSE_S = 0.5
 MAX_REMOVALS = 100_000
 
@@ -45,7 +45,7 @@ class Swap:
     """What stands there then."""
 
     def op(self) -> api.RequestOp:
-        """As an operation of a transaction."""
+        """What etcd is to do, as an operation of a transaction."""
         return api.RequestOp(
             txn=api.TxnRequest(
                 compare=[api.Compare(target=api.Compare.MOD, key=self.key, mod_revision=self.expected)],
@@ -66,7 +66,7 @@ class Removal:
     """The key's `mod_revision` where it is known to be this location; 0: compare the value."""
 
     def op(self) -> api.RequestOp:
-        """As an operation of a transaction."""
+        """What etcd is to do, as an operation of a transaction."""
         if self.revision:
             same = api.Compare(target=api.Compare.MOD, key=self.key, mod_revision=self.revision)
         else:

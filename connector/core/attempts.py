@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from math import inf
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from connector.core.links import Link, Links
-from connector.core.rates import Rate
+from connector.core.phases import ENDED
+from connector.core.rates import Limit, Rate
 from connector.core.receipts import Receipts
-from connector.core.state import ENDED, Session, Turn
+from connector.core.state import Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
 from fabric.records import (
     BLOCKED,
@@ -66,7 +67,7 @@ def no_room(settings: ConnectorSettings) -> dict[int, tuple[Failed.Code, str, in
 
 
 def _ms(seconds: float) -> int:
-    """At least 1: 0 would mean for good."""
+    """In milliseconds, and at least 1: 0 would mean for good."""
     return max(1, round(seconds * 1000))
 
 
@@ -99,17 +100,17 @@ class Attempts:
         self.sent = 0
         """Messages whose author was told SENT."""
         self.delivered = 0
-        """Of these, with DELIVERED in the same receipt."""
+        """Messages whose author was told SENT and DELIVERED in one receipt."""
         self.failed: Counter[int] = Counter()
         """Messages refused, by `Failed.Code`; final or for now."""
         self.traced: dict[str, float] = {}
         """Authors whose messages are traced, and until when."""
         self._traced: set[int] = set()
-        """Attempts that are."""
+        """Numbers of the attempts that are traced."""
         self._max_body = settings.max_frame_bytes - MESSAGE_OVERHEAD_BYTES
-        self._rate = float(settings.max_messages_per_second) or inf
-        self._burst = max(1.0, self._rate * settings.message_burst_s)
-        """Messages that a session may send at once."""
+        rate = settings.max_messages_per_second
+        self._limit = Limit(rate, max(1.0, rate * settings.message_burst_s))
+        """How many messages one session may send."""
         account = settings.max_messages_per_second_of_account
         self.accounts = Rate(account, max(1.0, account * settings.message_burst_s))
         self._max_attempts = 2 * settings.max_unsettled_per_connection
@@ -125,8 +126,8 @@ class Attempts:
 
     def begin(self, session: Session) -> None:
         """A session is logged in: it has what its account has left."""
-        session.budget = self.accounts.take(session.user, self._burst, self._turn.now)
-        session.budget_at = self._turn.now
+        budget, now = session.budget, self._turn.now
+        budget.left, budget.at = self.accounts.take(session.user, self._limit.at_once, now), now
 
     def submit(self, session: Session, incoming: Incoming) -> None:
         """Begin an attempt, or tell the author why not."""
@@ -138,13 +139,14 @@ class Attempts:
         if len(raw) > self._max_body:
             text = f"a message of {len(raw)} bytes; the limit is {self._max_body}"
             return self._refuse(session, stream, number, Failed.TOO_LARGE, text, 0)
-        if session.budget < 1.0 or session.attempts >= self._max_attempts:
+        budget = session.budget
+        if budget.left < 1.0 or session.attempts >= self._max_attempts:
             self._refill(session)
-            if session.budget < 1.0:
+            if budget.left < 1.0:
                 return self._refuse(session, stream, number, Failed.TOO_FAST, "slow down", self.RETRY_MS)
         if route is None:
             return self._refuse(session, stream, number, Failed.UNAVAILABLE, "no broker is up", self.RETRY_MS)
-        session.budget -= 1.0
+        budget.left -= 1.0
         session.attempts += 1
         link, dest = route
         turn = self._turn
@@ -168,14 +170,14 @@ class Attempts:
         self._refuse(session, message.stream, message.id, Failed.NOT_ALLOWED, message.text, 0)
 
     def _refill(self, session: Session) -> None:
-        """A token bucket, filled from its account's; empty while too many repeats of what is under way are out."""
-        elapsed = self._turn.now - session.budget_at
-        session.budget_at = self._turn.now
+        """The bucket is filled from its account's; empty while too many repeats of what is under way are out."""
+        budget, now = session.budget, self._turn.now
+        before = budget.left
+        budget.fill(self._limit, now)
         if session.attempts >= self._max_attempts:
-            session.budget = 0.0
-        elif elapsed > 0:
-            wanted = min(self._burst, session.budget + elapsed * self._rate) - session.budget
-            session.budget += self.accounts.take(session.user, wanted, self._turn.now)
+            budget.left = 0.0
+        elif budget.left > before:
+            budget.left = before + self.accounts.take(session.user, budget.left - before, now)
 
     def _refuse(self, session: Session, stream: int, number: int, code: Failed.Code, text: str, retry_ms: int) -> None:
         self.failed[code] += 1
@@ -183,8 +185,9 @@ class Attempts:
         self._turn.mark(session)
 
     def outcome(self, counter: int, index: int, count: int, state: int) -> None:
-        """One copy of an attempt has come to something; nothing to us if the attempt is forgotten."""
+        """One copy of an attempt, or of a receipt, has come to something; nothing to us if that is forgotten."""
         if counter not in self._attempts:
+            self._receipts.outcome(counter, index, count, state)
             return
         plain = state & ~OTHERS_BIT
         delivered = plain == DELIVERED
@@ -256,6 +259,15 @@ class Attempts:
         session, stream, number, *_ = self._forget(counter)
         if session.phase != ENDED:
             self._refuse(session, stream, number, Failed.UNAVAILABLE, "the broker was lost", self.LINK_RETRY_MS)
+
+    def check(self, sessions: Iterable[Session]) -> None:
+        """Assert what holds of all attempts at the end of a turn; `sessions` are those that are connected."""
+        of_session = Counter(attempt[0] for attempt in self._attempts.values())
+        for session in {*sessions, *of_session}:
+            count = of_session[session]
+            assert session.attempts == count, f"{session.attempts} attempts are counted, and {count} are under way"
+        assert self._partial.keys() <= self._attempts.keys(), "part of an attempt that is over"
+        assert self._traced <= self._attempts.keys(), "an attempt is traced that is over"
 
     def tick(self) -> None:
         """Forget attempts that never came to anything; their senders repeat them."""

@@ -10,8 +10,10 @@ from google.protobuf.message import DecodeError
 
 from connector.core.delivery import Delivery
 from connector.core.links import Link, Links
+from connector.core.phases import BEHIND, ENDED, LIVE, SETTLING
 from connector.core.rate_limited_log import RateLimitedLog
-from connector.core.state import BEHIND, ENDED, LIVE, SETTLING, SentRow, Session, Turn
+from connector.core.rates import Limit
+from connector.core.state import Scan, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric.control import Notify, PageRequest, Rows
 from fabric.records import FIRST_UNSEEN_KIND, Record
@@ -28,9 +30,9 @@ class Catchup:
     MAX_ROWS = 1024
     """Rows sent and not yet removed, beyond which no page is asked."""
     RETRY_S = 1.0
-    SYNC_INTERVAL_S = 0.2
-    SYNC_BURST = 10
-    """So many at once, and one each interval."""
+    SYNCS_PER_SECOND = 5
+    SYNCS_AT_ONCE = 9
+    """Scans that a device may ask for; one more waits its time, and is all that is remembered of those beyond."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Catchup:
         self._sessions = sessions
         self._delivery = delivery
         self._log = log
+        self._syncs = Limit(self.SYNCS_PER_SECOND, self.SYNCS_AT_ONCE)
         self._requests = 0
         self._reading: dict[Session, None] = {}
         self.rows_sent = 0
@@ -61,17 +64,24 @@ class Catchup:
         """Sessions that are not live: they read their inbox."""
         return len(self._reading)
 
+    def new_scan(self) -> Scan:
+        """What a new session begins with."""
+        return Scan(self._syncs.bucket(self._turn.now))
+
     # Why a session reads.
 
-    def begin(self, session: Session) -> None:
-        """The session has just been registered in presence: read the inbox from its start."""
-        session.phase = SETTLING
+    def begin(self, session: Session, predecessor: bool) -> None:
+        """The session has just been registered in presence: read the inbox from its start. With a `predecessor`, its
+        device has another session that has to store what it has in hand."""
+        if predecessor:
+            session.scan.predecessor_until = self._turn.now + self._settings.predecessor_timeout_s
+        session.to(SETTLING)
         self.read_again(session)
 
     def fall_behind(self, session: Session) -> None:
-        """The device is slow: live copies go to the inbox until it has caught up."""
+        """The device of a live session is slow: copies go to the inbox until it has caught up."""
         self._delivery.return_buffered(session)
-        session.phase = BEHIND
+        session.to(BEHIND)
         self.read_again(session)
 
     def read_again(self, session: Session) -> None:
@@ -79,8 +89,8 @@ class Catchup:
         if session.phase not in (BEHIND, SETTLING, LIVE):
             return
         if session.phase == LIVE:
-            session.phase = SETTLING
-        session.want_pass = True
+            session.to(SETTLING)
+        session.scan.owed = True
         self._reading[session] = None
         self._ask(session)
 
@@ -94,18 +104,18 @@ class Catchup:
 
     def sync(self, session: Session, n: int) -> None:
         """The device asks for one whole scan; whoever asks again and again waits."""
-        session.sync_asked = n
-        now = self._turn.now
-        if session.sync_due <= now:
-            session.sync_due = max(session.sync_due, now - self.SYNC_BURST * self.SYNC_INTERVAL_S)
-            session.sync_due += self.SYNC_INTERVAL_S
+        scan = session.scan
+        scan.sync_asked = n
+        if not scan.syncs.wait_s(self._syncs, self._turn.now):
+            scan.syncs.left -= 1.0
         self.read_again(session)
 
     # Reading.
 
     def _ask(self, session: Session) -> None:
         """Ask for the next page, if one is owed, none is under way and there is room for it."""
-        if session.page or session.page_at > self._turn.now or not (session.mid_pass or session.want_pass):
+        scan, now = session.scan, self._turn.now
+        if scan.request or scan.not_before > now or not (scan.under_way or scan.owed):
             return
         room = self._settings.max_unacked - len(session.unacked)
         if (
@@ -114,49 +124,50 @@ class Catchup:
             or len(session.rows) >= self.MAX_ROWS
         ):
             return
-        if session.sync_asked and not session.mid_pass and session.sync_due > self._turn.now:
-            session.page_at = session.sync_due
-            return
+        begins = not scan.under_way
+        if begins and scan.sync_asked:
+            wait_s = scan.syncs.wait_s(self._syncs, now)
+            if wait_s:
+                scan.not_before = now + wait_s
+                return
         route = self._links.for_user(session.user)
         if route is None:
-            session.page_at = self._turn.now + self.RETRY_S
+            scan.not_before = now + self.RETRY_S
             return
-        was_under_way = session.mid_pass
-        if not was_under_way:
-            session.mid_pass, session.want_pass = True, False
-            session.sync_passing, session.sync_asked = max(session.sync_asked, session.sync_passing), 0
+        if begins:
+            scan.under_way, scan.owed = True, False
+            scan.sync_answered, scan.sync_asked = max(scan.sync_asked, scan.sync_answered), 0
         self._requests += 1
-        session.page, session.page_at = self._requests, self._turn.now
-        page = PageRequest(
-            session.key, session.number, session.page, session.cursor, self._page_rows, fresh=not was_under_way
-        )
+        scan.request, scan.asked_at = self._requests, now
+        page = PageRequest(session.key, session.number, scan.request, scan.cursor, self._page_rows, fresh=begins)
         route[0].out.append(page.encode())
 
     def rows(self, rec: Record) -> None:
-        """A page has come."""
+        """A page has come. Raises `RecordError`."""
         page = Rows.of(rec)
         session = self._sessions.get(page.session)
-        if session is None or session.page != page.request:
+        if session is None or session.scan.request != page.request:
             return
-        session.page, session.page_at = 0, 0.0
+        scan = session.scan
+        scan.request, scan.not_before = 0, 0.0
         if page.failed:
-            self._restart_pass(session, self._turn.now + self.RETRY_S)
+            self._restart(scan, self._turn.now + self.RETRY_S)
             return
-        session.cursor = page.cursor
+        scan.cursor = page.cursor
         for key, kind, row in page.rows():
             # One of a later release's kinds stays for a connector of that release.
             if key not in session.rows and kind in _ROWS:
                 self._row(session, key, kind, row)
         if page.end:
-            self._end_pass(session)
+            self._end(session)
         elif session.phase == SETTLING:
-            session.phase = BEHIND
+            session.to(BEHIND)
             self._delivery.return_buffered(session)
         self._ask(session)
         self._try_live(session)
 
     def _row(self, session: Session, key: bytes, kind: int, body: bytes) -> None:
-        """One row; one that cannot be read stays where it is until it expires, and those behind it go on."""
+        """Send one row; one that cannot be read stays where it is until it expires, and those behind it go on."""
         try:
             if kind == RowKind.RECEIPT:
                 Receipt.FromString(body)
@@ -174,33 +185,31 @@ class Catchup:
             return
         self.rows_sent += 1
         session.rows.add(key)
-        session.unacked.append(sent)
-        session.unacked_bytes += len(body)
+        self._delivery.sent_row(session, sent)
         self._turn.mark(session)
 
-    def _end_pass(self, session: Session) -> None:
-        session.mid_pass = False
-        if session.sync_passing:
-            session.wire.synced(session.sync_passing)
-            session.sync_passing = 0
+    def _end(self, session: Session) -> None:
+        """The scan has seen the end of the inbox."""
+        scan = session.scan
+        scan.under_way = False
+        if scan.sync_answered:
+            session.wire.synced(scan.sync_answered)
+            scan.sync_answered = 0
             self._turn.mark(session)
-        session.phase = SETTLING
+        if session.phase == BEHIND:
+            session.to(SETTLING)
 
-    def _restart_pass(self, session: Session, at: float) -> None:
-        session.mid_pass, session.want_pass = False, True
-        session.page, session.page_at = 0, at
+    def _restart(self, scan: Scan, at: float) -> None:
+        """The scan has failed: another one is owed, from this time on."""
+        scan.under_way, scan.owed = False, True
+        scan.request, scan.not_before = 0, at
 
     def _try_live(self, session: Session) -> None:
         """Live: at the end of the inbox, with nothing on its way into it that we know of."""
-        if (
-            session.phase != SETTLING
-            or session.mid_pass
-            or session.want_pass
-            or session.returned
-            or session.predecessor_until
-        ):
+        scan = session.scan
+        if session.phase != SETTLING or scan.under_way or scan.owed or session.returned or scan.predecessor_until:
             return
-        session.phase = LIVE
+        session.to(LIVE)
         self._reading.pop(session, None)
         self._delivery.release(session)
 
@@ -211,14 +220,14 @@ class Catchup:
         if session in self._reading:
             self._ask(session)
 
-    def stored(self, session: Session, count: int) -> None:
-        """Copies that the session returned are settled."""
-        session.returned = max(0, session.returned - count)
+    def stored(self, session: Session, copies: int) -> None:
+        """So many copies that the session returned are settled."""
+        self._delivery.stored(session, copies)
         self._try_live(session)
 
     def predecessor_gone(self, session: Session) -> None:
         """The session that this one replaced has stored what it had in hand."""
-        session.predecessor_until = 0.0
+        session.scan.predecessor_until = 0.0
         self._try_live(session)
 
     def tick(self) -> None:
@@ -228,11 +237,22 @@ class Catchup:
             if session.phase == ENDED:
                 del self._reading[session]
                 continue
-            if session.page and now - session.page_at > timeout:
-                self._restart_pass(session, now)
+            scan = session.scan
+            if scan.request and now - scan.asked_at > timeout:
+                self._restart(scan, now)
             if session.returned and now - session.returned_at > timeout:
-                session.returned = 0
-            if session.predecessor_until and now > session.predecessor_until:
-                session.predecessor_until = 0.0
+                self._delivery.stored(session, session.returned)
+            if scan.predecessor_until and now > scan.predecessor_until:
+                scan.predecessor_until = 0.0
             self._ask(session)
             self._try_live(session)
+
+    def check(self) -> None:
+        """Assert what holds of all sessions at the end of a turn."""
+        for session in self._sessions.values():
+            scan, reading = session.scan, session in self._reading
+            assert reading == (session.phase in (BEHIND, SETTLING)), f"{session.phase=}, {reading=}"
+            assert scan.under_way or not scan.request, "a page is asked for outside a scan"
+            if session.phase == LIVE:
+                owed = (scan.under_way, scan.owed, session.returned, scan.predecessor_until)
+                assert not any(owed), f"live, and {owed}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from itertools import islice
-from math import inf
 
 from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
@@ -17,13 +16,15 @@ from connector.core.doubts import STANDSTILL_S, Doubts
 from connector.core.greeting import Greeting
 from connector.core.links import Link, Links
 from connector.core.logins import Logins
+from connector.core.phases import ENDED, GREETING, LIVE
 from connector.core.rate_limited_log import RateLimitedLog
+from connector.core.rates import Limit
 from connector.core.receipts import Receipts
-from connector.core.state import ENDED, GREETING, Ports, SentRow, Session, Turn
+from connector.core.state import Ports, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric import records
 from fabric.control import Evicted, HeartbeatReply, Hint
-from fabric.records import ATTEMPT, BODY, COPY, KIND, ORIGIN, OUTCOMES, ROUTE
+from fabric.records import ATTEMPT, BODY, COPY, KIND, ORIGIN, OUTCOMES, ROUTE, unpack_outcomes
 from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
 
@@ -32,7 +33,7 @@ _GIVEN = frozenset((records.COPY, records.ROWS, records.HINT))
 RECEIPT_ATTEMPTS = 1 << 63
 """Attempt numbers from here on belong to receipts."""
 FRAME_BURST_S = 4.0
-"""As many frames as may come in this time may come at once."""
+"""Seconds; as many frames as may come in this time may come at once."""
 
 
 class ConnectorCore:
@@ -50,26 +51,28 @@ class ConnectorCore:
         """Logged in or about to be, by number."""
         self.connections: dict[Session, None] = {}
         self.max_connections = sys.maxsize
-        """Those beyond it are turned away; the shell knows how many descriptors there are."""
+        """Connections beyond it are turned away; the shell knows how many descriptors there are."""
         self._greeting = Greeting(settings)
-        self._frame_rate = float(settings.max_frames_per_second) or inf
-        self._frame_burst = FRAME_BURST_S * self._frame_rate
+        per_second = settings.max_frames_per_second
+        self._frame_limit = Limit(per_second, FRAME_BURST_S * per_second)
         self._frames_per_turn = settings.max_frames_per_turn
         self._next_sweep = 0.0
         self._to_tell: dict[Session, None] = {}
-        """Who is to move on, once we stop."""
+        """Sessions that are still to be told to move on, once we stop."""
         self._repeats = 0
-        """Of connections that are gone."""
+        """Repeats on connections that are gone."""
         self.records_unreadable = 0
         """Records of brokers that were passed over."""
         self._strange: set[int] = set()
         """Kinds of records that were passed over."""
         self.log = RateLimitedLog(ports)
-        self.links = Links(ports, settings, turn, self.incarnation)
-        self.doubts = Doubts(ports, turn, self.links)
+        self.links = Links(ports, settings, turn, self.incarnation, self._broker_lost, self._lease_changed)
+        self.doubts = Doubts(ports, turn, self.links, self.sessions, self._take_parked, self._give)
         self.receipts = Receipts(settings, turn, self.links, RECEIPT_ATTEMPTS)
         self.attempts = Attempts(settings, turn, self.links, self.receipts, 1)
-        self.delivery = Delivery(settings, turn, self.links, self.sessions, self._outcome, self._acked_rows)
+        self.delivery = Delivery(
+            settings, turn, self.links, self.sessions, self.attempts.outcome, self.receipts.acked_rows
+        )
         self.catchup = Catchup(settings, turn, self.links, self.sessions, self.delivery, self.log)
         self.logins = Logins(
             ports,
@@ -83,12 +86,8 @@ class ConnectorCore:
             self.log,
             self.attempts,
         )
-        self.doubts.take = self._take_parked
-        self.doubts.give = self._give
         self.doubts.hurry = self.logins.hurry
         self.delivery.fall_behind = self.catchup.fall_behind
-        self.links.on_lost = self._broker_lost
-        self.links.on_lease = self.logins.lease_changed
 
     def time(self, now: float, wall_ms: int) -> None:
         """The time of the events that follow: seconds of a steady clock, and Unix milliseconds."""
@@ -105,7 +104,9 @@ class ConnectorCore:
 
     def opened(self, handle: object, address: str = "") -> Session:
         """A client has connected, from this address or network."""
-        session = Session(handle, ServerSession(self._windows), self.turn.now, self._frame_burst)
+        now = self.turn.now
+        frames = self._frame_limit.bucket(now)
+        session = Session(handle, ServerSession(self._windows), now, frames, self.catchup.new_scan())
         self.connections[session] = None
         if len(self.connections) > self.max_connections:
             self.log.add("a connection is turned away: this process may have no more of them")
@@ -138,35 +139,27 @@ class ConnectorCore:
         for event in events:
             if session.phase == ENDED:
                 return None
-            self._event(session, event)
-        session.frames -= len(events)
-        if session.frames <= 0.0:
-            return self._too_many_frames(session)
+            if isinstance(event, tuple):
+                self.attempts.submit(session, event)
+            elif isinstance(event, int):
+                self.delivery.acked(session)
+                if session.phase != LIVE:
+                    self.catchup.acked(session)
+            else:
+                self._rare_event(session, event)
+        frames = session.frames
+        frames.left -= len(events)
+        if frames.left <= 0.0:
+            wait_s = frames.wait_s(self._frame_limit, self.turn.now)
+            if wait_s:
+                return wait_s
         return 0.0 if wire.more else None
-
-    def _too_many_frames(self, session: Session) -> float | None:
-        """A token bucket of frames of any kind; below 0, nothing more is read before it is filled so far."""
-        now, rate = self.turn.now, self._frame_rate
-        session.frames = min(self._frame_burst, session.frames + (now - session.frames_at) * rate)
-        session.frames_at = now
-        if session.frames < 0.0:
-            return -session.frames / rate
-        return 0.0 if session.wire.more else None
 
     def _take_parked(self, session: Session, data: bytes) -> None:
         """What was held back, at once: it is little."""
         wait_s = self._take(session, data)
         while wait_s is not None and session.wire.more:
             wait_s = self._take(session, b"")
-
-    def _event(self, session: Session, event: Event) -> None:
-        if isinstance(event, tuple):
-            self.attempts.submit(session, event)
-        elif isinstance(event, int):
-            self.delivery.acked(session)
-            self.catchup.acked(session)
-        else:
-            self._rare_event(session, event)
 
     def _rare_event(self, session: Session, event: Event) -> None:
         if isinstance(event, Ping):
@@ -217,33 +210,24 @@ class ConnectorCore:
         link = self.links.link(endpoint)
         if link is None:
             return
-        found = records.parse(data)
-        if self.doubts.unsure:
-            found = [rec for rec in found if not (rec[KIND] in _GIVEN and self._parked(link, rec))]
-        for rec in found:
+        unsure = self.doubts.unsure
+        for rec in records.parse(data):
             kind = rec[KIND]
             try:
+                if unsure and kind in _GIVEN and self.doubts.park_record(link, rec):
+                    continue
                 if kind == COPY:
                     self.delivery.copy(link, rec)
                 elif kind == OUTCOMES:
                     if rec[ORIGIN] == self.incarnation:
-                        self._outcomes(rec)
+                        outcome = self.attempts.outcome
+                        for attempt, index, count, state in unpack_outcomes(rec[BODY]):
+                            outcome(attempt, index, count, state)
                 else:
                     self._rare_record(link, rec)
             except records.UNREADABLE:
                 self.records_unreadable += 1
                 self.log.add(f"a record of kind {kind} from {endpoint} cannot be read and is passed over")
-
-    def _outcomes(self, rec: records.Record) -> None:
-        outcome = self.attempts.outcome
-        for counter, index, count, state in records.unpack_outcomes(rec[BODY]):
-            if counter < RECEIPT_ATTEMPTS:
-                outcome(counter, index, count, state)
-            else:
-                self.receipts.outcome(counter, index, count, state)
-
-    def _parked(self, link: Link, rec: records.Record) -> bool:
-        return self.doubts.park_record(self.sessions, link, rec)
 
     def _give(self, link: Link, rec: records.Record) -> None:
         if rec[KIND] == COPY:
@@ -254,8 +238,7 @@ class ConnectorCore:
     def _rare_record(self, link: Link, rec: records.Record) -> None:
         kind = rec[KIND]
         if kind == records.ROWS:
-            if not self._parked(link, rec):
-                self.catchup.rows(rec)
+            self.catchup.rows(rec)
         elif kind == records.STORED:
             self.logins.stored(rec)
         elif kind == records.NOTIFY:
@@ -287,14 +270,8 @@ class ConnectorCore:
             session.wire.hint(hint.hint)
             self.turn.mark(session)
 
-    def _outcome(self, counter: int, index: int, count: int, state: int) -> None:
-        if counter >= RECEIPT_ATTEMPTS:
-            self.receipts.outcome(counter, index, count, state)
-        else:
-            self.attempts.outcome(counter, index, count, state)
-
-    def _acked_rows(self, session: Session, rows: list[SentRow]) -> None:
-        self.receipts.acked_rows(session, rows)
+    def _lease_changed(self) -> None:
+        self.logins.lease_changed()
 
     def _broker_lost(self, link: Link | None) -> None:
         if link is not None:
@@ -373,6 +350,14 @@ class ConnectorCore:
             del self._to_tell[session]
             self._greeting.remove(session)
             self.logins.end(session, Goodbye.MOVE, "the server is stopping; reconnect")
+
+    def check(self) -> None:
+        """Assert what must hold between turns, after `flush`: for simulation and tests. Looks at every session."""
+        self.attempts.check(self.connections)
+        self.delivery.check(self.connections)
+        self.catchup.check()
+        self.doubts.check(self.connections)
+        self.logins.check()
 
     def trace(self, user: str, seconds: float) -> None:
         """Trace what this user writes here for so long."""

@@ -5,10 +5,11 @@ Owns what is unacked. A copy is kept here until its device acks it or its broker
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from connector.core.links import Link, Links
-from connector.core.state import ENDED, LIVE, RETURNED, SETTLING, Copy, SentRow, Session, Turn
+from connector.core.phases import ENDED, LIVE, SETTLING
+from connector.core.state import RETURNED, Copy, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric.control import Offline
 from fabric.records import (
@@ -39,7 +40,7 @@ def _state_of_ack(flags: int) -> int:
 
 
 _ACKED = [_state_of_ack(flags) for flags in range(256)]
-"""By the flags of the copy, with any that a later release may add."""
+"""The outcome of an ack by the flags of the copy, with any that a later release may add."""
 
 
 class Delivery:
@@ -71,8 +72,8 @@ class Delivery:
         """Live copies written to devices."""
         self.requeued = 0
         """Copies that went back to a broker to be stored."""
-        self.fall_behind: Callable[[Session], None] = lambda session: None
-        """Told when a session can take no more live copies."""
+        self.fall_behind: Callable[[Session], None]
+        """Told when a live session can take no more copies. Whoever makes this has to set it."""
 
     # Out to the device.
 
@@ -128,11 +129,17 @@ class Delivery:
         for copy in buffered:
             self._send(session, copy)
 
+    def sent_row(self, session: Session, row: SentRow) -> None:
+        """An inbox row has been sent: its ack is due like a copy's."""
+        session.unacked.append(row)
+        session.unacked_bytes += row.size
+
     # Back from the device.
 
     def acked(self, session: Session) -> None:
         """The device has kept everything up to its last ack."""
-        unacked, left = session.unacked, session.wire.unacked
+        unacked, wire = session.unacked, session.wire
+        left = wire.counted - wire.acked
         rows: list[SentRow] = []
         size = 0
         for _ in range(len(unacked) - left):
@@ -200,7 +207,13 @@ class Delivery:
                 self.requeue(session, entry[2])
         session.unacked.clear()
         self.return_buffered(session)
+        session.unacked_bytes = 0
         self._waiting.pop(session, None)
+        session.returned_at = self._turn.now
+
+    def stored(self, session: Session, copies: int) -> None:
+        """So many copies that the session returned are settled, or are not waited for any more."""
+        session.returned = max(0, session.returned - copies)
 
     def tick(self) -> None:
         """Return what was not acked in time."""
@@ -228,3 +241,19 @@ class Delivery:
             self.return_buffered(session)
             found = True
         return found
+
+    def check(self, sessions: Iterable[Session]) -> None:
+        """Assert what holds of all sessions at the end of a turn: what is counted is there."""
+        total = 0
+        for session in sessions:
+            copies = [entry for entry in session.unacked if isinstance(entry, tuple)]
+            rows = [entry for entry in session.unacked if isinstance(entry, SentRow)]
+            size = sum(len(rec[BODY]) for _, _, rec in (*copies, *session.buffered))
+            total += size
+            size += sum(row.size for row in rows)
+            assert session.unacked_bytes == size, f"{session.unacked_bytes} unacked bytes are counted, and {size} are"
+            assert session.phase == ENDED or len(session.unacked) == session.wire.unacked, "an ack is owed for others"
+            assert session.phase == SETTLING or not session.buffered, "copies wait for the end of no scan"
+            assert session in self._waiting or not (copies or session.buffered), "nobody looks whether it acks"
+            assert session.returned >= 0, f"{session.returned=}"
+        assert self.buffered_bytes == total, f"{self.buffered_bytes} buffered bytes are counted, and {total} are"

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from connector.core.links import Link, Links
-from connector.core.state import ENDED, GREETING, Ports, Session, Turn
+from connector.core.phases import ENDED, GREETING
+from connector.core.state import Ports, Session, Turn
 from fabric.records import SESSION, Record
 
 STANDSTILL_S = 1.0
 """A turn that comes so much later than the one before shows that this process stood still."""
 MAX_PARKED_BYTES = 64 * 1024
-"""Of one client, beyond which its connection is not read."""
+"""Bytes that are held back of one client; beyond them its connection is not read."""
 
 STOOD_STILL: Final = 1
 """What brokers have said meanwhile has not been heard yet."""
@@ -26,27 +27,48 @@ UNREGISTERED: Final = 2
 """Presence has forgotten it, and with it whoever ends sessions."""
 
 
+class _Parked:
+    """What came for an unsure session."""
+
+    __slots__ = ("bytes", "entries")
+
+    def __init__(self) -> None:
+        self.entries: list[bytes | tuple[Link, Record]] = []
+        """What its client has said, and records of brokers, as they came."""
+        self.bytes = 0
+        """Bytes of what its client has said."""
+
+
 class Doubts:
     """All sessions that are unsure."""
 
-    def __init__(self, ports: Ports, turn: Turn, links: Links) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        turn: Turn,
+        links: Links,
+        sessions: Mapping[int, Session],
+        take: Callable[[Session, bytes], None],
+        give: Callable[[Link, Record], None],
+    ) -> None:
+        """`take` handles bytes of a client that were parked, `give` a broker's record."""
         self._ports = ports
         self._turn = turn
         self._links = links
+        self._sessions = sessions
+        self._take = take
+        self._give = give
+        self.hurry: Callable[[Session], None]
+        """Told of a session that has something to say and is not registered. Whoever makes this has to set it."""
         self._waiting: dict[Link, int] = {}
         """Brokers to be heard after the standstill, each with the first beat whose answer counts."""
         self._stood: dict[Session, None] = {}
         self._until = 0.0
         """Not before a later turn than this is it over."""
+        self._parked: dict[Session, _Parked] = {}
         self.standing_still = False
         self.unsure: set[Session] = set()
-        """All sessions that are."""
-        self.take: Callable[[Session, bytes], None] = lambda session, data: None
-        """Handles bytes of a client that were parked."""
-        self.give: Callable[[Link, Record], None] = lambda link, rec: None
-        """Handles a broker's record that was parked."""
-        self.hurry: Callable[[Session], None] = lambda session: None
-        """Told of a session that has something to say and is not registered."""
+        """All sessions that are unsure."""
 
     # Beginning.
 
@@ -70,31 +92,32 @@ class Doubts:
             self._stood[session] = None
 
     def unregistered(self, sessions: Iterable[Session]) -> None:
-        """These have to register again."""
+        """These sessions have to register again, and are unsure until they have."""
         for session in sessions:
             if session.phase not in (GREETING, ENDED):
                 session.unsure |= UNREGISTERED
                 self.unsure.add(session)
-                if session.parked:
+                if session in self._parked:
                     self.hurry(session)
 
     # Meanwhile.
 
     def park(self, session: Session, data: bytes) -> None:
         """Bytes from the client of an unsure session."""
-        session.parked.append(data)
-        session.parked_bytes += len(data)
-        if session.parked_bytes > MAX_PARKED_BYTES >= session.parked_bytes - len(data):
+        parked = self._parked.setdefault(session, _Parked())
+        parked.entries.append(data)
+        parked.bytes += len(data)
+        if parked.bytes > MAX_PARKED_BYTES >= parked.bytes - len(data):
             self._ports.pause(session.handle, True)
         if session.unsure == UNREGISTERED:
             self.hurry(session)
 
-    def park_record(self, sessions: Mapping[int, Session], link: Link, rec: Record) -> bool:
+    def park_record(self, link: Link, rec: Record) -> bool:
         """Something that a broker has for a session. False if that is sure."""
-        session = sessions.get(rec[SESSION])
+        session = self._sessions.get(rec[SESSION])
         if session is None or not session.unsure:
             return False
-        session.parked.append((link, rec))
+        self._parked.setdefault(session, _Parked()).entries.append((link, rec))
         return True
 
     # End.
@@ -107,7 +130,7 @@ class Doubts:
             self._look()
 
     def tick(self) -> None:
-        """Who is down by now has nothing to say that would have been heard."""
+        """Wait no more for brokers that are down by now: they have nothing to say that would have been heard."""
         if self.standing_still:
             self._waiting = {link: first for link, first in self._waiting.items() if link.up}
             self._look()
@@ -120,38 +143,44 @@ class Doubts:
                 self._less(session, STOOD_STILL)
 
     def registered(self, session: Session) -> None:
-        """It goes on."""
+        """Presence names the session again: it goes on."""
         self._less(session, UNREGISTERED)
 
     def _less(self, session: Session, reason: int) -> None:
         if not session.unsure & reason:
             return
         session.unsure &= ~reason
-        if session.unsure == UNREGISTERED and session.parked:
+        if session.unsure == UNREGISTERED and session in self._parked:
             self.hurry(session)
-        if not session.unsure:
-            self.unsure.discard(session)
-        if session.unsure or not session.parked:
+        if session.unsure:
             return
-        parked, session.parked = session.parked, []
-        if session.parked_bytes > MAX_PARKED_BYTES:
+        self.unsure.discard(session)
+        parked = self._parked.pop(session, None)
+        if parked is None:
+            return
+        if parked.bytes > MAX_PARKED_BYTES:
             self._ports.pause(session.handle, False)
-        session.parked_bytes = 0
-        for one in parked:
+        for entry in parked.entries:
             # Of a session that has ended by now, brokers have copies back.
-            if not isinstance(one, bytes):
-                self.give(*one)
+            if not isinstance(entry, bytes):
+                self._give(*entry)
             elif session.phase != ENDED:
-                self.take(session, one)
+                self._take(session, entry)
 
     def left(self, session: Session) -> None:
-        """It has ended: what its client said is nothing any more, and brokers get back what is theirs."""
+        """The session has ended: what its client said is nothing any more, and brokers get back what is theirs."""
         self._stood.pop(session, None)
         if not session.unsure:
             return
         session.unsure = 0
         self.unsure.discard(session)
-        parked, session.parked = session.parked, []
-        for one in parked:
-            if not isinstance(one, bytes):
-                self.give(*one)
+        parked = self._parked.pop(session, None)
+        for entry in parked.entries if parked is not None else ():
+            if not isinstance(entry, bytes):
+                self._give(*entry)
+
+    def check(self, sessions: Iterable[Session]) -> None:
+        """Assert what holds at the end of a turn."""
+        assert self.unsure == {session for session in sessions if session.unsure}, "who is unsure is not known"
+        assert self._parked.keys() <= self.unsure, "something of a session is held back that is sure"
+        assert self._stood.keys() <= self.unsure, "a session stands still that is sure"

@@ -10,20 +10,20 @@ from connector.settings import ConnectorSettings
 
 
 class Greeting:
-    """All of them, the oldest first."""
+    """All connections that have not logged in, the oldest first."""
 
     def __init__(self, settings: ConnectorSettings) -> None:
         self._settings = settings
-        self._sessions: dict[Session, None] = {}
+        self._sessions: dict[Session, str] = {}
+        """Session → where it comes from."""
         self._addresses: dict[str, dict[Session, None]] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def add(self, session: Session, address: str) -> Session | None:
-        """One more; returns who has to go for it."""
-        session.address = address
-        self._sessions[session] = None
+        """There is one more connection; returns who has to go for it, or None."""
+        self._sessions[session] = address
         theirs = self._addresses.setdefault(address, {})
         theirs[session] = None
         if len(theirs) > self._settings.max_before_login_of_address:
@@ -41,16 +41,16 @@ class Greeting:
         return self.add(session, address)
 
     def remove(self, session: Session) -> None:
-        """It has logged in, or is gone."""
-        if session in self._sessions:
-            del self._sessions[session]
-            theirs = self._addresses[session.address]
+        """The connection has logged in, or is gone."""
+        address = self._sessions.pop(session, None)
+        if address is not None:
+            theirs = self._addresses[address]
             del theirs[session]
             if not theirs:
-                del self._addresses[session.address]
+                del self._addresses[address]
 
     def overdue(self, now: float) -> list[Session]:
-        """Those that have had their time."""
+        """The connections that have had `login_timeout_s`."""
         found = []
         for session in self._sessions:
             if session.opened > now - self._settings.login_timeout_s:

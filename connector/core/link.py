@@ -27,19 +27,19 @@ class Link:
 
     def __init__(self, endpoint: str, learnt: bool = False) -> None:
         self.endpoint = endpoint
-        """Where we reach it."""
+        """The address at which this connector reaches it."""
         self.identity = endpoint
         """What it calls itself: the same for all connectors, however they reach it."""
         self.learnt = learnt
-        """From a heartbeat, not from the settings."""
+        """A heartbeat has named it, not the settings."""
         self.incarnation = 0
         self.members: Mapping[int, str] = {}
         self.heard = 0.0
         self.up = False
         self.leaving = False
-        """It answers still, and will not for long."""
+        """The broker answers still, and will not for long."""
         self.unwell = False
-        """Its store does not answer."""
+        """The broker's store does not answer."""
         self.out: list[bytes] = []
         self.outcomes: dict[int, list[bytes]] = {}
         """Origin → OUTCOME entries that wait for the end of the turn."""

@@ -22,7 +22,17 @@ class Links:
 
     MAX_CACHED_USERS = 100_000
 
-    def __init__(self, ports: Ports, settings: ConnectorSettings, turn: Turn, incarnation: int) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        settings: ConnectorSettings,
+        turn: Turn,
+        incarnation: int,
+        on_lost: Callable[[Link | None], None],
+        on_lease: Callable[[], None],
+    ) -> None:
+        """`on_lost` is told that a broker has left, and its link where we had one up; `on_lease` that the lease is
+        another than before."""
         self._ports = ports
         self._settings = settings
         self._turn = turn
@@ -33,14 +43,12 @@ class Links:
         self._next_beat = 0.0
         self._beat = 0
         self.batches = self.records = 0
-        """Sent to brokers."""
+        """Batches, and records in them, sent to brokers."""
         self.incarnation = incarnation
         self.lease = 0
         """The lease that presence entries of this connector hang on; 0: none yet."""
-        self.on_lost: Callable[[Link | None], None] = lambda link: None
-        """A broker left; its link where we had one up."""
-        self.on_lease: Callable[[], None] = lambda: None
-        """The lease is another than before."""
+        self._on_lost = on_lost
+        self._on_lease = on_lease
 
     def for_user(self, user: str) -> tuple[Link, bytes] | None:
         """The broker for a user and the user id in bytes; None if no broker is up.
@@ -102,10 +110,10 @@ class Links:
             )
         if asked == self.lease and lease != self.lease:
             self.lease = lease
-            self.on_lease()
+            self._on_lease()
         elif came and self.lease and self._was_alone(link):
             # It may have run out while nobody could say so; brokers may not have heard of that yet, either.
-            self.on_lease()
+            self._on_lease()
 
     def _was_alone(self, link: Link) -> bool:
         return not any(other.up for other in self._links.values() if other is not link)
@@ -126,7 +134,7 @@ class Links:
                 self._ports.log(f"broker joined: {endpoint}")
         self._forget_learnt()
         if gone:
-            self.on_lost(None)
+            self._on_lost(None)
 
     def _forget_learnt(self) -> None:
         """Leave brokers that were learnt of and are named by none that is up."""
@@ -193,7 +201,7 @@ class Links:
         self._connect_twins()
         if any(other.up for other in self._links.values()):  # otherwise nobody can say who is gone
             self._forget_learnt()
-        self.on_lost(link)
+        self._on_lost(link)
 
     def link(self, endpoint: str) -> Link | None:
         """The link to an endpoint; None if we have left it."""

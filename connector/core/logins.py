@@ -15,9 +15,10 @@ from connector.core.catchup import Catchup
 from connector.core.delivery import Delivery
 from connector.core.doubts import Doubts
 from connector.core.links import Link, Links
+from connector.core.phases import ENDED, GREETING
 from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.rates import Rate
-from connector.core.state import ENDED, GREETING, Ports, Session, Turn
+from connector.core.state import Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
 from fabric.control import Close, Closed, Evict, Evicted, Offline, Online, OnlineReply, Stored
 from fabric.records import DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
@@ -35,7 +36,7 @@ REFUSALS = {
 """What a session gets that is refused, by the result."""
 MAX_TRIES = (1 << 63) - 1
 MAX_CLIENT_CHARACTERS = 64
-"""Of a client's own name that are kept for the log."""
+"""Characters of a client's own name that are kept for the log."""
 
 
 class Logins:
@@ -72,14 +73,14 @@ class Logins:
         self._evictions: dict[int, list[tuple[Link, Evicted]]] = {}
         """What is said when a session, by its number, has left."""
         self._rejoin: dict[Session, bool] = {}
-        """Who will read again, or (True) register again and then read."""
+        """Sessions that will read their inbox again, or (True) register again and then read."""
         per_minute = settings.max_logins_per_minute_of_device
         self.devices = Rate(per_minute / 60, per_minute)
         self.stopping = False
         self.begun = 0
         """Sessions that were told `LoggedIn`."""
         self.goodbyes: Counter[int] = Counter()
-        """By `Goodbye.Code`."""
+        """Sessions that were told Goodbye, by `Goodbye.Code`."""
 
     # Coming.
 
@@ -198,9 +199,7 @@ class Logins:
         )
         self._turn.mark(session)
         self._ports.session_began(session, reply.previous)
-        if reply.result == PREDECESSOR:
-            session.predecessor_until = self._turn.now + settings.predecessor_timeout_s
-        self._catchup.begin(session)
+        self._catchup.begin(session, reply.result == PREDECESSOR)
 
     # Going.
 
@@ -218,7 +217,7 @@ class Logins:
             return
         if session.phase != GREETING:
             self._ports.session_ended(session, why)
-        session.phase = ENDED
+        session.to(ENDED)
         self._asked.pop(session, None)
         self._rejoin.pop(session, None)
         self._sessions.pop(session.number, None)
@@ -230,7 +229,6 @@ class Logins:
         if route is not None:
             route[0].out.append(Offline(session.key, session.number).encode())
         if session.returned:
-            session.returned_at = self._turn.now
             self._leaving[session.number] = session
 
     def evict(self, link: Link, rec: Record) -> None:
@@ -271,8 +269,8 @@ class Logins:
             return
         session = self._leaving.get(stored.session)
         if session is not None:
-            session.returned -= stored.copies
-            if session.returned <= 0:
+            self._delivery.stored(session, stored.copies)
+            if not session.returned:
                 self._left(session)
 
     def _left(self, session: Session) -> None:
@@ -284,6 +282,17 @@ class Logins:
     def leaving(self) -> int:
         """Sessions that have ended and have copies on their way to be stored."""
         return len(self._leaving)
+
+    def check(self) -> None:
+        """Assert what holds of all sessions at the end of a turn."""
+        for number, session in self._sessions.items():
+            assert number == session.number, "a session is known by another's number"
+            assert session.phase != ENDED, "a session that has ended is here"
+        for session in self._leaving.values():
+            assert session.phase == ENDED, "a session is waited for that has not ended"
+            assert session.returned, "a session is waited for that has nothing on its way"
+        registering = self._asked.keys() | self._rejoin.keys()
+        assert registering <= set(self._sessions.values()), "a session that has ended is to be registered"
 
     # Again.
 
@@ -298,7 +307,7 @@ class Logins:
         self._doubts.unregistered(list(self._sessions.values()))
 
     def hurry(self, session: Session) -> None:
-        """It is to register again, and somebody waits for that."""
+        """The session registers again at once, if it is to: somebody waits for that."""
         if self._rejoin.get(session):
             del self._rejoin[session]
             self._register_again(session)

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from connector.core.links import Link, Links
-from connector.core.state import ENDED, SentRow, Session, Turn
+from connector.core.phases import ENDED
+from connector.core.state import SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric.control import Remove
 from fabric.records import (
@@ -29,7 +30,7 @@ from protocol.ids import split_address
 from protocol.sparrow_pb2 import Receipt
 
 DONE = frozenset((DELIVERED, SAFE, NO_SUCH_USER, BLOCKED, BLOCKS, NOT_FRIEND))
-"""What ends a copy. Of a state that a later release has added nobody here can say so: it is tried again."""
+"""States that end a copy. Of a state that a later release has added nobody here can say so: it is tried again."""
 
 
 @dataclass(slots=True)
@@ -40,14 +41,14 @@ class OwedReceipt:
     author: str
     receipt: Receipt
     rows: list[bytes] = field(default_factory=list)
-    """To remove from the session's inbox when it is safe."""
+    """Keys of rows that go from the session's inbox when the receipt is safe."""
     stamps: list[int] = field(default_factory=list)
-    """With these, it is the session's own message: tell it SENT when it is safe."""
+    """Stamps of the session's own messages, if these are what the receipt is of: it is told SENT when it is safe."""
     unseen: bool = False
-    """For the author only if they are a friend of the session's user."""
+    """The author is told only if they are a friend of the session's user."""
     done: set[int] = field(default_factory=set)
     due: float = 0.0
-    """When to try again."""
+    """When to try again, in seconds of the turn's clock."""
 
 
 class Receipts:

@@ -10,19 +10,14 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from connector.core.phases import ALLOWED, GREETING, PHASES
+from connector.core.rates import Bucket
 from fabric.records import Record
 from fabric.tokens import Identity
 from protocol.server import ServerSession
 
 if TYPE_CHECKING:
     from connector.core.link import Link
-
-# Phases of a session (docs/design.md, "Behind and live").
-ENDED: Final = 0
-GREETING: Final = 1  # not logged in
-BEHIND: Final = 2  # inbox pages go to the device, live copies back to the broker
-SETTLING: Final = 3  # the end of the inbox is in sight: live copies wait for it
-LIVE: Final = 4
 
 
 class Ports(Protocol):
@@ -90,7 +85,8 @@ class Turn:
 
 
 Copy: TypeAlias = "tuple[float, Link, Record]"
-"""Since when, from where, and what: a live copy that its device has not acked. A plain tuple, since there are many."""
+"""A live copy that its device has not acked: since when, by which link, and its record. A plain tuple, since there
+are many."""
 
 
 @dataclass(slots=True)
@@ -104,124 +100,146 @@ class SentRow:
     id: int
     size: int
     unseen: bool = False
-    """Of a kind of clients' own: friends alone are told DELIVERED."""
+    """Its kind is one of clients' own: friends alone are told DELIVERED."""
 
-
-Parked: TypeAlias = "tuple[Link, Record]"
-"""A broker's record that waits until its session is sure."""
 
 RETURNED: Final = None
 """Stands in `unacked` for a copy that went back to be stored."""
 
 
-class Session:
-    """One client connection."""
+class Scan:
+    """How a session reads its inbox: a scan is a run of pages, one request at a time, from where a row may have been
+    missed to the end. `connector.core.catchup` alone writes it."""
 
     __slots__ = (
-        "address",
-        "attempts",
-        "budget",
-        "budget_at",
-        "buffered",
-        "client",
+        "asked_at",
         "cursor",
-        "dirty",
-        "frames",
-        "frames_at",
-        "handle",
-        "heard",
-        "key",
-        "knows_disabled",
-        "login",
-        "mid_pass",
-        "number",
-        "opened",
-        "overdue_at",
-        "page",
-        "page_at",
-        "parked",
-        "parked_bytes",
-        "phase",
+        "not_before",
+        "owed",
         "predecessor_until",
-        "returned",
-        "returned_at",
-        "rows",
-        "suffix",
+        "request",
+        "sync_answered",
         "sync_asked",
-        "sync_due",
-        "sync_passing",
-        "tried",
-        "unacked",
-        "unacked_bytes",
-        "unsure",
-        "user",
-        "want_pass",
-        "wire",
+        "syncs",
+        "under_way",
     )
 
-    def __init__(self, handle: object, wire: ServerSession, now: float, frames: float) -> None:
+    def __init__(self, syncs: Bucket) -> None:
+        self.under_way = False
+        """A scan has begun and has not seen the end."""
+        self.owed = False
+        """A scan is owed that begins after now."""
+        self.cursor = b""
+        """Where the last page ended."""
+        self.request = 0
+        """Number of the page that is asked for; 0: none is."""
+        self.asked_at = 0.0
+        """When that page was asked for, in seconds of the turn's clock."""
+        self.not_before = 0.0
+        """No page is asked for before this time."""
+        self.syncs = syncs
+        """Scans that the device may ask for by Sync."""
+        self.sync_asked = 0
+        """The last Sync that no scan has begun for; 0: none."""
+        self.sync_answered = 0
+        """The Sync that the end of this scan answers; 0: none."""
+        self.predecessor_until = 0.0
+        """Until when to wait for the session that this one replaced; 0: not waiting."""
+
+
+WRITERS: Final = {
+    "heard": ("core",),
+    "unsure": ("doubts",),
+    "attempts": ("attempts",),
+    "unacked": ("delivery",),
+    "unacked_bytes": ("delivery",),
+    "buffered": ("delivery",),
+    "returned": ("delivery",),
+    "returned_at": ("delivery",),
+    "rows": ("catchup", "receipts"),
+    "dirty": ("core", "state"),
+    "phase": ("state",),
+    # The rest from login on.
+    "client": ("logins",),
+    "key": ("logins",),
+    "knows_disabled": ("logins",),
+    "login": ("logins",),
+    "number": ("logins",),
+    "overdue_at": ("logins",),
+    "suffix": ("logins",),
+    "tried": ("logins",),
+    "user": ("logins",),
+    # What it is made with: whose these are is theirs to change.
+    "budget": (),
+    "frames": (),
+    "handle": (),
+    "opened": (),
+    "scan": (),
+    "wire": (),
+}
+"""The modules of the core that write each part of a session; all may read."""
+
+
+class Session:
+    """One client connection. Who writes what of it stands in `WRITERS`."""
+
+    __slots__ = tuple(WRITERS)
+
+    def __init__(self, handle: object, wire: ServerSession, now: float, frames: Bucket, scan: Scan) -> None:
         self.handle = handle
+        """Whatever the shell knows the connection by."""
         self.wire = wire
-        self.phase = GREETING
+        self.opened = self.heard = now
+        self.dirty = False
+        """It has something to send, and stands in `Turn.dirty`."""
+        self.phase: int = GREETING
+        """Changed by `to` alone."""
+        self.unsure = 0
+        """Why nothing is taken or given on it for now (`connector.core.doubts`), as flags; 0: it is sure."""
+        self.scan = scan
+
+        # Who it is.
         self.number = 0
         """Names the session for ever; 0 before login."""
-        self.address = ""
-        """Where it comes from, for counting connections that have not logged in."""
-        self.client = ""
-        """Name and version of the client, as it says."""
         self.user = ""
         self.key = b""
         """The device's address."""
         self.suffix = b""
         """`from_id` and `from_device`, encoded."""
+        self.client = ""
+        """Name and version of the client, as it says."""
         self.login = ""
         """The device's login that its token is of; empty: the token does not tell."""
         self.tried = 0, 0
         """The client's start, and which of its tries this is; zeros: not told."""
         self.knows_disabled = False
-        """Its client understands ACCOUNT_DISABLED."""
+        """The client understands ACCOUNT_DISABLED."""
         self.overdue_at = inf
-        """When its token is overdue."""
-        self.unsure = 0
-        """Why nothing is taken or given on it for now (`connector.core.doubts`)."""
-        self.parked: list[bytes | Parked] = []
-        """What came meanwhile: from its client, and of brokers."""
-        self.parked_bytes = 0
-        self.opened = now
-        self.heard = now
-        self.dirty = False
+        """When its token is overdue, in seconds of the turn's clock."""
+
+        # What it sends.
+        self.frames = frames
+        """Frames of any kind that it may send."""
+        self.budget = Bucket(0.0, now)
+        """Messages that it may send before more are taken from its account's."""
         self.attempts = 0
         """Attempts under way."""
-        self.frames = frames
-        """Frames that it may send before more are granted, as of `frames_at`; less than 0: it has to wait."""
-        self.frames_at = now
-        self.budget = 0.0
-        """Messages that it may send before more are granted, as of `budget_at`."""
-        self.budget_at = now
+
+        # What it gets.
         self.unacked: deque[Copy | SentRow | None] = deque()
         """One entry for each counted frame beyond the last ack."""
         self.unacked_bytes = 0
-        """Bodies of what is in `unacked` and `buffered`."""
+        """Bytes of bodies of what is in `unacked` and `buffered`."""
         self.buffered: list[Copy] = []
         """Copies that wait for the end of the inbox."""
         self.rows: set[bytes] = set()
         """Keys of rows sent in this session and not removed."""
-        self.cursor = b""
-        self.page = 0
-        """Number of the page request under way."""
-        self.page_at = 0.0
-        """When it was asked; without one, not before when to ask."""
-        self.mid_pass = False
-        """A scan is under way."""
-        self.want_pass = False
-        """A scan is owed that begins after now."""
-        self.sync_asked = 0
-        self.sync_due = -inf
-        """When the scan of the last Sync was due, had each its interval."""
-        self.sync_passing = 0
-        """The Sync that the scan under way will answer."""
         self.returned = 0
         """Copies returned and not confirmed."""
         self.returned_at = 0.0
-        self.predecessor_until = 0.0
-        """Until when to wait for the session that this one replaced; 0: not waiting."""
+        """When the last copy was returned, in seconds of the turn's clock."""
+
+    def to(self, phase: int) -> None:
+        """Go on to another phase."""
+        assert (self.phase, phase) in ALLOWED, f"{PHASES[phase][0]} may not follow {PHASES[self.phase][0]}"
+        self.phase = phase

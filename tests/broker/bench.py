@@ -206,6 +206,7 @@ class Bench:
         self.core.time(self.now)
         self.core.batch(connector, records.batch(encoded))
         self.core.flush()
+        self.core.check()
 
     def asks(self, *encoded: bytes) -> list[records.Record]:
         """The user API asks; the answers gather in what is returned."""
@@ -213,6 +214,7 @@ class Bench:
         self.core.time(self.now)
         self.core.ask(records.batch(encoded), lambda answer: answers.extend(records.parse(records.batch([answer]))))
         self.core.flush()
+        self.core.check()
         return answers
 
     def passes(self, seconds: float) -> None:
@@ -222,6 +224,7 @@ class Bench:
             self.core.time(self.now)
             self.core.tick()
             self.core.flush()
+            self.core.check()
 
     def jumps(self, seconds: float) -> None:
         """Time has passed while this broker stood still."""
@@ -237,6 +240,7 @@ class Bench:
         asked, done = self.store.calls[call].pop(0)
         done(result)
         self.core.flush()
+        self.core.check()
         return asked
 
     def away(self, call: str) -> None:
@@ -249,12 +253,14 @@ class Bench:
         del self.store.calls["devices"][0]
         done({user: self.users.get(user) for user in asked})
         self.core.flush()
+        self.core.check()
         return list(asked)
 
     def pass_barrier(self, ok: bool = True) -> None:
         """The presence map holds all that was there at the oldest call."""
         self.presence.barriers.pop(0)(ok)
         self.core.flush()
+        self.core.check()
 
     def hear(self, *notifications: Sent) -> None:
         """Connectors have heard these notifications."""
@@ -278,6 +284,11 @@ class Bench:
         """What was sent to connectors since the last call, of one kind (all are dropped) or all."""
         sent, self.ports.sent = self.ports.sent, []
         return [rec for rec in sent if kind is None or rec.kind == kind]
+
+    def take_traces(self) -> list[tuple[int, int, str]]:
+        """What has happened to traced attempts since the last call."""
+        traces, self.core.turn.traces = self.core.turn.traces, []
+        return traces
 
     def only(self, kind: int) -> Sent:
         """The one record of this kind since the last call."""

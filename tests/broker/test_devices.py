@@ -26,6 +26,7 @@ class Cache:
         self.devices = Devices(made, self.turn, self.trust, self.store)
         self.told: list[tuple[list[str], bool]] = []
         self.devices.on_read = lambda users, ok: self.told.append((users, ok))
+        self.devices.on_forgotten = lambda: None
 
     def get(self, user: str) -> tuple[str, ...] | str | None:
         """Ids; "nobody" for no such user; None for a list that is not there."""

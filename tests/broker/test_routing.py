@@ -274,15 +274,15 @@ def test_traced_messages_are_followed() -> None:
     bench.receives(route(1, flags=TRACED), route(2))
     while bench.asked("devices"):
         bench.read_devices()
-    assert bench.core.take_traces() == [
+    assert bench.take_traces() == [
         (A, 1, "a copy for alice/a2 goes to the inbox"),
         (A, 1, f"a copy for bob/b1 goes to connector {location.connector:016x}, session {location.session:016x}"),
         (A, 1, "a copy for bob/b2 goes to the inbox"),
     ]
     assert {rec.attempt: rec.flags & TRACED for rec in bench.sent(COPY)} == {1: TRACED, 2: 0}
     bench.store_everything()
-    assert bench.core.take_traces() == [(A, 1, "stored for alice/a2"), (A, 1, "stored for bob/b2")]
+    assert bench.take_traces() == [(A, 1, "stored for alice/a2"), (A, 1, "stored for bob/b2")]
     bench.receives(route(3, flags=TRACED))
     bench.away("append")
-    assert (A, 3, "could not be stored for bob/b2") in bench.core.take_traces()
-    assert bench.core.take_traces() == []
+    assert (A, 3, "could not be stored for bob/b2") in bench.take_traces()
+    assert bench.take_traces() == []

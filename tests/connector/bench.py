@@ -223,6 +223,7 @@ class Bench:
     def turn(self) -> None:
         """A turn ends."""
         self.core.flush()
+        self.core.check()
 
     def passes(self, seconds: float, keep_up: bool = True) -> None:
         """Time passes, tick by tick; brokers that are up are heard all the while."""
@@ -345,7 +346,7 @@ class Bench:
                 flags=flags,
                 by=cursor,
                 session=client.session.number,
-                attempt=client.session.page if request is None else request,
+                attempt=client.session.scan.request if request is None else request,
                 body=records.pack_rows(rows),
             )
         )

@@ -134,7 +134,7 @@ def test_sent_of_one_turn_and_stream_is_one_frame() -> None:
     alice.says(text(1), text(2), text(1, stream=5))
     one, two, other = bench.sent(ROUTE)
     for rec in (one, two, other):
-        bench.core._outcome(rec.attempt, 0, 1, SAFE)
+        bench.core.attempts.outcome(rec.attempt, 0, 1, SAFE)
     bench.turn()
     found = {(receipt.stream, tuple(receipt.ids)) for receipt in alice.took("receipt")}
     assert found == {(9, (1, 2)), (5, (1,))}

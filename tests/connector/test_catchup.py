@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.core.catchup import Catchup
-from connector.core.state import BEHIND, LIVE, SETTLING
+from connector.core.phases import BEHIND, LIVE, SETTLING
 from fabric.records import COPY, FRESH, NOTIFIED, PAGE, PREDECESSOR, STORE, record
 from tests.connector.bench import B1, Bench, Client, Sent, copy, ids, receipt_row, row
 
@@ -83,9 +83,9 @@ def test_a_row_that_was_sent_and_not_removed_is_not_sent_again() -> None:
 def test_an_answer_to_an_earlier_request_is_not_taken_for_the_last_ones() -> None:
     bench = Bench(request_timeout_s=1.0)
     bob = bench.settling()
-    old = bob.session.page
+    old = bob.session.scan.request
     bench.passes(1.2)
-    assert bob.session.page not in (0, old)
+    assert bob.session.scan.request not in (0, old)
     bench.page(bob, [row(1)], request=old)
     assert bob.session.phase == SETTLING
     assert not bob.took("message")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connector.core.state import GREETING, LIVE
+from connector.core.phases import GREETING, LIVE
 from fabric import records
 from fabric.records import EVICTED, OFFLINE, REMOVE, ROUTE, SAFE, STORE, record
 from protocol.errors import RecordError
@@ -174,7 +174,7 @@ def test_what_came_before_goodbye_in_a_turn_is_written_before_it() -> None:
     bench = Bench()
     alice = bench.live("alice/a1")
     alice.writes(1)
-    bench.core._outcome(bench.only(ROUTE).attempt, 0, 1, SAFE)
+    bench.core.attempts.outcome(bench.only(ROUTE).attempt, 0, 1, SAFE)
     alice.says(Frame(logout=Logout()))
     assert alice.took_kinds() == ["receipt", "goodbye"]
 
@@ -231,7 +231,7 @@ def test_a_batch_that_cannot_be_read_is_refused_and_nothing_of_it_used() -> None
 def test_a_record_whose_body_cannot_be_read_is_passed_over_and_counted(kind: int) -> None:
     bench = Bench()
     bob, carol = bench.settling(), bench.live("carol/c1")
-    bad = record(kind, origin=1, session=bob.session.number, attempt=bob.session.page, body=b"\x05\x01\x02")
+    bad = record(kind, origin=1, session=bob.session.number, attempt=bob.session.scan.request, body=b"\x05\x01\x02")
     bench.ports.logs.clear()
     bench.receives(copy(carol, 1), bad, copy(carol, 2))
     assert ids(carol.took("message")) == [1, 2]

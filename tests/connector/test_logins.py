@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connector.core.state import BEHIND, LIVE
+from connector.core.phases import BEHIND, LIVE
 from fabric.records import (
     AGAIN,
     AWAY,

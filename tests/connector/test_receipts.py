@@ -199,7 +199,7 @@ def sent_and_delivered(bench: Bench, alice: Client, *numbers: int) -> list[Sent]
     """These messages are delivered, and the author has other devices: the receipts that go to them."""
     alice.says(*(text(number) for number in numbers))
     for rec in bench.sent(ROUTE):
-        bench.core._outcome(rec.attempt, 0, 1, DELIVERED | OTHERS_BIT)
+        bench.core.attempts.outcome(rec.attempt, 0, 1, DELIVERED | OTHERS_BIT)
     bench.turn()
     return bench.sent(ROUTE)
 

@@ -16,11 +16,15 @@ from protocol.sparrow_pb2 import READ, Failed, Message
 from tests.simulation.services import are_friends
 
 if TYPE_CHECKING:
+    from broker.core import BrokerCore
+    from connector.core import ConnectorCore
     from tests.simulation.cluster import Cluster
     from tests.simulation.nodes import SimClient
 
 FOR_NOW = (Failed.UNAVAILABLE, Failed.TOO_FAST, Failed.INBOX_FULL, Failed.NO_SPACE)
 """Codes that time may cure."""
+LOOK_EACH = 8
+"""In which turns cores are looked into: each takes half as long as the turn itself."""
 Name: TypeAlias = tuple[str, str, int, int]
 """from_id, from_device, stream, id."""
 
@@ -57,6 +61,7 @@ class Checker:
         self.failures: list[str] = []
         self._before: dict[str, set[Name]] = {}
         """What earlier lives of a client that keeps nothing have shown."""
+        self._turns = 0
         self.late = 0
         self.refused = 0
         self.ended: dict[tuple[str, str], float | None] = {}
@@ -67,6 +72,17 @@ class Checker:
         world = self._cluster.world
         self.failures.append(f"at {world.now:.4f}: {text}")
         world.trace("CHECKER", text)
+
+    def holds(self, core: BrokerCore | ConnectorCore, name: str) -> None:
+        """What a core counts is what is there, and its sessions' phases are what they say. Not looked at in every turn:
+        what is wrong once stays wrong."""
+        self._turns += 1
+        if self._turns % LOOK_EACH:
+            return
+        try:
+            core.check()
+        except AssertionError as error:
+            self.fail(f"{name}: {error}")
 
     # Logins.
 

@@ -30,8 +30,9 @@ from connector.core.catchup import Catchup
 from connector.core.delivery import Delivery
 from connector.core.doubts import Doubts
 from connector.core.logins import Logins
+from connector.core.phases import LIVE, SETTLING
 from connector.core.receipts import Receipts
-from connector.core.state import LIVE
+from connector.core.state import Session
 from fabric.control import Notify
 from fabric.records import BODY, DELIVERED, INBOX_BUSY, INBOX_FULL, ORIGIN, OTHERS, OTHERS_BIT, RECEIPT, SAFE
 from protocol.framing import FrameReader
@@ -91,7 +92,7 @@ def _without_step(steps: Any, number: int, result: Any) -> Any:
 def _notification_ignored_while_paging(self: Any, link: Any, rec: Any) -> None:
     notify = Notify.of(rec)
     session = self._sessions.get(notify.session)
-    if session is not None and session.key == notify.address and not session.page:
+    if session is not None and session.key == notify.address and not session.scan.request:
         self.read_again(session)
     link.out.append(notify.encode_heard())
 
@@ -262,8 +263,32 @@ def _own_copy_is_delivered(self: Any, copy: Any) -> None:
 _report = Delivery._report
 
 
-def _live_with_inbox_unread(self: Any, session: Any) -> None:
+def _live_with_inbox_unread(self: Any, session: Any, predecessor: bool) -> None:
     session.phase = LIVE
+
+
+def _half_is_counted(self: Any, session: Any, rec: Any) -> None:
+    """A copy that goes back leaves the session, and only in part what all sessions have."""
+    _drop(self, session, rec)
+    self.buffered_bytes += len(rec[BODY]) // 2
+
+
+_drop = Delivery._drop
+
+
+def _row_counted_twice(self: Any, copy: Any, devices: Any) -> None:
+    _settle(self, copy, devices)
+    if copy in self._queue:  # appended anew
+        self._rows += 1
+
+
+def _no_phase_but_live(self: Any, phase: int) -> None:
+    """A live session that is to read its inbox again stays live."""
+    if (self.phase, phase) != (LIVE, SETTLING):
+        _to(self, phase)
+
+
+_to = Session.to
 
 
 def _written_is_delivered(self: Any, session: Any, copy: Any) -> None:
@@ -454,6 +479,14 @@ DEFECTS = (
     Defect("DELIVERED of what may be unseen, from an inbox", 40, ((connector_catchup, "FIRST_UNSEEN_KIND", 1 << 40),)),
     Defect("live with the inbox unread", 40, ((Catchup, "begin", _live_with_inbox_unread),)),
     Defect("accepted when written", 40, ((Delivery, "_send", _written_is_delivered),)),
+    Defect("bytes of copies that went back are counted on", 20, ((Delivery, "_drop", _half_is_counted),)),
+    Defect(
+        "a row that is appended anew is counted twice",
+        100,
+        ((Storage, "_settle", _row_counted_twice),),
+        ("removed devices", "slow store"),
+    ),
+    Defect("a session whose phase nobody has changed", 20, ((Session, "to", _no_phase_but_live),)),
     Defect(
         "no room, told as if there never will be",
         40,

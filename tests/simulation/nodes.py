@@ -97,6 +97,7 @@ class SimBroker(Process):
 
     def flush(self) -> None:
         self.core.flush()
+        self.cluster.checker.holds(self.core, self.name)
 
     def stop(self, seconds: float) -> None:
         if self.alive and not self._stopped:
@@ -182,6 +183,7 @@ class SimConnector(Process):
 
     def flush(self) -> None:
         self.core.flush()
+        self.cluster.checker.holds(self.core, self.name)
 
     def died(self) -> None:
         for link in self.links.values():

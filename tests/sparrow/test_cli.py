@@ -33,6 +33,13 @@ def test_version_and_help(tmp_path: Path) -> None:
         assert "usage: sparrow " + command in answer.stdout
 
 
+def test_what_a_command_is_run_by_is_there() -> None:
+    for command in cli.COMMANDS.values():
+        for part in (command.run, command.add_arguments):
+            if isinstance(part, cli._Run | cli._Alone | cli._Arguments):
+                assert callable(cli._imported(part.name))
+
+
 def test_wrong_commands(tmp_path: Path) -> None:
     for arguments in ((), ("dance",), ("serve", "--nonsense"), ("chat",)):
         answer = run(*arguments, folder=tmp_path)
