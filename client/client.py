@@ -91,6 +91,7 @@ class Client(Account):
         if history and state is None:
             raise MisuseError("history is kept in the state file: give state as well")
         self.user = check_user_id(user)
+        """The user's id."""
         for what, value in (("the password", password), ("the token", token), ("label", label), ("name", name)):
             if value is not None:
                 arguments.text(what, value)

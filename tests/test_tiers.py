@@ -89,6 +89,14 @@ def test_every_installer_is_there_and_everything_needs_all() -> None:
     assert needs("protocol") == needs("connector") == needs("simulation") == []
 
 
+def test_contributing_tells_of_every_folder_and_of_all_that_is_installed() -> None:
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    folders = [path.name for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py"))]
+    assert [folder for folder in folders if f"`{folder}`" not in told] == []
+    packages = {line.split()[-1] for folder in folders for line in needs(folder) if line.startswith("install-package")}
+    assert [package for package in sorted(packages) if package not in told] == []
+
+
 def test_help_tells_all_tiers() -> None:
     said = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, check=True).stdout
     assert all(f"scripts/test {tier}" in said for tier in ("fast", "full", "FOLDER"))

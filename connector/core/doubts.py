@@ -63,6 +63,8 @@ class Doubts:
         self._waiting: dict[Link, int] = {}
         """Brokers to be heard after the standstill, each with the first beat whose answer counts."""
         self._stood: dict[Session, None] = {}
+        self._until = 0.0
+        """Not before a later turn than this is it over."""
         self._parked: dict[Session, _Parked] = {}
         self.standing_still = False
         self.unsure: set[Session] = set()
@@ -71,10 +73,13 @@ class Doubts:
     # Beginning.
 
     def stood_still(self, sessions: Iterable[Session]) -> None:
-        """This process has just gone on: ask all brokers that were up for a sign."""
+        """This process has just gone on: ask all brokers that were up for a sign.
+
+        With none there is a turn to wait for all the same: what waits in sockets tells whose connection is at its end,
+        and a broker that comes up in the middle of it must not have that one's login.
+        """
         self._waiting = self._links.ask_all()
-        if not self._waiting:
-            return
+        self._until = 0.0 if self._waiting else self._turn.now
         self.standing_still = True
         for session in sessions:
             self.opened(session)
@@ -131,7 +136,7 @@ class Doubts:
             self._look()
 
     def _look(self) -> None:
-        if not self._waiting and self.standing_still:
+        if not self._waiting and self.standing_still and self._turn.now > self._until:
             self.standing_still = False
             stood, self._stood = self._stood, {}
             for session in stood:

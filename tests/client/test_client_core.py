@@ -15,7 +15,20 @@ from client.state import Delivered, Event, Kept, Settled
 from protocol.framing import FrameReader, delimit
 from protocol.inbound import Shown
 from protocol.outbound import OutboundStream, Outbox, Outgoing
-from protocol.sparrow_pb2 import READ, TEXT, Failed, Frame, Goodbye, LoggedIn, Message, Receipt, Synced
+from protocol.sparrow_pb2 import (
+    READ,
+    TEXT,
+    Failed,
+    Frame,
+    Goodbye,
+    LoggedIn,
+    Login,
+    Logout,
+    Message,
+    Ping,
+    Receipt,
+    Synced,
+)
 
 
 class RecordingJournal(MemoryJournal):
@@ -183,6 +196,24 @@ def test_what_was_parked_is_shown_behind_what_was_missing_after_a_restart_too() 
     assert ([frame.sync.n for frame in answers if frame.HasField("sync")], events) == ([1], [])
     assert shown(again.turn(Frame(synced=Synced(n=1)))[1]) == [5, 6]
     assert not again.journal.load().parked
+
+
+def test_what_a_login_tells() -> None:
+    bench = Bench()
+    for tries in (1, 2):
+        bench.core.connected("token", "tests 1.0")
+        (frame,), _ = bench.turn()
+        expected = {"token": "token", "client": "tests 1.0", "start": 1000, "tries": tries, "understands": ["disabled"]}
+        assert frame.login == Login(**expected)
+        bench.core.disconnected()
+
+
+def test_ping_and_logout() -> None:
+    bench = Bench()
+    bench.log_in()
+    bench.core.ping()
+    bench.core.logout()
+    assert bench.turn()[0] == [Frame(ping=Ping(n=1)), Frame(logout=Logout())]
 
 
 # Keeping and telling.

@@ -15,6 +15,8 @@ from tests.services.etcd import EtcdCluster
 
 pytestmark = pytest.mark.slow
 
+LEASE_S = 3.0
+
 
 @pytest.fixture
 def etcd(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EtcdCluster]:
@@ -27,7 +29,9 @@ def etcd(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EtcdCluster
 async def deployment(tmp_path: Path, etcd: EtcdCluster) -> AsyncIterator[Deployment]:
     """Brokers share the etcd; connectors are told of one broker."""
     await etcd.healthy()
-    with Deployment(tmp_path, broker__presence="etcd", etcd__endpoints=",".join(etcd.urls), broker__lease_s=3) as made:
+    with Deployment(
+        tmp_path, broker__presence="etcd", etcd__endpoints=",".join(etcd.urls), broker__lease_s=LEASE_S
+    ) as made:
         yield made
         assert "Traceback" not in made.logs
         assert "this is a bug" not in made.logs
@@ -92,7 +96,7 @@ async def test_a_connector_is_killed_and_its_places_go_with_its_lease(deployment
 async def restarted(people: People, etcd: EtcdCluster) -> None:
     """Away for longer than leases last."""
     etcd.stop()
-    await asyncio.sleep(5.0)
+    await asyncio.sleep(1.3 * LEASE_S)
     etcd.start()
     await etcd.healthy()
     await people.some_sent(200)

@@ -69,8 +69,16 @@ def link(links: contextlib.ExitStack, address: Address) -> Link:
 
 ENDS = ("closed", "half-closed", "left open", "reset")
 """How clients give up the connection on which they have said Login."""
-OLD_S = 11.0
+LOGIN_TIMEOUT_S = 5.0
+OLD_S = LOGIN_TIMEOUT_S + 0.5
 """By then a Login is too old, whoever said it."""
+LEASE_S = 3.0
+
+
+@pytest.fixture
+def deployed() -> dict[str, object]:
+    """Less time than usually is long."""
+    return {"connector__login_timeout_s": LOGIN_TIMEOUT_S, "broker__lease_s": LEASE_S}
 
 
 async def test_logins_in_the_sockets_of_a_connector_that_stood_still(
@@ -133,7 +141,7 @@ async def test_what_was_said_on_a_session_before_the_standstill_is_taken(
     broker, one = deployment.broker(), deployment.connector()
     await start(broker, one)
     token = (await deployment.tokens([NAME, "bob/b1"]))[NAME]
-    for pause_s in (1.5, 7.0):
+    for pause_s in (0.5 * LEASE_S, 1.5 * LEASE_S):
         alice = link(links, one.address)
         alice.logs_in(token, 1, start=START + int(pause_s))
         alice.welcome()

@@ -315,6 +315,17 @@ def test_the_first_message_is_never_too_fast() -> None:
     assert len(bench.sent(ROUTE)) == 1
 
 
+def test_part_of_a_message_is_not_lost_from_a_budget() -> None:
+    bench = Bench(max_messages_per_second=1)
+    alice = bench.live("alice/a1")
+    alice.writes(1)
+    for number, seconds in ((2, 0.6), (3, 0.4), (4, 0.6)):
+        bench.passes(seconds)
+        alice.writes(number)
+    # What had come together by the second, which was refused, was there for the third.
+    assert [number for number, *_ in failures(alice.took("failed"))] == [2, 4]
+
+
 def test_repeats_of_what_is_under_way_are_bounded() -> None:
     bench = Bench(max_unsettled_per_connection=4, max_unsettled_per_stream=4)
     alice = bench.live("alice/a1")

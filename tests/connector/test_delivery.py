@@ -145,6 +145,17 @@ def test_only_what_is_overdue_goes_back() -> None:
     assert returned(bench) == [102]
 
 
+def test_who_is_in_time_keeps_nobody_from_being_looked_at() -> None:
+    bench = Bench(store_after_s=0.5)
+    bob, carol = bench.live("bob/b1"), bench.live("carol/c1")
+    bench.receives(copy(bob, 1), copy(carol, 2))
+    for acked in (1, 2, 3):
+        bench.passes(0.2)
+        bob.acks(acked)
+        bench.receives(copy(bob, acked + 2))
+    assert returned(bench) == [102]
+
+
 def test_an_ack_of_a_copy_that_went_back_is_not_delivered() -> None:
     bench = Bench(store_after_s=0.5)
     bob = bench.live()

@@ -95,6 +95,20 @@ def test_a_login_that_waited_is_looked_at_when_the_end_of_its_connection_may_hav
     assert bench.only(ONLINE).to == b"bob/b1"
 
 
+def test_without_a_broker_a_login_that_waited_is_looked_at_a_turn_later_all_the_same() -> None:
+    bench = Bench(up=())
+    before, after = bench.connect(), bench.connect()
+    stands_still(bench)
+    before.login("alice/a1")
+    after.login("bob/b1")
+    bench.heartbeat(B1)
+    bench.core.tick()
+    assert not bench.sent(ONLINE), "what else waits in sockets has not been read"
+    before.hangs_up()
+    bench.passes(0.1)
+    assert bench.only(ONLINE).to == b"bob/b1"
+
+
 def test_a_broker_that_does_not_answer_is_not_waited_for() -> None:
     bench = Bench(up=(B1, B2))
     alice = bench.live("alice/a1")

@@ -41,6 +41,11 @@ def test_what_is_encoded_is_read_again(reference: FileReference) -> None:
     assert parse_file_reference(reference.encode()) == reference
 
 
+def test_the_longest_name() -> None:
+    reference = FileReference(**GOOD | {"name": "n" * MAX_NAME})
+    assert parse_file_reference(reference.encode()) == reference
+
+
 def test_a_body() -> None:
     body = FileReference(**GOOD).encode()
     assert json.loads(body) == GOOD

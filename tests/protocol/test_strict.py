@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from protocol.allowed import MAX_ABOUT_IDS, MAX_ID
 from protocol.errors import FrameError
+from protocol.framing import varint
 from protocol.ids import check_device_id
 from protocol.sparrow_pb2 import READ, TEXT, About, Message
 from protocol.strict import (
@@ -58,6 +59,26 @@ def test_a_plain_read(ids: range | list[int]) -> None:
     assert is_plain_read(encoded) == (len(ids) < 100)
     vouched = encoded + VOUCHED
     assert readable(Message.FromString(vouched), vouched) is vouched
+
+
+def test_unknown_fields_are_counted_together_wherever_they_stand() -> None:
+    def unknown(size: int) -> bytes:
+        return varint(99 << 3 | 2) + varint(size - 4) + bytes(size - 4)  # of `size` bytes in all
+
+    def about(size: int) -> bytes:
+        content = About(from_device="a1", stream=7, ids=[1]).SerializeToString() + unknown(size)
+        return varint(10 << 3 | 2) + varint(len(content)) + content
+
+    encoded = text(kind=READ, body=b"").SerializeToString()
+    for first, second in ((600, 424), (600, 425)):
+        for parts in ((unknown(first), about(second)), (about(first), unknown(second)), (about(first), about(second))):
+            many = encoded + b"".join(parts)
+            Message.FromString(many)
+            if first + second <= MAX_UNKNOWN_BYTES:
+                assert check_message(many)[1] == READ
+            else:
+                with pytest.raises(FrameError, match=f"{first + second} bytes of unknown fields"):
+                    check_message(many)
 
 
 @given(client_messages(), st.binary(max_size=3), st.data())

@@ -501,6 +501,7 @@ DEFECTS = (
         ((SimStore, "append", _oldest_makes_room(SimStore.append)),),
         ("small inboxes",),
     ),
+    Defect("a client that is not woken by its own clock", 40, ((ClientCore, "next_wake", _no_op),)),
     Defect("drafts of a backup sent by themselves", 200, ((ClientCore, "_doubt", _no_op),)),
     Defect("old streams after a backup", 200, ((Outbox, "retire_all", _same_streams_after_all),)),
     Defect("a session of whichever login", 100, ((Standing, "refuses", _logins_not_compared),), ("end logins",)),

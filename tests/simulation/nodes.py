@@ -496,10 +496,14 @@ class SimClient(Process):
         self._unnumbered.append(self.core.send(dest, kind, body, about))  # type: ignore[arg-type]
 
     def flush(self) -> None:
-        if not self._happened and (self._wake is None or self._wake > self.world.now):
+        wake, now = self._wake, self.world.now
+        early = not self._happened and (wake is None or wake > now)
+        if early and self.cluster.pace.random() > 0.1:
             return
         self._happened = False
         data, events = self.core.flush()
+        if early and data and (wake is None or wake > now + self.core.BLOCKED_TICK_S):
+            self.cluster.checker.fail(f"{self.name} had something to say, and did not want to be woken")
         self._wake = self.core.next_wake()
         numbered = [outgoing for outgoing in self._unnumbered if outgoing.id]
         self._unnumbered = [outgoing for outgoing in self._unnumbered if not outgoing.id]

@@ -169,6 +169,16 @@ class Terminal:
         """Type."""
         self.child.send(keys)
 
+    def interrupt(self) -> int:
+        """Press Ctrl-C, and again if that came between two looks of Python at its signals; the exit status."""
+        self.press("\x03")
+        again_at = time.monotonic() + 2
+        while self.look() and time.monotonic() < again_at:
+            pass
+        if self.child.isalive():
+            self.press("\x03")
+        return self.end()
+
     def end(self) -> int:
         """Wait until it has ended by itself; the exit status."""
         deadline = time.monotonic() + 20
