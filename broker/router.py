@@ -15,7 +15,7 @@ from socket import socket as unix_socket
 import zmq
 
 from broker.settings import BrokerSettings
-from broker.zap import DOMAIN, Gate
+from broker.zap import DOMAIN, ZapHandler
 from fabric.curve import read_secret
 from fabric.records import CONNECTOR, USER_API
 from fabric.socket import MORE_NOBLOCK, NOBLOCK, EdgeSocket
@@ -65,7 +65,7 @@ class Router(EdgeSocket):
         # inproc knows no CURVE, and needs none.
         curve = settings.curve_key_file and not settings.listen.startswith("inproc:")
         secret = read_secret(settings.curve_key_file) if curve else None
-        self._gate = Gate(context, settings.allowed_keys_file) if secret is not None else None
+        self._zap = ZapHandler(context, settings.allowed_keys_file) if secret is not None else None
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 500)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -86,8 +86,8 @@ class Router(EdgeSocket):
                 _bind(socket, endpoint)
             except (OSError, zmq.ZMQError) as error:  # the latter is no OSError
                 socket.close()
-                if self._gate is not None:
-                    self._gate.close()
+                if self._zap is not None:
+                    self._zap.close()
                 raise ConfigError(f"cannot listen on {endpoint} ({error}); set broker.listen") from error
         self._attach(socket)
 
@@ -125,10 +125,10 @@ class Router(EdgeSocket):
     def close(self) -> None:
         """Close the socket; what it has taken still leaves, for half a second."""
         self._detach()
-        if self._gate is not None:
-            self._gate.close()
+        if self._zap is not None:
+            self._zap.close()
 
     def reload(self) -> None:
         """Read the list of allowed keys again; links that are up stay."""
-        if self._gate is not None:
-            self._gate.reload()
+        if self._zap is not None:
+            self._zap.reload()

@@ -25,7 +25,7 @@ MAX_STRANGERS = 1000
 """Remembered, so that they are not logged at every knock."""
 
 
-class Gate(EdgeSocket):
+class ZapHandler(EdgeSocket):
     """Answers ZeroMQ in this context; open it before the socket that it guards is bound."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allowed_file: str) -> None:

@@ -20,7 +20,7 @@ V = TypeVar("V")
 Read = Callable[[Sequence[K], Callable[[Mapping[K, V] | None], None]], None]
 
 
-class Trust:
+class Freshness:
     """Until when presence vouches for what is cached, in seconds of the turn's clock."""
 
     def __init__(self, settings: BrokerSettings, turn: Turn, presence: Presence) -> None:
@@ -46,7 +46,7 @@ class Trust:
 
 
 @dataclass(slots=True)
-class Entry(Generic[V]):
+class CachedValue(Generic[V]):
     """What was read."""
 
     value: V
@@ -61,16 +61,16 @@ class Cached(Generic[K, V]):
         self,
         settings: BrokerSettings,
         turn: Turn,
-        trust: Trust,
+        freshness: Freshness,
         read: Read[K, V],
         worth: Callable[[V], bool] = lambda value: True,
     ) -> None:
         self._settings = settings
         self._turn = turn
-        self._trust = trust
+        self._freshness = freshness
         self._read = read
         self._worth = worth
-        self._entries: dict[K, Entry[V]] = {}
+        self._entries: dict[K, CachedValue[V]] = {}
         self._wanted: dict[K, None] = {}
         self._aging: dict[K, None] = {}
         """Keys to be read again at the next tick: many in one read, since each read has a price of its own."""
@@ -83,13 +83,13 @@ class Cached(Generic[K, V]):
         """Told that entries are not what they were, so that what follows from them must be made anew. Whoever makes
         this has to set it, too."""
 
-    def get(self, key: K) -> Entry[V] | None:
+    def get(self, key: K) -> CachedValue[V] | None:
         """An entry that may be used now; None: `on_read` will tell."""
         entry = self._entries.get(key)
         if entry is not None:
             now = self._turn.now
             age, limit = now - entry.read_at, self._settings.cache_s
-            trusted = now < self._trust.until
+            trusted = now < self._freshness.until
             if trusted or age < limit:
                 if age > (self._settings.cache_refresh_s if trusted else limit / 2) and key not in self._reading:
                     self._aging[key] = None
@@ -101,8 +101,8 @@ class Cached(Generic[K, V]):
     def renew_at(self, read_at: float) -> float:
         """Until when what follows from entries, the oldest read then, may be used before they are asked for again."""
         now = self._turn.now
-        if now < self._trust.until:
-            return self._trust.until
+        if now < self._freshness.until:
+            return self._freshness.until
         limit = self._settings.cache_s
         # In the later half a newer entry is on its way.
         return max(read_at + limit / 2, min(read_at + limit, now + limit / 8))
@@ -151,6 +151,6 @@ class Cached(Generic[K, V]):
         for key in keys:
             before = self._entries.get(key)
             other = other or (before is not None and before.value != found[key])
-            self._entries[key] = Entry(found[key], began)
+            self._entries[key] = CachedValue(found[key], began)
         if other:
             self.on_forgotten()

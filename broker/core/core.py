@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from broker.core.asks import Asks, SendAnswer
-from broker.core.cached import Trust
+from broker.core.cached import Freshness
 from broker.core.closings import Closings
 from broker.core.devices import Devices
 from broker.core.inbox import InboxRequests
@@ -47,9 +47,9 @@ class BrokerCore:
         self._presence = presence
         self.turn = turn = Turn()
         self.incarnation = incarnation
-        self.trust = Trust(settings, turn, presence)
-        self.devices = Devices(settings, turn, self.trust, store)
-        self.policy = Policy(settings, turn, self.trust, store)
+        self.freshness = Freshness(settings, turn, presence)
+        self.devices = Devices(settings, turn, self.freshness, store)
+        self.policy = Policy(settings, turn, self.freshness, store)
         self.notifier = Notifier(settings, turn, presence)
         self.quota = Quota(settings, turn, presence, store)
         self.storage = Storage(settings, turn, presence, store, self.notifier, self.quota)
@@ -160,7 +160,7 @@ class BrokerCore:
 
     def tick(self) -> None:
         """What is due by now."""
-        self.trust.tick()
+        self.freshness.tick()
         self.devices.tick()
         self.policy.tick()
         self.logins.tick()

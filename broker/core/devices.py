@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from broker.core.cached import Cached, Trust
+from broker.core.cached import Cached, Freshness
 from broker.core.state import StorePort, Turn
 from broker.settings import BrokerSettings
 from protocol.ids import address
@@ -20,8 +20,8 @@ Lists = Mapping[str, DeviceList | None]
 class Devices(Cached[str, DeviceList | None]):
     """User → devices; None for no such user, which is not remembered: they may exist the next moment."""
 
-    def __init__(self, settings: BrokerSettings, turn: Turn, trust: Trust, store: StorePort) -> None:
-        super().__init__(settings, turn, trust, self._read_lists, lambda devices: devices is not None)
+    def __init__(self, settings: BrokerSettings, turn: Turn, freshness: Freshness, store: StorePort) -> None:
+        super().__init__(settings, turn, freshness, self._read_lists, lambda devices: devices is not None)
         self._store = store
 
     def _read_lists(self, users: Sequence[str], done: Callable[[Lists | None], None]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from broker.core.closings import Closings
-from broker.core.state import Location, Presence, Rank, Registered, StorePort, Turn
+from broker.core.state import Location, Presence, Rank, StorePort, Swapped, Turn
 from broker.settings import BrokerSettings
 from fabric.control import Evict, Offline, Online, OnlineReply
 from fabric.records import AWAY, DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
@@ -140,7 +140,7 @@ class Registrations:
             Rank(asked.start, asked.tries),
         )
 
-    def _registered(self, coming: _Coming, found: Registered | None) -> None:
+    def _registered(self, coming: _Coming, found: Swapped | None) -> None:
         if found is None:
             self._reply(coming, AWAY)
         elif found.taken:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from broker.core.cached import Cached, Trust
+from broker.core.cached import Cached, Freshness
 from broker.core.state import StorePort, Turn
 from broker.settings import BrokerSettings
 from fabric.records import BLOCKED, BLOCKS, NOT_FRIEND, SAFE
@@ -20,8 +20,8 @@ Pair = tuple[str, str]
 class Policy(Cached[Pair, Verdict]):
     """Verdicts, by pair; dropped by the receiver, since every change of a pair is told of both."""
 
-    def __init__(self, settings: BrokerSettings, turn: Turn, trust: Trust, store: StorePort) -> None:
-        super().__init__(settings, turn, trust, self._read_verdicts)
+    def __init__(self, settings: BrokerSettings, turn: Turn, freshness: Freshness, store: StorePort) -> None:
+        super().__init__(settings, turn, freshness, self._read_verdicts)
         self._store = store
         self._max_receivers = settings.max_cached_users
         self._of: dict[str, set[Pair]] = {}

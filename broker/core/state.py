@@ -37,7 +37,7 @@ UNKNOWN_RANK = Rank()
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class Swapped:
     """What `Presence.online` found: the location before, or that somebody newer is there."""
 
     previous: Location | None
@@ -57,7 +57,7 @@ class Presence(Protocol):
         location: Location,
         lease: int,
         again: bool,
-        done: Callable[[Registered | None], None],
+        done: Callable[[Swapped | None], None],
         rank: Rank = UNKNOWN_RANK,
     ) -> None:
         """Swap the location of a device: with `again`, only where nobody else is, and never that of a later try of the

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 
-from broker.core.state import UNKNOWN_RANK, Location, Rank, Registered
+from broker.core.state import UNKNOWN_RANK, Location, Rank, Swapped
 from broker.etcd import Etcd, Mirror
 from broker.etcd import api_pb2 as api
 from broker.etcd.client import RANGE
@@ -79,7 +79,7 @@ class EtcdPresence:
         location: Location,
         lease: int,
         again: bool,
-        done: Callable[[Registered | None], None],
+        done: Callable[[Swapped | None], None],
         rank: Rank = UNKNOWN_RANK,
     ) -> None:
         """Swap the location of a device in etcd."""
@@ -88,7 +88,7 @@ class EtcdPresence:
             return
         name = address(user, device)
 
-        def answered(found: Registered | None, revision: int) -> None:
+        def answered(found: Swapped | None, revision: int) -> None:
             replaced = None if found is None or found.taken else found.previous
             if replaced is not None and revision > self._mirror.revision:
                 self._told[name] = replaced

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from broker.core.state import UNKNOWN_RANK, Location, Rank, Registered
+from broker.core.state import UNKNOWN_RANK, Location, Rank, Swapped
 
 _NOBODY: Mapping[str, Location] = {}
 
@@ -43,7 +43,7 @@ class MemoryPresence:
         location: Location,
         lease: int,
         again: bool,
-        done: Callable[[Registered | None], None],
+        done: Callable[[Swapped | None], None],
         rank: Rank = UNKNOWN_RANK,
     ) -> None:
         """Swap the location of a device; refused as "away" under a lease that has run out."""
@@ -55,7 +55,7 @@ class MemoryPresence:
         previous = devices.get(device)
         if previous is not None and previous != location:
             if again or rank.is_behind(self._ranks.get(previous, UNKNOWN_RANK)):
-                done(Registered(previous, taken=True))
+                done(Swapped(previous, taken=True))
                 return
             self._ranks.pop(previous, None)
         if previous is not None:
@@ -64,7 +64,7 @@ class MemoryPresence:
         if rank.start:
             self._ranks[location] = rank
         self._by_connector.setdefault(location.connector, {})[user, device] = location
-        done(Registered(previous))
+        done(Swapped(previous))
 
     def offline(self, user: str, device: str, location: Location) -> None:
         """Forget the location, if it is still this one."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from broker.core.state import UNKNOWN_RANK, Location, Rank, Registered
+from broker.core.state import UNKNOWN_RANK, Location, Rank, Swapped
 from broker.etcd import api_pb2 as api
 from broker.etcd.client import TXN, Etcd
 from protocol.errors import LeaseLostError, SparrowError
@@ -36,7 +36,7 @@ class Swap:
     location: Location
     lease: int
     again: bool
-    done: Callable[[Registered | None, int], None]
+    done: Callable[[Swapped | None, int], None]
     """Told what came of it and the revision of the answer."""
     rank: Rank = UNKNOWN_RANK
     expected: int = 0
@@ -227,7 +227,7 @@ class Swaps:
         for swap, answer in zip(batch, response.responses[1:], strict=True):
             txn = answer.txn
             if txn.succeeded:
-                self._answer(swap, Registered(swap.previous), revision)
+                self._answer(swap, Swapped(swap.previous), revision)
             else:
                 kvs = txn.responses[0].range.kvs
                 self._found(swap, kvs[0] if kvs else None, revision)
@@ -236,19 +236,19 @@ class Swaps:
         """The key was not as we knew it."""
         location = decode_location(kv.value) if kv is not None else None
         if kv is not None and location == swap.location and kv.lease == swap.lease:
-            self._answer(swap, Registered(swap.previous), revision)  # an earlier try was heard after all
+            self._answer(swap, Swapped(swap.previous), revision)  # an earlier try was heard after all
         elif (
             kv is not None
             and location is not None
             and location != swap.location
             and (swap.again or swap.rank.is_behind(decode_rank(kv.value)))
         ):
-            self._answer(swap, Registered(location, taken=True), revision)
+            self._answer(swap, Swapped(location, taken=True), revision)
         else:
             swap.previous, swap.expected = location, kv.mod_revision if kv is not None else 0
             self._swaps.append(swap)
 
-    def _answer(self, swap: Swap, found: Registered | None, revision: int) -> None:
+    def _answer(self, swap: Swap, found: Swapped | None, revision: int) -> None:
         self._end(swap)
         swap.done(found, revision)
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from connector.core.links import Link, Links
 from connector.core.phases import ENDED
-from connector.core.rates import Limit, Rate
+from connector.core.rates import Rate, RateLimit
 from connector.core.receipts import Receipts
 from connector.core.state import Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
@@ -109,7 +109,7 @@ class Attempts:
         """Numbers of the attempts that are traced."""
         self._max_body = settings.max_frame_bytes - MESSAGE_OVERHEAD_BYTES
         rate = settings.max_messages_per_second
-        self._limit = Limit(rate, max(1.0, rate * settings.message_burst_s))
+        self._limit = RateLimit(rate, max(1.0, rate * settings.message_burst_s))
         """How many messages one session may send."""
         account = settings.max_messages_per_second_of_account
         self.accounts = Rate(account, max(1.0, account * settings.message_burst_s))

@@ -12,7 +12,7 @@ from connector.core.delivery import Delivery
 from connector.core.links import Link, Links
 from connector.core.phases import BEHIND, ENDED, LIVE, SETTLING
 from connector.core.rate_limited_log import RateLimitedLog
-from connector.core.rates import Limit
+from connector.core.rates import RateLimit
 from connector.core.state import Scan, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric.control import Notify, PageRequest, Rows
@@ -49,7 +49,7 @@ class Catchup:
         self._sessions = sessions
         self._delivery = delivery
         self._log = log
-        self._syncs = Limit(self.SYNCS_PER_SECOND, self.SYNCS_AT_ONCE)
+        self._syncs = RateLimit(self.SYNCS_PER_SECOND, self.SYNCS_AT_ONCE)
         self._requests = 0
         self._reading: dict[Session, None] = {}
         self.rows_sent = 0

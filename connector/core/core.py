@@ -18,7 +18,7 @@ from connector.core.links import Link, Links
 from connector.core.logins import Logins
 from connector.core.phases import ENDED, GREETING, LIVE
 from connector.core.rate_limited_log import RateLimitedLog
-from connector.core.rates import Limit
+from connector.core.rates import RateLimit
 from connector.core.receipts import Receipts
 from connector.core.state import Ports, Session, Turn
 from connector.settings import ConnectorSettings
@@ -54,7 +54,7 @@ class ConnectorCore:
         """Connections beyond it are turned away; the shell knows how many descriptors there are."""
         self._greeting = Greeting(settings)
         per_second = settings.max_frames_per_second
-        self._frame_limit = Limit(per_second, FRAME_BURST_S * per_second)
+        self._frame_limit = RateLimit(per_second, FRAME_BURST_S * per_second)
         self._frames_per_turn = settings.max_frames_per_turn
         self._next_sweep = 0.0
         self._to_tell: dict[Session, None] = {}

@@ -12,7 +12,7 @@ ROUNDING = 1e-9
 """A debt below this is none."""
 
 
-class Limit:
+class RateLimit:
     """So much a second over some time, and so much at once. A rate of 0 is no limit."""
 
     __slots__ = ("at_once", "per_second")
@@ -35,13 +35,13 @@ class Bucket:
         self.left = left
         self.at = at
 
-    def fill(self, limit: Limit, now: float) -> None:
+    def fill(self, limit: RateLimit, now: float) -> None:
         """Add what the time since then is worth."""
         if now > self.at:
             self.left = min(limit.at_once, self.left + (now - self.at) * limit.per_second)
             self.at = now
 
-    def wait_s(self, limit: Limit, now: float) -> float:
+    def wait_s(self, limit: RateLimit, now: float) -> float:
         """In how many seconds nothing is owed any more; 0: nothing is."""
         self.fill(limit, now)
         return -self.left / limit.per_second if self.left < -ROUNDING else 0.0
@@ -53,7 +53,7 @@ class Rate:
     SWEEP_S = 10.0
 
     def __init__(self, per_second: float, at_once: float) -> None:
-        self._limit = Limit(per_second, at_once)
+        self._limit = RateLimit(per_second, at_once)
         self._buckets: dict[Hashable, Bucket] = {}
         """Name → bucket; a bucket that is not here is full."""
         self._sweep_at = 0.0

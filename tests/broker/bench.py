@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker.core import BrokerCore, Location
-from broker.core.state import UNKNOWN_RANK, Rank, Registered
+from broker.core.state import UNKNOWN_RANK, Rank, Swapped
 from broker.settings import BrokerSettings
 from fabric import records
 from fabric.records import record
@@ -79,7 +79,7 @@ class Online:
     location: Location
     lease: int
     again: bool
-    done: Callable[[Registered | None], None]
+    done: Callable[[Swapped | None], None]
     rank: Rank = UNKNOWN_RANK
 
 
@@ -104,7 +104,7 @@ class RecordingPresence:
         location: Location,
         lease: int,
         again: bool,
-        done: Callable[[Registered | None], None],
+        done: Callable[[Swapped | None], None],
         rank: Rank = UNKNOWN_RANK,
     ) -> None:
         self.onlines.append(Online(user, device, location, lease, again, done, rank))

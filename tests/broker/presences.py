@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import TypeVar
 
 from broker.cluster import Alone, Cluster, Together
-from broker.core.state import UNKNOWN_RANK, Location, Rank, Registered
+from broker.core.state import UNKNOWN_RANK, Location, Rank, Swapped
 from broker.etcd import api_pb2 as api
 from broker.etcd.client import Call
 from broker.settings import BrokerSettings, EtcdSettings
@@ -95,9 +95,9 @@ class Presences:
         lease: int | None = None,
         user: str = "bob",
         rank: Rank = UNKNOWN_RANK,
-    ) -> Registered | None:
+    ) -> Swapped | None:
         """Swap."""
-        answer: asyncio.Future[Registered | None] = self._loop.create_future()
+        answer: asyncio.Future[Swapped | None] = self._loop.create_future()
         held = self.leases[location.connector] if lease is None else lease
         self.presence.online(user, device, location, held, again, answer.set_result, rank)
         return await guarded(answer)

@@ -83,6 +83,7 @@ def test_a_batch_that_cannot_be_read_is_refused() -> None:
         record(ROUTE, to=b"\xff", by=b"alice/a1", attempt=1),
         record(OFFLINE, to=b"\xff/b1", session=1),
         record(REMOVE, to=b"bob/b1", body=b"\x05x"),
+        record(records.PAGE, to=b"\xff/b1", session=1, attempt=1, count=5),
     ],
 )
 def test_a_record_that_cannot_be_read_is_passed_over_and_counted(bad: bytes) -> None:
@@ -100,8 +101,9 @@ def test_an_ask_that_cannot_be_read_is_passed_over_and_counted() -> None:
     answers: list[bytes] = []
     good = record(records.WHERE, attempt=1, body=records.pack_keys([b"bob"]))
     bench.core.ask(records.batch([record(records.CHANGED, attempt=2, body=b"\x05x"), good]), answers.append)
-    assert len(answers) == 1
-    assert bench.core.records_unreadable == 1
+    bench.core.ask(records.batch([record(records.CLOSE, attempt=3, to=b"\xff"), good]), answers.append)
+    assert len(answers) == 2
+    assert bench.core.records_unreadable == 2
 
 
 # The turn.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker.core.cached import Trust
+from broker.core.cached import Freshness
 from broker.core.devices import Devices
 from broker.core.state import Turn
 from broker.settings import BrokerSettings
@@ -22,8 +22,8 @@ class Cache:
         self.turn.now = 100.0
         self.presence = RecordingPresence()
         made = BrokerSettings(cache_s=T, **settings)
-        self.trust = Trust(made, self.turn, self.presence)
-        self.devices = Devices(made, self.turn, self.trust, self.store)
+        self.freshness = Freshness(made, self.turn, self.presence)
+        self.devices = Devices(made, self.turn, self.freshness, self.store)
         self.told: list[tuple[list[str], bool]] = []
         self.devices.on_read = lambda users, ok: self.told.append((users, ok))
         self.devices.on_forgotten = lambda: None
@@ -50,7 +50,7 @@ class Cache:
 
     def presence_is_up_to_date(self) -> None:
         """A look at presence, and its answer at once."""
-        self.trust.tick()
+        self.freshness.tick()
         self.presence.barriers.pop()(True)
 
     @property
@@ -199,7 +199,7 @@ def test_presence_vouches_for_t_from_when_it_was_asked() -> None:
     cache = Cache()
     cache.keep(bob=("b1",))
     cache.turn.now += T
-    cache.trust.tick()
+    cache.freshness.tick()
     asked_at = cache.turn.now
     cache.turn.now += 0.5
     assert cache.get("bob") is None
@@ -215,13 +215,13 @@ def test_presence_vouches_for_t_from_when_it_was_asked() -> None:
 def test_presence_that_does_not_answer_is_not_asked_again_and_one_that_is_away_vouches_for_nothing() -> None:
     cache = Cache()
     cache.keep(bob=("b1",))
-    cache.trust.tick()
+    cache.freshness.tick()
     cache.turn.now += T
-    cache.trust.tick()
+    cache.freshness.tick()
     assert len(cache.presence.barriers) == 1
     cache.presence.barriers.pop()(False)
     assert cache.get("bob") is None
-    cache.trust.tick()
+    cache.freshness.tick()
     assert len(cache.presence.barriers) == 1
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from broker.cluster import Together
-from broker.core.state import Location, Registered
+from broker.core.state import Location, Swapped
 from broker.etcd import Etcd
 from broker.etcd import api_pb2 as api
 from broker.etcd.client import PUT, RANGE
@@ -47,7 +47,7 @@ async def test_two_brokers_see_the_same_and_each_tells_whom_the_other_superseded
         two.leases = one.leases
         await one.online("b1", Location(A, 1))
         assert await two.where() == {"b1": Location(A, 1)}
-        assert await two.online("b1", Location(B, 2)) == Registered(Location(A, 1))
+        assert await two.online("b1", Location(B, 2)) == Swapped(Location(A, 1))
         assert await one.where() == {"b1": Location(B, 2)}
         assert one.superseded == [("bob", "b1", Location(A, 1))]
         two.presence.offline("bob", "b1", Location(B, 2))
@@ -62,8 +62,8 @@ async def test_a_broker_whose_map_lags_swaps_what_is_there_all_the_same(etcd_set
         assert two.cluster._following is not None
         two.cluster._following.cancel()  # its map stands still
         await one.online("b1", Location(A, 1))
-        assert await two.online("b1", Location(A, 2), again=True) == Registered(Location(A, 1), taken=True)
-        assert await two.online("b1", Location(B, 3)) == Registered(Location(A, 1))
+        assert await two.online("b1", Location(A, 2), again=True) == Swapped(Location(A, 1), taken=True)
+        assert await two.online("b1", Location(B, 3)) == Swapped(Location(A, 1))
         assert await one.where() == {"b1": Location(B, 3)}
 
 
@@ -138,7 +138,7 @@ async def test_foreign_values_are_nobody(etcd_settings: EtcdSettings) -> None:
         await client.call(PUT, api.PutRequest(key=prefix + b"place/bob/b1", value=b"hello"))
         await client.call(PUT, api.PutRequest(key=prefix + b"broker/hello", value=b"\xff"))
         await client.close()
-        assert await node.online("b1", Location(A, 1)) == Registered(None)
+        assert await node.online("b1", Location(A, 1)) == Swapped(None)
         assert await node.where() == {"b1": Location(A, 1)}
 
 
@@ -157,7 +157,7 @@ async def test_what_a_later_release_has_written_is_understood_and_removed(etcd_s
         await node.sees({})
         await client.call(PUT, api.PutRequest(key=key, value=encode_location(Location(A, 3)) + b" since=today"))
         await node.sees({"b1": Location(A, 3)})
-        assert await node.online("b1", Location(B, 4)) == Registered(Location(A, 3))
+        assert await node.online("b1", Location(B, 4)) == Swapped(Location(A, 3))
         await client.close()
 
 
@@ -247,7 +247,7 @@ async def test_etcd_that_lost_its_data_is_read_anew(tmp_path: Path) -> None:
             await etcd.healthy()
             await node.sees({})
             await until(lambda: node.leases[A] != old, "a new lease")
-            assert await node.online("b1", Location(A, 19), again=True) == Registered(None)
+            assert await node.online("b1", Location(A, 19), again=True) == Swapped(None)
             assert await node.where() == {"b1": Location(A, 19)}
             client = Etcd(etcd.settings())
             key = b"sparrow/broker/%016x" % node.incarnation
@@ -307,7 +307,7 @@ async def test_nobody_there_is_told_with_endpoints_and_waited_for(
     with etcd:
         await starting
         await node.beats(A)
-        assert await node.online("b1", Location(A, 1)) == Registered(None)
+        assert await node.online("b1", Location(A, 1)) == Swapped(None)
         await node.close()
     assert caplog.text.count("trying again") == 1
 
@@ -370,7 +370,7 @@ async def test_users_and_passwords(tmp_path: Path) -> None:
         async with presence(etcd.settings(user="sparrow", password_file=str(right)), A) as node:
             await node.online("b1", Location(A, 1))
             await asyncio.sleep(2.5)  # the token runs out
-            assert await node.online("b1", Location(A, 2)) == Registered(Location(A, 1))
+            assert await node.online("b1", Location(A, 2)) == Swapped(Location(A, 1))
             assert await node.where() == {"b1": Location(A, 2)}
 
 
@@ -381,7 +381,7 @@ async def test_tls_both_ways(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     with EtcdCluster(tmp_path / "etcd", arguments=arguments, scheme="https") as etcd:
         await etcd.healthy()
         async with presence(etcd.settings(ca_file=ca, cert_file=cert, key_file=key), A) as node:
-            assert await node.online("b1", Location(A, 1)) == Registered(None)
+            assert await node.online("b1", Location(A, 1)) == Swapped(None)
             assert await node.where() == {"b1": Location(A, 1)}
         stranger = Etcd(etcd.settings(**QUICK))
         with pytest.raises(UnavailableError):
@@ -427,6 +427,6 @@ async def test_a_swap_whose_answer_was_lost_still_tells_whom_it_replaced(
             return response
 
         monkeypatch.setattr(Etcd, "_try", losing)
-        assert await node.online("b1", Location(A, 2)) == Registered(Location(A, 1))
+        assert await node.online("b1", Location(A, 2)) == Swapped(Location(A, 1))
         assert lost
         assert await node.where() == {"b1": Location(A, 2)}

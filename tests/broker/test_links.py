@@ -256,13 +256,13 @@ async def test_another_broker(place: Place, said: Callable[[str], int], tmp_path
 async def test_without_its_gate_a_broker_refuses_everybody(place: Place) -> None:
     keys = place.keys("connector-1")
     router = place.open()
-    gate = router._gate
+    gate = router._zap
     assert gate is not None
     gate.close()
     one = place.dial(7, keys)
     await asyncio.sleep(0.5)
     assert not one.send(b"hello")
-    router._gate = None
+    router._zap = None
 
 
 def test_a_broker_without_its_files_does_not_start(place: Place) -> None:

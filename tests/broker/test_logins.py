@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.state import Location, Rank, Registered
+from broker.core.state import Location, Rank, Swapped
 from fabric.records import (
     AGAIN,
     AWAY,
@@ -60,7 +60,7 @@ def test_a_session_is_named_durably_then_in_presence_then_welcome() -> None:
         False,
     )
     assert not bench.sent()
-    call.done(Registered(None))
+    call.done(Swapped(None))
     bench.core.flush()
     assert reply(bench) == (B, 20, OK, 13)
 
@@ -69,7 +69,7 @@ def test_whoever_is_welcome_is_told_how_long_a_message_waits() -> None:
     bench = Bench(inbox_ttl_ms=86_400_000)
     bench.receives(online(20))
     bench.answer("begin_sessions", [0])
-    bench.presence.onlines[0].done(Registered(None))
+    bench.presence.onlines[0].done(Swapped(None))
     bench.core.flush()
     assert unpack_terms(bench.only(ONLINE_REPLY).body) == 86_400_000
 
@@ -109,7 +109,7 @@ def test_the_session_that_is_replaced_is_told_whom_to_answer() -> None:
     bench = Bench()
     bench.receives(online(20), connector=B)
     bench.answer("begin_sessions", [13])
-    bench.presence.onlines[0].done(Registered(Location(C, 13)))
+    bench.presence.onlines[0].done(Swapped(Location(C, 13)))
     bench.core.flush()
     sent = bench.sent()
     assert [rec.kind for rec in sent] == [EVICT, ONLINE_REPLY]
@@ -122,7 +122,7 @@ def test_a_replacement_on_the_same_connector_is_evicted_before_the_reply() -> No
     bench = Bench()
     bench.receives(online(20), connector=B)
     bench.answer("begin_sessions", [13])
-    bench.presence.onlines[0].done(Registered(Location(B, 13)))
+    bench.presence.onlines[0].done(Swapped(Location(B, 13)))
     bench.core.flush()
     assert [rec.kind for rec in bench.sent()] == [EVICT, ONLINE_REPLY]
     assert bench.ports.batches == [B]
@@ -140,7 +140,7 @@ def test_a_session_whose_connector_is_gone_counts_as_evicted() -> None:
     bench.ports.gone.add(C)
     bench.receives(online(20), connector=B)
     bench.answer("begin_sessions", [13])
-    bench.presence.onlines[0].done(Registered(Location(C, 13)))
+    bench.presence.onlines[0].done(Swapped(Location(C, 13)))
     bench.core.flush()
     sent = bench.sent()
     assert {rec.connector for rec in sent} == {B}
@@ -169,13 +169,13 @@ def test_a_location_that_was_taken_from_a_connector_that_is_gone_needs_no_answer
 @pytest.mark.parametrize(
     ("found", "result"),
     [
-        (Registered(None), OK),
-        (Registered(Location(B, 20)), OK),
-        (Registered(Location(C, 21), taken=True), TAKEN),
+        (Swapped(None), OK),
+        (Swapped(Location(B, 20)), OK),
+        (Swapped(Location(C, 21), taken=True), TAKEN),
         (None, AWAY),
     ],
 )
-def test_registering_again(found: Registered | None, result: int) -> None:
+def test_registering_again(found: Swapped | None, result: int) -> None:
     bench = Bench()
     bench.receives(online(20, flags=AGAIN), connector=B)
     assert not bench.asked("begin_sessions")  # the session has its name
@@ -245,7 +245,7 @@ def test_who_comes_and_goes_is_kept_now_and_then() -> None:
     bench = Bench(seen_interval_s=5.0)
     bench.receives(online(20), connector=B)
     bench.answer("begin_sessions", [0])
-    bench.presence.onlines.pop().done(Registered(None))
+    bench.presence.onlines.pop().done(Swapped(None))
     bench.passes(0.1)
     assert bench.asked("saw") == [["bob"]]
     bench.receives(record(OFFLINE, to=b"bob/b1", session=20), record(OFFLINE, to=b"bob/b2", session=21), connector=B)
@@ -273,7 +273,7 @@ def test_login_and_try_go_to_the_store_and_to_presence() -> None:
     bench.answer("begin_sessions", [0])
     (call,) = bench.presence.onlines
     assert call.rank == Rank(7, 3)
-    call.done(Registered(Location(A, 19), taken=True))
+    call.done(Swapped(Location(A, 19), taken=True))
     bench.core.flush()
     assert reply(bench) == (B, 20, LATE, 0)
 
@@ -311,7 +311,7 @@ def test_who_registers_again_is_held_against_what_stands(standing: Standing | No
     assert not bench.asked("begin_sessions"), "the session has its name"
     for call in bench.presence.onlines:
         assert call.again
-        call.done(Registered(None))
+        call.done(Swapped(None))
     bench.core.flush()
     assert not bench.sent()
     assert bench.answer("standing", {"bob": standing, "ann": Standing(False, {"d1": "l5"})}) == ["bob", "ann"]
@@ -327,7 +327,7 @@ def test_a_login_that_ends_while_its_session_begins_is_seen_when_presence_has_it
     bench = Bench()
     bench.receives(of("l1"), connector=B)
     bench.answer("begin_sessions", [13])
-    bench.presence.onlines.pop().done(Registered(Location(A, 19)))
+    bench.presence.onlines.pop().done(Swapped(Location(A, 19)))
     bench.core.flush()
     assert not bench.sent()
     bench.answer("standing", {"bob": standing})
@@ -342,7 +342,7 @@ def test_without_the_store_nobody_is_welcome(flags: int) -> None:
     bench.receives(of("l1", flags=flags), connector=B)
     if not flags:
         bench.answer("begin_sessions", [13])
-    bench.presence.onlines.pop().done(Registered(None))
+    bench.presence.onlines.pop().done(Swapped(None))
     bench.core.flush()
     bench.away("standing")
     assert reply(bench) == (B, 20, AWAY, 0)
@@ -351,6 +351,6 @@ def test_without_the_store_nobody_is_welcome(flags: int) -> None:
 def test_a_connector_of_0_1_tells_no_login() -> None:
     bench = Bench()
     bench.receives(online(21, flags=AGAIN), connector=B)
-    bench.presence.onlines.pop().done(Registered(None))
+    bench.presence.onlines.pop().done(Swapped(None))
     bench.core.flush()
     assert reply(bench) == (B, 21, OK, 0)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from broker.core.state import Location, Rank, Registered
+from broker.core.state import Location, Rank, Swapped
 from tests.broker.presences import LEASE_S, A, B, Presences, presence, until
 
 
@@ -21,8 +21,8 @@ async def node(request: pytest.FixtureRequest) -> AsyncIterator[Presences]:
 
 async def test_places_of_a_users_devices(node: Presences) -> None:
     assert await node.where() == {}
-    assert await node.online("b1", Location(A, 1)) == Registered(None)
-    assert await node.online("b2", Location(B, 2)) == Registered(None)
+    assert await node.online("b1", Location(A, 1)) == Swapped(None)
+    assert await node.online("b2", Location(B, 2)) == Swapped(None)
     assert await node.where() == {"b1": Location(A, 1), "b2": Location(B, 2)}
     assert await node.where("alice") == {}
     assert len(node.presence) == 2  # type: ignore[arg-type]
@@ -30,21 +30,21 @@ async def test_places_of_a_users_devices(node: Presences) -> None:
 
 async def test_the_second_session_of_a_device_learns_of_the_first(node: Presences) -> None:
     await node.online("b1", Location(A, 1))
-    assert await node.online("b1", Location(B, 2)) == Registered(Location(A, 1))
+    assert await node.online("b1", Location(B, 2)) == Swapped(Location(A, 1))
     assert await node.where() == {"b1": Location(B, 2)}
     assert len(node.presence) == 1  # type: ignore[arg-type]
 
 
 async def test_sessions_of_one_moment_take_their_turns(node: Presences) -> None:
     answers = await asyncio.gather(*(node.online("b1", Location(A, n)) for n in range(1, 300)))
-    assert answers == [Registered(Location(A, n - 1) if n > 1 else None) for n in range(1, 300)]
+    assert answers == [Swapped(Location(A, n - 1) if n > 1 else None) for n in range(1, 300)]
     assert await node.where() == {"b1": Location(A, 299)}
 
 
 async def test_many_devices_of_one_moment(node: Presences) -> None:
     names = [f"d{n}" for n in range(1000)]
     answers = await asyncio.gather(*(node.online(name, Location(A, n)) for n, name in enumerate(names, 1)))
-    assert answers == [Registered(None)] * 1000
+    assert answers == [Swapped(None)] * 1000
     assert await node.where() == {name: Location(A, n) for n, name in enumerate(names, 1)}
 
 
@@ -53,7 +53,7 @@ async def test_offline_only_if_it_is_still_this_session(node: Presences) -> None
     await node.online("b1", Location(B, 2))
     node.presence.offline("bob", "b1", Location(A, 1))
     node.presence.offline("nobody", "b1", Location(B, 2))
-    assert await node.online("b2", Location(A, 9)) == Registered(None)
+    assert await node.online("b2", Location(A, 9)) == Swapped(None)
     assert await node.where() == {"b1": Location(B, 2), "b2": Location(A, 9)}
     node.presence.offline("bob", "b1", Location(B, 2))
     await node.sees({"b2": Location(A, 9)})
@@ -67,39 +67,39 @@ async def test_offline_right_behind_online(node: Presences) -> None:
     answer = asyncio.ensure_future(node.online("b1", Location(A, 1)))
     await asyncio.sleep(0)
     node.presence.offline("bob", "b1", Location(A, 1))
-    assert await answer == Registered(None)
-    assert await node.online("b1", Location(A, 2)) == Registered(None)
+    assert await answer == Swapped(None)
+    assert await node.online("b1", Location(A, 2)) == Swapped(None)
     assert await node.where() == {"b1": Location(A, 2)}
 
 
 async def test_a_lower_try_of_the_same_start_never_replaces_a_higher(node: Presences) -> None:
-    assert await node.online("b1", Location(A, 1), rank=Rank(7, 2)) == Registered(None)
+    assert await node.online("b1", Location(A, 1), rank=Rank(7, 2)) == Swapped(None)
     for _ in range(2):  # before the map knows, and after
-        assert await node.online("b1", Location(B, 2), rank=Rank(7, 1)) == Registered(Location(A, 1), taken=True)
+        assert await node.online("b1", Location(B, 2), rank=Rank(7, 1)) == Swapped(Location(A, 1), taken=True)
         assert await node.where() == {"b1": Location(A, 1)}
     # Once more the same, and a later try.
-    assert await node.online("b1", Location(A, 1), rank=Rank(7, 2)) == Registered(Location(A, 1))
-    assert await node.online("b1", Location(B, 3), rank=Rank(7, 3)) == Registered(Location(A, 1))
+    assert await node.online("b1", Location(A, 1), rank=Rank(7, 2)) == Swapped(Location(A, 1))
+    assert await node.online("b1", Location(B, 3), rank=Rank(7, 3)) == Swapped(Location(A, 1))
     # Between two starts, or where it is not told, the later counts.
-    assert await node.online("b1", Location(A, 4), rank=Rank(8, 1)) == Registered(Location(B, 3))
-    assert await node.online("b1", Location(B, 5)) == Registered(Location(A, 4))
-    assert await node.online("b1", Location(A, 6), rank=Rank(8, 1)) == Registered(Location(B, 5))
+    assert await node.online("b1", Location(A, 4), rank=Rank(8, 1)) == Swapped(Location(B, 3))
+    assert await node.online("b1", Location(B, 5)) == Swapped(Location(A, 4))
+    assert await node.online("b1", Location(A, 6), rank=Rank(8, 1)) == Swapped(Location(B, 5))
     await node.where()
     node.presence.offline("bob", "b1", Location(A, 6))
     await node.sees({})
-    assert await node.online("b1", Location(A, 7), rank=Rank(8, 0)) == Registered(None)
+    assert await node.online("b1", Location(A, 7), rank=Rank(8, 0)) == Swapped(None)
     node.presence.offline("bob", "b1", Location(A, 7))  # maybe before the map knows it
     await node.sees({})
 
 
 async def test_again_only_where_nobody_else_is(node: Presences) -> None:
-    assert await node.online("b1", Location(A, 1), again=True) == Registered(None)
+    assert await node.online("b1", Location(A, 1), again=True) == Swapped(None)
     await node.where()
     found = await node.online("b1", Location(A, 1), again=True)
     assert found is not None
     assert not found.taken
     await node.online("b1", Location(B, 2))
-    assert await node.online("b1", Location(A, 1), again=True) == Registered(Location(B, 2), taken=True)
+    assert await node.online("b1", Location(A, 1), again=True) == Swapped(Location(B, 2), taken=True)
     assert await node.where() == {"b1": Location(B, 2)}
 
 
@@ -114,7 +114,7 @@ async def test_a_wrong_lease_does_not_harm_the_others_of_the_moment(node: Presen
         node.online("b2", Location(A, 2)),
         node.online("b3", Location(B, 3)),
     )
-    assert answers == [None, Registered(None), Registered(None)]
+    assert answers == [None, Swapped(None), Swapped(None)]
     assert await node.where() == {"b2": Location(A, 2), "b3": Location(B, 3)}
 
 
@@ -127,7 +127,7 @@ async def test_a_lease_that_is_kept_holds_and_one_that_is_not_takes_its_places_a
     assert await node.online("b2", Location(B, 2)) is None
     await node.beats(B)
     await until(lambda: node.leases[B] != old, "a new lease")
-    assert await node.online("b2", Location(B, 2), again=True) == Registered(None)
+    assert await node.online("b2", Location(B, 2), again=True) == Swapped(None)
     await asyncio.sleep(1.5 * LEASE_S)
     assert await node.where() == {"b1": Location(A, 1), "b2": Location(B, 2)}
 

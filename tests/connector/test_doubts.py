@@ -84,6 +84,26 @@ def test_a_client_that_leaves_meanwhile_says_nothing_more_and_brokers_get_back_w
     assert not [rec for rec in bench.sent() if rec.kind in (ROUTE, OUTCOMES)]
 
 
+def test_what_stands_behind_the_loss_of_the_lease_in_one_batch_is_held_back() -> None:
+    bench = Bench()
+    bob = bench.live()
+    bob.took()
+    lost = record(
+        HEARTBEAT,
+        origin=901,
+        attempt=bench.core.links.lease + 1,
+        session=bench.core.links.lease,
+        body=records.pack_members([(901, B1)]),
+    )
+    bench.receives(lost, copy(bob, 1))
+    assert not bob.took()
+    bench.passes(0.2)
+    online = bench.only(ONLINE)
+    bench.receives(record(records.ONLINE_REPLY, to=online.to, session=online.session))
+    bench.page(bob, [])
+    assert [frame.WhichOneof("kind") for frame in bob.took()] == ["message"]
+
+
 def test_copies_that_waited_are_given() -> None:
     bench = Bench()
     bob = bench.live()

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from google.protobuf.message import DecodeError
 
-from broker.core.cached import Trust
+from broker.core.cached import Freshness
 from broker.core.closings import Closings
 from broker.core.devices import Devices
 from broker.core.logins import Registrations
@@ -101,10 +101,10 @@ def _registered_late(real: Callable[..., None]) -> Callable[..., None]:
     """The answer, and with it the reading of the inbox, comes before the location is in presence."""
 
     def online(self: Any, user: str, device: str, location: Any, lease: int, again: bool, done: Any, rank: Any) -> None:
-        from broker.core.state import Registered
+        from broker.core.state import Swapped
 
         held = self._etcd.keys.get((user, device))
-        done(Registered(held[0] if held else None))
+        done(Swapped(held[0] if held else None))
         self._world.after(0.3, lambda: real(self, user, device, location, lease, again, _no_op, rank))
 
     return online
@@ -456,7 +456,7 @@ DEFECTS = (
     Defect(
         "what is remembered trusted though the watch is late",
         100,
-        ((Trust, "_looked", _trusted_for_ever),),
+        ((Freshness, "_looked", _trusted_for_ever),),
         ("late watch", "further devices"),
     ),
     Defect("a change of devices not heeded", 100, ((Devices, "forget", _no_op),), ("further devices",)),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.core import Location
-from broker.core.state import UNKNOWN_RANK, Rank, Registered
+from broker.core.state import UNKNOWN_RANK, Rank, Swapped
 from protocol.sparrow_pb2 import Message
 from store.contacts import Verdict
 from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind
@@ -476,10 +476,10 @@ class SimPresence:
         location: Location,
         lease: int,
         again: bool,
-        done: Callable[[Registered | None], None],
+        done: Callable[[Swapped | None], None],
         rank: Rank = UNKNOWN_RANK,
     ) -> None:
-        found: list[Registered | None] = []
+        found: list[Swapped | None] = []
 
         def work() -> None:
             if not self._etcd.lives(lease):
@@ -489,11 +489,11 @@ class SimPresence:
             previous = held[0] if held else None
             behind = previous is not None and rank.is_behind(self._etcd.ranks.get(previous, UNKNOWN_RANK))
             if previous is not None and previous != location and (again or behind):
-                found.append(Registered(previous, taken=True))
+                found.append(Swapped(previous, taken=True))
                 return
             self._etcd.ranks[location] = rank
             self._etcd.put((user, device), location, lease)
-            found.append(Registered(previous))
+            found.append(Swapped(previous))
 
         # A swap compares: one that comes late undoes nothing that came after it was sent.
         sent = self._etcd.keys.get((user, device))
