@@ -11,13 +11,14 @@ import pytest
 
 from client.core import ClientCore
 from client.journal import MemoryJournal
-from client.state import Delivered, Event, Kept, Settled
+from client.state import Delivered, Doubtful, Event, Kept, Refused, Settled
 from protocol.framing import FrameReader, delimit
 from protocol.inbound import Shown
 from protocol.outbound import OutboundStream, Outbox, Outgoing
 from protocol.sparrow_pb2 import (
     READ,
     TEXT,
+    About,
     Failed,
     Frame,
     Goodbye,
@@ -66,9 +67,11 @@ class Bench:
 
     journal: RecordingJournal = field(default_factory=RecordingJournal)
     now: float = 100.0
+    first: int = 1000
+    """The first of its random numbers."""
 
     def __post_init__(self) -> None:
-        numbers = itertools.count(1000)
+        numbers = itertools.count(self.first)
         self.core = ClientCore(self.journal, lambda: next(numbers))
         self.core.time(self.now)
 
@@ -224,6 +227,75 @@ def test_ping_and_logout() -> None:
     assert bench.turn()[0] == [Frame(ping=Ping(n=1)), Frame(logout=Logout())]
 
 
+# What may have been sent already.
+
+
+def doubting() -> tuple[Bench, Outgoing, Outgoing]:
+    """A state with two texts and a READ, which somebody else has had since; both texts are doubtful."""
+    bench = Bench()
+    bench.log_in(4)
+    bench.core.disconnected()
+    bench.core.send("bob", TEXT, b"one")
+    bench.core.send("bob", READ, b"", About(from_device="b1", stream=5, ids=[1]))
+    bench.core.send("bob", TEXT, b"two")
+    bench.turn()
+    again = Bench(bench.journal, first=2000)
+    again.core.send("bob", TEXT, b"new")
+    again.connect()
+    answers, events = again.turn(welcome(9, previous=8))
+    (doubtful,) = [event for event in events if isinstance(event, Doubtful)]
+    # READ may be told twice; and what was written since nobody else has.
+    assert [(frame.message.kind, frame.message.body) for frame in answers] == [(READ, b""), (TEXT, b"new")]
+    one, two = doubtful.outgoing
+    assert (one.body, two.body) == (b"one", b"two")
+    assert list(again.core.doubtful.values()) == [one, two]
+    return again, one, two
+
+
+def test_what_somebody_else_may_have_sent_goes_out_when_a_person_says_so() -> None:
+    bench, one, two = doubting()
+    assert bench.core.send_again(two)
+    assert not bench.core.send_again(two)
+    answers, _ = bench.turn()
+    assert [frame.message.body for frame in answers] == [b"two"]
+    assert bench.core.give_up(one)
+    assert not bench.core.give_up(one)
+    assert not bench.core.send_again(one)
+    assert bench.turn() == ([], [])
+    kept = bench.journal.load()
+    assert (kept.drafts, kept.doubtful) == ([], frozenset())
+
+
+def test_it_waits_for_that_over_restarts_and_without_a_connection() -> None:
+    bench, *_ = doubting()
+    again = Bench(bench.journal, first=3000)
+    one, two = again.core.doubtful.values()
+    assert (one.body, two.body) == (b"one", b"two")
+    assert again.core.send_again(one)
+    again.turn()
+    assert again.journal.load().doubtful == {two.draft}
+    # It waits behind what is under way, in a stream that ends: the session before was not seen to end.
+    assert {frame.message.body for frame in again.log_in(10, 9)} == {b"", b"new"}
+    assert again.core.unsettled == 3
+    assert list(again.core.doubtful.values()) == [two]
+
+
+@pytest.mark.parametrize("retry_after_ms", [0, 500])
+def test_a_refusal(retry_after_ms: int) -> None:
+    bench = Bench()
+    bench.log_in()
+    outgoing = bench.core.send("bob", TEXT, b"one")
+    bench.turn()
+    assert outgoing.stream is not None
+    name = {"stream": outgoing.stream.number, "id": outgoing.id}
+    failed = Frame(failed=Failed(**name, code=Failed.BLOCKED, text="no", retry_after_ms=retry_after_ms))
+    events = bench.turn(failed)[1]
+    assert events == [Refused(outgoing, Failed.BLOCKED, "no", final=not retry_after_ms)]
+    assert bench.core.unsettled == bool(retry_after_ms)
+    assert bench.turn(sent(outgoing))[1] == [Settled(outgoing, 7, False)] * bool(retry_after_ms)
+    assert bench.turn(failed, sent(outgoing))[1] == []  # it is settled
+
+
 # Keeping and telling.
 
 
@@ -341,6 +413,20 @@ def test_it_looks_at_a_stream_that_waits_for_something() -> None:
     assert (woken * ClientCore.BLOCKED_TICK_S) == pytest.approx(ClientCore.ORDER_WAIT_S, abs=1.0)
     bench.turn(Frame(synced=Synced(n=1)))
     assert bench.core.next_wake() is None
+
+
+def test_what_was_asked_and_is_not_answered_is_asked_once_more_and_no_earlier() -> None:
+    bench = Bench()
+    bench.log_in()
+    asked: list[tuple[float, int]] = []
+    answers, _ = bench.turn(message(2), message(3, settled=2))
+    for _ in range(45):
+        asked += [(bench.now - 100.0, frame.sync.n) for frame in answers if frame.HasField("sync")]
+        bench.passes(0.5)
+        answers, _ = bench.turn()
+    assert asked == [(0.0, 1), (ClientCore.SYNC_TIMEOUT_S, 2), (2 * ClientCore.SYNC_TIMEOUT_S, 3)]
+    assert shown(bench.turn(Frame(synced=Synced(n=2)))[1]) == []  # of before
+    assert shown(bench.turn(Frame(synced=Synced(n=3)))[1]) == [2, 3]
 
 
 def test_of_two_reasons_it_is_woken_for_the_first() -> None:
