@@ -110,7 +110,7 @@ A_MODULE = re.compile(r"python -m ([a-z_]+(?:\.[a-z_0-9]+)+)")
 
 def missing_files(text: str) -> Iterator[str]:
     """Files of ours and modules to be run that a text names, and that are not there."""
-    for found in A_PATH.findall(text):
+    for found in A_PATH.findall(re.sub(r"\]\([^)\s]*\)", "]", text)):
         if not (ROOT / found).exists() and found != ALPN:
             yield found
     for module in A_MODULE.findall(text):

@@ -208,6 +208,14 @@ def test_what_a_login_tells() -> None:
         bench.core.disconnected()
 
 
+def test_a_start_that_is_not_told_tells_no_tries_either() -> None:
+    core = ClientCore(MemoryJournal(), lambda: 0)
+    core.connected("token", "tests")
+    (payload,) = FrameReader(10**6).receive(core.flush()[0])
+    login = Frame.FromString(payload).login
+    assert (login.start, login.tries) == (0, 0)
+
+
 def test_ping_and_logout() -> None:
     bench = Bench()
     bench.log_in()

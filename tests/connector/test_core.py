@@ -53,6 +53,15 @@ def test_of_too_many_strangers_the_oldest_goes() -> None:
     assert code(strangers[3]) is None  # whoever has logged in makes room
 
 
+def test_of_too_many_strangers_those_go_who_come_from_where_most_do() -> None:
+    bench = Bench(max_before_login=4)
+    one = bench.connect("192.0.2.9")
+    many = [bench.connect("192.0.2.1") for _ in range(3)]
+    another = bench.connect("192.0.2.5")
+    bench.turn()
+    assert [code(stranger) for stranger in (one, *many, another)] == [None, Goodbye.TRY_AGAIN, None, None, None]
+
+
 @pytest.mark.parametrize("leaves", ["hangs up", "breaks the protocol", "logs out"])
 def test_strangers_who_leave_make_room(leaves: str) -> None:
     bench = Bench(max_before_login=2, login_timeout_s=3.0)

@@ -40,6 +40,19 @@ def test_what_waited_is_taken_when_all_brokers_were_heard() -> None:
     assert alice.took_kinds() == ["pong"]
 
 
+def test_more_than_a_turn_has_of_what_waited_is_taken_at_once() -> None:
+    bench = Bench(max_frames_per_turn=2, max_frames_per_second=0)
+    alice = bench.live("alice/a1")
+    beat = stands_still(bench)
+    for number in range(7):
+        alice.pings(number)
+    alice.says(*(text(number) for number in range(1, 8)))
+    assert not alice.took()
+    bench.heartbeat(beat=beat)
+    assert [pong.n for pong in alice.took("pong")] == list(range(7))
+    assert len(bench.sent(ROUTE)) == 7
+
+
 def test_a_session_that_was_ended_meanwhile_takes_and_gives_nothing_more() -> None:
     bench = Bench()
     alice, bob = bench.live("alice/a1/l1"), bench.live("bob/b1/l1")

@@ -50,6 +50,13 @@ def code(client: Client) -> int | None:
 # Coming.
 
 
+def test_who_is_welcome_is_not_asked_for_again() -> None:
+    bench = Bench(request_timeout_s=1.0)
+    bench.live("alice/a1")
+    bench.passes(1.5)
+    assert not bench.sent(ONLINE)
+
+
 def test_a_client_is_told_how_long_messages_wait_if_a_broker_tells() -> None:
     bench = Bench()
     alice, bob, eve = (bench.logging_in(name) for name in ("alice/a1", "bob/b1", "eve/e1"))

@@ -170,6 +170,7 @@ def test_a_long_wait_ends_when_another_message_of_the_stream_has_gone_through() 
     write(box, count=1)
     assert ids(box, 101.0) == [5]
     assert box.settle(7, 5, sent=True) is not None
+    assert box.settle(7, 5, sent=True) is None  # said twice, it is no news
     assert ids(box, 101.0) == [1]
     box.retry(7, 1, 101.0, 3600.0)
     assert ids(box, 200.0) == []

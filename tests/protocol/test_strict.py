@@ -81,6 +81,13 @@ def test_unknown_fields_are_counted_together_wherever_they_stand() -> None:
                     check_message(many)
 
 
+@pytest.mark.parametrize(("last", "fits"), [(b"\x01", True), (b"\x02", False), (b"\x7f", False)])
+def test_numbers_have_64_bits(last: bytes, fits: bool) -> None:
+    encoded = text().SerializeToString() + varint(99 << 3) + b"\xff" * 9 + last
+    with contextlib.nullcontext() if fits else pytest.raises(FrameError, match="more than 64 bits"):
+        check_message(encoded)
+
+
 @given(client_messages(), st.binary(max_size=3), st.data())
 def test_what_passes_for_a_plain_read_is_one(message: Message, noise: bytes, data: st.DataObject) -> None:
     """Whatever bytes stand in it, or in the place of some of its own."""

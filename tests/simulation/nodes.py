@@ -521,6 +521,7 @@ class SimClient(Process):
             elif isinstance(event, Doubtful):
                 for outgoing in event.outgoing:
                     self._answer(outgoing)
+                self._happened = True
             elif not isinstance(event, LoggedIn):
                 self.cluster.checker.happened(self, event)
 
