@@ -212,6 +212,17 @@ def test_presence_vouches_for_t_from_when_it_was_asked() -> None:
     assert cache.get("bob") is None
 
 
+def test_presence_is_asked_several_times_in_t_and_no_more() -> None:
+    cache, asked = Cache(), 0
+    for _ in range(100):
+        cache.turn.now += T / 100
+        cache.freshness.tick()
+        while cache.presence.barriers:
+            asked += 1
+            cache.presence.barriers.pop()(True)
+    assert 4 <= asked <= 10
+
+
 def test_presence_that_does_not_answer_is_not_asked_again_and_one_that_is_away_vouches_for_nothing() -> None:
     cache = Cache()
     cache.keep(bob=("b1",))

@@ -342,6 +342,7 @@ def test_two_configured_names_of_one_broker_are_one_link_until_it_is_lost() -> N
     bench = Bench(up=(B1,), brokers=(B1, B2))
     bench.heartbeat(B2, incarnation=901)
     assert bench.ports.links == [f"-{B2}"]
+    assert bench.ports.logs[-1] == f"broker reached twice: {B2} is not needed"  # it is not taken for up
     assert set(served_by(bench).values()) == {B1}
     bench.heartbeat(members={901: B2, 903: B3})
     assert bench.ports.links == [f"-{B2}", f"+{B3}"]  # the twin is not learnt anew

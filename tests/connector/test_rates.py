@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.buffers import WriteBuffers
+from connector.core.core import FRAME_BURST_S
 from connector.core.rates import Rate
 from fabric import records
 from protocol.framing import delimit
@@ -66,6 +67,18 @@ def answers(bench: Bench, client: object) -> list[object]:
     return client.took("pong")  # type: ignore[attr-defined, no-any-return]
 
 
+def test_the_last_frame_that_a_client_may_send_does_not_make_it_wait() -> None:
+    bench = Bench(max_frames_per_turn=10, max_frames_per_second=10)
+    alice = bench.connect()
+    alice.login("alice/a1")
+    bench.welcome(alice)
+    assert bench.core.data(alice.session, PING * 9) is None  # the Login was one frame, too
+    waits = [bench.core.data(alice.session, PING * (int(FRAME_BURST_S * 10) - 10 + 5))]
+    while waits[-1] == 0.0:
+        waits.append(bench.core.data(alice.session, b""))
+    assert waits == [0.0, 0.0, 0.0, pytest.approx(0.5)]
+
+
 def test_beyond_its_frames_a_second_a_client_waits_and_loses_nothing() -> None:
     bench = Bench(max_frames_per_turn=1000, max_frames_per_second=10)
     alice = bench.live("alice/a1")
@@ -110,7 +123,9 @@ def test_passes_that_a_client_asks_for_keep_a_distance() -> None:
 
 def test_sessions_of_one_account_share_what_it_may_send() -> None:
     bench = Bench(max_messages_per_second=10, max_messages_per_second_of_account=15)
-    one, other = bench.live("alice/a1"), bench.live("alice/a2")
+    one, other, stranger = (bench.live(token) for token in ("alice/a1", "alice/a2", "bob/b1"))
+    stranger.says(*(text(number) for number in range(1, 11)))
+    assert not stranger.took("failed")
     one.says(*(text(number) for number in range(1, 13)))
     other.says(*(text(number) for number in range(1, 13)))
     assert len(failures(one.took("failed"))) == 2

@@ -88,6 +88,17 @@ def test_numbers_have_64_bits(last: bytes, fits: bool) -> None:
         check_message(encoded)
 
 
+def test_no_other_byte_anywhere_makes_something_else_pass_for_a_plain_read() -> None:
+    encoded = text(kind=READ, body=b"", about=About(from_device="a1b2", stream=7, ids=[1, 2, 3])).SerializeToString()
+    assert is_plain_read(encoded)
+    for at in range(len(encoded)):
+        for byte in range(256):
+            changed = encoded[:at] + bytes((byte,)) + encoded[at + 1 :]
+            if is_plain_read(changed):
+                assert Message.FromString(changed).SerializeToString() == changed
+                assert check_message(changed) == (1, READ)
+
+
 @given(client_messages(), st.binary(max_size=3), st.data())
 def test_what_passes_for_a_plain_read_is_one(message: Message, noise: bytes, data: st.DataObject) -> None:
     """Whatever bytes stand in it, or in the place of some of its own."""
