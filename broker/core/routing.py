@@ -93,13 +93,12 @@ class Routing:
 
     def _plan(self, connector: int, rec: Record) -> None:
         """Find out who gets copies, and remember it."""
-        to = rec[TO].decode()
+        to, (author, author_device) = rec[TO].decode(), split_address(rec[BY])  # what cannot be read must not wait
         dest = self._devices.get(to)
         if dest is None:
             return self._wait(to, connector, rec)
         if rec[FLAGS] & RECEIPT:
-            return self._route_receipt(connector, rec, to, dest.value)
-        author, author_device = split_address(rec[BY])
+            return self._route_receipt(connector, rec, to, author, dest.value)
         own = self._devices.get(author)
         if own is None:
             return self._wait(author, connector, rec)
@@ -125,11 +124,11 @@ class Routing:
         self._plans[rec[TO], rec[BY]] = plan
         return self._copies(connector, rec, plan)
 
-    def _route_receipt(self, connector: int, rec: Record, to: str, devices: DeviceList | None) -> None:
+    def _route_receipt(self, connector: int, rec: Record, to: str, by: str, devices: DeviceList | None) -> None:
         if devices is None:
             return self._answer(connector, rec[ATTEMPT], 0, NO_SUCH_USER)
         if rec[FLAGS] & UNSEEN:
-            pair = to, split_address(rec[BY])[0]
+            pair = to, by
             verdict = self._policy.get(pair)
             if verdict is None:
                 return self._wait(pair, connector, rec)

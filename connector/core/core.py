@@ -226,14 +226,21 @@ class ConnectorCore:
                 else:
                     self._rare_record(link, rec)
             except records.UNREADABLE:
-                self.records_unreadable += 1
-                self.log.add(f"a record of kind {kind} from {endpoint} cannot be read and is passed over")
+                self._unreadable(link, kind)
+
+    def _unreadable(self, link: Link, kind: int) -> None:
+        self.records_unreadable += 1
+        self.log.add(f"a record of kind {kind} from {link.endpoint} cannot be read and is passed over")
 
     def _give(self, link: Link, rec: records.Record) -> None:
-        if rec[KIND] == COPY:
-            self.delivery.copy(link, rec)
-        else:
-            self._rare_record(link, rec)
+        """A record that was held back; one that cannot be read keeps nothing else from being given."""
+        try:
+            if rec[KIND] == COPY:
+                self.delivery.copy(link, rec)
+            else:
+                self._rare_record(link, rec)
+        except records.UNREADABLE:
+            self._unreadable(link, rec[KIND])
 
     def _rare_record(self, link: Link, rec: records.Record) -> None:
         kind = rec[KIND]

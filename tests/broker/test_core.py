@@ -81,6 +81,7 @@ def test_a_batch_that_cannot_be_read_is_refused() -> None:
     "bad",
     [
         record(ROUTE, to=b"\xff", by=b"alice/a1", attempt=1),
+        record(ROUTE, to=b"bob", by=b"\xff/a1", attempt=1),
         record(OFFLINE, to=b"\xff/b1", session=1),
         record(REMOVE, to=b"bob/b1", body=b"\x05x"),
         record(records.PAGE, to=b"\xff/b1", session=1, attempt=1, count=5),

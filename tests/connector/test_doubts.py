@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from connector.core.doubts import MAX_PARKED_BYTES, STANDSTILL_S
 from fabric import records
 from fabric.records import CLOSE, HEARTBEAT, ONLINE, OUTCOMES, ROUTE, STORE, record
@@ -102,6 +104,30 @@ def test_what_stands_behind_the_loss_of_the_lease_in_one_batch_is_held_back() ->
     bench.receives(record(records.ONLINE_REPLY, to=online.to, session=online.session))
     bench.page(bob, [])
     assert [frame.WhichOneof("kind") for frame in bob.took()] == ["message"]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_waited_and_cannot_be_read_keeps_nothing_else_back(leaves: bool) -> None:
+    bench = Bench()
+    ann, bob, carol = (bench.live(f"{name}/d1") for name in ("ann", "bob", "carol"))
+    bench.receives(record(records.NOTIFY, to=bob.session.key, session=bob.session.number, attempt=1))
+    request = bench.only(records.PAGE).attempt
+    for client in (ann, bob, carol):
+        client.took()
+    beat = stands_still(bench)
+    bad = record(records.ROWS, session=bob.session.number, attempt=request, body=b"\x05\x01\x02")
+    bench.receives(copy(ann, 1), bad, copy(bob, 2), copy(carol, 3))
+    if leaves:
+        bob.hangs_up()
+        assert [rec.attempt for rec in bench.sent(STORE)] == [102]
+    bench.heartbeat(beat=beat)
+    assert bench.core.records_unreadable == (not leaves)
+    assert not bench.core.doubts.unsure
+    assert len(ann.took()) == len(carol.took()) == 1
+    if not leaves:
+        bench.passes(0.2)
+        bench.page(bob, [])
+        assert [frame.WhichOneof("kind") for frame in bob.took()] == ["message"]
 
 
 def test_copies_that_waited_are_given() -> None:
