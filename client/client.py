@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 
 from client import arguments, events
-from client.account import Account
 from client.api.files import File, Told
 from client.api.logins import UserApi
 from client.api.signed import SignedApi
@@ -23,6 +22,7 @@ from client.history import HistoryEntry
 from client.journal import open_journal
 from client.messages import FILE, TEXT, Message, Sending
 from client.options import Options
+from client.over_http import OverHttp
 from client.tls import Trust
 from protocol.errors import ClosedError, MessageTooLargeError, MisuseError, UnreachableError
 from protocol.ids import check_device_id, check_user_id
@@ -35,7 +35,7 @@ FIELD_BYTES = 48
 """Stream, ids, kind and the lengths of fields take at most this in a message."""
 
 
-class Client(Account):
+class Client(OverHttp):
     """One device of one user: `async with Client("alice", password="…") as alice: …`.
 
     With a `state` file the client keeps the promise over its own restarts, and stays the same device. Without one it

@@ -32,7 +32,7 @@ from client import (
 )
 from client.api.logins import Login
 from protocol.errors import TooManyDevicesError
-from sparrow.chat.account import Account, SignIn, Terminal
+from sparrow.chat.account import SignIn, SignInOptions, Terminal
 from tests.sparrow.people import Events, People
 from tests.sparrow.serving import PASSWORD, Node
 
@@ -347,7 +347,7 @@ async def test_with_as_many_devices_as_allowed_the_password_replaces_one(full: N
     with pytest.raises(TooManyDevicesError, match="replaces") as told:
         await api.login("alice", PASSWORD)
     assert [one["device"] for one in told.value.devices] == [first.device, second.device]
-    account = Account("alice", full.api, tmp_path / "state.db", PASSWORD, False)
+    account = SignInOptions("alice", full.api, tmp_path / "state.db", PASSWORD, False)
     no, yes = Nods(False), Nods(True)
     with pytest.raises(TooManyDevicesError):
         await asyncio.to_thread(SignIn(account, no).run)

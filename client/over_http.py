@@ -15,7 +15,7 @@ from client.options import Options
 from protocol.errors import ClosedError
 
 
-class Account:
+class OverHttp:
     """The part of a `Client` that goes over HTTP."""
 
     _signed: SignedApi
