@@ -147,7 +147,7 @@ def batch(encoded: Iterable[bytes]) -> bytes:
 
 def batches(encoded: list[bytes]) -> list[bytes]:
     """Records as few ZeroMQ messages as `MAX_BATCH_BYTES` allows; a longer record goes alone."""
-    data = VERSION + b"".join(encoded)
+    data = batch(encoded)
     if len(data) <= MAX_BATCH_BYTES or len(encoded) < 2:
         return [data]
     half = len(encoded) // 2
