@@ -88,7 +88,8 @@ class Storage:
         """Begin what may begin; then put the answers of this turn on their way."""
         while self._queue and len(self._appending) < self._settings.max_appends_in_flight:
             size = min(len(self._queue), self._settings.max_batch_rows)
-            self._begin([self._queue.popleft() for _ in range(size)])
+            copies = [self._queue.popleft() for _ in range(size)]
+            self._go_on(self._steps(copies), None)
         if self._outcomes:
             outcomes, self._outcomes = self._outcomes, {}
             for origin, entries in outcomes.items():
@@ -97,9 +98,6 @@ class Storage:
             stored, self._stored = self._stored, {}
             for (connector, session), count in stored.items():
                 self._turn.push(connector, Stored(session, count).encode())
-
-    def _begin(self, copies: list[Storing]) -> None:
-        self._go_on(self._steps(copies), None)
 
     def _go_on(self, steps: Steps, result: Any) -> None:
         """Give the step before its result, and begin the next."""
@@ -110,8 +108,8 @@ class Storage:
         begin(lambda result: self._go_on(steps, result))
 
     def _steps(self, copies: list[Storing]) -> Steps:
-        """All that makes a batch of copies *safe*, in its order. Each step that takes time is yielded; nothing else
-        may be between what it answers and what follows from that."""
+        """All that makes a batch of copies *safe*, in its order. Each call that takes time is yielded, and its result
+        comes back."""
         began = self._turn.now
         self._appending[id(copies)] = copies
         rows = [NewRow(copy.user, copy.device, _row_kind(copy), copy.record[BODY], copy.author) for copy in copies]
