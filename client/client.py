@@ -324,6 +324,8 @@ class Client(OverHttp):
     ) -> Sending:
         """Send a file to one user: they may read it, and have a `FILE` message that says so.
 
+        Raises the errors of every call, too (`docs/library/userapi.md`, "Errors of every call").
+
         Args:
             dest: The user it is for.
             file: The path of a file, which is uploaded, or one that is uploaded already.
@@ -337,11 +339,6 @@ class Client(OverHttp):
             ChecksumError: It was changed while it was uploaded.
             NotFoundError: The file that is uploaded already is no more.
             MisuseError: The file may have no more readers.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         check_user_id(dest)
         if isinstance(file, File):

@@ -71,6 +71,8 @@ class OverHttp:
     async def change_password(self, old: str, new: str) -> None:
         """Change the password. The user's other devices are logged out; this one stays.
 
+        Raises the errors of every call, too (`docs/library/userapi.md`, "Errors of every call").
+
         Args:
             old: The password so far.
             new: The new one, as long as the service asks (8 characters, unless it is set otherwise).
@@ -78,11 +80,6 @@ class OverHttp:
         Raises:
             WrongPasswordError: `old` is wrong.
             MisuseError: The service does not allow `new`; the text says why.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         await self._signed_api().send("PUT", "/v1/me/password", json={"old_password": old, "new_password": new})
         self._open_engine().credentials.password_changed(new)
@@ -92,13 +89,6 @@ class OverHttp:
 
         It stays the user's, with what waits for it, and needs the password to come back. With an error, nothing has
         ended.
-
-        Raises:
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         engine = self._open_engine()
         engine.logging_out = True

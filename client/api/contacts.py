@@ -42,45 +42,24 @@ class Contacts:
     """Friends, requests and blocks of one user.
 
     Changes may be repeated: what is so already stays so.
+
+    Beside its own errors, each method raises those of every call: `ClosedError`, `SessionEndedError`,
+    `UnavailableError` and `PeerError` (`docs/library/userapi.md`, "Errors of every call").
     """
 
     def __init__(self, api: SignedApi) -> None:
         self._api = api
 
     async def friends(self) -> list[Friend]:
-        """Return all friends, by name.
-
-        Raises:
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
-        """
+        """Return all friends, by name."""
         return await self._api.many(Friend, "/v1/friends")
 
     async def requests(self) -> list[Contact]:
-        """Return whom we have asked to be our friend, and who has asked us.
-
-        Raises:
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
-        """
+        """Return whom we have asked to be our friend, and who has asked us."""
         return await self._api.many(Contact, "/v1/requests")
 
     async def blocks(self) -> list[Contact]:
-        """Return whom we have blocked.
-
-        Raises:
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
-        """
+        """Return whom we have blocked."""
         return await self._api.many(Contact, "/v1/blocks")
 
     async def ask(self, user: str) -> Contact:
@@ -93,11 +72,6 @@ class Contacts:
             InvalidIdError: `user` is no user id.
             NotFoundError: There is no such user.
             MisuseError: We block them, or it is ourselves.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._change("PUT", "requests", user)
 
@@ -111,11 +85,6 @@ class Contacts:
             InvalidIdError: `user` is no user id.
             NotFoundError: They have not asked.
             MisuseError: It is ourselves.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._change("PUT", "friends", user)
 
@@ -128,11 +97,6 @@ class Contacts:
         Raises:
             InvalidIdError: `user` is no user id.
             MisuseError: It is ourselves.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._change("DELETE", "requests", user)
 
@@ -145,11 +109,6 @@ class Contacts:
         Raises:
             InvalidIdError: `user` is no user id.
             MisuseError: It is ourselves.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._change("DELETE", "friends", user)
 
@@ -163,11 +122,6 @@ class Contacts:
             InvalidIdError: `user` is no user id.
             NotFoundError: There is no such user.
             MisuseError: It is ourselves.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._change("PUT", "blocks", user)
 
@@ -180,11 +134,6 @@ class Contacts:
         Raises:
             InvalidIdError: `user` is no user id.
             MisuseError: It is ourselves.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._change("DELETE", "blocks", user)
 

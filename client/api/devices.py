@@ -28,21 +28,17 @@ class Device:
 
 
 class Devices:
-    """The devices of one user. They are made by logins."""
+    """The devices of one user. They are made by logins.
+
+    Beside its own errors, each method raises those of every call: `ClosedError`, `SessionEndedError`,
+    `UnavailableError` and `PeerError` (`docs/library/userapi.md`, "Errors of every call").
+    """
 
     def __init__(self, api: SignedApi) -> None:
         self._api = api
 
     async def list(self) -> list[Device]:
-        """Return all of them, oldest first.
-
-        Raises:
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
-        """
+        """Return all of them, oldest first."""
         return await self._api.all_of(Device, "/v1/me/devices")
 
     async def rename(self, device: str, label: str) -> Device:
@@ -56,11 +52,6 @@ class Devices:
             InvalidIdError: `device` is no device id.
             NotFoundError: The user has no such device.
             MisuseError: The service takes no such label; the text says why.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._api.one(Device, "PATCH", _path(device), json={"label": label})
 
@@ -73,11 +64,6 @@ class Devices:
         Raises:
             InvalidIdError: `device` is no device id.
             NotFoundError: The user has no such device.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         await self._api.send("DELETE", _path(device))
 
@@ -90,11 +76,6 @@ class Devices:
         Raises:
             InvalidIdError: `device` is no device id.
             NotFoundError: The user has no such device.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         await self._api.send("DELETE", f"{_path(device)}/login")
 

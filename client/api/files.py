@@ -71,7 +71,11 @@ class File:
 
 
 class Files:
-    """Files, as one user sees them."""
+    """Files, as one user sees them.
+
+    Beside its own errors, each method raises those of every call: `ClosedError`, `SessionEndedError`,
+    `UnavailableError` and `PeerError` (`docs/library/userapi.md`, "Errors of every call").
+    """
 
     def __init__(self, api: SignedApi, timing: Timing) -> None:
         self._api = api
@@ -102,11 +106,6 @@ class Files:
             ChecksumError: It was changed meanwhile.
             InvalidIdError: One of `readers` is no user id.
             MisuseError: There are too many readers, or no such name or media type is taken.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         source = Source(Path(path))
         try:
@@ -196,11 +195,6 @@ class Files:
             ChecksumError: It is not what its sender has described; it is not kept.
             LocalFileError: It cannot be written.
             MisuseError: It is being downloaded to the same place.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         target = await _in_thread(target_of, Path(to), reference.name)
         part = Part(target, reference.file, reference.size)
@@ -247,11 +241,6 @@ class Files:
 
         Raises:
             NotFoundError: It is no more, or we may not read it.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._api.one(File, "GET", _path(file))
 
@@ -266,11 +255,6 @@ class Files:
             InvalidIdError: `user` is no user id.
             NotFoundError: We have no such file.
             MisuseError: It may have no more readers.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         await self._api.send("PUT", f"{_path(file)}/readers/{in_path(user)}")
 
@@ -282,11 +266,6 @@ class Files:
 
         Raises:
             NotFoundError: We have no such file.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         await self._api.send("DELETE", _path(file))
 

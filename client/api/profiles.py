@@ -34,21 +34,17 @@ class OwnProfile(Profile):
 
 
 class Profiles:
-    """Profiles, and the search for users, as one user sees them."""
+    """Profiles, and the search for users, as one user sees them.
+
+    Beside its own errors, each method raises those of every call: `ClosedError`, `SessionEndedError`,
+    `UnavailableError` and `PeerError` (`docs/library/userapi.md`, "Errors of every call").
+    """
 
     def __init__(self, api: SignedApi) -> None:
         self._api = api
 
     async def own(self) -> OwnProfile:
-        """Return one's own profile.
-
-        Raises:
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
-        """
+        """Return one's own profile."""
         return await self._api.one(OwnProfile, "GET", "/v1/me")
 
     async def change(self, *, display_name: str | None = None, hides_presence: bool | None = None) -> OwnProfile:
@@ -60,11 +56,6 @@ class Profiles:
 
         Raises:
             MisuseError: The service takes no such name; the text says why.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         change = {"display_name": display_name, "hides_presence": hides_presence}
         body = {name: value for name, value in change.items() if value is not None}
@@ -79,11 +70,6 @@ class Profiles:
         Raises:
             InvalidIdError: `user` is no user id.
             NotFoundError: There is no such user.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._api.one(Profile, "GET", f"/v1/users/{in_path(user)}")
 
@@ -96,10 +82,5 @@ class Profiles:
 
         Raises:
             MisuseError: `prefix` is shorter, or begins no id.
-            ClosedError: The client is closed.
-            SessionEndedError: The login has ended, or the account is disabled; the subclass says which.
-            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
-                later.
-            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
         return await self._api.many(Profile, "/v1/users", limit, prefix=prefix)
