@@ -215,6 +215,19 @@ def test_every_test_module_says_what_it_covers() -> None:
     assert not silent
 
 
+def test_programs_import_what_there_is() -> None:
+    programs = [*(ROOT / "examples").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    programs += [
+        path for path in (ROOT / "scripts").iterdir() if path.is_file() and b"python" in path.read_bytes()[:40]
+    ]
+    assert ROOT / "scripts" / "cluster" in programs
+    for program in programs:
+        for module in imported(program.read_text()):
+            path = ROOT / module.replace(".", "/")
+            ours = room_of(module) is not None
+            assert not ours or path.with_suffix(".py").exists() or path.is_dir(), f"{program}: {module}"
+
+
 def _drawn(module: str) -> str | None:
     """The room of a module, as the picture has them."""
     room = room_of(module)
