@@ -1,1 +1,1 @@
-"""Routes. Stateless: cache and in-flight only. May import `protocol` and `store`."""
+"""Routes. Stateless: cache and in-flight only. May import `protocol`, `fabric` and `store`."""

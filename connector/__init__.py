@@ -1,1 +1,1 @@
-"""Holds client sockets and sessions. Knows brokers, no database: may import `protocol` only."""
+"""Holds client sockets and sessions. Knows brokers, no database: may import `protocol` and `fabric`."""

@@ -1,4 +1,4 @@
-"""What a person touches: command line, settings, client library, the one-process node, terminal chat."""
+"""The program: command line, settings, the one-process node, terminal chat, everything for operators."""
 
 from importlib import metadata
 

@@ -1,6 +1,6 @@
-"""What is kept: accounts, devices, inbox; one interface, two engines (SQLite, Cassandra).
+"""What is kept: accounts, devices, inboxes, files; one interface, two engines (SQLite, Cassandra).
 
-Owns the choice of the engine. May import `protocol`.
+Owns the choice of the engine. May import `protocol` and `fabric`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""HTTP: accounts and logins so far; the place of friends, devices and files. May import `protocol`, `store`."""
+"""HTTP: accounts, logins, friends, devices and files. May import `protocol`, `fabric` and `store`."""
