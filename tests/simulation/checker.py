@@ -57,7 +57,8 @@ class Checker:
         """device → message → late."""
         self._texts: dict[tuple[str, bytes], Name] = {}
         self._highest: dict[tuple[str, str, str, int], int] = {}
-        self._passed: dict[tuple[str, str, str, int], float] = {}
+        self._in_order: dict[tuple[str, str, str, int], list[tuple[int, float]]] = {}
+        """(device, stream) → ids that it has shown in their order, and when each was written."""
         self.failures: list[str] = []
         self._before: dict[str, set[Name]] = {}
         """What earlier lives of a client that keeps nothing have shown."""
@@ -194,13 +195,16 @@ class Checker:
         highest = self._highest.get(stream, 0)
         if late:
             self.late += 1
-            if sent.sent_at is not None and sent.sent_at < self._passed.get(stream, 0.0):
-                self.fail(f"{client.name} shows {name} late, though it was SENT before a later one was written")
+            # It was gone past by the first later one; that one shows that it need not have been (R6, R7).
+            shown = self._in_order.get(stream, [])
+            _, written_at = next((later for later in shown if later[0] > message.id), (0, 0.0))
+            if sent.sent_at is not None and sent.sent_at < written_at:
+                self.fail(f"{client.name} shows {name} late, though it was SENT when the one before it was written")
         elif message.id < highest:
             self.fail(f"{client.name} shows {name} after {highest} and does not say so")
         else:
             self._highest[stream] = message.id
-            self._passed[stream] = max(self._passed.get(stream, 0.0), sent.at)
+            self._in_order.setdefault(stream, []).append((message.id, sent.at))
 
     def forgot(self, client: SimClient) -> None:
         """A client that keeps nothing has been restarted."""
@@ -210,7 +214,7 @@ class Checker:
         seen.clear()
         for stream in [stream for stream in self._highest if stream[0] == client.name]:
             del self._highest[stream]
-            self._passed.pop(stream, None)
+            self._in_order.pop(stream, None)
 
     # Who should have it.
 
