@@ -1,4 +1,4 @@
-"""How long the tests of each folder took, for the last lines of `scripts/test`."""
+"""For all tests: how long those of each folder took, for the last lines of `scripts/test`; settings of hypothesis."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A machine that is busy is no failure.
+settings.register_profile("sparrow", deadline=None, print_blob=True)
+settings.load_profile("sparrow")
 
 _seconds: Counter[str] = Counter()
 _tests: Counter[str] = Counter()

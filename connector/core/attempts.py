@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from connector.core.links import Link, Links
+from connector.core.link import Link
+from connector.core.links import Links
 from connector.core.phases import ENDED
 from connector.core.rates import Rate, RateLimit
 from connector.core.receipts import Receipts

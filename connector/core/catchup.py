@@ -9,7 +9,8 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError
 
 from connector.core.delivery import Delivery
-from connector.core.links import Link, Links
+from connector.core.link import Link
+from connector.core.links import Links
 from connector.core.phases import BEHIND, ENDED, LIVE, SETTLING
 from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.rates import RateLimit

@@ -14,7 +14,8 @@ from connector.core.catchup import Catchup
 from connector.core.delivery import Delivery
 from connector.core.doubts import STANDSTILL_S, Doubts
 from connector.core.greeting import Greeting
-from connector.core.links import Link, Links
+from connector.core.link import Link
+from connector.core.links import Links
 from connector.core.logins import Logins
 from connector.core.phases import ENDED, GREETING, LIVE
 from connector.core.rate_limited_log import RateLimitedLog

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from connector.core.links import Link, Links
+from connector.core.link import Link
+from connector.core.links import Links
 from connector.core.phases import ENDED, LIVE, SETTLING
 from connector.core.state import RETURNED, Copy, SentRow, Session, Turn
 from connector.settings import ConnectorSettings

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from connector.core.links import Link, Links
+from connector.core.link import Link
+from connector.core.links import Links
 from connector.core.phases import ENDED, GREETING
 from connector.core.state import Ports, Session, Turn
 from fabric.records import SESSION, Record

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
-from connector.core.link import Link as Link
+from connector.core.link import Link
 from connector.core.state import Ports, Turn
 from connector.settings import ConnectorSettings
 from fabric.control import Heartbeat, HeartbeatReply

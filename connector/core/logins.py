@@ -14,7 +14,8 @@ from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
 from connector.core.delivery import Delivery
 from connector.core.doubts import Doubts
-from connector.core.links import Link, Links
+from connector.core.link import Link
+from connector.core.links import Links
 from connector.core.phases import ENDED, GREETING
 from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.rates import Rate

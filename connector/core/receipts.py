@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from connector.core.links import Link, Links
+from connector.core.link import Link
+from connector.core.links import Links
 from connector.core.phases import ENDED
 from connector.core.state import SentRow, Session, Turn
 from connector.settings import ConnectorSettings

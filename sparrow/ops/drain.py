@@ -22,7 +22,7 @@ from pathlib import Path
 
 from protocol.errors import ConfigError, ServiceError, SparrowError
 from sparrow.config.settings import load
-from sparrow.ops.monitor import MonitorSettings
+from sparrow.config.tree import MonitorSettings
 from sparrow.ops.overview import Seen, ask_all, duration
 
 ROLES = ("serve", "connector", "broker", "userapi")

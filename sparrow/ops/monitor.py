@@ -34,7 +34,7 @@ from prometheus_client.exposition import generate_latest
 from protocol.errors import ConfigError, InvalidIdError
 from protocol.ids import check_user_id
 from sparrow import version
-from sparrow.config.tree import MonitorSettings as MonitorSettings
+from sparrow.config.tree import MonitorSettings
 from sparrow.ops.systemd import Systemd
 from sparrow.ops.traces import Traces
 

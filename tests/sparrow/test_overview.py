@@ -10,7 +10,7 @@ import pytest
 
 from protocol.errors import ConfigError
 from sparrow.config.settings import Settings
-from sparrow.ops.monitor import MonitorSettings
+from sparrow.config.tree import MonitorSettings
 from sparrow.ops.overview import Seen, addresses_of, ask_all, duration, run_top, status_lines, top_lines
 from tests.ports import free_port
 from tests.sparrow.serving import Node

@@ -15,7 +15,7 @@ from sparrow.config.checks import Finding
 from sparrow.config.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_link_key
 from sparrow.config.preflight import judge_clock, shake_hands, try_out
 from sparrow.config.settings import Settings
-from sparrow.ops.monitor import MonitorSettings
+from sparrow.config.tree import MonitorSettings
 from store import StoreSettings
 from tests.certificates import Authority
 from tests.ports import free_port

@@ -10,7 +10,7 @@ import pytest
 from client import Client
 from protocol.errors import ConfigError, InvalidIdError, ServiceError
 from sparrow.config.settings import Settings
-from sparrow.ops.monitor import MonitorSettings
+from sparrow.config.tree import MonitorSettings
 from sparrow.ops.traces import MAX_KEPT, Traces
 from sparrow.ops.tracing import run_trace
 from tests.ports import free_port
