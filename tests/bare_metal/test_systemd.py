@@ -414,10 +414,18 @@ def test_all_of_it_stops(cluster: Cluster) -> None:
     assert are("active")
 
 
+def test_from_roles_to_a_node(node: Node) -> None:
+    """Stopping does not wait, starting does: what stops still has the database and the ports."""
+    machine = node.machine
+    for role in (*CONNECTORS, BROKER, USERAPI):
+        assert UNIT in machine.show(role, "After").split()
+    machine.run("systemctl", "stop", "sparrow.target")
+    machine.run("systemctl", "start", UNIT)
+    assert machine.show(UNIT, "NRestarts") == "0"
+
+
 def test_uninstall(node: Node) -> None:
     machine = node.machine
-    machine.run("systemctl", "stop", "sparrow.target")  # one database, one owner
-    machine.run("systemctl", "start", UNIT)
     machine.run(INSTALL, "--uninstall")
     assert machine.show(UNIT, "LoadState") == "not-found"
     assert not (machine.root / "opt/sparrow").exists()
