@@ -13,10 +13,14 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TEXT: _ClassVar[Kind]
     FILE: _ClassVar[Kind]
     READ: _ClassVar[Kind]
+    EDIT: _ClassVar[Kind]
+    ERASE: _ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 TEXT: Kind
 FILE: Kind
 READ: Kind
+EDIT: Kind
+ERASE: Kind
 
 class Frame(_message.Message):
     __slots__ = ("login", "message", "ack", "sync", "ping", "logout", "logged_in", "receipt", "failed", "synced", "pong", "goodbye", "hint")
@@ -63,7 +67,7 @@ class Login(_message.Message):
     def __init__(self, token: _Optional[str] = ..., client: _Optional[str] = ..., start: _Optional[int] = ..., tries: _Optional[int] = ..., understands: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LoggedIn(_message.Message):
-    __slots__ = ("user_id", "device_id", "session", "previous_session", "server_time_ms", "heartbeat_ms", "max_frame_bytes", "max_message_bytes", "max_unsettled_per_stream", "max_unsettled_per_connection", "max_unacked", "understands", "inbox_ttl_ms")
+    __slots__ = ("user_id", "device_id", "session", "previous_session", "server_time_ms", "heartbeat_ms", "max_frame_bytes", "max_message_bytes", "max_unsettled_per_stream", "max_unsettled_per_connection", "max_unacked", "understands", "inbox_ttl_ms", "edit_hours")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +81,7 @@ class LoggedIn(_message.Message):
     MAX_UNACKED_FIELD_NUMBER: _ClassVar[int]
     UNDERSTANDS_FIELD_NUMBER: _ClassVar[int]
     INBOX_TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    EDIT_HOURS_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     device_id: str
     session: int
@@ -90,10 +95,11 @@ class LoggedIn(_message.Message):
     max_unacked: int
     understands: _containers.RepeatedScalarFieldContainer[str]
     inbox_ttl_ms: int
-    def __init__(self, user_id: _Optional[str] = ..., device_id: _Optional[str] = ..., session: _Optional[int] = ..., previous_session: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., heartbeat_ms: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_unsettled_per_stream: _Optional[int] = ..., max_unsettled_per_connection: _Optional[int] = ..., max_unacked: _Optional[int] = ..., understands: _Optional[_Iterable[str]] = ..., inbox_ttl_ms: _Optional[int] = ...) -> None: ...
+    edit_hours: int
+    def __init__(self, user_id: _Optional[str] = ..., device_id: _Optional[str] = ..., session: _Optional[int] = ..., previous_session: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., heartbeat_ms: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_unsettled_per_stream: _Optional[int] = ..., max_unsettled_per_connection: _Optional[int] = ..., max_unacked: _Optional[int] = ..., understands: _Optional[_Iterable[str]] = ..., inbox_ttl_ms: _Optional[int] = ..., edit_hours: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("stream", "id", "settled", "from_id", "from_device", "dest_id", "kind", "body", "stamp", "about")
+    __slots__ = ("stream", "id", "settled", "from_id", "from_device", "dest_id", "kind", "body", "stamp", "about", "revision", "mark")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     SETTLED_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +110,8 @@ class Message(_message.Message):
     BODY_FIELD_NUMBER: _ClassVar[int]
     STAMP_FIELD_NUMBER: _ClassVar[int]
     ABOUT_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    MARK_FIELD_NUMBER: _ClassVar[int]
     stream: int
     id: int
     settled: int
@@ -114,7 +122,9 @@ class Message(_message.Message):
     body: bytes
     stamp: int
     about: About
-    def __init__(self, stream: _Optional[int] = ..., id: _Optional[int] = ..., settled: _Optional[int] = ..., from_id: _Optional[str] = ..., from_device: _Optional[str] = ..., dest_id: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., body: _Optional[bytes] = ..., stamp: _Optional[int] = ..., about: _Optional[_Union[About, _Mapping]] = ...) -> None: ...
+    revision: int
+    mark: int
+    def __init__(self, stream: _Optional[int] = ..., id: _Optional[int] = ..., settled: _Optional[int] = ..., from_id: _Optional[str] = ..., from_device: _Optional[str] = ..., dest_id: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., body: _Optional[bytes] = ..., stamp: _Optional[int] = ..., about: _Optional[_Union[About, _Mapping]] = ..., revision: _Optional[int] = ..., mark: _Optional[int] = ...) -> None: ...
 
 class About(_message.Message):
     __slots__ = ("from_device", "stream", "ids")
@@ -161,23 +171,25 @@ class Logout(_message.Message):
     def __init__(self) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("stream", "ids", "stamps", "sent", "delivered", "from_device")
+    __slots__ = ("stream", "ids", "stamps", "sent", "delivered", "from_device", "early")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     STAMPS_FIELD_NUMBER: _ClassVar[int]
     SENT_FIELD_NUMBER: _ClassVar[int]
     DELIVERED_FIELD_NUMBER: _ClassVar[int]
     FROM_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    EARLY_FIELD_NUMBER: _ClassVar[int]
     stream: int
     ids: _containers.RepeatedScalarFieldContainer[int]
     stamps: _containers.RepeatedScalarFieldContainer[int]
     sent: bool
     delivered: bool
     from_device: str
-    def __init__(self, stream: _Optional[int] = ..., ids: _Optional[_Iterable[int]] = ..., stamps: _Optional[_Iterable[int]] = ..., sent: _Optional[bool] = ..., delivered: _Optional[bool] = ..., from_device: _Optional[str] = ...) -> None: ...
+    early: bool
+    def __init__(self, stream: _Optional[int] = ..., ids: _Optional[_Iterable[int]] = ..., stamps: _Optional[_Iterable[int]] = ..., sent: _Optional[bool] = ..., delivered: _Optional[bool] = ..., from_device: _Optional[str] = ..., early: _Optional[bool] = ...) -> None: ...
 
 class Hint(_message.Message):
-    __slots__ = ("kind", "user_id")
+    __slots__ = ("kind", "user_id", "stamp")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNSPECIFIED: _ClassVar[Hint.Kind]
@@ -187,6 +199,8 @@ class Hint(_message.Message):
         FRIEND_REMOVED: _ClassVar[Hint.Kind]
         DEVICES_CHANGED: _ClassVar[Hint.Kind]
         PROFILE_CHANGED: _ClassVar[Hint.Kind]
+        MARK_RAISED: _ClassVar[Hint.Kind]
+        HISTORY_CHANGED: _ClassVar[Hint.Kind]
     UNSPECIFIED: Hint.Kind
     FRIEND_ASKED: Hint.Kind
     FRIEND_ACCEPTED: Hint.Kind
@@ -194,11 +208,15 @@ class Hint(_message.Message):
     FRIEND_REMOVED: Hint.Kind
     DEVICES_CHANGED: Hint.Kind
     PROFILE_CHANGED: Hint.Kind
+    MARK_RAISED: Hint.Kind
+    HISTORY_CHANGED: Hint.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
+    STAMP_FIELD_NUMBER: _ClassVar[int]
     kind: Hint.Kind
     user_id: str
-    def __init__(self, kind: _Optional[_Union[Hint.Kind, str]] = ..., user_id: _Optional[str] = ...) -> None: ...
+    stamp: int
+    def __init__(self, kind: _Optional[_Union[Hint.Kind, str]] = ..., user_id: _Optional[str] = ..., stamp: _Optional[int] = ...) -> None: ...
 
 class Failed(_message.Message):
     __slots__ = ("stream", "id", "code", "text", "retry_after_ms")
@@ -214,6 +232,7 @@ class Failed(_message.Message):
         NOT_ALLOWED: _ClassVar[Failed.Code]
         INBOX_FULL: _ClassVar[Failed.Code]
         NO_SPACE: _ClassVar[Failed.Code]
+        HISTORY_FULL: _ClassVar[Failed.Code]
     UNSPECIFIED: Failed.Code
     NO_SUCH_USER: Failed.Code
     TOO_LARGE: Failed.Code
@@ -224,6 +243,7 @@ class Failed(_message.Message):
     NOT_ALLOWED: Failed.Code
     INBOX_FULL: Failed.Code
     NO_SPACE: Failed.Code
+    HISTORY_FULL: Failed.Code
     STREAM_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]

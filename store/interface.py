@@ -21,6 +21,7 @@ from store.files import Uploads as Uploads
 from store.logins import Login, Refresh
 from store.profiles import Profile as Profile
 from store.sessions import NoSession, SessionStart, Standing
+from store.timelines import Timelines
 
 COMMON = ""
 """The device name of a user's common queue (docs/design.md, "Inbox")."""
@@ -127,6 +128,11 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def __aexit__(self, *exc: object) -> None: ...
+
+    @property
+    @abc.abstractmethod
+    def timelines(self) -> Timelines:
+        """What is kept of conversations."""
 
     @property
     @abc.abstractmethod

@@ -76,3 +76,35 @@ class StoreSettings:
     def inbox_ttl_ms(self) -> int:
         """`inbox_ttl_days` in milliseconds."""
         return int(self.inbox_ttl_days * 86_400_000)
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySettings:
+    """What is kept of conversations, and how much of it one person may fill (docs/design/history.md)."""
+
+    keep_days: int = 365
+    """How long messages stay readable in their conversations; 0: they are not kept. A new store takes it from here;
+    then the store itself holds it, and `sparrow history keep` changes it."""
+    edit_hours: float = 48.0
+    """A text may be edited for so long; 0: for as long as it is kept."""
+    max_rows_per_day_of_author: int = 100_000
+    """Messages, edits and erasures of one person that are kept, of one day."""
+    max_bytes_per_day_of_author: int = 256 * 1024 * 1024
+    """The same in bytes of bodies."""
+    max_bytes_of_author: int = 4 * 1024 * 1024 * 1024
+    """Bytes of bodies of one person, of all days that are kept."""
+    words_of_deleted_accounts: str = "keep"
+    """"keep": the others of a conversation go on reading them; "erase": they go with the account."""
+    ledger: str = "var/erased.log"
+    """Names of what was erased, one a line, outside the store: `sparrow restore` erases it again from older backups."""
+    search: bool = True
+    """Keep an index of words, for `GET /v1/search`. For the engine "sqlite" only."""
+    max_archiving_rows: int = 100_000
+    """Messages on their way into timelines at once; further ones are tried again later."""
+    max_archiving_bytes: int = 256 * 1024 * 1024
+    """The same in bytes of bodies."""
+
+    @property
+    def keep_ms(self) -> int:
+        """`keep_days` in milliseconds."""
+        return self.keep_days * 86_400_000

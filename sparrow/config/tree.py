@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from broker.settings import BrokerSettings, EtcdSettings
 from connector.settings import ConnectorSettings
-from store.settings import StoreSettings
+from store.settings import HistorySettings, StoreSettings
 from userapi.settings import UserApiSettings
 
 
@@ -53,6 +53,7 @@ class Settings:
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     etcd: EtcdSettings = field(default_factory=EtcdSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)
     userapi: UserApiSettings = field(default_factory=UserApiSettings)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     log: LogSettings = field(default_factory=LogSettings)
