@@ -58,7 +58,7 @@ class SimBroker(Process):
         else:
             self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._superseded, self._changed)
         self.core = BrokerCore(self, presence, self.store, self.settings, self.world.random64())
-        self.core.time(self.world.now)
+        self.core.time(self.world.now, self.wall_ms)
         self.cluster.configure(self)
 
     def _superseded(self, user: str, device: str, old: Location) -> None:
@@ -88,7 +88,7 @@ class SimBroker(Process):
 
     def clock(self) -> None:
         if hasattr(self, "core"):
-            self.core.time(self.world.now)
+            self.core.time(self.world.now, self.wall_ms)
         if self.cluster.memory_presence and hasattr(self, "memory"):
             self.memory.tick(self.world.now)
 
