@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from client.state import Delivered, Event, Refused, Settled
 from fabric.records import FIRST_UNSEEN_KIND
+from protocol.allowed import SILENT_KINDS
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
 from protocol.sparrow_pb2 import READ, Failed, Message
+from tests.simulation.history import HistoryChecker
 from tests.simulation.services import are_friends
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Sent:
 class Checker:
     """What was promised, and what was kept."""
 
+    SILENT = SILENT_KINDS
+
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self.messages: dict[Name, Sent] = {}
@@ -62,6 +66,7 @@ class Checker:
         self.failures: list[str] = []
         self._before: dict[str, set[Name]] = {}
         """What earlier lives of a client that keeps nothing have shown."""
+        self.history = HistoryChecker(cluster, self)
         self._turns = 0
         self.late = 0
         self.refused = 0
@@ -143,6 +148,7 @@ class Checker:
         if sent.sent_at is None:
             sent.sent_at = self._cluster.world.now
         sent.delivered = sent.delivered or event.delivered
+        self.history.settled(sent, event.stamp)
         for device in self._receivers(sent):
             if not device.excused and not self._kept(device, name):
                 self.fail(f"{client.name} saw SENT for {name[2:]} but {device.name} has it neither nor in its inbox")
@@ -225,12 +231,12 @@ class Checker:
             for client in self._cluster.clients
             if client.user in (sent.dest, sent.name[0])
             and client.name != sent.author
-            and not (client.user == sent.dest and self._blocked(sent))
+            and not (client.user == sent.dest and self.blocked(sent))
             and not client.removed
             and client.usable_from <= sent.at
         ]
 
-    def _blocked(self, sent: Sent) -> bool:
+    def blocked(self, sent: Sent) -> bool:
         """The exception to the promise: a block, before or after, drops what waits from its author."""
         return (sent.name[0], sent.dest) in self._cluster.database.blocked
 
@@ -254,6 +260,7 @@ class Checker:
     def finish(self) -> None:
         """Everything that was sent must have come to something, everywhere."""
         self._finish_logins()
+        self.history.finish()
         for sent in self.messages.values():
             author = self._cluster.client(sent.author)
             forgotten = author.removed or (author.excused and author.life != sent.author_life)
@@ -268,7 +275,8 @@ class Checker:
                     self.fail(f"{sent.name} was SENT, and {device.name} never showed it")
             if not self._somewhere(sent):
                 self.fail(f"{sent.name} was SENT, no device of {sent.dest} showed it, and no inbox holds it")
-            if sent.kind != READ and sent.dest != sent.name[0] and not forgotten and not self._may_be_untold(sent):
+            told = sent.kind not in self.SILENT and sent.dest != sent.name[0] and not forgotten
+            if told and not self._may_be_untold(sent):
                 self._finish_delivered(sent)
 
     def _full_for_ever(self, sent: Sent) -> bool:
@@ -281,7 +289,7 @@ class Checker:
         devices = [client for client in self._cluster.clients if client.user == sent.dest]
         return (
             sent.dest == sent.name[0]
-            or self._blocked(sent)
+            or self.blocked(sent)
             or any(
                 client.excused
                 or self._has_shown(client, sent.name)
@@ -293,7 +301,7 @@ class Checker:
 
     def _finish_delivered(self, sent: Sent) -> None:
         readers = [client for client in self._cluster.clients if client.user == sent.dest]
-        if self._blocked(sent):
+        if self.blocked(sent):
             return
         if any(client.removed or client.excused for client in readers) or not self._receivers(sent):
             return

@@ -68,6 +68,9 @@ class Cluster:
         self.inboxes: dict[str, Any] = SMALL_INBOXES if small else {}
         self.blocks = "blocks" in emphasis or self.room.random() < 0.15
         self.full_disk = "full disk" in emphasis or self.room.random() < 0.1
+        self.history = Random(f"history {world.seed}")
+        self.keeps = "history" in emphasis or self.history.random() < 0.5
+        """Conversations are kept."""
         self.pace = Random(f"pace {world.seed}")
         self.busy_people = "busy people" in emphasis or self.pace.random() < 0.3
         """Their applications are slow to take what comes: acks wait."""
@@ -178,6 +181,7 @@ class Cluster:
                 for _ in range(2):
                     world.at(random.uniform(1.0, self.active_s), lambda client=client: self._end_login(client))
         self._plan_room()
+        self._plan_history()
         self._plan_pace()
         self.faults.plan(self.active_s)
         world.run(self.active_s)
@@ -311,6 +315,15 @@ class Cluster:
             begin = room.uniform(1.0, self.active_s)
             world.at(begin, lambda: setattr(self.database, "full", True))
             world.at(begin + room.choice((1.5, 5.0)), lambda: setattr(self.database, "full", False))
+
+    def _plan_history(self) -> None:
+        """Clocks that are set wrong for a while."""
+        many = 4 if "step clock" in self.emphasis else self.history.choice((0, 0, 1))
+        for _ in range(many if self.keeps else 0):
+            connector, seconds = self.history.choice(self.connectors), self.history.choice((-200.0, 200.0))
+            begin = self.history.uniform(1.0, self.active_s)
+            for at, by in ((begin, seconds), (begin + self.history.choice((1.0, 8.0)), -seconds)):
+                self.world.at(at, lambda connector=connector, by=by: connector.step_clock(by))
 
     def _plan_pace(self) -> None:
         """Applications that have enough to do for a while, and clients that ask for no more meanwhile."""

@@ -28,6 +28,7 @@ from protocol.ids import address
 from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Message
+from store.timelines import HistoryTerms
 from tests.simulation.network import Connection, Link
 from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
 from tests.simulation.world import Process, World
@@ -58,7 +59,8 @@ class SimBroker(Process):
         else:
             self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._superseded, self._changed)
         self.core = BrokerCore(self, presence, self.store, self.settings, self.world.random64())
-        self.core.time(self.world.now)
+        self.core.time(self.world.now, self.wall_ms)
+        self.core.history_terms(HistoryTerms(365 if self.cluster.keeps else 0))
         self.cluster.configure(self)
 
     def _superseded(self, user: str, device: str, old: Location) -> None:
@@ -88,7 +90,7 @@ class SimBroker(Process):
 
     def clock(self) -> None:
         if hasattr(self, "core"):
-            self.core.time(self.world.now)
+            self.core.time(self.world.now, self.wall_ms)
         if self.cluster.memory_presence and hasattr(self, "memory"):
             self.memory.tick(self.world.now)
 

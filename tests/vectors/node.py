@@ -179,7 +179,7 @@ class Node:
     def _settle(self, tick: bool = False) -> None:
         """Go on until nothing is on its way."""
         self._connector.time(self._now, self._clock_ms)
-        self._broker.time(self._now)
+        self._broker.time(self._now, self._clock_ms)
         if tick:
             self._connector.tick()
             self._broker.tick()
