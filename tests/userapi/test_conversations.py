@@ -312,9 +312,7 @@ def test_pages_are_counted(talk: Talk, api: Api, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/conversations?limit=100", "/v1/conversations/user3/messages?limit=500"])
-def test_a_page_costs_two_rounds_of_reads(
-    talk: Talk, api: Api, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
+def test_a_page_costs_two_rounds_of_reads(talk: Talk, api: Api, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     for number in range(20):
         talk.writes(talk.alice, f"user{number}", str(number))
     talk.alice.gets(path)  # what is remembered for a while is known now
@@ -438,7 +436,9 @@ def test_one_s_own_words_stay_one_s_own(talk: Talk, api: Api) -> None:
         talk.call(store.change_contact, "bob", "alice", what)
         if what == Change.BLOCK:
             talk.call(store.change_contact, "alice", "bob", what)
-        assert set(talk.alice.texts("bob", "?own=true")) == {"", *map(str, range(number, 4))} - ({""} if not number else set())
+        assert set(talk.alice.texts("bob", "?own=true")) == {"", *map(str, range(number, 4))} - (
+            {""} if not number else set()
+        )
         assert talk.alice.asks("DELETE", path_of(names[number], "bob")).status_code == 204
     answer = talk.bob.asks("POST", "/v1/me/deletion", json={"password": "correct horse"})
     assert answer.status_code == 204
