@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -102,6 +101,6 @@ def path_of(name: Name, conversation: str) -> str:
 
 
 @pytest.fixture
-def talk(api: Api) -> Iterator[Talk]:
+def talk(api: Api) -> Talk:
     api.bridge.call(api.bridge.store.timelines.set_keep_days, 365, 0)
-    yield Talk(api)
+    return Talk(api)

@@ -41,7 +41,7 @@ def every_request(name: Name) -> list[tuple[str, str, dict[str, Any]]]:
 
 def shape(answer: TestResponse, other: str) -> tuple[int, str, dict[str, str]]:
     """What an answer tells, but for whom it is about."""
-    told = {name: answer.headers[name] for name in answer.headers.keys() if name not in ("ETag", "Content-Length")}
+    told = {name: answer.headers[name] for name, _ in answer.headers if name not in ("ETag", "Content-Length")}
     return answer.status_code, answer.text.replace(f'"{other}"', '"…"'), told
 
 
