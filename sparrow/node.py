@@ -304,7 +304,7 @@ def _serve_userapi(settings: Settings, pulse: _Pulse, parent: int) -> None:
     """The child's main function."""
     set_up(settings.log)
     try:
-        run_userapi(settings.userapi, settings.store, manager=pulse, parent=parent, history=settings.history)
+        run_userapi(settings.userapi, settings.store, settings.history, manager=pulse, parent=parent)
     except SparrowError as error:
         log.error("%s", error)
         raise SystemExit(1) from None
