@@ -137,7 +137,7 @@ def _userapi(options: argparse.Namespace) -> int:
     from sparrow.ops.systemd import Systemd
     from userapi.server import run
 
-    run(settings.userapi, settings.store, settings.history, manager=Systemd())
+    run(settings.userapi, settings.store, manager=Systemd(), history=settings.history)
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:

@@ -75,7 +75,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 @contextmanager
 def open_bridge(settings: Settings) -> Iterator[StoreBridge]:
     """The store, for a while."""
-    bridge = StoreBridge(open_store(passive(settings.store)), settings.userapi.request_timeout_s)
+    store = open_store(passive(settings.store), history=settings.history)
+    bridge = StoreBridge(store, settings.userapi.request_timeout_s)
     bridge.open()
     try:
         yield bridge
