@@ -34,7 +34,7 @@ from client.events import (
     SendingChanged,
     Unreadable,
 )
-from client.history import HistoryEntry
+from client.lines import HistoryEntry
 from client.messages import FILE, TEXT, Message, Milestone, Sending, State
 from client.options import Options
 from protocol.errors import (

@@ -18,8 +18,8 @@ from client.api.signed import SignedApi
 from client.credentials import Credentials
 from client.engine import Engine
 from client.flow import fresh
-from client.history import HistoryEntry
 from client.journal import open_journal
+from client.lines import HistoryEntry
 from client.messages import FILE, TEXT, Message, Sending
 from client.options import Options
 from client.over_http import OverHttp

@@ -55,8 +55,7 @@ class Engine:
         self._name = name
         self._on_event = on_event
         self._trust = trust or Trust()
-        if journal.history is not None:
-            journal.history.user = user
+        journal.is_device(user, credentials.device)
         self.core = ClientCore(journal, lambda: secrets.randbits(64) or 1)
         self.arrivals = Arrivals(options.max_waiting)
         self.telling = Telling(user, self, self.arrivals, journal, self._tell, self._settled_one)

@@ -98,7 +98,8 @@ def _limits(settings: Settings) -> Iterator[Finding]:
 
 def _room(settings: Settings) -> Iterator[Finding]:
     """Times in which an author is told to try again are milliseconds in 32 bits."""
-    for key in ("connector.inbox_full_retry_s", "connector.inbox_busy_retry_s", "connector.no_space_retry_s"):
+    for what in ("inbox_full", "inbox_busy", "no_space", "history_full"):
+        key = f"connector.{what}_retry_s"
         if _value(settings, key) * 1000 >= 2**32:
             yield Finding(key, "must be below 4,294,967 s, 49 days: more cannot be told")
     # A broker looks when a sixteenth of it has been stored.
