@@ -51,8 +51,8 @@ def curl() -> None:
 
 
 def chat() -> list[Entry]:
-    """What alice and bob have written each other, a minute ago."""
-    conversation, stamp = conversation_of("alice", "bob"), int(time.time() * 1000 - 60_000) << STAMP_SHIFT
+    """What alice and bob have written each other, just now: what is older than the setting is not shown."""
+    conversation, stamp = conversation_of("alice", "bob"), int(time.time() * 1000 + 1000) << STAMP_SHIFT
     return [
         Entry(conversation, Name("bob", "b1", 815, 1), stamp, TEXT, b"hello"),
         Entry(conversation, Name("alice", "a1", 4711, 1), stamp + 1, TEXT, b"hi Bob"),
