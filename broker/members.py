@@ -21,7 +21,7 @@ log = logging.getLogger("sparrow.broker")
 
 BROKERS = b"broker/"
 KNOWS = "changes"
-"""It keeps conversations, if the store says so (docs/design/history.md, "One truth")."""
+"""It keeps conversations, if the store says so (docs/design/history.md, "How")."""
 PAUSE_S = 0.5
 
 

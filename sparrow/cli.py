@@ -133,11 +133,11 @@ def _server_settings(options: argparse.Namespace, *rooms: str) -> Settings:
 
 
 def _userapi(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "userapi", "store", "monitor", "log")
+    settings = _server_settings(options, "userapi", "store", "history", "monitor", "log")
     from sparrow.ops.systemd import Systemd
     from userapi.server import run
 
-    run(settings.userapi, settings.store, manager=Systemd())
+    run(settings.userapi, settings.store, settings.history, manager=Systemd())
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:

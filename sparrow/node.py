@@ -140,7 +140,7 @@ async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
 
 async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     ownership = Ownership.ALONE if settings.broker.presence == "memory" else Ownership.SHARED
-    store = await stack.enter_async_context(open_store(settings.store, ownership))
+    store = await stack.enter_async_context(open_store(settings.store, ownership, settings.history))
     broker = BrokerServer(settings.broker, store, _context(stack), settings.etcd, history=settings.history)
     monitor = _monitor(stack, settings, "broker", settings.broker.name, _broker_source(broker))
     stack.push_async_callback(broker.stop)
@@ -175,7 +175,7 @@ def _listen(stack: AsyncExitStack, monitor: Monitor) -> None:
 async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     api = settings.userapi
     # First of all: what a node that runs has in use is not ours to touch.
-    store = await stack.enter_async_context(open_store(settings.store, Ownership.ALONE))
+    store = await stack.enter_async_context(open_store(settings.store, Ownership.ALONE, settings.history))
     ensure_key_pair(Path(api.token_private_key_file), Path(api.token_public_key_file))
     for endpoint in api.brokers:
         _make_folder_of(endpoint)
@@ -304,7 +304,7 @@ def _serve_userapi(settings: Settings, pulse: _Pulse, parent: int) -> None:
     """The child's main function."""
     set_up(settings.log)
     try:
-        run_userapi(settings.userapi, settings.store, manager=pulse, parent=parent)
+        run_userapi(settings.userapi, settings.store, settings.history, manager=pulse, parent=parent)
     except SparrowError as error:
         log.error("%s", error)
         raise SystemExit(1) from None

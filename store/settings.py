@@ -108,3 +108,7 @@ class HistorySettings:
     def keep_ms(self) -> int:
         """`keep_days` in milliseconds."""
         return self.keep_days * 86_400_000
+
+
+NOT_KEPT = HistorySettings(keep_days=0)
+"""For stores that programs open beside the servers': a database that they make keeps no conversations."""

@@ -22,6 +22,7 @@ from gunicorn.app.base import BaseApplication
 from fabric.curve import read_link_keys
 from protocol.errors import ConfigError
 from store import StoreSettings, open_store
+from store.settings import HistorySettings
 from userapi.app import create_app
 from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
@@ -47,6 +48,7 @@ MAX_CACHE_KIB = 4096
 def run(
     settings: UserApiSettings,
     store_settings: StoreSettings,
+    history: HistorySettings | None = None,
     *,
     manager: Manager | None = None,
     parent: int | None = None,
@@ -63,18 +65,25 @@ def run(
     store_settings = dataclasses.replace(store_settings, purge_interval_s=0.0, cache_kib=cache_kib)
     read_link_keys(settings.curve_key_file, settings.broker_public_key_file)  # found out where there is one to tell
     _try_identity(settings)
-    asyncio.run(_try_store(store_settings))
+    asyncio.run(_try_store(store_settings, history or HistorySettings()))
     _try_address(settings)
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), name="parent-watch", daemon=True).start()
-    _Server(settings, store_settings, manager).run()
+    _Server(settings, store_settings, history or HistorySettings(), manager).run()
     raise SystemExit(0)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    def __init__(self, settings: UserApiSettings, store_settings: StoreSettings, manager: Manager | None) -> None:
+    def __init__(
+        self,
+        settings: UserApiSettings,
+        store_settings: StoreSettings,
+        history: HistorySettings,
+        manager: Manager | None,
+    ) -> None:
         self.settings = settings
         self._store_settings = store_settings
+        self._history = history
         self._manager = manager
         self._bridge: StoreBridge | None = None
         self._brokers: Brokers | None = None
@@ -110,12 +119,15 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         """In the worker, after the fork: threads and database connections do not survive one."""
-        self._bridge = StoreBridge(open_store(self._store_settings), self.settings.request_timeout_s)
+        store = open_store(self._store_settings, history=self._history)
+        self._bridge = StoreBridge(store, self.settings.request_timeout_s)
         self._bridge.open()
         self._brokers = Brokers(self.settings)
         self._identity = open_identity(self.settings)
         fabric = BrokerFabric(self._bridge, self._brokers)
-        app = create_app(self.settings, self._bridge, fabric, identity=self._identity, counts=self.counts)
+        app = create_app(
+            self.settings, self._bridge, fabric, identity=self._identity, counts=self.counts, history=self._history
+        )
         self._endings = app.extensions[EXTENSION].endings
         return app
 
@@ -145,8 +157,8 @@ def _try_identity(settings: UserApiSettings) -> None:
         check_list(settings.password_breached_file)
 
 
-async def _try_store(settings: StoreSettings) -> None:
-    async with open_store(settings):
+async def _try_store(settings: StoreSettings, history: HistorySettings) -> None:
+    async with open_store(settings, history=history):
         pass
 
 

@@ -47,7 +47,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     check_user_id(options.user)
 
     async def work() -> Json:
-        async with open_store(passive(settings.store)) as store:
+        async with open_store(passive(settings.store), history=settings.history) as store:
             found = await collect(store, options.user)
             if options.files is not None:
                 await _save_files(store, found, options.files)

@@ -43,7 +43,8 @@ from store.interface import (
 from store.logins import Login, Refresh
 from store.ownership import Ownership
 from store.sessions import NoSession, SessionStart, Standing
-from store.settings import StoreSettings
+from store.settings import NOT_KEPT, HistorySettings, StoreSettings
+from store.timelines import Timelines
 
 _log = logging.getLogger("sparrow.store")
 _RETRY_S = 1.0
@@ -70,8 +71,10 @@ class CassandraStore(Store):
         settings: StoreSettings,
         clock: Callable[[], float] = time.time,
         ownership: Ownership = Ownership.NONE,
+        history: HistorySettings = NOT_KEPT,
     ) -> None:
         self._settings = settings
+        self._history = history
         self._clock = clock
         self._ownership = ownership
         self._open: _Open | None = None
@@ -154,6 +157,10 @@ class CassandraStore(Store):
         finally:
             self._waiting_rows -= rows
             self._waiting_bytes -= size
+
+    @property
+    def timelines(self) -> Timelines:
+        raise StoreError("conversations are not kept in Cassandra yet")
 
     @property
     def inbox_ttl_ms(self) -> int:

@@ -31,11 +31,12 @@ from store.interface import (
 from store.logins import Login, Refresh
 from store.ownership import Ownership
 from store.sessions import NoSession, SessionStart, Standing
-from store.settings import StoreSettings
+from store.settings import NOT_KEPT, HistorySettings, StoreSettings
 from store.sqlite import accounts, contacts, files, reading, writing
 from store.sqlite.disk import Disk
 from store.sqlite.lock import DataLock
 from store.sqlite.schema import begin_immediate, open_reader, open_writer
+from store.sqlite.timelines import SqliteTimelines
 from store.sqlite.worker import Worker
 
 _log = logging.getLogger("sparrow.store")
@@ -57,6 +58,7 @@ class SqliteStore(Store):
         settings: StoreSettings,
         clock: Callable[[], float] = time.time,
         ownership: Ownership = Ownership.NONE,
+        history: HistorySettings = NOT_KEPT,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -66,11 +68,16 @@ class SqliteStore(Store):
         self._writer = Worker(
             "store-writer",
             settings,
-            partial(open_writer, settings),
+            partial(open_writer, settings, history.keep_days),
             partial(begin_immediate, timeout_s=settings.busy_timeout_s),
         )
         self._reader = Worker("store-reader", settings, partial(open_reader, settings), _begin)
         self._purging: asyncio.Task[None] | None = None
+        self._timelines = SqliteTimelines(settings, history, self._writer, self._reader, self._now_ms, self.remove_file)
+
+    @property
+    def timelines(self) -> SqliteTimelines:
+        return self._timelines
 
     @property
     def commits(self) -> int:
@@ -110,6 +117,7 @@ class SqliteStore(Store):
         if self._purging is not None:
             self._purging.cancel()
             await asyncio.gather(self._purging, return_exceptions=True)
+        await self._timelines.stop()
         await self._reader.stop()
         await self._writer.stop()
         self._lock.release()
@@ -339,7 +347,7 @@ class SqliteStore(Store):
         for file in await self._reader.call(partial(files.expired, now_ms=now)):
             await self.remove_file(file)
             total += 1
-        return total
+        return total + await self._timelines.purge()
 
     async def _purge_for_ever(self) -> None:
         while True:

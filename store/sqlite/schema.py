@@ -118,7 +118,102 @@ _AUTHORS = """
 ALTER TABLE inbox ADD COLUMN author TEXT NOT NULL DEFAULT '';
 CREATE INDEX files_by_owner ON files (owner);
 """
-STEPS = (_ACCOUNTS_AND_INBOX, _CONTACTS, _FILES, _PROFILES_AND_LOGINS, _DISABLED, _UPLOADS, _LOGINS, _AUTHORS)
+# Of a stream and a stamp: `store.sqlite.timeline_streams`. Messages lie in the order in which they came, so that a
+# commit touches the end of the table and few pages of its indexes. `view`: 0 both, 1 and 2 one of the two alone, 3
+# nobody. A marker is a message with `erased_by`; it goes at the stamp `ends`.
+_TIMELINES = """
+CREATE TABLE history (
+    keep_days INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    floor INTEGER NOT NULL
+);
+INSERT INTO history VALUES (0, 0, 0);
+CREATE TABLE conversations (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    conversation INTEGER NOT NULL,
+    user TEXT NOT NULL,
+    device TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    listed INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (conversation, user, device, stream)
+);
+CREATE INDEX streams_by_user ON streams (user);
+CREATE TABLE messages (
+    position INTEGER PRIMARY KEY,
+    conversation INTEGER NOT NULL,
+    view INTEGER NOT NULL,
+    stamp INTEGER NOT NULL,
+    stream INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    about BLOB,
+    erased_by TEXT,
+    ends INTEGER,
+    UNIQUE (stream, id)
+);
+CREATE INDEX messages_by_stamp ON messages (conversation, view, stamp);
+CREATE INDEX messages_by_age ON messages (stamp) WHERE erased_by IS NULL;
+CREATE INDEX markers_by_end ON messages (ends) WHERE erased_by IS NOT NULL;
+CREATE TABLE edits (
+    stream INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    audience INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    edit_stream INTEGER NOT NULL,
+    edit_id INTEGER NOT NULL,
+    stamp INTEGER NOT NULL,
+    checked INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (stream, id, device, audience)
+) WITHOUT ROWID;
+CREATE INDEX edits_by_age ON edits (stamp);
+CREATE TABLE members (
+    user TEXT NOT NULL,
+    other TEXT NOT NULL,
+    listed INTEGER NOT NULL DEFAULT 0,
+    hidden INTEGER NOT NULL DEFAULT 0,
+    private INTEGER NOT NULL DEFAULT 0,
+    public INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (user, other)
+) WITHOUT ROWID;
+CREATE TABLE kept_files (
+    file TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    PRIMARY KEY (file, stream, id)
+) WITHOUT ROWID;
+CREATE INDEX kept_files_by_message ON kept_files (stream, id);
+CREATE TABLE usage (
+    user TEXT NOT NULL,
+    day INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (user, day)
+) WITHOUT ROWID;
+CREATE TABLE reports (
+    report TEXT PRIMARY KEY,
+    reporter TEXT NOT NULL,
+    report_json TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX reports_by_reporter ON reports (reporter);
+"""
+STEPS = (
+    _ACCOUNTS_AND_INBOX,
+    _CONTACTS,
+    _FILES,
+    _PROFILES_AND_LOGINS,
+    _DISABLED,
+    _UPLOADS,
+    _LOGINS,
+    _AUTHORS,
+    _TIMELINES,
+)
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)
 OLDEST = 6
@@ -127,8 +222,9 @@ _HALF = 16
 """`PRAGMA user_version` holds the version in its low bits, and from here on OLDEST."""
 
 
-def open_writer(settings: StoreSettings) -> sqlite3.Connection:
-    """A connection that may write; makes the file, its folder and the schema where missing.
+def open_writer(settings: StoreSettings, keep_days: int = 0) -> sqlite3.Connection:
+    """A connection that may write; makes the file, its folder and the schema where missing. A database that it makes
+    keeps conversations for `keep_days`.
 
     Its caller waits for other writers by itself (`begin_immediate`). Raises `ConfigError` for a file of a newer
     version that leaves us behind, and `StoreError` for everything else.
@@ -146,7 +242,9 @@ def open_writer(settings: StoreSettings) -> sqlite3.Connection:
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA cache_size = -{settings.cache_kib:d}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {settings.checkpoint_pages:d}")
-        _migrate(connection, settings)
+        # What was erased goes from the file, too.
+        connection.execute("PRAGMA secure_delete = ON")
+        _migrate(connection, settings, keep_days)
         connection.execute("PRAGMA busy_timeout = 0")
     except sqlite3.Error as error:
         connection.close()
@@ -234,7 +332,7 @@ def find_version(connection: sqlite3.Connection, what: str, cure: str) -> int:
     return version
 
 
-def _migrate(connection: sqlite3.Connection, settings: StoreSettings) -> None:
+def _migrate(connection: sqlite3.Connection, settings: StoreSettings, keep_days: int) -> None:
     begin_immediate(connection, settings.busy_timeout_s)
     try:
         cure = "run that one, or name another file in store.path"
@@ -244,6 +342,9 @@ def _migrate(connection: sqlite3.Connection, settings: StoreSettings) -> None:
         for step in STEPS[version:]:
             for statement in step.split(";\n"):
                 connection.execute(statement)
+        if version == 0:
+            made = (keep_days, int(time.time() * 1000) if keep_days else 0)
+            connection.execute("UPDATE history SET keep_days = ?, since_ms = ?", made)
         if version < VERSION:
             connection.execute(f"PRAGMA user_version = {VERSION | OLDEST << _HALF:d}")
         connection.execute("COMMIT")

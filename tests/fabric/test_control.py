@@ -173,3 +173,8 @@ def test_what_is_forwarded_is_passed_on_as_it_came(said: list[tuple[int, bytes, 
             assert after[records.ORIGIN] == before[records.ORIGIN]
         else:
             assert after == before
+
+
+def test_a_time_that_is_none_is_no_heartbeat() -> None:
+    with pytest.raises(RecordError):
+        control.HeartbeatReply.of(parsed(record(records.HEARTBEAT, by=b"short")))

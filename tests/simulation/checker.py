@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from client.state import Delivered, Event, Refused, Settled
 from fabric.records import FIRST_UNSEEN_KIND
-from protocol.allowed import SILENT_KINDS
+from protocol.allowed import CHANGES, SILENT_KINDS
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from protocol.sparrow_pb2 import READ, Failed, Message
+from protocol.sparrow_pb2 import ERASE, READ, Failed, Message
+from store.timelines import Name as TimelineName
+from store.timelines import conversation_of
 from tests.simulation.history import HistoryChecker
 from tests.simulation.services import are_friends
 
@@ -41,6 +43,10 @@ class Sent:
     author: str
     at: float
     author_life: int
+    target: tuple[str, str, int, int] | None = None
+    """Of a change: what it changes."""
+    revision: int = 0
+    body: bytes = b""
     login: str = ""
     """By which login it was written."""
     sent_at: float | None = None
@@ -113,9 +119,14 @@ class Checker:
         name = (client.user, client.device, outgoing.stream.number, outgoing.id)
         if name in self.messages:
             self.fail(f"{client.name} gives {name} to a second message")
-        self.messages[name] = Sent(
-            name, outgoing.dest, outgoing.kind, client.name, self._cluster.world.now, client.life, client.session_login
-        )
+        now, about = self._cluster.world.now, outgoing.about
+        sent = Sent(name, outgoing.dest, outgoing.kind, client.name, now, client.life, login=client.session_login)
+        if outgoing.kind in CHANGES and about is not None:
+            sent.target = client.user, about.from_device, about.stream, about.ids[0]
+            sent.revision, sent.body = outgoing.revision, outgoing.body
+            if outgoing.kind == ERASE:
+                self.history.erased.add((conversation_of(client.user, outgoing.dest), TimelineName(*sent.target)))
+        self.messages[name] = sent
 
     def happened(self, client: SimClient, event: Event) -> None:
         """A client's event, after it was kept."""
@@ -168,7 +179,7 @@ class Checker:
                 sent.others_delivered.add(client.name)
             if self._unseen(sent):
                 self.fail(f"{client.name} was told DELIVERED of {sent.name[2:]}, which {sent.dest} may not have seen")
-            if not self._shown_by_dest(sent):
+            if not self._shown_by_dest(sent) and not event.early:
                 self.fail(f"{client.name} was told DELIVERED of {sent.name[2:]} but no device of {sent.dest} has it")
 
     @staticmethod
@@ -189,7 +200,7 @@ class Checker:
         if name in seen:
             self.fail(f"{client.name} shows {name} twice")
         seen[name] = late
-        if message.kind != READ and message.body:
+        if message.kind not in self.SILENT and message.body:
             first = self._texts.setdefault((client.name, message.body), name)
             if first != name:
                 self.fail(f"{client.name} shows one text under two names, {first} and {name}")
@@ -211,6 +222,14 @@ class Checker:
         else:
             self._highest[stream] = message.id
             self._in_order.setdefault(stream, []).append((message.id, sent.at))
+
+    def paged(self, client: SimClient, name: Name) -> bool:
+        """A page shows a message; whether it was not shown before."""
+        seen = self.shown.setdefault(client.name, {})
+        if name in seen:
+            return False
+        seen[name] = True
+        return True
 
     def forgot(self, client: SimClient) -> None:
         """A client that keeps nothing has been restarted."""
@@ -246,6 +265,8 @@ class Checker:
     def _kept(self, client: SimClient, name: Name) -> bool:
         if self._has_shown(client, name) or (name[:3], name[3]) in client.journal.parked:
             return True
+        if self.history.is_erased(self.messages[name]):
+            return True
         return self._cluster.database.holds(client.user, client.device, name)
 
     def _shown_by_dest(self, sent: Sent) -> bool:
@@ -269,6 +290,8 @@ class Checker:
             if sent.sent_at is None:
                 if not forgotten and not self._full_for_ever(sent):
                     self.fail(f"{sent.author} never saw SENT for {sent.name[2:]} to {sent.dest}")
+                continue
+            if self.history.is_erased(sent):
                 continue
             for device in self._receivers(sent):
                 if sent.at > device.forgot_at and not self._has_shown(device, sent.name):

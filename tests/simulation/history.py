@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protocol.ids import stamp_ms
-from protocol.sparrow_pb2 import READ
-from store.timelines import KeptMessage, Name, conversation_of
+from protocol.sparrow_pb2 import ERASE, READ
+from store.timelines import KeptMessage, Name, conversation_of, members_of
 from tests.simulation.world import EPOCH_S
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class HistoryChecker:
     def __init__(self, cluster: Cluster, checker: Checker) -> None:
         self._cluster = cluster
         self._checker = checker
+        self.erased: set[tuple[str, Name]] = set()
+        """What somebody has asked to be erased."""
         self._bodies: dict[tuple[str, Name], bytes] = {}
         """What a page has shown of each unedited message."""
 
@@ -45,6 +47,10 @@ class HistoryChecker:
         off_ms = abs((EPOCH_S + self._cluster.world.now) * 1000 - stamp_ms(stamp))
         if off_ms > MAX_OFF_MS:
             self._fail(f"{sent.name[2:]} was SENT with a place {off_ms / 1000:.0f} s off, which pages have passed")
+
+    def is_erased(self, sent: Sent) -> bool:
+        """Whether its author has asked that it be erased, by now: nobody need have it."""
+        return (conversation_of(sent.name[0], sent.dest), Name(*sent.name)) in self.erased
 
     def _names(self, conversation: str, reader: str) -> dict[Name, KeptMessage]:
         found: dict[Name, KeptMessage] = {}
@@ -75,3 +81,20 @@ class HistoryChecker:
                 self._fail(f"{name} was SENT, and its author does not find it")
             elif name not in self._names(conversation, sent.dest) and not self._checker.blocked(sent):
                 self._fail(f"{name} was SENT, and {sent.dest} does not find it")
+        self._finish_changes()
+
+    def _finish_changes(self) -> None:
+        """What was SENT of edits and erasures is how the messages read (H4, R-E)."""
+        for sent in self._checker.messages.values():
+            if sent.target is None or sent.failed or sent.sent_at is None:
+                continue
+            conversation, target = conversation_of(sent.name[0], sent.dest), Name(*sent.target)
+            for reader in {target.author} if self._checker.blocked(sent) else members_of(conversation):
+                there = self._names(conversation, reader).get(target)
+                if there is None or there.erased_by:
+                    if there is not None and there.body:
+                        self._fail(f"{target} was erased, and {reader} reads {there.body!r}")
+                elif sent.kind == ERASE:
+                    self._fail(f"{target} was erased, and {reader} reads {there.body!r}")
+                elif (there.revision, there.edit or ()) < (sent.revision, sent.name):
+                    self._fail(f"{target} was edited by {sent.name}, and {reader} reads {there.body!r}")

@@ -15,7 +15,7 @@ from protocol.sparrow_pb2 import Message
 from store.contacts import Verdict
 from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind
 from store.sessions import NoSession, SessionStart, Standing
-from store.timelines import Archived, Edit, Entry, Erasure, Mark, Result
+from store.timelines import Archived, Edit, Entry, Erasure, Mark, Name, Result, members_of
 from tests.simulation.timelines import Timelines
 from tests.simulation.world import Process, World
 
@@ -111,6 +111,15 @@ class Database:
             for key, row in list(queue.items()) if owner == user else ():
                 if row.kind == RowKind.MESSAGE and Message.FromString(row.body).from_id == author:
                     self.drop(user, device, key)
+
+    def drop_erased(self, conversation: str, name: Name) -> None:
+        """What waits of an erased message goes."""
+        for (owner, device), queue in self.queues.items():
+            for key, row in list(queue.items()) if owner in members_of(conversation) else ():
+                if row.kind == RowKind.MESSAGE:
+                    message = Message.FromString(row.body)
+                    if (message.from_id, message.from_device, message.stream, message.id) == name:
+                        self.drop(owner, device, key)
 
     def remove_device(self, user: str, device: str) -> None:
         """Mark first; move second, which the caller does later."""
@@ -291,6 +300,8 @@ class SimStore:
                 found.append(Archived(Result.FAILED) if fails else timelines.answer(change))
                 if not fails:
                     timelines.write(change)
+                    if isinstance(change, Erasure):
+                        self._database.drop_erased(change.conversation, change.target)
                 if world.chance(0.05):
                     world.after(world.delay(0.1, 30.0), lambda change=change: timelines.write(change))  # type: ignore[misc]
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from protocol.sparrow_pb2 import TEXT
 from store.timelines import (
     R_B_MS,
     Archived,
@@ -57,14 +58,11 @@ class Timelines:
         if isinstance(change, Entry):
             other = there is not None and there.entry is not None and there.entry.body != change.body
             return Archived(Result.NOT_ALLOWED if other else Result.KEPT)
-        if there is not None and there.entry is None and isinstance(change, Edit):
+        if there is not None and isinstance(change, Edit) and (there.entry is None or there.entry.kind != TEXT):
             return Archived(Result.NOT_ALLOWED)
-        visible = any(
-            audience is Audience.BOTH
-            for (_, name), audience in self.rows.get(change.conversation, {}).items()
-            if name == target
-        )
-        return Archived(Result.KEPT, visible or there is None)
+        rows = self.rows.get(change.conversation, {})
+        audiences = [audience for (_, name), audience in rows.items() if name == target]
+        return Archived(Result.KEPT, Audience.BOTH in audiences or not audiences)
 
     def write(self, change: Entry | Edit | Erasure) -> None:
         """Do it; once more, or late, it is the same."""

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from store import Store, StoreSettings, open_store
+from store import HistorySettings, Store, StoreSettings, open_store
 from tests.services.cassandra import shared
 
 OpenEngine = Callable[..., Store]
 
 
 def _open_sqlite(folder: Path, **changes: object) -> Store:
+    history = changes.pop("history", HistorySettings())
     values = {"path": str(folder / "sparrow.db"), "purge_interval_s": 0.0, "chunk_rows": 7, **changes}
-    return open_store(StoreSettings(engine="sqlite", **values))  # type: ignore[arg-type]
+    return open_store(StoreSettings(engine="sqlite", **values), history=history)  # type: ignore[arg-type]
 
 
 class SharedCassandra:
@@ -73,7 +74,8 @@ def _open_cassandra(folder: Path, **changes: object) -> Store:
 
     cassandra = shared_cassandra()
     cassandra.begin(folder)
-    return open_store(dataclasses.replace(cassandra.settings, **changes))  # type: ignore[arg-type]
+    history = changes.pop("history", HistorySettings())
+    return open_store(dataclasses.replace(cassandra.settings, **changes), history=history)  # type: ignore[arg-type]
 
 
 ENGINES: dict[str, OpenEngine] = {"sqlite": _open_sqlite, "cassandra": _open_cassandra}

@@ -160,7 +160,7 @@ async def test_what_the_disk_itself_refuses(tmp_path: Path, monkeypatch: pytest.
 
     real = engine.open_writer
 
-    def small(settings: StoreSettings) -> sqlite3.Connection:
+    def small(settings: StoreSettings, *_: object) -> sqlite3.Connection:
         connection = real(settings)
         connection.execute("PRAGMA max_page_count = 200")
         return connection

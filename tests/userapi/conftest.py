@@ -61,9 +61,9 @@ class RecordingFabric:
             self.close(user, device, code=code, spare=login or "")
         return self.confirms
 
-    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
+    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str], stamp: int = 0) -> None:
         for user, one in zip(users, about, strict=True):
-            self._ask("hint", user, kind, one)
+            self._ask("hint", user, kind, one, *([stamp] if stamp else []))
 
     def online(self, users: Collection[str]) -> Mapping[str, bool]:
         self._ask("online", *users)

@@ -1,0 +1,112 @@
+"""How long is kept, and the end of what was kept for so long; as functions of a connection.
+
+Owns the table `history`. Begins and commits nothing; reads no clock.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+
+from protocol.ids import STAMP_SHIFT
+from store.sqlite.timeline_changes import drop_edits, erase
+from store.sqlite.timeline_files import drop_names, raise_all
+from store.sqlite.timeline_streams import drop_unused
+from store.sqlite.timeline_usage import forget_days, give_back
+from store.timeline_rules import day_of, floor_of, marker_end
+from store.timelines import R_B_MS, HistoryTerms
+
+_TRAIL = 2 * R_B_MS << STAMP_SHIFT
+
+
+def terms(connection: sqlite3.Connection) -> HistoryTerms:
+    """What holds now."""
+    return HistoryTerms(*connection.execute("SELECT keep_days, since_ms FROM history").fetchone())
+
+
+def floor(connection: sqlite3.Connection, now_ms: int) -> int:
+    """The lowest stamp that is shown."""
+    keep_days, lowered = connection.execute("SELECT keep_days, floor FROM history").fetchone()
+    return floor_of(keep_days, lowered, now_ms)
+
+
+def set_keep_days(connection: sqlite3.Connection, days: int, since_ms: int, now_ms: int) -> HistoryTerms:
+    """Keep for so long; what is below the floor of now stays there."""
+    before, lowered = connection.execute("SELECT keep_days, floor FROM history").fetchone()
+    lowest = max(floor_of(before, lowered, now_ms), floor_of(days, lowered, now_ms))
+    connection.execute("UPDATE history SET keep_days = ?, since_ms = ?, floor = ?", (days, since_ms, lowest))
+    if days > before:
+        raise_all(connection, days)
+    return HistoryTerms(days, since_ms)
+
+
+def purge(connection: sqlite3.Connection, now_ms: int, limit: int) -> int:
+    """Drop up to `limit` messages, and as many markers and edits, whose time is over; returns how many in all."""
+    lowest = floor(connection, now_ms)
+    gone = _drop(connection, "erased_by IS NULL AND stamp < ? ORDER BY stamp", lowest, limit)
+    gone += _drop(connection, "erased_by IS NOT NULL AND ends < ? ORDER BY ends", now_ms << STAMP_SHIFT, limit)
+    # Edits whose target never came.
+    (found,) = connection.execute(
+        "SELECT json_group_array(json_array(stream, id)) FROM "
+        "(SELECT stream, id FROM edits WHERE stamp < ? ORDER BY stamp LIMIT ?)",
+        (lowest - _TRAIL, limit),
+    ).fetchone()
+    places = [(stream, number) for stream, number in json.loads(found)]
+    if places:
+        drop_edits(connection, places)
+        drop_unused(connection, [stream for stream, _ in places])
+    forget_days(connection, day_of(now_ms << STAMP_SHIFT))
+    return gone + len(places)
+
+
+def _drop(connection: sqlite3.Connection, which: str, before: int, limit: int) -> int:
+    (found,) = connection.execute(
+        "SELECT json_group_array(json_array(m.position, m.stream, m.id, s.user, m.stamp, length(m.body))) FROM "
+        f"(SELECT * FROM messages WHERE {which} LIMIT ?) AS m CROSS JOIN streams AS s ON s.id = m.stream",
+        (before, limit),
+    ).fetchone()
+    rows = json.loads(found)
+    if not rows:
+        return 0
+    places = [(row[1], row[2]) for row in rows]
+    back: Counter[tuple[str, int]] = Counter()
+    for *_, author, stamp, size in rows:
+        back[author, day_of(stamp)] += size
+    drop_edits(connection, places, back)
+    drop_names(connection, places)
+    connection.execute(
+        "DELETE FROM messages WHERE position IN (SELECT value FROM json_each(?))",
+        (json.dumps([row[0] for row in rows]),),
+    )
+    give_back(connection, back)
+    drop_unused(connection, [row[1] for row in rows])
+    return len(rows)
+
+
+def erase_some(
+    connection: sqlite3.Connection, user: str, after: tuple[int, int], limit: int, now_ms: int
+) -> tuple[list[str], tuple[int, int] | None]:
+    """Erase up to `limit` messages of a user; the files that ended with them, and where to go on."""
+    (found,) = connection.execute(
+        "SELECT json_group_array(json_array(stream, id)) FROM (SELECT m.stream AS stream, m.id AS id "
+        "FROM streams AS s CROSS JOIN messages AS m ON m.stream = s.id WHERE s.user = ?1 AND s.id >= ?2 "
+        "AND (s.id > ?2 OR m.id > ?3) AND m.erased_by IS NULL ORDER BY s.id, m.id LIMIT ?4)",
+        (user, *after, limit),
+    ).fetchone()
+    places = [(stream, number) for stream, number in json.loads(found)]
+    end = marker_end(now_ms << STAMP_SHIFT)
+    files = erase(connection, dict.fromkeys(places, (user, end))) if places else []
+    return files, places[-1] if len(places) == limit else None
+
+
+def drop_edits_of(connection: sqlite3.Connection, user: str, limit: int) -> int:
+    """Drop up to `limit` edits of a user, whose targets are not there; returns how many."""
+    (found,) = connection.execute(
+        "SELECT json_group_array(json_array(stream, id)) FROM (SELECT e.stream AS stream, e.id AS id "
+        "FROM streams AS s CROSS JOIN edits AS e ON e.stream = s.id WHERE s.user = ? LIMIT ?)",
+        (user, limit),
+    ).fetchone()
+    places = [(stream, number) for stream, number in json.loads(found)]
+    drop_edits(connection, places)
+    return len(places)

@@ -1,0 +1,154 @@
+"""What holds for timelines in every engine: stamps, positions, who sees what, and which edit counts.
+
+Owns these rules (docs/design/history.md). Pure functions; knows no engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from protocol.errors import MisuseError
+from protocol.ids import STAMP_SHIFT
+from store.timelines import (
+    MAX_REVISION,
+    R_B_MS,
+    Audience,
+    Edit,
+    Entry,
+    Erasure,
+    KeptMessage,
+    Name,
+    conversation_of,
+    members_of,
+)
+
+MAX_STAMP: Final = 2**62 - 1
+"""What bears a stamp beyond it (the year 2109) is not kept."""
+MAX_ID: Final = 2**53
+TEXT: Final = 1
+FILE: Final = 2
+OWN_KINDS: Final = 1000
+"""From here on kinds are the clients' own."""
+MARKER_DAYS: Final = 3650 + 365
+"""A marker lives for the longest keeping allowed and a year."""
+MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
+"""Bodies on one page, unless it is a single one."""
+_DAY_MS: Final = 86_400_000
+_CURSOR = struct.Struct(">cQ")
+
+
+def day_of(stamp: int) -> int:
+    """Days since 1970."""
+    return (stamp >> STAMP_SHIFT) // _DAY_MS
+
+
+def floor_of(keep_days: int, lowered: int, now_ms: int) -> int:
+    """The lowest stamp that is shown. `lowered`: the floor that stands since it was lowered last."""
+    return max((max(now_ms - keep_days * _DAY_MS, 0)) << STAMP_SHIFT, lowered)
+
+
+def marker_end(stamp: int) -> int:
+    """The stamp at which a marker may go."""
+    return stamp + ((MARKER_DAYS * _DAY_MS) << STAMP_SHIFT)
+
+
+def may_widen(stamp: int, first: int) -> bool:
+    """Whether a repeat under this stamp may widen the audience of what bears `first` (P3)."""
+    return stamp - first <= R_B_MS << STAMP_SHIFT
+
+
+def is_late(edit: int, target: int, edit_hours: float) -> bool:
+    """Whether an edit of this stamp comes too late for a target of that one."""
+    return edit_hours > 0 and (edit >> STAMP_SHIFT) - (target >> STAMP_SHIFT) > edit_hours * 3_600_000
+
+
+def entry_is_sound(entry: Entry) -> bool:
+    """Whether it can be kept at all; its stamp is another question (`stamp_is_sound`)."""
+    return _name_is_sound(entry.conversation, entry.name) and 0 <= entry.kind < 2**31
+
+
+def edit_is_sound(edit: Edit) -> bool:
+    """Whether it can be kept at all."""
+    return (
+        _name_is_sound(edit.conversation, edit.target)
+        and _name_is_sound(edit.conversation, edit.name)
+        and edit.name.author == edit.target.author
+        and 1 <= edit.revision <= MAX_REVISION
+    )
+
+
+def erasure_is_sound(erasure: Erasure) -> bool:
+    """Whether it can be kept at all."""
+    return _name_is_sound(erasure.conversation, erasure.target) and bool(erasure.by)
+
+
+def stamp_is_sound(stamp: int) -> bool:
+    """Whether a clock could have given it."""
+    return 0 <= stamp <= MAX_STAMP
+
+
+def _name_is_sound(conversation: str, name: Name) -> bool:
+    one, other = members_of(conversation)
+    return (
+        bool(one)
+        and conversation == conversation_of(one, other)
+        and name.author in (one, other)
+        and 0 <= name.stream < 2**64
+        and 0 <= name.id <= MAX_ID
+    )
+
+
+def counts_as_unread(kind: int) -> bool:
+    """Whether a message of this kind is one that people read."""
+    return kind in (TEXT, FILE) or kind >= OWN_KINDS
+
+
+class Cell(NamedTuple):
+    """The highest edit of one message by one device, for one audience."""
+
+    revision: int
+    name: Name
+    stamp: int
+    audience: Audience
+    checked: bool
+    """Its target was there and allowed it when it came."""
+    body: bytes
+
+
+def edited(message: KeptMessage, cells: Iterable[Cell], reader: str, edit_hours: float) -> KeptMessage:
+    """The message as `reader` sees it: with the highest of the edits that count (R-E)."""
+    if message.kind != TEXT or message.erased_by:
+        return message
+    best: Cell | None = None
+    for cell in cells:
+        if cell.audience is Audience.AUTHOR and reader != message.name.author:
+            continue
+        if not cell.checked and is_late(cell.stamp, message.stamp, edit_hours):
+            continue
+        if best is None or (cell.revision, cell.name) > (best.revision, best.name):
+            best = cell
+    if best is None:
+        return message
+    return dataclasses.replace(message, body=best.body, revision=best.revision, edited_stamp=best.stamp, edit=best.name)
+
+
+# Positions of pages: the engine's letter, the stamp, and what tells apart messages of one stamp.
+
+
+def position(engine: bytes, stamp: int, tie: bytes) -> bytes:
+    """Where a page ended."""
+    return _CURSOR.pack(engine, stamp) + tie
+
+
+def position_of(engine: bytes, before: bytes) -> tuple[int, bytes]:
+    """The stamp and the rest; b"": of another engine, so that all of this stamp may come again.
+
+    Raises `MisuseError` for what is no position.
+    """
+    if not _CURSOR.size <= len(before) <= 64:
+        raise MisuseError("this is no position in a conversation: begin again, without one")
+    letter, stamp = _CURSOR.unpack_from(before)
+    return min(stamp, MAX_STAMP), before[_CURSOR.size :] if letter == engine else b""
