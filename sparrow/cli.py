@@ -137,11 +137,7 @@ def _userapi(options: argparse.Namespace) -> int:
     from sparrow.ops.systemd import Systemd
     from userapi.server import run
 
-<<<<<<< HEAD
-    run(settings.userapi, settings.store, manager=Systemd(), history=settings.history)
-=======
     run(settings.userapi, settings.store, settings.history, manager=Systemd())
->>>>>>> core
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
