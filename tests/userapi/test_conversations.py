@@ -283,7 +283,7 @@ def test_where_nothing_is_kept_all_of_it_says_so(talk: Talk, api: Api, tmp_path:
             answer = api.ask(person, method.upper(), path.format(**values), json=body, headers=headers)
             problem(answer, 403, "history_not_kept")
             asked += 1
-    assert asked == 11
+    assert asked == 12
 
 
 def test_the_truth_of_the_store_is_asked_for_now_and_then(talk: Talk, api: Api, tmp_path: Path) -> None:

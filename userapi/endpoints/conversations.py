@@ -256,6 +256,12 @@ def hide_conversation(conversation: str) -> tuple[str, int]:
     return "", 204
 
 
+@endpoint(area, "DELETE", "/v1/conversations/unread", status=204, guard=READER, problems=("no_such_conversation",))
+def hide_unread() -> tuple[str, int]:
+    """Take the conversation with the user "unread" out of your list, as any other."""
+    return hide_conversation("unread")
+
+
 @endpoint(
     area,
     "GET",

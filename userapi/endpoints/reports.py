@@ -7,6 +7,7 @@ it stood, and outlives it. Whoever reads one is in the audit log.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 from marshmallow import fields
@@ -145,12 +146,22 @@ def _known(report: Report) -> dict[str, Any]:
     }
 
 
-@endpoint(area, "DELETE", "/v1/admin/reports/<report>", status=204, parts=(_REPORT_IN_PATH,), guard=KEEPER)
+@endpoint(
+    area,
+    "DELETE",
+    "/v1/admin/reports/<report>",
+    status=204,
+    parts=(_REPORT_IN_PATH,),
+    guard=KEEPER,
+    problems=("no_such_report",),
+)
 def drop_report(report: str) -> tuple[str, int]:
     """Forget a report, and its copy of the message. Once more is no error."""
+    if not re.fullmatch(_ID, report):
+        raise ProblemError("no_such_report")
     parts = service()
     parts.bridge.call(parts.history.timelines.drop_report, report)
-    audit.note("report_dropped", "-", by=audit.ADMINISTRATOR, report=report[:64])
+    audit.note("report_dropped", "-", by=audit.ADMINISTRATOR, report=report)
     return "", 204
 
 

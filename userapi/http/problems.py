@@ -97,6 +97,7 @@ CODES: dict[str, tuple[int, str]] = {
         404,
         "There is no such message (any more), or you may not see it, or it is not yours to change.",
     ),
+    "no_such_report": (404, "There is no such report."),
     # Of contacts.
     "no_such_request": (404, "They do not ask to be your friend (any more)."),
     "not_yourself": (409, "Name another user than yourself."),
