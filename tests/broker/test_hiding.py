@@ -25,6 +25,12 @@ def read(attempt: int = 5, mark: int = 0) -> bytes:
     return route(attempt, flags=QUIET, body=message.SerializeToString())
 
 
+def learn(bench: Bench) -> None:
+    """The store answers all reads of devices."""
+    while bench.asked("devices"):
+        bench.read_devices()
+
+
 def receivers(bench: Bench) -> list[bytes]:
     return [rec.to for rec in bench.sent(COPY)]
 
@@ -32,28 +38,28 @@ def receivers(bench: Bench) -> list[bytes]:
 def test_a_read_of_one_who_hides_goes_to_their_own_devices() -> None:
     bench = ready()
     bench.receives(read())
-    bench.read_devices()
+    learn(bench)
     assert receivers(bench) == [b"alice/a2"]
 
 
 def test_all_else_of_theirs_goes_where_it_is_for() -> None:
     bench = ready()
     bench.receives(route(5), route(6, flags=QUIET | CHANGE))
-    bench.read_devices()
+    learn(bench)
     assert sorted(receivers(bench)) == [b"alice/a2", b"alice/a2", b"bob/b1", b"bob/b1"]
 
 
 def test_what_others_read_is_told_to_one_who_hides() -> None:
     bench = ready()
     bench.receives(route(5, to="alice", by="bob/b1", flags=QUIET))
-    bench.read_devices()
+    learn(bench)
     assert b"alice/a2" in receivers(bench)
 
 
 def test_their_mark_is_theirs_alone() -> None:
     bench = ready(keep_days=1)
     bench.receives(read(mark=7))
-    bench.read_devices()
+    learn(bench)
     bench.passes(1.0)
     assert bench.asked("raise_marks") == [[Mark("alice", "alice+bob", 7, False)]]
 
@@ -62,7 +68,7 @@ def test_a_read_waits_until_it_is_known() -> None:
     bench = ready()
     bench.store.hiding = None
     bench.receives(read(5), route(6))
-    bench.read_devices()
+    learn(bench)
     assert len(receivers(bench)) == 2, "of the text"
     bench.answer("hiders", ["alice"])
     assert receivers(bench) == [b"alice/a2"]
@@ -72,7 +78,7 @@ def test_while_nobody_knows_a_read_fails_for_now() -> None:
     bench = ready()
     bench.store.hiding = None
     bench.receives(read())
-    bench.read_devices()
+    learn(bench)
     bench.away("hiders")
     assert outcomes(bench.sent()) == [(5, 0, 0, UNAVAILABLE)]
 
@@ -80,12 +86,12 @@ def test_while_nobody_knows_a_read_fails_for_now() -> None:
 def test_a_change_counts_when_it_is_told() -> None:
     bench = ready()
     bench.receives(read())
-    bench.read_devices()
+    learn(bench)
     bench.sent()
     bench.store.hiding = set()
     bench.core.changed(["alice"])
     bench.receives(read(6))
-    bench.read_devices()
+    learn(bench)
     assert sorted(receivers(bench)) == [b"alice/a2", b"bob/b1"]
 
 
@@ -93,5 +99,5 @@ def test_with_one_device_a_read_of_one_who_hides_is_safe_at_once() -> None:
     bench = Bench({"alice": ["a1"], "bob": ["b1"]})
     bench.store.hiding = {"alice"}
     bench.receives(read())
-    bench.read_devices()
+    learn(bench)
     assert outcomes(bench.sent()) == [(5, 0, 0, SAFE)]
