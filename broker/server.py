@@ -115,6 +115,13 @@ class StoreCalls:
         """See `StorePort`."""
         self._call("verdicts", self._store.verdicts(pairs), done)
 
+    async def _hiders(self, users: Collection[str]) -> Collection[str]:
+        return [user for user, profile in (await self._store.profiles(users)).items() if profile.hides_presence]
+
+    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
+        """See `StorePort`."""
+        self._call("hiders", self._hiders(users), done)
+
     def waiting(
         self,
         users: Collection[str],

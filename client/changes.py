@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from client.state import MessageName
+from protocol.allowed import MAX_REVISION
 from protocol.sparrow_pb2 import EDIT, ERASE, Message
 
-MAX_REVISION: Final = 2**20
 MAX_CHANGES: Final = 10_000
 """Targets that are remembered; who changes most loses their oldest first."""
 MAX_BYTES: Final = 8 * 1024 * 1024

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from client.state import Delivered, Doubtful, Event, Journal, Kept, Refused, Settled, Skipped
+from client.ages import TOO_OLD, Ages
+from client.state import CHANGES, REPEATABLE, Delivered, Doubtful, Event, Journal, Kept, Refused, Settled, Skipped
 from client.streams import StreamKey, Streams
 from protocol.client import ACTIVE, ClientSession
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import Outbox, Outgoing
-from protocol.sparrow_pb2 import EDIT, ERASE, READ, About, Failed, LoggedIn, Message, Pong, Receipt, Synced
+from protocol.sparrow_pb2 import About, Failed, LoggedIn, Message, Pong, Receipt, Synced
 
 UNDERSTANDS = ("disabled", "changes")
 """What a server may offer that the first release did not have."""
-CHANGES = frozenset({int(EDIT), int(ERASE)})
-"""They go only to a server that understands "changes"."""
-REPEATABLE = frozenset({int(READ), *CHANGES})
-"""Kinds that say nothing new when they are told twice under two names."""
-LIFE_MS = 30 * 86_400_000
-"""How long messages live where the server does not tell."""
-TOO_OLD = "it could not be sent for so long that those it is for may have forgotten what came before it"
 
 
 class ClientCore:
@@ -59,16 +53,15 @@ class ClientCore:
         self._now = 0.0
         self._dirty = False
         self._understood: frozenset[str] = frozenset()
-        self._life_ms = LIFE_MS
-        self._server_ms = 0.0
-        """The server's Unix time at `_server_at`; 0: not known."""
-        self._server_at = 0.0
+        self._ages = Ages()
         self.edit_hours = 0
         """A text may be edited for so long; 0: as long as it is kept."""
         self.heard = 0.0
         """When the server last said anything."""
         self.heartbeat_s = 60.0
         self.logged_in = False
+        self.forked = False
+        """Somebody else was this device between our last session and this one, as far as we can tell."""
         self.hold_acks = False
         """The application has enough to do: acks wait. Without them the server sends no more than a window."""
         self._restore(journal.load())
@@ -148,10 +141,10 @@ class ClientCore:
         self._user = frame.user_id
         self.heartbeat_s = frame.heartbeat_ms / 1000
         self._understood = frozenset(frame.understands)
-        self._life_ms = frame.inbox_ttl_ms or LIFE_MS
-        self._server_ms, self._server_at = float(frame.server_time_ms), self._now
+        self._ages.logged_in(frame, self._now)
         self.edit_hours = frame.edit_hours
-        if frame.previous_session != self._known_session:
+        self.forked = frame.previous_session != self._known_session
+        if self.forked:
             # Somebody else was this device since; ids that we would give may have been given.
             self._retire_streams()
             self._doubt()
@@ -181,7 +174,7 @@ class ClientCore:
     @property
     def server_ms(self) -> int:
         """The server's Unix time now, in milliseconds; 0: not known."""
-        return int(self._server_ms + (self._now - self._server_at) * 1000) if self._server_ms else 0
+        return self._ages.server_ms(self._now)
 
     def _is_understood(self, kind: int) -> bool:
         return kind not in CHANGES or "changes" in self._understood
@@ -367,15 +360,11 @@ class ClientCore:
                 self._session.ack()
             self._ask_sync()
             for outgoing in self._outbox.due(self._now):
-                if self._is_too_old(outgoing):
+                if self._ages.is_too_old(outgoing, self._now):
                     self._give_up_old(outgoing)
                 elif self._is_understood(outgoing.kind):
                     self._session.message(outgoing.message())
         return self._session.data_to_send(), events
-
-    def _is_too_old(self, outgoing: Outgoing) -> bool:
-        """Unsettled for longer than messages live (R-F): those it is for may know nothing of its first attempts."""
-        return 0 < outgoing.numbered_ms < self.server_ms - self._life_ms
 
     def _give_up_old(self, outgoing: Outgoing) -> None:
         assert outgoing.stream is not None

@@ -255,6 +255,12 @@ class History:
         sql = f"SELECT {lines.COLUMNS} FROM history WHERE peer = ? AND NOT mine AND state != ? AND erased_by = ''"
         return [lines.entry(*row) for row in self._query(f"{sql} ORDER BY position", peer, int(State.READ))]
 
+    def peers(self) -> dict[str, int]:
+        """Conversations that have lines, and how many of theirs are not read."""
+        unread = f"NOT mine AND state != {int(State.READ)} AND erased_by = ''"
+        rows = self._query(f"SELECT peer, count(*) FILTER (WHERE {unread}) FROM history GROUP BY peer")
+        return dict(rows)
+
     def newest_stamp(self, peer: str) -> int:
         """The highest stamp of a line of theirs, or of one of ours to them; 0 if there is none."""
         return unsigned(self._query("SELECT coalesce(max(stamp), 0) FROM history WHERE peer = ?", peer)[0][0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from client import lines
 from client.changes import NO_NAME, Change, Changes, Target
@@ -16,9 +16,6 @@ from client.messages import State
 from client.schema import signed
 from client.state import MessageName
 from protocol.ids import stamp_ms
-
-if TYPE_CHECKING:
-    from client.history import History
 
 OPEN: Final = (1 << 63) - 1
 """Where a stretch ends that goes on with what comes as messages."""
@@ -60,10 +57,22 @@ class Stretch(NamedTuple):
     """The server's Unix time when it was the newest page, and is to be looked at once more; else 0."""
 
 
+class Lines(Protocol):
+    """The lines that pages are put among: `client.history`."""
+
+    user: str
+
+    def line(self, peer: str, name: MessageName) -> HistoryEntry | None: ...
+
+    def line_name(self, peer: str, name: MessageName) -> tuple[object, ...]: ...
+
+    def grown(self, by: int) -> None: ...
+
+
 class Pages:
     """Of all conversations. Written through the journal's next commit, read as committed."""
 
-    def __init__(self, history: History, do: Do, query: Query, changes: Changes) -> None:
+    def __init__(self, history: Lines, do: Do, query: Query, changes: Changes) -> None:
         self._history = history
         self._do = do
         self._query = query

@@ -28,6 +28,8 @@ DEVICE: Final = "device"
 """The key of the device's id."""
 SEEN_MS: Final = "seen_ms"
 """The server's Unix time at the last login."""
+MAX_MESSAGE: Final = "max_message"
+"""The key of the longest message, encoded, that the server takes."""
 NAME_ANOTHER: Final = "name another state file; this one can be removed if nothing in it is missed"
 
 # Numbers of streams, and ids that others chose, are unsigned 64 bits: kept as SQLite's signed ones.

@@ -13,8 +13,12 @@ from client.streams import StreamKey
 from protocol.client import Unreadable
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
-from protocol.sparrow_pb2 import Goodbye, Hint, LoggedIn, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, READ, Goodbye, Hint, LoggedIn, Message
 
+CHANGES = frozenset({int(EDIT), int(ERASE)})
+"""They go only to a server that understands "changes"."""
+REPEATABLE = frozenset({int(READ), *CHANGES})
+"""Kinds that say nothing new when they are told twice under two names."""
 MessageName: TypeAlias = tuple[str, str, int, int]
 """from_id, from_device, stream, id."""
 

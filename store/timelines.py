@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from protocol.allowed import MAX_REVISION as MAX_REVISION
+
 MAX_PAGE: Final = 500
 """Rows that one read of a timeline touches, and messages on one page."""
 MAX_UNREAD: Final = 100
 """Unread messages are counted up to this."""
-MAX_REVISION: Final = 2**20
+MAX_KEEP_DAYS: Final = 3650
+"""Markers of what was erased live for so long and a year."""
 
 
 def conversation_of(one: str, other: str) -> str:

@@ -12,6 +12,7 @@ from broker.core.asks import Asks, SendAnswer
 from broker.core.cached import Freshness
 from broker.core.closings import Closings
 from broker.core.devices import Devices
+from broker.core.hiding import Hiding
 from broker.core.inbox import InboxRequests
 from broker.core.logins import Registrations
 from broker.core.notifier import Notifier
@@ -57,12 +58,15 @@ class BrokerCore:
         self.freshness = Freshness(settings, turn, presence)
         self.devices = Devices(settings, turn, self.freshness, store)
         self.policy = Policy(settings, turn, self.freshness, store)
+        self.hiding = Hiding(settings, turn, self.freshness, store)
         self.notifier = Notifier(settings, turn, presence)
         self.quota = Quota(settings, turn, presence, store)
         self.outcomes = Outcomes(turn)
         self.storage = Storage(settings, turn, presence, store, self.notifier, self.quota, self.outcomes)
         self.archive = Archive(settings, history, turn, store, self.quota, self.outcomes)
-        self.routing = Routing(settings, turn, presence, self.devices, self.policy, self.storage, self.archive)
+        self.routing = Routing(
+            settings, turn, presence, self.devices, self.policy, self.hiding, self.storage, self.archive
+        )
         self.closings = Closings(settings, turn, presence)
         self.logins = Registrations(settings, turn, presence, store, self.closings, inbox_ttl_ms, history)
         self.asks = Asks(turn, presence, self.closings)
@@ -170,6 +174,7 @@ class BrokerCore:
         """What the store keeps of these users is not what it was; None: of anybody."""
         self.devices.forget(users)
         self.policy.changed(users)
+        self.hiding.forget(users)
         self.logins.changed(users)
 
     def tick(self) -> None:
@@ -177,6 +182,7 @@ class BrokerCore:
         self.freshness.tick()
         self.devices.tick()
         self.policy.tick()
+        self.hiding.tick()
         self.logins.tick()
         self.notifier.tick()
         self.closings.tick()
@@ -189,6 +195,7 @@ class BrokerCore:
         self.inbox.flush()
         self.devices.flush()
         self.policy.flush()
+        self.hiding.flush()
         self.quota.flush()
         self.notifier.flush()
         self.storage.flush()

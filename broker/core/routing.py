@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from broker.core.archive import Archive, change_of, read_message
 from broker.core.devices import DeviceList, Devices
+from broker.core.hiding import Hiding
 from broker.core.policy import Policy
 from broker.core.state import Location, Presence, Storing, Turn
 from broker.core.storing import Storage
@@ -69,6 +70,7 @@ class Routing:
         presence: Presence,
         devices: Devices,
         policy: Policy,
+        hiding: Hiding,
         storage: Storage,
         archive: Archive,
     ) -> None:
@@ -77,6 +79,7 @@ class Routing:
         self._presence = presence
         self._devices = devices
         self._policy = policy
+        self._hiding = hiding
         self._storage = storage
         self._archive = archive
         self._plans: dict[tuple[bytes, bytes], Plan] = {}
@@ -84,7 +87,8 @@ class Routing:
         """What waits, by the key of what is being read."""
         self._waiting_count = 0
         devices.on_read = policy.on_read = self._read
-        devices.on_forgotten = policy.on_forgotten = self._plans.clear
+        hiding.on_read = self._read_hiding
+        devices.on_forgotten = policy.on_forgotten = hiding.on_forgotten = self._plans.clear
         self.routed = 0
         """Attempts of which copies were made, receipts among them."""
         self.refused: Counter[int] = Counter()
@@ -182,11 +186,17 @@ class Routing:
 
     def _copies(self, connector: int, rec: Record, plan: Plan) -> None:
         """Make every copy and send it on its way; with none to make, the author's own device has all there is."""
+        if rec[FLAGS] & (RECEIPT | QUIET | CHANGE) == QUIET:
+            hides = self._hiding.get(plan.author)
+            if hides is None:
+                return self._wait(_hides(plan.author), connector, rec)
+            if hides.value:
+                plan = plan._replace(devices=())
+            if self._archive.keeps:
+                self._archive.read(rec, plan.user, bool(plan.devices))
         self.routed += 1
         _, user, devices, author, others, friends, audience = plan
         kept = self._archive.keeps and not rec[FLAGS] & (RECEIPT | QUIET)
-        if self._archive.keeps and rec[FLAGS] & (RECEIPT | QUIET | CHANGE) == QUIET:
-            self._archive.read(rec, user, audience is Audience.BOTH)
         count = len(devices) + len(others) + kept
         if not count:
             return self._answer(connector, rec[ATTEMPT], 0, SAFE)
@@ -258,6 +268,9 @@ class Routing:
         self._waiting.setdefault(key, []).append((connector, rec))
         return None
 
+    def _read_hiding(self, users: Iterable[str], ok: bool) -> None:
+        self._read(map(_hides, users), ok)
+
     def _read(self, keys: Iterable[Hashable], ok: bool) -> None:
         for key in keys:
             waiting = self._waiting.pop(key, ())
@@ -282,3 +295,8 @@ class Routing:
 def _or_common(user: str, devices: DeviceList) -> DeviceList:
     """Where a message for this user goes: before there is any device, into the common queue."""
     return devices or ((COMMON, address(user, COMMON)),)
+
+
+def _hides(user: str) -> Hashable:
+    """The key of what waits to know whether a user hides; no pair of users, and no user."""
+    return user, "hides", ""

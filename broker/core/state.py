@@ -96,6 +96,9 @@ class StorePort(Protocol):
         done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
     ) -> None: ...
 
+    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
+        """Those of the users who hide their presence."""
+
     def waiting(
         self,
         users: Collection[str],

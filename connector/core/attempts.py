@@ -128,6 +128,8 @@ class Attempts:
         """Messages whose author was told SENT."""
         self.delivered = 0
         """Messages whose author was told SENT and DELIVERED in one receipt."""
+        self.early = 0
+        """Messages whose author was told DELIVERED before SENT."""
         self.failed: Counter[int] = Counter()
         """Messages refused, by `Failed.Code`; final or for now."""
         self.traced: dict[str, float] = {}
@@ -272,6 +274,7 @@ class Attempts:
         """DELIVERED, where nobody can say SENT yet: the attempt goes on, or is about to fail for now."""
         session, stream, number, *_ = self._attempts[counter]
         if session.phase != ENDED:
+            self.early += 1
             session.wire.early(stream, number)
             self._turn.mark(session)
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from protocol.errors import StoreError
+from store.ledger import Ledger
 from store.settings import HistorySettings, StoreSettings
 from store.sqlite import reading, writing
 from store.sqlite import timeline_files as files
@@ -65,6 +66,7 @@ class SqliteTimelines(Timelines):
     ) -> None:
         self._settings = settings
         self._history = history
+        self._ledger = Ledger(history.ledger)
         self._writer = writer
         self._reader = reader
         self._now_ms = now_ms
@@ -88,6 +90,7 @@ class SqliteTimelines(Timelines):
         if not batch:
             return []
         size = sum([0 if isinstance(one, Erasure) else len(one.body) for one in batch])
+        await self._ledger.add([one for one in batch if isinstance(one, Erasure)])
         work = partial(_archive, batch=batch, limits=self._history)
         answers, ended = await self._writer.call(work, len(batch), size)
         if any(isinstance(one, Erasure) for one in batch):

@@ -131,12 +131,14 @@ class RecordingStore:
     def __init__(self) -> None:
         self.judge: dict[tuple[str, str], Verdict] | None = {}
         """Answers reads of verdicts at once; None: the test answers."""
+        self.hiding: set[str] | None = set()
+        """The same of who hides their presence."""
         self.calls: dict[str, list[tuple[Any, Any]]] = {
             name: []
             for name in (
                 *("append", "page", "remove", "devices", "verdicts", "saw", "begin_sessions", "standing"),
                 "waiting",
-                *("archive", "raise_marks"),
+                *("archive", "raise_marks", "hiders"),
             )
         }
         self.full = False
@@ -165,6 +167,12 @@ class RecordingStore:
             done({pair: self.judge.get(pair, Verdict.STRANGER) for pair in pairs})
         else:
             self.calls["verdicts"].append((list(pairs), done))
+
+    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
+        if self.hiding is not None:
+            done([user for user in users if user in self.hiding])
+        else:
+            self.calls["hiders"].append((list(users), done))
 
     def waiting(
         self, users: Collection[str], done: Callable[[Mapping[str, Mapping[str, tuple[int, int]]] | None], None]

@@ -208,6 +208,8 @@ class Checker:
         if sent is None:
             self.fail(f"{client.name} shows {name}, which nobody sent")
             return
+        if self.hidden(sent) and client.user != name[0]:
+            self.fail(f"{client.name} learns what {name[0]} has read, who hides")
         stream = (client.name, *name[:3])
         highest = self._highest.get(stream, 0)
         if late:
@@ -250,10 +252,14 @@ class Checker:
             for client in self._cluster.clients
             if client.user in (sent.dest, sent.name[0])
             and client.name != sent.author
-            and not (client.user == sent.dest and self.blocked(sent))
+            and not (client.user == sent.dest and (self.blocked(sent) or self.hidden(sent)))
             and not client.removed
             and client.usable_from <= sent.at
         ]
+
+    def hidden(self, sent: Sent) -> bool:
+        """A READ of somebody who hides their presence: it is for their own devices alone (P5)."""
+        return sent.kind == READ and sent.name[0] in self._cluster.database.hiding
 
     def blocked(self, sent: Sent) -> bool:
         """The exception to the promise: a block, before or after, drops what waits from its author."""
@@ -313,6 +319,7 @@ class Checker:
         return (
             sent.dest == sent.name[0]
             or self.blocked(sent)
+            or self.hidden(sent)
             or any(
                 client.excused
                 or self._has_shown(client, sent.name)

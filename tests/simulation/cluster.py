@@ -159,6 +159,7 @@ class Cluster:
 
     def play(self) -> None:
         world, random = self.world, self.world.random
+        self.database.hiding = frozenset(user for user in self.database.users if self.history.random() < 0.2)
         for process in (*self.brokers, *self.connectors, *self.clients):
             process.start()
         for client in self.clients:
@@ -229,7 +230,10 @@ class Cluster:
                 author, device, stream, number = random.choice(shown)
                 if author != client.user:
                     about = About(from_device=device, stream=stream, ids=[number])
-                    client.event(lambda author=author, about=about: client.send(author, READ, b"", about))
+                    mark = client.server_stamp()
+                    client.event(
+                        lambda author=author, about=about, mark=mark: client.send(author, READ, b"", about, mark=mark)
+                    )
                 continue
             if self.keeps and self.history.random() < 0.25:
                 self._change_or_page(client)

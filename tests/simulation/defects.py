@@ -20,6 +20,7 @@ from broker.core.archive import Archive
 from broker.core.cached import Freshness
 from broker.core.closings import Closings
 from broker.core.devices import Devices
+from broker.core.hiding import Hiding
 from broker.core.logins import Registrations
 from broker.core.notifier import Notifier
 from broker.core.state import Rank
@@ -399,6 +400,10 @@ def _oldest_makes_room(real: Callable[..., None]) -> Callable[..., None]:
     return append
 
 
+def _hides_nothing(self: Any, users: Any, done: Any) -> None:
+    done(dict.fromkeys(users, False))
+
+
 def _not_archived(self: Any, archiving: Any) -> None:
     self._rows += 1
     self._bytes += archiving.size
@@ -596,6 +601,7 @@ DEFECTS = (
         ("end logins", "stop connector", "cut link"),
     ),
     Defect("a Login acted on though its connection is at its end", 100, ((Connection, "silent_s", _alive),), LATE),
+    Defect("the mark of one who hides", 40, ((Hiding, "_read_users", _hides_nothing),), ("history",)),
     Defect("archive skipped", 20, ((Archive, "_add", _not_archived),), ("history",)),
     Defect("kept before it is durable", 40, ((Archive, "_add", _archived_when_asked),), ("history", "failing store")),
     Defect("a marker that is a tombstone", 40, ((Timelines, "erase", _tombstone),), ("history",)),

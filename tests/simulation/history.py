@@ -82,6 +82,9 @@ class HistoryChecker:
             elif name not in self._names(conversation, sent.dest) and not self._checker.blocked(sent):
                 self._fail(f"{name} was SENT, and {sent.dest} does not find it")
         self._finish_changes()
+        for user, conversation, public in self._cluster.database.timelines.marks:
+            if public and user in self._cluster.database.hiding:
+                self._fail(f"the mark of {user} in {conversation} is seen, who hides")
 
     def _finish_changes(self) -> None:
         """What was SENT of edits and erasures is how the messages read (H4, R-E)."""

@@ -24,7 +24,7 @@ from fabric import records
 from fabric.control import Answer
 from fabric.tokens import Identity
 from protocol.framing import FrameReader
-from protocol.ids import address
+from protocol.ids import STAMP_SHIFT, address
 from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import About, Frame, Goodbye, LoggedIn, Message
@@ -502,8 +502,14 @@ class SimClient(Process):
         if connection is self.connection:
             self._forget()
 
-    def send(self, dest: str, kind: int, body: bytes, about: About | None = None, revision: int = 0) -> None:
-        self._unnumbered.append(self.core.send(dest, kind, body, about, revision=revision))
+    def send(
+        self, dest: str, kind: int, body: bytes, about: About | None = None, revision: int = 0, mark: int = 0
+    ) -> None:
+        self._unnumbered.append(self.core.send(dest, kind, body, about, revision=revision, mark=mark))
+
+    def server_stamp(self) -> int:
+        """Now, as a server might stamp it."""
+        return self.wall_ms << STAMP_SHIFT
 
     def page(self, peer: str) -> None:
         """Read all of a conversation over HTTP; the answer is on its way for a while."""

@@ -44,6 +44,8 @@ class Database:
     away: bool = False
     full: bool = False
     """The disk."""
+    hiding: frozenset[str] = frozenset()
+    """Users who hide their presence, for as long as a run goes on."""
     timelines: Timelines = field(default_factory=Timelines)
 
     def put(self, row: NewRow, key: bytes) -> None:
@@ -258,6 +260,9 @@ class SimStore:
                 )
 
         self._call(work, lambda: done(found), lambda: done(None))
+
+    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
+        self._call(lambda: None, lambda: done(self._database.hiding.intersection(users)), lambda: done(None))
 
     def waiting(
         self,

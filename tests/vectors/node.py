@@ -83,6 +83,9 @@ class Store:
     ) -> None:
         self.answers.append(lambda: done(dict.fromkeys(pairs, Verdict.STRANGER)))
 
+    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
+        self.answers.append(lambda: done(()))
+
     def waiting(
         self, users: Collection[str], done: Callable[[Mapping[str, Mapping[str, tuple[int, int]]] | None], None]
     ) -> None:
