@@ -236,9 +236,9 @@ class Timelines(abc.ABC):
         """One message, as `reader` may see it; None if they may not, or it is not there."""
 
     @abc.abstractmethod
-    async def conversations(self, user: str, after: str, limit: int) -> Sequence[Listed]:
-        """Up to `limit` conversations of `user`, by the other's id, from behind `after` on; hidden ones are not among
-        them. Fewer than `limit` only at the end."""
+    async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:
+        """Up to `limit` conversations of `user`, by the other's id, from behind `after` on; those that are hidden are
+        among them only if `hidden` says so. Fewer than `limit` only at the end."""
 
     @abc.abstractmethod
     async def listed(self, user: str, conversation: str) -> Listed | None:

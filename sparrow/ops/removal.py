@@ -59,7 +59,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         print(_removed(user, found))
         told = any(_tell(bridge, brokers, user) for brokers in places)
         keep_words = settings.history.words_of_deleted_accounts == "keep"
-        forget_words(bridge, user, keep_words=keep_words)
+        forget_words(bridge, user, keep_words=keep_words, patient=True)
         print(f"conversations: {_WORDS[keep_words]}")
     if told:
         print("the brokers know; its sessions are closed")

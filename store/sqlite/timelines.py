@@ -118,8 +118,15 @@ class SqliteTimelines(Timelines):
         )
         return await self._reader.call(self._shown(work))
 
-    async def conversations(self, user: str, after: str, limit: int) -> Sequence[Listed]:
-        work = partial(timeline.conversations, user=user, after=after, limit=limit, edit_hours=self._history.edit_hours)
+    async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:
+        work = partial(
+            timeline.conversations,
+            user=user,
+            after=after,
+            limit=limit,
+            hidden=hidden,
+            edit_hours=self._history.edit_hours,
+        )
         return await self._reader.call(self._shown(work), rows=limit)
 
     async def listed(self, user: str, conversation: str) -> Listed | None:
