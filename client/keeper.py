@@ -76,6 +76,7 @@ class Keeper:
         elif isinstance(event, pb.Hint) and event.kind == pb.Hint.HISTORY_CHANGED:
             self.history.pages.forget(event.user_id, event.stamp, event.stamp or OPEN)
             self._look(event.user_id, event.stamp or OPEN - 1)
+            self.engine.changed()
 
     def _logged_in(self, frame: pb.LoggedIn) -> None:
         self.kept = None  # it may have been changed meanwhile
