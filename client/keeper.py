@@ -306,6 +306,7 @@ def message_of(engine: Engine, entry: HistoryEntry, peer: str) -> Message:
         stamp=entry.stamp,
     )
     message = Message(engine, wire, entry.late)
+    message.state = entry.state if entry.mine else State.SENT
     message.read = not entry.mine and entry.state == State.READ
     message.revision, message.edited_stamp, message.erased_by = entry.revision, entry.edited_stamp, entry.erased_by
     return message

@@ -108,7 +108,7 @@ async def test_edits_and_erasures_reach_everybody(people: People, tmp_path: Path
         people.client(a, on_event=told.append, **kept) as alice,
         people.client(b, on_event=there.append) as bob,
     ):
-        first, second, third = await sent(alice, b, "frist", "oops", "third")
+        first, second, _ = await sent(alice, b, "frist", "oops", "third")
         await received(bob, 3)
         assert await said(bob, a) == ["frist", "oops", "third"]
         edit = await first.edit("first")
