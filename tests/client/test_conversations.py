@@ -14,6 +14,7 @@ from client import (
     Erased,
     Hint,
     HintKind,
+    HistoryNotKeptError,
     MarkRaised,
     Message,
     MisuseError,
@@ -231,3 +232,50 @@ async def test_hiding_and_finding(people: People, tmp_path: Path) -> None:
         assert await alice.conversations.list() == []
         await sent(bob, a, "again")
         assert [one.user for one in await alice.conversations.list()] == [b]
+
+
+async def test_where_nothing_is_kept_there_is_what_is_here(tmp_path: Path) -> None:
+    node = Node(tmp_path, history__keep_days=0).start()
+    try:
+        people = People(node, "nothing-kept")
+        a, b = people.name("alice"), people.name("bob")
+        async with (
+            people.client(a, state=tmp_path / "a.db", history=100) as alice,
+            people.client(b) as bob,
+        ):
+            await sent(alice, b, "one", "two")
+            await sent(bob, a, "Three")
+            await received(alice, 1)
+            assert await said(alice, b) == ["one", "two", "Three"]
+            assert await said(bob, a) == []
+            (conversation,) = await alice.conversations.list()
+            assert (conversation.user, conversation.unread) == (b, 1)
+            assert [message.text for message in await alice.conversations.find("three")] == ["Three"]
+            await conversation.mark_read()
+            assert (await alice.conversations.of(b)).unread == 0
+            assert await bob.conversations.list() == []
+            with pytest.raises(HistoryNotKeptError):
+                await conversation.hide()
+            (message,) = [each async for each in conversation.backwards() if each.sender == b]
+            with pytest.raises(HistoryNotKeptError):
+                await conversation.report(message, "rude")
+    finally:
+        assert node.stop() == 0
+
+
+async def test_lines_of_a_page_wait_for_nobody_and_come_once(people: People, tmp_path: Path) -> None:
+    a, b = people.name("alice"), people.name("bob")
+    state = {"state": tmp_path / "b.db", "history": 100}
+    async with people.client(b, **state):
+        pass
+    async with people.client(a) as alice:
+        await sent(alice, b, "one", "two")
+        # Paged by another device before this one takes them from its inbox.
+        async with people.client(b) as other:
+            assert await said(other, a) == ["one", "two"]
+            await sent(alice, b, "three")
+            assert [message.text for message in await received(other, 1)] == ["three"]
+    async with people.client(b, **state) as bob:
+        assert len(await received(bob, 3)) == 3
+        assert await said(bob, a) == ["one", "two", "three"]
+        assert len(bob.history()) == 3
