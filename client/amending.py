@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from client import arguments
-from client.changes import MAX_REVISION, Target
+from client.changes import Target
 from client.core import ClientCore
 from client.memory import ClientJournal
 from client.messages import NO_TEXT
 from client.streams import StreamKey
 from protocol import sparrow_pb2 as pb
-from protocol.allowed import MAX_ABOUT_IDS
+from protocol.allowed import MAX_ABOUT_IDS, MAX_REVISION
 from protocol.errors import MisuseError
 from protocol.ids import stamp_ms
 from protocol.outbound import Outgoing

@@ -76,6 +76,7 @@ class Keeper:
         elif isinstance(event, pb.Hint) and event.kind == pb.Hint.HISTORY_CHANGED:
             self.history.pages.forget(event.user_id, event.stamp, event.stamp or OPEN)
             self._look(event.user_id, event.stamp or OPEN - 1)
+            self.engine.changed()
 
     def _logged_in(self, frame: pb.LoggedIn) -> None:
         self.kept = None  # it may have been changed meanwhile
@@ -305,6 +306,7 @@ def message_of(engine: Engine, entry: HistoryEntry, peer: str) -> Message:
         stamp=entry.stamp,
     )
     message = Message(engine, wire, entry.late)
+    message.state = entry.state if entry.mine else State.SENT
     message.read = not entry.mine and entry.state == State.READ
     message.revision, message.edited_stamp, message.erased_by = entry.revision, entry.edited_stamp, entry.erased_by
     return message

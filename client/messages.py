@@ -56,7 +56,7 @@ class Owner(Protocol):
 class Message:
     """A message that came to the application: `body` is what was sent, `text` is the same as text."""
 
-    __slots__ = ("_owner", "edited_stamp", "erased_by", "late", "read", "revision", "wire")
+    __slots__ = ("_owner", "edited_stamp", "erased_by", "late", "read", "revision", "state", "wire")
 
     def __init__(self, owner: Owner, wire: pb.Message, late: bool) -> None:
         self._owner = owner
@@ -72,6 +72,8 @@ class Message:
         """The server's stamp of the edit that counts; 0: it reads as it was written."""
         self.erased_by = ""
         """Not empty: it was erased, by this user, or taken down by "operator". Then its body is empty."""
+        self.state = State.SENT
+        """Of one's own that comes from the history, how far it has come."""
 
     @property
     def sender(self) -> str:

@@ -188,7 +188,7 @@ def _schema(options: argparse.Namespace) -> int:
         return 0
     from store.cassandra import apply
 
-    apply(settings.store)
+    apply(settings.store, keep_days=settings.history.keep_days)
     return 0
 
 

@@ -5,7 +5,9 @@ Owns these rules (docs/design/history.md). Pure functions; knows no engine.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import json
 import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -22,6 +24,7 @@ from store.timelines import (
     Erasure,
     KeptMessage,
     Name,
+    Report,
     conversation_of,
     members_of,
 )
@@ -41,9 +44,29 @@ _DAY_MS: Final = 86_400_000
 _CURSOR = struct.Struct(">cQ")
 
 
+def stored(number: int) -> int:
+    """64 bits without a sign, as an engine's integers with one, in the same order."""
+    return number - (1 << 63)
+
+
+def unstored(number: int) -> int:
+    """The way back."""
+    return number + (1 << 63)
+
+
 def day_of(stamp: int) -> int:
     """Days since 1970."""
     return (stamp >> STAMP_SHIFT) // _DAY_MS
+
+
+def stamp_ms_of(stamp: int) -> int:
+    """Unix time."""
+    return stamp >> STAMP_SHIFT
+
+
+def first_stamp_of(day: int) -> int:
+    """The lowest stamp of a day."""
+    return (day * _DAY_MS) << STAMP_SHIFT
 
 
 def floor_of(keep_days: int, lowered: int, now_ms: int) -> int:
@@ -102,6 +125,14 @@ def _name_is_sound(conversation: str, name: Name) -> bool:
     )
 
 
+def other_of(conversation: str, user: str) -> str | None:
+    """Whom the user writes to there; None if they are not in it."""
+    one, other = members_of(conversation)
+    if user == one:
+        return other
+    return one if user == other else None
+
+
 def counts_as_unread(kind: int) -> bool:
     """Whether a message of this kind is one that people read."""
     return kind in (TEXT, FILE) or kind >= OWN_KINDS
@@ -153,3 +184,43 @@ def position_of(engine: bytes, before: bytes) -> tuple[int, bytes]:
         raise MisuseError("this is no position in a conversation: begin again, without one")
     letter, stamp = _CURSOR.unpack_from(before)
     return min(stamp, MAX_STAMP), before[_CURSOR.size :] if letter == engine else b""
+
+
+# Reports.
+
+
+def pack_report(report: Report) -> str:
+    """A report but its id and its reporter, as JSON."""
+    message = report.message
+    told = {
+        "reported_ms": report.reported_ms,
+        "conversation": report.conversation,
+        "text": report.text,
+        "name": message.name,
+        "stamp": message.stamp,
+        "kind": message.kind,
+        "body": base64.b64encode(message.body).decode(),
+        "about": base64.b64encode(message.about).decode(),
+        "revision": message.revision,
+        "edited_stamp": message.edited_stamp,
+        "edit": message.edit,
+        "erased_by": message.erased_by,
+    }
+    return json.dumps(told)
+
+
+def unpack_report(report: str, reporter: str, packed: str) -> Report:
+    """The way back."""
+    told = json.loads(packed)
+    message = KeptMessage(
+        Name(*told["name"]),
+        told["stamp"],
+        told["kind"],
+        base64.b64decode(told["body"]),
+        base64.b64decode(told["about"]),
+        told["revision"],
+        told["edited_stamp"],
+        None if told["edit"] is None else Name(*told["edit"]),
+        told["erased_by"],
+    )
+    return Report(report, reporter, told["reported_ms"], told["conversation"], message, told["text"])

@@ -25,6 +25,8 @@ from store.cassandra.logins import Logins
 from store.cassandra.profiles import Profiles
 from store.cassandra.requests import Requests
 from store.cassandra.schema import enter_keyspace
+from store.cassandra.timelines import CassandraTimelines, make_parts
+from store.cassandra.timelines import Parts as TimelineParts
 from store.contacts import Change, Relation, Verdict
 from store.interface import (
     COMMON,
@@ -44,7 +46,7 @@ from store.logins import Login, Refresh
 from store.ownership import Ownership
 from store.sessions import NoSession, SessionStart, Standing
 from store.settings import NOT_KEPT, HistorySettings, StoreSettings
-from store.timelines import Timelines
+from store.timelines import Erasure, members_of
 
 _log = logging.getLogger("sparrow.store")
 _RETRY_S = 1.0
@@ -61,6 +63,7 @@ class _Open:
     logins: Logins
     inbox: Inbox
     lease: Lease
+    timelines: TimelineParts
 
 
 class CassandraStore(Store):
@@ -80,6 +83,10 @@ class CassandraStore(Store):
         self._open: _Open | None = None
         self._waiting_rows = 0
         self._waiting_bytes = 0
+        self._timelines = CassandraTimelines(history, lambda: self._parts().timelines, self._now_ms, self.drop_waiting)
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
 
     async def __aenter__(self) -> CassandraStore:
         """Tries again for a while when no node answers.
@@ -121,13 +128,24 @@ class CassandraStore(Store):
         profiles = Profiles(connection, requests, self._clock)
         logins = Logins(connection, requests, self._clock)
         contacts = Contacts(connection, requests, self._clock)
-        files = Files(connection, requests, self._clock)
+        files = Files(connection, requests, self._clock, self._timelines.keep_days)
         inbox = Inbox(self._settings, connection, requests, self._clock)
         lease = Lease(self._settings, connection, requests)
-        return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease)
+        timelines = make_parts(
+            self._settings, self._history, connection, requests, files, self._now_ms, self._drop_copies
+        )
+        return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease, timelines)
+
+    async def _drop_copies(self, erasure: Erasure, stamps: Sequence[int]) -> None:
+        parts = self._parts()
+        if stamps:
+            queues = await parts.accounts.devices(members_of(erasure.conversation))
+            for user, devices in queues.items():
+                await parts.inbox.drop_copies(user, (*(devices or ()), COMMON), erasure, stamps)
 
     async def __aexit__(self, *exc: object) -> None:
         if self._open is not None:
+            await self._open.timelines.usage.flush(now=True)
             await self._open.lease.release()
             connection, self._open = self._open.connection, None
             await asyncio.to_thread(connection.close)
@@ -159,8 +177,8 @@ class CassandraStore(Store):
             self._waiting_bytes -= size
 
     @property
-    def timelines(self) -> Timelines:
-        raise StoreError("conversations are not kept in Cassandra yet")
+    def timelines(self) -> CassandraTimelines:
+        return self._timelines
 
     @property
     def inbox_ttl_ms(self) -> int:

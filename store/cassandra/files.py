@@ -7,7 +7,7 @@ that is seen is whole, and two uploads of one file at once cannot mix.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from protocol.errors import NotFoundError
@@ -40,6 +40,7 @@ _DATA = "SELECT data FROM piece_data WHERE piece = ?"
 _PUT_DATA = "INSERT INTO piece_data (piece, data) VALUES (?, ?) USING TTL ?"
 _PUT_PIECE = "INSERT INTO pieces (file, position, length, piece) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?"
 _FINISH = "UPDATE files USING TTL ? SET sha256 = ?, complete = true WHERE file = ?"
+_EXTEND = "UPDATE files USING TTL ? SET expires_ms = ? WHERE file = ?"
 _ADD_READER = "UPDATE files USING TTL ? SET readers = readers + ? WHERE file = ?"
 _REMOVE_READER = "UPDATE files USING TTL ? SET readers = readers - ? WHERE file = ?"
 _PIECES = "SELECT piece FROM pieces WHERE file = ?"
@@ -53,9 +54,17 @@ _READ_AT_ONCE = 500
 class Files:
     """The operations on the tables `files`, `pieces` and `piece_data`."""
 
-    def __init__(self, connection: Connection, requests: Requests, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        requests: Requests,
+        clock: Callable[[], float],
+        keep_days: Callable[[], Awaitable[int]],
+    ) -> None:
         self._requests = requests
         self._clock = clock
+        self._keep_days = keep_days
+        self._extend = connection.prepare(_EXTEND)
         self._create = connection.prepare(_CREATE)
         self._file = connection.prepare(_FILE)
         self._first = connection.prepare(_FIRST)
@@ -75,8 +84,15 @@ class Files:
         self._remove = [connection.prepare(statement) for statement in _REMOVE]
         self._remove_data = connection.prepare(_REMOVE_DATA)
 
-    def _ttl_s(self, file: File) -> int:
-        return max(1, file.expires_ms // 1000 - int(self._clock()))
+    async def _ttl_s(self, file: File) -> int:
+        """Long enough for a message that may yet name it: a cell's time cannot be made longer without its data. What
+        is shown ends with `expires_ms`."""
+        return await self._keep_days() * 86_400 + max(1, file.expires_ms // 1000 - int(self._clock()))
+
+    async def extend(self, file: File, expires_ms: int) -> None:
+        """It lives until then, unless it does so anyway."""
+        if expires_ms > file.expires_ms:
+            await self._requests.run([self._extend.bind((await self._ttl_s(file), expires_ms, file.file))])
 
     async def create(self, file: File) -> None:
         """Begin a file."""
@@ -91,10 +107,10 @@ class Files:
             set(file.readers),
             file.sha256,
             file.upload_expires_ms,
-            self._ttl_s(file),
+            await self._ttl_s(file),
         )
         # The list first: what is not on it would count for nothing.
-        listed = (file.owner, file.file, file.created_ms, file.size, file.upload_expires_ms, self._ttl_s(file))
+        listed = (file.owner, file.file, file.created_ms, file.size, file.upload_expires_ms, await self._ttl_s(file))
         await self._requests.run([self._list.bind(listed)])
         await self._requests.run([self._create.bind(values)])
 
@@ -143,7 +159,7 @@ class Files:
 
     async def append(self, file: File, offset: int, data: bytes) -> bool:
         """Keep a piece, if none stands there."""
-        piece, ttl_s = secrets.token_hex(16), self._ttl_s(file)
+        piece, ttl_s = secrets.token_hex(16), await self._ttl_s(file)
         await self._requests.run([self._put_data.bind((piece, data, ttl_s))])
         answer = await self._requests.conditional(self._put_piece.bind((file.file, offset, len(data), piece, ttl_s)))
         if not answer["[applied]"] and answer["piece"] != piece:
@@ -163,7 +179,7 @@ class Files:
         """It is complete."""
         found = await self.one(file)
         if found is not None:
-            ttl_s = self._ttl_s(found)
+            ttl_s = await self._ttl_s(found)
             await self._requests.run([self._finish.bind((ttl_s, sha256, file))])
             await self._requests.run([self._list_finished.bind((ttl_s, found.owner, file))])
 
@@ -179,7 +195,7 @@ class Files:
         found = await self.one(file)
         if found is None:
             raise NotFoundError(f'there is no file "{file}" (any more)')
-        await self._requests.run([statement.bind((self._ttl_s(found), {user}, file))])
+        await self._requests.run([statement.bind((await self._ttl_s(found), {user}, file))])
 
     async def remove(self, file: str) -> None:
         """Forget the file and its pieces."""

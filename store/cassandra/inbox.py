@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from protocol.ids import stamp_ms
 from store.cassandra.batches import Queue, Write, batches
 from store.cassandra.connecting import Connection
 from store.cassandra.failures import store_error, too_much_to_read
@@ -27,6 +28,8 @@ from store.cassandra.requests import Requests, Rows
 from store.cassandra.slices import Found, Slices
 from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind
 from store.settings import StoreSettings
+from store.timeline_copies import is_copy
+from store.timelines import Erasure
 
 _INSERT = (
     "INSERT INTO inbox (user, device, position, kind, body, author, size) VALUES (?, ?, ?, ?, ?, ?, ?) "
@@ -49,6 +52,10 @@ _SWEEP = "DELETE FROM inbox USING TIMESTAMP ? WHERE user = ? AND device IN ? AND
 
 _DAY_S = 86_400
 _REMOVE_KEYS = 100
+_AROUND_MS = 600_000
+_CLOCKS_US = 300_000_000
+_COPIES = 500
+"""Rows that are looked through for copies of an erased message, of each queue."""
 _SCAN_ROWS = 2000
 """Read at once, where all of a queue is looked through."""
 _REMOVED_BYTES = 32
@@ -237,6 +244,24 @@ class Inbox:
                 total += len(theirs)
                 await self._write(self._removing({(user, device): theirs} if theirs else {}))
         return total
+
+    async def drop_copies(self, user: str, devices: Sequence[str], erasure: Erasure, stamps: Sequence[int]) -> None:
+        """Delete copies of an erased message, and of its edits, as far as they stand around these stamps: what is
+        found elsewhere goes when its device fetches it, or expires."""
+        ranges = {stamp_ms(stamp) // _AROUND_MS for stamp in stamps}
+        for device in devices:
+            for start in sorted(ranges):
+                after, before = [
+                    position_at((start + edge) * _AROUND_MS * 1000 - slack)
+                    for edge, slack in ((0, _CLOCKS_US), (1, -_CLOCKS_US))
+                ]
+                query = (user, [device], after, before, _COPIES)
+                (answer,) = await self._requests.outcomes([self._page.bind(query)])
+                # Best effort.
+                if isinstance(answer, Exception):
+                    continue
+                gone = [row[1] for row in answer if row[2] == RowKind.MESSAGE and is_copy(row[3], erasure)]
+                await self._write(self._removing({(user, device): gone} if gone else {}))
 
 
 def _view(device: str) -> list[str]:

@@ -6,6 +6,7 @@ Owns `CREATE` and the version. Knows no operation on the data.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -125,6 +126,74 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
     ),
     # Which broker works on the keyspace, where only one may.
     ("CREATE TABLE IF NOT EXISTS owners (id int PRIMARY KEY, claim text, holder text)",),
+    # Conversations: `store.cassandra.timeline_keys` says what the write times and the spans are.
+    (
+        "CREATE TABLE IF NOT EXISTS history (id int PRIMARY KEY, keep_days int, since_ms bigint, floor bigint)",
+        # A message has `editor` ''; its edits are beside it.
+        """CREATE TABLE IF NOT EXISTS bodies (
+            conversation text,
+            author text,
+            device text,
+            stream bigint,
+            part bigint,
+            id bigint,
+            editor text,
+            audience tinyint,
+            edit_stream bigint,
+            kind int,
+            stamp bigint,
+            both_stamp bigint,
+            value blob,
+            erased_by text,
+            PRIMARY KEY ((conversation, author, device, stream, part), id, editor, audience, edit_stream)
+        )""",
+        """CREATE TABLE IF NOT EXISTS timeline (
+            conversation text,
+            viewers tinyint,
+            span int,
+            stamp bigint,
+            tie blob,
+            author text,
+            device text,
+            stream bigint,
+            id bigint,
+            kind int,
+            size int,
+            PRIMARY KEY ((conversation, viewers, span), stamp, tie)
+        ) WITH CLUSTERING ORDER BY (stamp DESC, tie DESC)""",
+        """CREATE TABLE IF NOT EXISTS spans (
+            conversation text,
+            viewers tinyint,
+            span int,
+            PRIMARY KEY ((conversation, viewers), span)
+        ) WITH CLUSTERING ORDER BY (span DESC)""",
+        """CREATE TABLE IF NOT EXISTS members (
+            user text,
+            other text,
+            span int,
+            hidden bigint,
+            private bigint,
+            public bigint,
+            PRIMARY KEY (user, other)
+        )""",
+        """CREATE TABLE IF NOT EXISTS kept_files (
+            file text,
+            conversation text,
+            author text,
+            device text,
+            stream bigint,
+            id bigint,
+            PRIMARY KEY (file, conversation, author, device, stream, id)
+        )""",
+        "CREATE TABLE IF NOT EXISTS usage (user text, day int, rows counter, bytes counter, PRIMARY KEY (user, day))",
+        """CREATE TABLE IF NOT EXISTS reports (
+            bucket int,
+            report text,
+            reporter text,
+            told text,
+            PRIMARY KEY (bucket, report)
+        )""",
+    ),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)
@@ -134,8 +203,9 @@ OLDEST = 6
 _APPLY = "run: sparrow schema apply"
 
 
-def apply(settings: StoreSettings, say: Callable[[str], None] = print) -> None:
+def apply(settings: StoreSettings, say: Callable[[str], None] = print, keep_days: int = 0) -> None:
     """Bring keyspace and tables to this version; `say` is told each step. May be repeated, from one place at a time.
+    What it makes from nothing keeps conversations for `keep_days`.
 
     Raises `ConfigError` for a newer schema that leaves us behind and for settings that are wrong, `StoreError` when
     Cassandra is away.
@@ -155,6 +225,9 @@ def apply(settings: StoreSettings, say: Callable[[str], None] = print) -> None:
             keep = "INSERT INTO schema_version (id, version, oldest) VALUES (0, %s, %s)"
             connection.execute(keep, (number, min(number, OLDEST)))
             say(f"keyspace {settings.cassandra_keyspace}: schema {number} was made")
+        if found == 0 and keep_days:
+            terms = "INSERT INTO history (id, keep_days, since_ms, floor) VALUES (0, %s, %s, 0) IF NOT EXISTS"
+            connection.execute(terms, (keep_days, int(time.time() * 1000)))
         if found >= VERSION:
             say(f"keyspace {settings.cassandra_keyspace}: schema {found} was there already, nothing to do")
 

@@ -199,7 +199,7 @@ CREATE TABLE usage (
 CREATE TABLE reports (
     report TEXT PRIMARY KEY,
     reporter TEXT NOT NULL,
-    report_json TEXT NOT NULL
+    told TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX reports_by_reporter ON reports (reporter);
 """

@@ -11,15 +11,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from google.protobuf.message import DecodeError
-
-from protocol.sparrow_pb2 import Kind, Message
 from store.interface import RowKind
 from store.settings import HistorySettings
 from store.sqlite.timeline_files import end_files
-from store.sqlite.timeline_streams import BOTH_VIEW, NO_VIEW, chunks, drop_unused, key_of, resolve, stored, values
+from store.sqlite.timeline_streams import BOTH_VIEW, NO_VIEW, chunks, drop_unused, key_of, resolve, values
 from store.sqlite.timeline_usage import Usage, give_back
 from store.sqlite.timeline_writing import FAILED, FULL, KEPT, NOT_ALLOWED, Place, Standing, stands
+from store.timeline_copies import is_copy
 from store.timeline_rules import (
     TEXT,
     day_of,
@@ -29,6 +27,7 @@ from store.timeline_rules import (
     marker_end,
     may_widen,
     stamp_is_sound,
+    stored,
 )
 from store.timelines import Archived, Audience, Edit, Erasure, Result, members_of
 
@@ -251,27 +250,8 @@ def _drop_waiting(connection: sqlite3.Connection, erasure: Erasure) -> None:
             "FROM inbox WHERE user = ? LIMIT ?) WHERE kind = ? AND author IN (?, '') AND instr(body, ?) > 0",
             (user, MAX_INBOX_ROWS, int(RowKind.MESSAGE), target.author, trace),
         ).fetchone()
-        positions = [at for at, body in json.loads(found) if _holds(bytes.fromhex(body), erasure)]
+        positions = [at for at, body in json.loads(found) if is_copy(bytes.fromhex(body), erasure)]
         if positions:
             connection.execute(
                 "DELETE FROM inbox WHERE position IN (SELECT value FROM json_each(?))", (json.dumps(positions),)
             )
-
-
-def _holds(body: bytes, erasure: Erasure) -> bool:
-    """Whether a copy is of the message, or of an edit of it."""
-    try:
-        message = Message.FromString(body)
-    except DecodeError:
-        return False
-    target = erasure.target
-    if message.from_id != target.author or message.dest_id not in members_of(erasure.conversation):
-        return False
-    if (message.from_device, message.stream, message.id) == target[1:]:
-        return True
-    about = message.about
-    return (
-        message.kind == Kind.EDIT
-        and (about.from_device or message.from_device, about.stream) == target[1:3]
-        and target.id in about.ids
-    )

@@ -5,27 +5,17 @@ Owns this part of the table `members`, and `reports`. Begins and commits nothing
 
 from __future__ import annotations
 
-import base64
 import json
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
 from store.sqlite.timeline_streams import chunks, values
-from store.timeline_rules import MAX_STAMP
-from store.timelines import KeptMessage, Mark, Name, Report, members_of
+from store.timeline_rules import MAX_STAMP, other_of, pack_report, unpack_report
+from store.timelines import Mark, Report
 
 _Key = tuple[str, str | None]
 _Marks = tuple[int, int]
 """The private and the public one."""
-
-
-def other_of(conversation: str, user: str) -> str | None:
-    """Whom the user writes to there; None if they are not in it."""
-    one, other = members_of(conversation)
-    if user == one:
-        return other
-    return one if user == other else None
 
 
 def would_rise(connection: sqlite3.Connection, marks: Sequence[Mark]) -> list[bool]:
@@ -75,50 +65,20 @@ def hide(connection: sqlite3.Connection, user: str, other: str, stamp: int) -> N
 
 def report(connection: sqlite3.Connection, new: Report) -> None:
     """Keep a report."""
-    message = new.message
-    told = {
-        "reported_ms": new.reported_ms,
-        "conversation": new.conversation,
-        "text": new.text,
-        "name": message.name,
-        "stamp": message.stamp,
-        "kind": message.kind,
-        "body": base64.b64encode(message.body).decode(),
-        "about": base64.b64encode(message.about).decode(),
-        "revision": message.revision,
-        "edited_stamp": message.edited_stamp,
-        "edit": message.edit,
-        "erased_by": message.erased_by,
-    }
     connection.execute(
-        "INSERT OR IGNORE INTO reports (report, reporter, report_json) VALUES (?, ?, ?)",
-        (new.report, new.reporter, json.dumps(told)),
+        "INSERT OR IGNORE INTO reports (report, reporter, told) VALUES (?, ?, ?)",
+        (new.report, new.reporter, pack_report(new)),
     )
 
 
 def reports(connection: sqlite3.Connection, after: str, limit: int) -> list[Report]:
     """Some reports, by id."""
     (found,) = connection.execute(
-        "SELECT json_group_array(json_array(report, reporter, json(report_json))) FROM "
+        "SELECT json_group_array(json_array(report, reporter, told)) FROM "
         "(SELECT * FROM reports WHERE report > ? ORDER BY report LIMIT ?)",
         (after, limit),
     ).fetchone()
-    return [_report(*row) for row in json.loads(found)]
-
-
-def _report(report: str, reporter: str, told: dict[str, Any]) -> Report:
-    message = KeptMessage(
-        Name(*told["name"]),
-        told["stamp"],
-        told["kind"],
-        base64.b64decode(told["body"]),
-        base64.b64decode(told["about"]),
-        told["revision"],
-        told["edited_stamp"],
-        None if told["edit"] is None else Name(*told["edit"]),
-        told["erased_by"],
-    )
-    return Report(report, reporter, told["reported_ms"], told["conversation"], message, told["text"])
+    return [unpack_report(*row) for row in json.loads(found)]
 
 
 def drop_report(connection: sqlite3.Connection, report: str) -> None:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from store.sqlite.timeline_streams import NO_VIEW, conversation_id, find, key_of, unstored, view_of
+from store.sqlite.timeline_streams import NO_VIEW, conversation_id, find, key_of, view_of
 from store.timeline_rules import (
     FILE,
     MAX_PAGE_BYTES,
@@ -23,6 +23,7 @@ from store.timeline_rules import (
     edited,
     position,
     position_of,
+    unstored,
 )
 from store.timelines import (
     MAX_PAGE,

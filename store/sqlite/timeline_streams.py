@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
+from store.timeline_rules import stored
 from store.timelines import Audience, Name, members_of
 
 _T = TypeVar("_T")
 _CHUNKS = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
-_HALF = 1 << 63
 BOTH_VIEW, NO_VIEW = 0, 3
 
 
@@ -35,16 +35,6 @@ class Stream(NamedTuple):
     conversation: int
     listed: int
     """In whose lists the conversation is: 0 nobody's, 1 the author's, 2 both."""
-
-
-def stored(number: int) -> int:
-    """64 bits without a sign, as SQLite's integers with one, in the same order."""
-    return number - _HALF
-
-
-def unstored(number: int) -> int:
-    """The way back."""
-    return number + _HALF
 
 
 def key_of(conversation: str, name: Name) -> Key:

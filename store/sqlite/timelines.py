@@ -25,6 +25,7 @@ from store.sqlite import timeline_upkeep as upkeep
 from store.sqlite.timeline_changes import archive_edits, archive_erasures
 from store.sqlite.timeline_writing import FAILED, archive_entries
 from store.sqlite.worker import Worker
+from store.timeline_rules import other_of
 from store.timelines import (
     Archived,
     Edit,
@@ -130,19 +131,19 @@ class SqliteTimelines(Timelines):
         return await self._reader.call(self._shown(work), rows=limit)
 
     async def listed(self, user: str, conversation: str) -> Listed | None:
-        other = members.other_of(conversation, user)
+        other = other_of(conversation, user)
         if other is None:
             return None
         work = partial(timeline.listed, user=user, other=other, edit_hours=self._history.edit_hours)
         return await self._reader.call(self._shown(work))
 
     async def hide(self, user: str, conversation: str, stamp: int) -> None:
-        other = members.other_of(conversation, user)
+        other = other_of(conversation, user)
         if other is not None:
             await self._writer.call(partial(members.hide, user=user, other=other, stamp=stamp))
 
     async def unread(self, user: str, conversations: Collection[str]) -> Mapping[str, int]:
-        wanted = [(one, other) for one in conversations if (other := members.other_of(one, user)) is not None]
+        wanted = [(one, other) for one in conversations if (other := other_of(one, user)) is not None]
         if not wanted:
             return dict.fromkeys(conversations, 0)
         work = self._shown(partial(timeline.unread, user=user, wanted=wanted))

@@ -33,7 +33,8 @@ def test_help_names_every_command_once() -> None:
     assert len(lines) <= 21, "it has to fit on a screen of 24"
     assert max(map(len, lines)) <= 90
     for each in COMMANDS.values():
-        assert sum(line.startswith(f"{each.usage} ") for line in lines) == 1
+        row = f" · {each.usage}: " if each.beside else f"{each.usage} "
+        assert sum((row in line) if each.beside else line.startswith(row) for line in lines) == 1
         assert each.text
 
 

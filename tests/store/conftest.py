@@ -61,9 +61,19 @@ class SharedCassandra:
                 "piece_data",
                 "owners",
                 "uploads",
+                "history",
+                "bodies",
+                "timeline",
+                "spans",
+                "members",
+                "kept_files",
+                "usage",
+                "reports",
             )
             for table in tables:
                 self.connection.execute(f"TRUNCATE {self.settings.cassandra_keyspace}.{table}")
+            keep = f"INSERT INTO {self.settings.cassandra_keyspace}.history (id, keep_days, since_ms, floor) "
+            self.connection.execute(keep + "VALUES (0, 365, 1, 0)")
 
 
 shared_cassandra = cache(SharedCassandra)
