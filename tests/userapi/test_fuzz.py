@@ -124,8 +124,7 @@ def test_nothing_that_the_document_does_not_say(tmp_path: Path, engine: str) -> 
     }
     with RunningBroker(store) as broker, serving(tmp_path, broker.endpoint, store, **settings) as server:
         fuzzer = Fuzzer(server, tmp_path)
-        if engine == "sqlite":
-            broker.keeps(*chat(fuzzer.known["path.device"]))
+        broker.keeps(*chat(fuzzer.known["path.device"]))
         before = fuzzer.profile()
         fuzzer.run(25, fuzzer.known, *_without(ENDING))
         assert fuzzer.profile() != before  # it was somebody, and did something

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from protocol.sparrow_pb2 import FILE, TEXT, Hint
 from store.contacts import Change
 from store.timelines import Entry, Mark, Name, conversation_of
-from tests.userapi.conftest import Api, problem, settings_in
+from tests.userapi.conftest import Api, problem, settings_in, with_each_engine
 from tests.userapi.talk import Person, Talk, path_of, talk
 from tests.userapi.test_conversations import file_of, uploaded
 from tests.userapi.test_metrics import AS_ADMIN, TOKEN
@@ -45,6 +45,7 @@ def shape(answer: TestResponse, other: str) -> tuple[int, str, dict[str, str]]:
     return answer.status_code, answer.text.replace(f'"{other}"', '"…"'), told
 
 
+@with_each_engine
 def test_nothing_tells_who_there_is_or_has_blocked(talk: Talk, api: Api) -> None:
     store = api.bridge.store
     others = ["nobody", "carol", "dave", "erin"]
@@ -64,6 +65,7 @@ def test_nothing_tells_who_there_is_or_has_blocked(talk: Talk, api: Api) -> None
     assert talk.call(talk.timelines.listed, "alice", conversation_of("alice", "carol")) is None
 
 
+@with_each_engine
 def test_nobody_reads_a_conversation_that_they_are_not_in(talk: Talk, api: Api) -> None:
     mallory = Person(api, "mallory")
     names = [talk.writes(talk.alice, "bob", "secret") for _ in range(3)]
@@ -97,6 +99,7 @@ def test_cursors_that_we_have_not_given(talk: Talk, cursor: str) -> None:
         assert problem(answer, 400, answer.json["code"])["field"] == "before"  # type: ignore[index]
 
 
+@with_each_engine
 def test_cursors_that_are_drawn(talk: Talk) -> None:
     talk.writes(talk.alice, "bob", "one")
     given = talk.alice.gets("/v1/conversations/bob/messages?limit=1")["next"] or ""
@@ -118,6 +121,7 @@ def test_names_that_no_message_has(talk: Talk, stream: str, number: str) -> None
     problem(talk.alice.asks("POST", f"{path}/report", json={"text": ""}), 404, "no_such_message")
 
 
+@with_each_engine
 def test_streams_of_all_64_bits(talk: Talk) -> None:
     for after, stream in enumerate((2**63, 2**64 - 1)):
         name = Name("alice", talk.alice.device, stream, 2**53 - 1)
@@ -127,6 +131,7 @@ def test_streams_of_all_64_bits(talk: Talk) -> None:
         assert talk.bob.texts("alice", "?limit=1") == [""]
 
 
+@with_each_engine
 def test_what_is_not_there_leaves_nothing_behind(talk: Talk) -> None:
     """P1: nobody fills the store with markers and marks of what there never was."""
     name = Name("alice", talk.alice.device, 1, 1)
@@ -146,6 +151,7 @@ def test_what_is_not_there_leaves_nothing_behind(talk: Talk) -> None:
 # Whom somebody has blocked.
 
 
+@with_each_engine
 def test_what_was_swallowed_shows_to_its_author_alone(talk: Talk) -> None:
     path = uploaded(talk.alice, b"content")
     seen = talk.writes(talk.alice, "bob", "before")
@@ -207,6 +213,7 @@ def test_who_hides_presence_shows_no_mark(talk: Talk) -> None:
 # Files.
 
 
+@with_each_engine
 def test_nobody_reads_a_file_by_naming_it(talk: Talk, api: Api) -> None:
     """P7: only its owner's messages give a right to it, and let it live longer."""
     mallory = Person(api, "mallory")
@@ -220,6 +227,7 @@ def test_nobody_reads_a_file_by_naming_it(talk: Talk, api: Api) -> None:
     assert talk.call(api.bridge.store.file, file_of(path)).expires_ms == until
 
 
+@with_each_engine
 def test_a_file_lives_as_long_as_its_message_and_is_erased_with_it(talk: Talk, api: Api) -> None:
     path = uploaded(talk.alice, b"content")
     store = api.bridge.store
@@ -256,6 +264,7 @@ def reports(api: Api, more: str = "") -> dict[str, Any]:
     return answer.json
 
 
+@with_each_engine
 def test_a_report_outlives_what_it_is_about(
     talk: Talk, api: Api, tmp_path: Path, audited: pytest.LogCaptureFixture
 ) -> None:
@@ -309,6 +318,7 @@ def test_only_what_others_wrote_is_reported_and_not_without_end(talk: Talk) -> N
     problem(too_long, 400, "too_long")
 
 
+@with_each_engine
 def test_taken_down(talk: Talk, api: Api, tmp_path: Path, audited: pytest.LogCaptureFixture) -> None:
     administered(api, tmp_path)
     name = talk.writes(talk.bob, "alice", "bad")

@@ -23,6 +23,7 @@ from userapi.endpoints.messages import (
     CONVERSATION_IN_PATH,
     MAX_STAMP,
     NAME_IN_PATH,
+    PAGER,
     READER,
     Message,
     conversation_with,
@@ -49,6 +50,8 @@ area = Area("conversations", "What is kept of conversations, where the service k
 
 _MAX_IDS = 100
 _POSITION_CHARS = 128
+LEAST = 200
+"""A page counts as so many messages at least: as many small ones come in a second as requests of other kinds."""
 _ME = (CONVERSATION_IN_PATH,)
 
 
@@ -271,7 +274,7 @@ def hide_unread() -> tuple[str, int]:
     also=NOT_MODIFIED,
     headers=(IF_NONE_MATCH,),
     parts=_ME,
-    guard=READER,
+    guard=PAGER,
     problems=("no_such_conversation",),
 )
 def list_messages(query: dict[str, Any], conversation: str) -> Response:
@@ -282,13 +285,12 @@ def list_messages(query: dict[str, Any], conversation: str) -> Response:
     """
     parts, user, id_ = service(), caller().user, conversation_with(conversation)
     own, limit, before = query["own"] == "true", query["limit"], from_position(query, "before")
-    parts.limits.check_history(user)
     try:
         page = parts.bridge.call(parts.history.timelines.page, HistoryQuery(id_, user, before, limit, own))
     except MisuseError:
         raise no_cursor("before") from None
     # What others wrote is read, too, where one's own is sought.
-    parts.limits.read_history(user, limit if own else max(1, len(page.messages)))
+    parts.limits.read_history(user, MAX_PAGE if own else max(LEAST, len(page.messages)))
     parts.counts.page(len(page.messages))
     messages = [rendered(message) for message in page.messages]
     return unstored({"messages": messages, "next": to_cursor(page.next) if page.next else None})

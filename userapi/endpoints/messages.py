@@ -16,7 +16,7 @@ from protocol.errors import InvalidIdError, UnavailableError
 from protocol.ids import STAMP_SHIFT, check_user_id, is_device_id
 from protocol.sparrow_pb2 import TEXT, About, Hint
 from store.timelines import Archived, Erasure, KeptMessage, Name, Result, conversation_of
-from userapi.callers import DEVICE, caller
+from userapi.callers import DEVICE, caller, check_login, check_signature
 from userapi.endpoints.hints import tell, tell_both
 from userapi.http.endpoint import Guard, PathText
 from userapi.http.fields import Answer, Number, Text, user_id
@@ -42,8 +42,16 @@ def _check() -> None:
     service().history.check()
 
 
+def _check_page() -> None:
+    check_signature()
+    check_login(pages=True)
+    service().history.check()
+
+
 READER = Guard(DEVICE.scheme, _check, (*DEVICE.problems, "history_not_kept"))
 """A device that is logged in, where conversations are kept."""
+PAGER = Guard(DEVICE.scheme, _check_page, READER.problems)
+"""The same, for pages: whoever catches up asks often."""
 
 
 class NamedMessages(Answer):

@@ -26,6 +26,8 @@ _ADMIN_FAILURES = 60
 """How many wrong administrator's tokens an address may send in an hour."""
 _REPORTS = 30
 """How many messages an account may report in an hour: each is kept as a copy."""
+_HISTORY_S = 10
+"""What may be read of conversations in so long, may be read at once: a device that catches up."""
 _HOME_S = 30 * 86400.0
 _MAX_USER = 65
 """A user id with more characters is nobody's."""
@@ -122,7 +124,8 @@ class Limits:
         self._account_logins = Limit(settings.max_logins_per_minute_of_account, 60.0, clock)
         self._failures = Limit(settings.max_failed_logins_per_hour_of_account, 3600.0, clock)
         self._administrators = Limit(_ADMIN_FAILURES, 3600.0, clock)
-        self._history = Limit(settings.max_history_messages_per_second_of_account, 1.0, clock)
+        messages = settings.max_history_messages_per_second_of_account * _HISTORY_S
+        self._history = Limit(messages, _HISTORY_S, clock)
         self._reports = Limit(_REPORTS, 3600.0, clock)
         self._homes = Homes(clock)
         self._failures_here = Limit(settings.max_failed_logins_per_hour_of_account_and_address, 3600.0, clock)
