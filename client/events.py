@@ -179,8 +179,10 @@ class HintKind(IntEnum):
     PROFILE_CHANGED = int(pb.Hint.PROFILE_CHANGED)
     """The user, a friend or we ourselves, has another profile."""
     HISTORY_CHANGED = int(pb.Hint.HISTORY_CHANGED)
-    """A message in the conversation with the user was erased over HTTP, or taken down. `Erased` follows for one that is
-    in the state file."""
+    """A message in the conversation with the user was erased over HTTP, or taken down.
+
+    `Erased` follows for one that is in the state file.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,13 @@ def floor_of(keep_days: int, lowered: int, now_ms: int) -> int:
     return max((max(now_ms - keep_days * _DAY_MS, 0)) << STAMP_SHIFT, lowered)
 
 
+def next_floor(before: int, days: int, lowered: int, now_ms: int) -> int:
+    """What is lowered from when `days` follow on `before` days: nothing that is not shown now comes back."""
+    floor = floor_of(days, lowered, now_ms)
+    # Raised from 0, what is written at this moment counts; what was there before, `lowered` tells.
+    return max(floor, floor_of(before, lowered, now_ms)) if before else floor
+
+
 def marker_end(stamp: int) -> int:
     """The stamp at which a marker may go."""
     return stamp + ((MARKER_DAYS * _DAY_MS) << STAMP_SHIFT)

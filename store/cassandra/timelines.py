@@ -27,6 +27,7 @@ from store.timeline_rules import (
     counts_as_unread,
     day_of,
     floor_of,
+    next_floor,
     other_of,
     position,
     position_of,
@@ -110,7 +111,7 @@ class CassandraTimelines(Timelines):
 
     async def set_keep_days(self, days: int, since_ms: int) -> HistoryTerms:
         before, now = await self._read_terms(), self._now_ms()
-        floor = max(floor_of(before.keep_days, before.floor, now), floor_of(days, before.floor, now))
+        floor = next_floor(before.keep_days, days, before.floor, now)
         self._terms = Terms(days, since_ms, floor)
         await self._parts().members.set_terms(self._terms)
         return HistoryTerms(days, since_ms)

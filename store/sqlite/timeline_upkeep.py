@@ -14,7 +14,7 @@ from store.sqlite.timeline_changes import drop_edits, erase
 from store.sqlite.timeline_files import drop_names, raise_all
 from store.sqlite.timeline_streams import drop_unused
 from store.sqlite.timeline_usage import forget_days, give_back
-from store.timeline_rules import day_of, floor_of, marker_end
+from store.timeline_rules import day_of, floor_of, marker_end, next_floor
 from store.timelines import R_B_MS, HistoryTerms
 
 _TRAIL = 2 * R_B_MS << STAMP_SHIFT
@@ -34,7 +34,7 @@ def floor(connection: sqlite3.Connection, now_ms: int) -> int:
 def set_keep_days(connection: sqlite3.Connection, days: int, since_ms: int, now_ms: int) -> HistoryTerms:
     """Keep for so long; what is below the floor of now stays there."""
     before, lowered = connection.execute("SELECT keep_days, floor FROM history").fetchone()
-    lowest = max(floor_of(before, lowered, now_ms), floor_of(days, lowered, now_ms))
+    lowest = next_floor(before, days, lowered, now_ms)
     connection.execute("UPDATE history SET keep_days = ?, since_ms = ?, floor = ?", (days, since_ms, lowest))
     if days > before:
         raise_all(connection, days)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,20 @@ from client import (
     Conversation,
     Edited,
     Erased,
+    Found,
     Hint,
     HintKind,
+    HistoryNotKeptError,
     MarkRaised,
     Message,
     MisuseError,
     OwnMessage,
     Sending,
     State,
+    UnreachableError,
 )
+from client.journal import SqliteJournal
+from client.state import Skipped
 from tests.sparrow.people import Events, People
 from tests.sparrow.serving import Node
 
@@ -231,3 +237,122 @@ async def test_hiding_and_finding(people: People, tmp_path: Path) -> None:
         assert await alice.conversations.list() == []
         await sent(bob, a, "again")
         assert [one.user for one in await alice.conversations.list()] == [b]
+
+
+async def test_where_nothing_is_kept_there_is_what_is_here(tmp_path: Path) -> None:
+    node = Node(tmp_path, history__keep_days=0).start()
+    try:
+        people = People(node, "nothing-kept")
+        a, b = people.name("alice"), people.name("bob")
+        async with (
+            people.client(a, state=tmp_path / "a.db", history=100) as alice,
+            people.client(b) as bob,
+        ):
+            await sent(alice, b, "one", "two")
+            await sent(bob, a, "Three")
+            await received(alice, 1)
+            assert await said(alice, b) == ["one", "two", "Three"]
+            assert await said(bob, a) == []
+            (conversation,) = await alice.conversations.list()
+            assert (conversation.user, conversation.unread) == (b, 1)
+            assert [message.text for message in await alice.conversations.find("three")] == ["Three"]
+            await conversation.mark_read()
+            assert (await alice.conversations.of(b)).unread == 0
+            assert await bob.conversations.list() == []
+            with pytest.raises(HistoryNotKeptError):
+                await conversation.hide()
+            (message,) = [each async for each in conversation.backwards() if each.sender == b]
+            with pytest.raises(HistoryNotKeptError):
+                await conversation.report(message, "rude")
+    finally:
+        assert node.stop() == 0
+
+
+async def test_lines_of_a_page_wait_for_nobody_and_come_once(people: People, tmp_path: Path) -> None:
+    a, b = people.name("alice"), people.name("bob")
+    state = {"state": tmp_path / "b.db", "history": 100}
+    async with people.client(b, **state):
+        pass
+    async with people.client(a) as alice:
+        await sent(alice, b, "one", "two")
+        # Paged by another device before this one takes them from its inbox.
+        async with people.client(b) as other:
+            assert await said(other, a) == ["one", "two"]
+            await sent(alice, b, "three")
+            assert [message.text for message in await received(other, 1)] == ["three"]
+    async with people.client(b, **state) as bob:
+        assert len(await received(bob, 3)) == 3
+        assert await said(bob, a) == ["one", "two", "three"]
+        assert len(bob.history()) == 3
+
+
+def lose(client: Client, number: int) -> None:
+    """As if this message had never come."""
+    journal = client._journal
+    assert isinstance(journal, SqliteJournal)
+    journal._do("DELETE FROM history WHERE id = ? AND NOT mine", number)
+    journal.commit()
+
+
+def missing(message: Message) -> Callable[[object], bool]:
+    def is_it(event: object) -> bool:
+        return isinstance(event, Found) and [each.name for each in event.messages] == [message.name]
+
+    return is_it
+
+
+async def test_what_has_not_come_is_found_in_the_history(people: People, tmp_path: Path) -> None:
+    a, b = people.name("alice"), people.name("bob")
+    told = Events()
+    async with (
+        people.client(a, state=tmp_path / "a.db", history=100, on_event=told.append) as alice,
+        people.client(b) as bob,
+    ):
+        await sent(bob, a, *(f"{number}" for number in range(1, 6)))
+        messages = await received(alice, 5)
+        keeper, third = alice._keeper, messages[2]
+        texts = ["1", "2", "3", "4", "5"]
+        assert await said(alice, b) == texts
+        assert list(keeper._again) == [b]  # it is looked at once more, in three minutes
+        # An append that was slow: the newest page has it now.
+        lose(alice, 3)
+        keeper._newest_again(b, alice._engine.core.server_ms)  # type: ignore[union-attr]
+        await told.until(missing(third))
+        assert keeper.history is not None
+        assert keeper.history.pages.again() == {}
+        assert await said(alice, b) == texts
+        # What was skipped (R5): its stretch is paged.
+        told.clear()
+        lose(alice, 3)
+        _, device, stream, _ = third.name
+        keeper.noticed(Skipped(b, device, stream, 3, 3))
+        await told.until(missing(third))
+        fetched = asked(alice)
+        assert await said(alice, b) == texts
+        assert fetched == []
+        # Somebody else was this device: what came to them is not here.
+        keeper.history.pages.close("", 1)
+        keeper.engine.core.touch()
+        keeper.engine.turn()
+        assert await said(alice, b) == texts
+        assert fetched == [""]
+
+
+async def test_a_service_that_is_away_says_so_and_what_is_here_is_given(people: People, tmp_path: Path) -> None:
+    a, b = people.name("alice"), people.name("bob")
+    async with people.client(a, state=tmp_path / "a.db", history=100) as alice, people.client(b) as bob:
+        await sent(bob, a, "one")
+        await received(alice, 1)
+        conversation = await alice.conversations.of(b)
+
+        async def away(*_: object) -> None:
+            raise UnreachableError("away")
+
+        messages = alice._keeper.api.messages
+        alice._keeper.api.messages = away  # type: ignore[method-assign, assignment]
+        with pytest.raises(UnreachableError):
+            [message async for message in conversation.backwards()]
+        alice._keeper.api.messages = messages  # type: ignore[method-assign]
+        assert await said(alice, b) == ["one"]
+        alice._keeper.api.messages = away  # type: ignore[method-assign, assignment]
+        assert [message.text async for message in conversation.backwards()] == ["one"]

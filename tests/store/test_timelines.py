@@ -7,7 +7,8 @@ import random
 import pytest
 
 from protocol.errors import MisuseError
-from store import HistorySettings
+from store import HistorySettings, Store
+from store.interface import File, NewRow
 from store.timelines import (
     MAX_PAGE,
     MAX_UNREAD,
@@ -23,11 +24,13 @@ from store.timelines import (
     conversation_of,
 )
 from tests.store.conftest import OpenEngine
+from tests.store.helpers import bodies, make_user
 from tests.store.timeline_helpers import (
     AB,
     AUTHOR,
     HOUR,
     KEPT,
+    NOW_MS,
     SECOND,
     bodies_of,
     body_of,
@@ -549,3 +552,113 @@ async def test_many_at_once(open_engine: OpenEngine) -> None:
         batches = [[entry(number * 40 + one) for one in range(1, 41)] for number in range(10)]
         await asyncio.gather(*[keep(store, *batch) for batch in [*batches, *batches]])
         assert len(await read(store, limit=MAX_PAGE)) == 400
+
+
+# Files, and accounts that end.
+
+
+def file(number: int, **changes: object) -> File:
+    values: dict[str, object] = {
+        "file": f"file{number}",
+        "owner": "alice",
+        "name": "n",
+        "media_type": "m",
+        "size": 3,
+        "created_ms": NOW_MS,
+        "expires_ms": NOW_MS + 3_600_000,
+        "readers": frozenset({"bob"}),
+        "complete": True,
+        **changes,
+    }
+    return File(**values)  # type: ignore[arg-type]
+
+
+async def upload(store: Store, new: File) -> None:
+    await store.create_file(new)
+    await store.append_file(new, 0, b"abc")
+    await store.finish_file(new.file, "")
+
+
+async def test_a_file_lives_as_long_as_its_message(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        may = store.timelines.may_read_file
+        await upload(store, file(1))
+        assert not await may("file1", "bob")
+        await keep(store, entry(1, kind=2, file="file1"), entry(2, kind=2, file="file1", audience=AUTHOR))
+        assert await may("file1", "bob")
+        assert await may("file1", "alice")
+        assert not await may("file1", "carol")
+        assert not await may("nothing", "bob")
+        found = await store.file("file1")
+        assert found is not None
+        assert found.expires_ms == (stamp(2) >> 20) + 365 * 86_400_000
+        assert await store.read_file("file1", 0) == b"abc"
+        await keep(store, erasure(1))
+        assert not await may("file1", "bob")
+        assert await store.file("file1") is not None
+        await keep(store, erasure(2), erasure(2))
+        assert await store.file("file1") is None
+        assert await store.read_file("file1", 0) == b""
+
+
+async def test_a_file_that_a_block_swallowed(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        await upload(store, file(1))
+        await keep(store, entry(1, kind=2, file="file1", audience=AUTHOR))
+        assert not await store.timelines.may_read_file("file1", "bob")
+
+
+async def test_naming_somebody_elses_file_gives_no_right(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        await upload(store, file(1, owner="carol"))
+        await keep(store, entry(1, kind=2, file="file1"), entry(2, kind=2, file="none"))
+        assert not await store.timelines.may_read_file("file1", "alice")
+        assert not await store.timelines.may_read_file("file1", "bob")
+        found = await store.file("file1")
+        assert found is not None
+        assert found.expires_ms == file(1).expires_ms
+        await keep(store, erasure(1), erasure(2))
+        assert await store.file("file1") is not None
+
+
+async def test_a_file_of_what_was_erased_before_it_came(open_engine: OpenEngine) -> None:
+    async with open_engine() as store:
+        await upload(store, file(1))
+        await keep(store, erasure(1))
+        await keep(store, entry(1, kind=2, file="file1"))
+        assert not await store.timelines.may_read_file("file1", "bob")
+        assert await store.file("file1") is None
+
+
+@pytest.mark.parametrize("keep_words", [True, False])
+async def test_an_account_ends(open_engine: OpenEngine, keep_words: bool) -> None:
+    async with open_engine() as store:
+        for user in ("alice", "bob"):
+            await make_user(store, user, "d")
+        await upload(store, file(1))
+        await keep(store, *[entry(number) for number in range(1, 20)], entry(20, kind=2, file="file1"))
+        await keep(store, entry(21, author="bob"), entry(22, audience=AUTHOR), edit(1, 1, b"edited"))
+        await store.append([NewRow("bob", "d", 1, b"waits", "alice"), NewRow("bob", "d", 1, b"of carol", "carol")])
+        await store.timelines.raise_marks([Mark("alice", AB, stamp(5), True), Mark("bob", AB, stamp(6), True)])
+        message = KeptMessage(name(21, "bob"), stamp(21), 1, b"21")
+        for number, reporter in enumerate(("alice", "bob")):
+            await store.timelines.report(Report(f"r{number}", reporter, 1, AB, message, ""))
+        for _ in range(2):
+            await store.timelines.forget_author("alice", keep_words)
+        assert await store.timelines.conversations("alice", "", 9) == []
+        assert [one.report for one in await store.timelines.reports("", 9)] == ["r1"]
+        (listed,) = await store.timelines.conversations("bob", "", 9)
+        assert (listed.mine, listed.others) == (Marks(stamp(6), stamp(6)), Marks())
+        found = await bodies_of(store, "bob")
+        waiting = await bodies(store, "bob", "d")
+        if keep_words:
+            assert found == [b"21", b"20", *[b"%d" % number for number in range(19, 1, -1)], b"edited"]
+            assert waiting == [b"waits", b"of carol"]
+            assert await store.file("file1") is not None
+        else:
+            assert found == [b"21", *[b""] * 20]
+            assert {one.erased_by for one in await read(store)} == {"", "alice"}
+            assert waiting == [b"of carol"]
+            assert await store.file("file1") is None
+            await keep(store, entry(1))
+            assert await body_of(store, 1) == b""
