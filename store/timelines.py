@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from protocol.allowed import MAX_REVISION as MAX_REVISION
+from protocol.errors import SearchNotOfferedError
 
 MAX_PAGE: Final = 500
 """Rows that one read of a timeline touches, and messages on one page."""
@@ -234,6 +235,21 @@ class Timelines(abc.ABC):
     @abc.abstractmethod
     async def message(self, conversation: str, name: Name, reader: str) -> KeptMessage | None:
         """One message, as `reader` may see it; None if they may not, or it is not there."""
+
+    async def search(
+        self, user: str, text: str, conversation: str = "", before: bytes = b"", limit: int = 50
+    ) -> HistoryPage:
+        """Texts of the user's conversations, or of one, that have these words one behind the other, the last perhaps
+        begun; the newest first. May be empty without being the last; behind SENT by seconds.
+
+        Raises `SearchNotOfferedError` where there is no search, `MisuseError` for a text without a word, or a question
+        that takes too long.
+        """
+        raise SearchNotOfferedError("search is not offered here")
+
+    async def rebuild_search(self) -> None:
+        """Make the index of words anew, in time. Raises `SearchNotOfferedError`."""
+        raise SearchNotOfferedError("search is not offered here")
 
     @abc.abstractmethod
     async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:

@@ -22,6 +22,7 @@ from store.sqlite import timeline_files as files
 from store.sqlite import timeline_members as members
 from store.sqlite import timeline_reading as timeline
 from store.sqlite import timeline_upkeep as upkeep
+from store.sqlite.search import Search
 from store.sqlite.timeline_changes import archive_edits, archive_erasures
 from store.sqlite.timeline_writing import FAILED, archive_entries
 from store.sqlite.worker import Worker
@@ -64,6 +65,7 @@ class SqliteTimelines(Timelines):
         reader: Worker,
         now_ms: Callable[[], int],
         remove_file: _RemoveFile,
+        owner: bool,
     ) -> None:
         self._settings = settings
         self._history = history
@@ -72,10 +74,16 @@ class SqliteTimelines(Timelines):
         self._reader = reader
         self._now_ms = now_ms
         self._remove_file = remove_file
+        self._search = Search(settings, history, writer, reader, owner)
         self._scrubbing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """When the threads run."""
+        await self._search.start()
 
     async def stop(self) -> None:
         """Before the threads end."""
+        await self._search.stop()
         if self._scrubbing is not None:
             self._scrubbing.cancel()
             await asyncio.gather(self._scrubbing, return_exceptions=True)
@@ -118,6 +126,16 @@ class SqliteTimelines(Timelines):
             edit_hours=self._history.edit_hours,
         )
         return await self._reader.call(self._shown(work))
+
+    async def search(
+        self, user: str, text: str, conversation: str = "", before: bytes = b"", limit: int = 50
+    ) -> HistoryPage:
+        now_ms = self._now_ms()
+        floor = await self._reader.call(partial(upkeep.floor, now_ms=now_ms))
+        return await self._search.find(user, text, conversation, before, limit, floor)
+
+    async def rebuild_search(self) -> None:
+        await self._search.rebuild()
 
     async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:
         work = partial(
