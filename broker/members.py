@@ -1,7 +1,7 @@
 """Which brokers there are: each announces itself in etcd under a lease of its own, and all watch.
 
-Owns this broker's key and the list. Keys, under the prefix: `broker/<incarnation>` = endpoint. Further words behind it,
-and keys of any other form, are a later release's.
+Owns this broker's key and the list. Keys, under the prefix: `broker/<incarnation>` = endpoint, and behind it a word for
+each thing it knows that 0.1 did not (`KNOWS`). Further words, and keys of any other form, are a later release's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from protocol.errors import SparrowError
 log = logging.getLogger("sparrow.broker")
 
 BROKERS = b"broker/"
+KNOWS = "changes"
+"""It keeps conversations, if the store says so (docs/design/history.md, "How")."""
 PAUSE_S = 0.5
 
 
@@ -84,7 +86,9 @@ class Members:
             try:
                 if not self._lease:
                     granted = await self._etcd.call(GRANT, api.LeaseGrantRequest(ttl=self._ttl_s), writes=True)
-                    request = api.PutRequest(key=self._key, value=self._endpoint.encode(), lease=granted.id)
+                    request = api.PutRequest(
+                        key=self._key, value=f"{self._endpoint} {KNOWS}".encode(), lease=granted.id
+                    )
                     await self._etcd.call(PUT, request, writes=True)
                     self._lease = granted.id
                 elif not (await self._etcd.keep_alive([self._lease])).get(self._lease):

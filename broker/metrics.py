@@ -19,12 +19,20 @@ _REFUSALS = {
     records.BLOCKED: "BLOCKED",
     records.BLOCKS: "BLOCKS",
     records.NOT_FRIEND: "NOT_FRIEND",
+    records.HISTORY_FULL: "HISTORY_FULL",
+    records.NOT_ALLOWED: "NOT_ALLOWED",
 }
 _NOT_STORED = {
     records.UNAVAILABLE: "UNAVAILABLE",
     records.INBOX_FULL: "INBOX_FULL",
     records.INBOX_BUSY: "INBOX_BUSY",
     records.NO_SPACE: "NO_SPACE",
+}
+_NOT_KEPT = {
+    records.UNAVAILABLE: "UNAVAILABLE",
+    records.HISTORY_FULL: "HISTORY_FULL",
+    records.NO_SPACE: "NO_SPACE",
+    records.NOT_ALLOWED: "NOT_ALLOWED",
 }
 _RESULTS = {
     records.OK: "OK",
@@ -43,7 +51,7 @@ def metrics(core: BrokerCore, online: int, members: int) -> Iterator[Metric]:
 
     Call it in the core's event loop.
     """
-    routing, storage, inbox, logins = core.routing, core.storage, core.inbox, core.logins
+    routing, storage, inbox, logins, archive = core.routing, core.storage, core.inbox, core.logins, core.archive
     yield _gauge("online", "Devices that are online, in the whole cluster.", online)
     yield _gauge("members", "Brokers that are alive, this one among them.", members)
     yield _gauge("waiting_routes", "Messages that wait for something to be read from the store.", routing.waiting)
@@ -57,6 +65,11 @@ def metrics(core: BrokerCore, online: int, members: int) -> Iterator[Metric]:
     yield _counter("stored", "Copies that became safe in an inbox.", storage.stored)
     yield _counter("store_failed", "Copies that could not be stored.", storage.failed)
     yield _by_name("not_stored", "Copies that were not stored, by outcome.", "outcome", storage.refused, _NOT_STORED)
+    yield _gauge("history", "1 while conversations are kept.", archive.keeps)
+    yield _gauge("archiving_rows", "Messages and changes on their way into timelines.", archive.rows)
+    yield _counter("archived", "Messages and changes that came to stand in a timeline.", archive.kept)
+    text = "Messages and changes that did not, by outcome."
+    yield _by_name("not_archived", text, "outcome", archive.refused, _NOT_KEPT)
     yield _gauge("watched", "Users for whom much waits, or may wait.", core.quota.watched)
     yield _gauge("no_space", "1 while no message is stored, as the disk is nearly full.", core.quota.no_space)
     yield _counter("rows", "Inbox rows given to connectors, repeats among them.", inbox.rows)

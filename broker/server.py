@@ -29,11 +29,15 @@ from protocol.errors import RecordError, SparrowError
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal, Store
 from store.sessions import NoSession, SessionStart, Standing
+from store.settings import HistorySettings
+from store.timelines import Archived, Edit, Entry, Erasure, HistoryTerms, Mark
 
 log = logging.getLogger("sparrow.broker")
 
 TICK_S = 0.1
 SLOW_S = 2.0
+TERMS_S = 5.0
+"""How often the store is asked whether conversations are kept."""
 """A store that has not answered a call by then counts as away, until it does."""
 Result = TypeVar("Result")
 
@@ -111,6 +115,13 @@ class StoreCalls:
         """See `StorePort`."""
         self._call("verdicts", self._store.verdicts(pairs), done)
 
+    async def _hiders(self, users: Collection[str]) -> Collection[str]:
+        return [user for user, profile in (await self._store.profiles(users)).items() if profile.hides_presence]
+
+    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
+        """See `StorePort`."""
+        self._call("hiders", self._hiders(users), done)
+
     def waiting(
         self,
         users: Collection[str],
@@ -148,6 +159,20 @@ class StoreCalls:
         """See `StorePort`."""
         self._call("begin_sessions", self._store.begin_sessions(starts), done)
 
+    def archive(
+        self, batch: Sequence[Entry | Edit | Erasure], done: Callable[[Sequence[Archived] | None], None]
+    ) -> None:
+        """See `StorePort`."""
+        self._call("archive", self._store.timelines.archive(batch), done)
+
+    def raise_marks(self, marks: Sequence[Mark]) -> None:
+        """See `StorePort`."""
+        self._call("raise_marks", self._store.timelines.raise_marks(marks), _nothing)
+
+    def terms(self, done: Callable[[HistoryTerms | None], None]) -> None:
+        """What the store says of history."""
+        self._call("terms", self._store.timelines.terms(), done)
+
     def well(self) -> bool:
         """Whether the store answers: the last call has not failed, and none has waited for long."""
         oldest = next(iter(self._tasks.values()), None)
@@ -174,6 +199,7 @@ class BrokerServer:
         context: zmq.Context[zmq.Socket[bytes]],
         etcd: EtcdSettings | None = None,
         endpoints: Sequence[str] = (),
+        history: HistorySettings | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._settings = settings
@@ -184,17 +210,25 @@ class BrokerServer:
         self._cluster = make_cluster(
             settings, etcd or EtcdSettings(), incarnation, self._event, self._superseded, self._changed
         )
-        self.core = BrokerCore(self, self._cluster.presence, self._calls, settings, incarnation, store.inbox_ttl_ms)
+        self._store = store
+        self.core = BrokerCore(
+            self, self._cluster.presence, self._calls, settings, incarnation, store.inbox_ttl_ms, history
+        )
         self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None
         """Told what has happened to attempts that are traced: origin, attempt, and what."""
         self._router: Router | None = None
         self._ticker: asyncio.TimerHandle | None = None
+        self._terms_at = 0.0
         self._flush_due = False
         self._idle = asyncio.Event()
 
     async def start(self) -> None:
-        """Know presence, then listen. Raises `ConfigError` if etcd or the address cannot be used."""
+        """Know presence and the store's terms, then listen.
+
+        Raises `ConfigError` if etcd or the address cannot be used, `StoreError` if the store is away.
+        """
         self._clock()
+        self.core.history_terms(await self._store.timelines.terms())
         await self._cluster.start()
         self._router = Router(self._context, self._settings, self._batch, self._ask, self._endpoints)
         self._tick()
@@ -280,13 +314,24 @@ class BrokerServer:
         self._clock()
         self._cluster.tick(self._loop.time())
         self._calls.look()
+        self._look_at_terms()
         self.core.tick()
         if self.core.idle:
             self._idle.set()
         self._schedule_flush()
 
+    def _look_at_terms(self) -> None:
+        now = self._loop.time()
+        if now >= self._terms_at:
+            self._terms_at = now + TERMS_S
+            self._calls.terms(self._terms)
+
+    def _terms(self, terms: HistoryTerms | None) -> None:
+        if terms is not None:
+            self.core.history_terms(terms)
+
     def _clock(self) -> None:
-        self.core.time(self._loop.time())
+        self.core.time(self._loop.time(), time.time_ns() // 1_000_000)
 
     def _schedule_flush(self) -> None:
         if not self._flush_due:

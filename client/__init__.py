@@ -20,21 +20,26 @@ from client.api.logins import UserApi, register
 from client.api.profiles import OwnProfile, Profile, Profiles
 from client.client import DEFAULT_API, Client
 from client.connection import Timing
+from client.conversations import Conversation, Conversations
 from client.events import (
     Closed,
     Connected,
     Disconnected,
     Doubtful,
+    Edited,
+    Erased,
     Event,
+    Found,
     Hint,
     HintKind,
+    MarkRaised,
     OwnMessage,
     Progress,
     ReadElsewhere,
     SendingChanged,
     Unreadable,
 )
-from client.history import HistoryEntry
+from client.lines import HistoryEntry
 from client.messages import FILE, TEXT, Message, Milestone, Sending, State
 from client.options import Options
 from protocol.errors import (
@@ -48,6 +53,7 @@ from protocol.errors import (
     DeviceRemovedError,
     FileReferenceError,
     FileTooLargeError,
+    HistoryNotKeptError,
     InvalidIdError,
     LocalFileError,
     MessageTooLargeError,
@@ -58,6 +64,7 @@ from protocol.errors import (
     PeerError,
     RefusedError,
     ReplacedError,
+    SearchNotOfferedError,
     ServiceError,
     SessionEndedError,
     SparrowError,
@@ -86,23 +93,30 @@ __all__ = [
     "Connected",
     "Contact",
     "Contacts",
+    "Conversation",
+    "Conversations",
     "Device",
     "DeviceRemovedError",
     "Devices",
     "Disconnected",
     "Doubtful",
+    "Edited",
+    "Erased",
     "Event",
     "File",
     "FileReference",
     "FileReferenceError",
     "FileTooLargeError",
     "Files",
+    "Found",
     "Friend",
     "Hint",
     "HintKind",
     "HistoryEntry",
+    "HistoryNotKeptError",
     "InvalidIdError",
     "LocalFileError",
+    "MarkRaised",
     "Message",
     "MessageTooLargeError",
     "Milestone",
@@ -120,6 +134,7 @@ __all__ = [
     "ReadElsewhere",
     "RefusedError",
     "ReplacedError",
+    "SearchNotOfferedError",
     "Sending",
     "SendingChanged",
     "ServiceError",

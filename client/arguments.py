@@ -9,10 +9,12 @@ from collections.abc import Iterable
 
 from protocol import sparrow_pb2 as pb
 from protocol.allowed import FIRST_OWN_KIND, MAX_ID, MAX_KIND
-from protocol.errors import InvalidIdError, MisuseError
+from protocol.errors import InvalidIdError, MessageTooLargeError, MisuseError
 from protocol.ids import is_device_id
 
 MAX_STREAM = (1 << 64) - 1
+FIELD_BYTES = 48
+"""Stream, ids, kind and the lengths of fields take at most this in a message."""
 MAX_MARKED = 65_536
 """Ids in one `mark_read`: more than a conversation has."""
 
@@ -56,6 +58,13 @@ def content(body: object, kind: object) -> bytes:
                 f"a TEXT is UTF-8: other bytes have a kind of their own, from {FIRST_OWN_KIND} up"
             ) from None
     return found
+
+
+def fits(body: bytes, dest: str, max_message: int, about: int = 0) -> None:
+    """Raises `MessageTooLargeError` for a body that the server does not take. `about`: bytes of other fields."""
+    room = max_message - len(dest) - FIELD_BYTES - about
+    if len(body) > room:
+        raise MessageTooLargeError(f"a body of {len(body)} bytes: the server takes {room}")
 
 
 def marked(device: object, stream: object, ids: Iterable[object]) -> list[int]:

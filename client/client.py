@@ -8,34 +8,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 
 from client import arguments, events
+from client.api.conversations import ConversationsApi
 from client.api.files import File, Told
 from client.api.logins import UserApi
 from client.api.signed import SignedApi
+from client.by_name import ByName
 from client.credentials import Credentials
 from client.engine import Engine
 from client.flow import fresh
-from client.history import HistoryEntry
 from client.journal import open_journal
+from client.keeper import Keeper
+from client.lines import HistoryEntry
 from client.messages import FILE, TEXT, Message, Sending
 from client.options import Options
 from client.over_http import OverHttp
 from client.tls import Trust
-from protocol.errors import ClosedError, MessageTooLargeError, MisuseError, UnreachableError
+from protocol.errors import ClosedError, MisuseError, UnreachableError
 from protocol.ids import check_device_id, check_user_id
 
 log = logging.getLogger("sparrow.client")
 
 PLAIN_HTTP = "passwords and tokens can be read by everybody on the way: use https://"
 DEFAULT_API = "http://127.0.0.1:7480"
-FIELD_BYTES = 48
-"""Stream, ids, kind and the lengths of fields take at most this in a message."""
 
 
-class Client(OverHttp):
+class Client(ByName, OverHttp):
     """One device of one user: `async with Client("alice", password="…") as alice: …`.
 
     With a `state` file the client keeps the promise over its own restarts, and stays the same device. Without one it
@@ -163,6 +164,8 @@ class Client(OverHttp):
             log.warning("%s: %s", self._api.web.url, PLAIN_HTTP)
         self._api.web.keep_connections()
         self._signed = SignedApi(self._api.web, credentials)
+        self._keeper = Keeper(self._engine, ConversationsApi(self._signed), journal)
+        self._engine.noticed = self._keeper.noticed
         try:
             self._engine.start()
             if not self._background:
@@ -191,6 +194,7 @@ class Client(OverHttp):
         if engine is None or self._closing:
             return
         self._closing = True
+        self._keeper.close()
         try:
             if clean:
                 # A loop that was left is done with its last message; one that an error has ended is not.
@@ -236,10 +240,7 @@ class Client(OverHttp):
         engine = self._open_engine()
         check_user_id(dest)
         content = arguments.content(body, kind)
-        if len(content) + len(dest) + FIELD_BYTES > engine.max_message:
-            raise MessageTooLargeError(
-                f"a body of {len(content)} bytes: the server takes {engine.max_message - len(dest) - FIELD_BYTES}"
-            )
+        arguments.fits(content, dest, engine.max_message)
         return await engine.submit(dest, int(kind), content)
 
     @property
@@ -278,25 +279,6 @@ class Client(OverHttp):
         """
         await self._open_engine().give_up(sending)
 
-    async def mark_read(self, sender: str, device: str, stream: int, ids: Iterable[int]) -> None:
-        """Do what `Message.mark_read` does, for messages that are known by name only, from `history()` for example.
-
-        Args:
-            sender: Their author.
-            device: The author's device.
-            stream: Their stream, from 1 to 2^64-1.
-            ids: Their ids, each from 1 to 2^53-1; at most 65,536.
-
-        Raises:
-            InvalidIdError: `sender` or `device` is no id.
-            MisuseError: No message has such a stream or ids, or there are too many.
-            ClosedError: The client is not open, or is closed meanwhile.
-            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
-        """
-        engine = self._open_engine()
-        check_user_id(sender)
-        await engine.read_names(sender, device, stream, arguments.marked(device, stream, ids))
-
     def __aiter__(self) -> AsyncIterator[Message]:
         """Give the messages of others, in order, as they come.
 
@@ -308,8 +290,13 @@ class Client(OverHttp):
         """
         return _Messages(self._open_engine())
 
-    def history(self) -> list[HistoryEntry]:
-        """Return the last lines of all conversations, in the order in which they came; none without `history`.
+    def history(self, newest: int = 0) -> list[HistoryEntry]:
+        """Return the lines of all conversations that are kept here, in the order in which they came.
+
+        There are none without `history`.
+
+        Args:
+            newest: Only so many of each conversation, and what is unread or not safe yet; 0: all.
 
         Raises:
             ClosedError: The client is not open.
@@ -317,7 +304,7 @@ class Client(OverHttp):
             ConfigError: The state file is damaged.
         """
         self._open_engine()
-        return [] if self._journal.history is None else self._journal.history.entries()
+        return [] if self._journal.history is None else self._journal.history.entries(newest)
 
     async def send_file(
         self, dest: str, file: str | os.PathLike[str] | File, *, progress: Told | None = None

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from client.state import Delivered, Doubtful, Event, Journal, Kept, Refused, Settled
+from client.ages import TOO_OLD, Ages
+from client.state import CHANGES, REPEATABLE, Delivered, Doubtful, Event, Journal, Kept, Refused, Settled, Skipped
 from client.streams import StreamKey, Streams
 from protocol.client import ACTIVE, ClientSession
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import Outbox, Outgoing
-from protocol.sparrow_pb2 import READ, About, Failed, LoggedIn, Message, Pong, Receipt, Synced
+from protocol.sparrow_pb2 import About, Failed, LoggedIn, Message, Pong, Receipt, Synced
 
-UNDERSTANDS = ("disabled",)
+UNDERSTANDS = ("disabled", "changes")
 """What a server may offer that the first release did not have."""
 
 
@@ -51,10 +52,16 @@ class ClientCore:
         self._sync_at = 0.0
         self._now = 0.0
         self._dirty = False
+        self._understood: frozenset[str] = frozenset()
+        self._ages = Ages()
+        self.edit_hours = 0
+        """A text may be edited for so long; 0: as long as it is kept."""
         self.heard = 0.0
         """When the server last said anything."""
         self.heartbeat_s = 60.0
         self.logged_in = False
+        self.forked = False
+        """Somebody else was this device between our last session and this one, as far as we can tell."""
         self.hold_acks = False
         """The application has enough to do: acks wait. Without them the server sends no more than a window."""
         self._restore(journal.load())
@@ -133,7 +140,11 @@ class ClientCore:
         self.logged_in = True
         self._user = frame.user_id
         self.heartbeat_s = frame.heartbeat_ms / 1000
-        if frame.previous_session != self._known_session:
+        self._understood = frozenset(frame.understands)
+        self._ages.logged_in(frame, self._now)
+        self.edit_hours = frame.edit_hours
+        self.forked = frame.previous_session != self._known_session
+        if self.forked:
             # Somebody else was this device since; ids that we would give may have been given.
             self._retire_streams()
             self._doubt()
@@ -142,15 +153,35 @@ class ClientCore:
         self._journal.put_session(frame.session, True)
         self._dirty = True
         self._outbox.connected(frame.max_unsettled_per_stream, frame.max_unsettled_per_connection)
+        self._date_unsettled()
         drafts, self._drafts = self._drafts, []
         for outgoing in drafts:
-            self._number(outgoing)
+            if self._is_understood(outgoing.kind):
+                self._number(outgoing)
+            else:
+                self._drafts.append(outgoing)
         self._events.append(frame)
+
+    def _date_unsettled(self) -> None:
+        """What an earlier release has numbered is as old as this login, as far as anybody knows."""
+        now_ms = self.server_ms
+        for stream in self._outbox.streams.values():
+            for outgoing in stream.messages.values():
+                if not outgoing.numbered_ms and now_ms:
+                    outgoing.numbered_ms = now_ms
+                    self._journal.put_outgoing(outgoing)
+
+    @property
+    def server_ms(self) -> int:
+        """The server's Unix time now, in milliseconds; 0: not known."""
+        return self._ages.server_ms(self._now)
+
+    def _is_understood(self, kind: int) -> bool:
+        return kind not in CHANGES or "changes" in self._understood
 
     def _doubt(self) -> None:
         """What was found in this state, that somebody else has perhaps had, they may have sent."""
-        # READ may be told twice.
-        found = [draft for draft in self._drafts if draft.draft in self._found and draft.kind != READ]
+        found = [draft for draft in self._drafts if draft.draft in self._found and draft.kind not in REPEATABLE]
         if found:
             self._drafts = [draft for draft in self._drafts if draft not in found]
             self.doubtful.update((draft.draft, draft) for draft in found)
@@ -186,12 +217,14 @@ class ClientCore:
 
     # Sending.
 
-    def send(self, dest: str, kind: int, body: bytes, about: About | None = None) -> Outgoing:
-        """Take a message; it is kept, and sent if logged in, at `flush`."""
+    def send(
+        self, dest: str, kind: int, body: bytes, about: About | None = None, *, revision: int = 0, mark: int = 0
+    ) -> Outgoing:
+        """Take a message; it is kept, and sent if logged in, at `flush`. A change waits for a server that knows it."""
         self._draft_counter += 1
-        outgoing = Outgoing(dest, kind, body, about, draft=self._draft_counter)
+        outgoing = Outgoing(dest, kind, body, about, draft=self._draft_counter, revision=revision, mark=mark)
         self._dirty = True
-        if self.logged_in:
+        if self.logged_in and self._is_understood(kind):
             self._number(outgoing)
         else:
             self._drafts.append(outgoing)
@@ -201,12 +234,13 @@ class ClientCore:
     def _number(self, outgoing: Outgoing) -> None:
         stream = self._outbox.stream_for(outgoing.dest, self._random64())
         self._outbox.number(outgoing, stream)
+        outgoing.numbered_ms = self.server_ms
         self._journal.put_outbound(stream)
         self._journal.put_outgoing(outgoing)
 
     def _receipt(self, receipt: Receipt) -> None:
         if not receipt.sent:
-            self._events.append(Delivered(receipt.from_device, receipt.stream, tuple(receipt.ids)))
+            self._events.append(Delivered(receipt.from_device, receipt.stream, tuple(receipt.ids), receipt.early))
             return
         for number, stamp in zip(receipt.ids, receipt.stamps, strict=False):
             outgoing = self._settle(receipt.stream, number, sent=True)
@@ -248,7 +282,17 @@ class ClientCore:
         shown = stream.receive(message.id, message.settled, message)
         if len(stream.parked) > parked:
             self._journal.park(message)
-        self._after(key, stream, shown)
+        self._after(key, stream, shown + self._go_past(key, stream))
+
+    def _go_past(self, key: StreamKey, stream: InboundStream[Message]) -> list[Shown[Message]]:
+        """Past what is missing, and here from a page: pages themselves move no stream (R-D)."""
+        return stream.go_past(lambda number: self._journal.paged((*key, number))) if stream.parked else []
+
+    def paged(self) -> None:
+        """A page of history was kept, and committed: look whether something has waited for what stands on it."""
+        for key, stream in list(self._blocked.items()):
+            if shown := self._go_past(key, stream):
+                self._after(key, stream, shown)
 
     def _forget_for(self, key: StreamKey) -> None:
         """Room for a new stream. Nothing is lost by it: what is missing in one that comes again is asked for (R5)."""
@@ -262,12 +306,18 @@ class ClientCore:
         if n >= self._sync_open:
             self._sync_open = 0
         for key, stream in list(self._blocked.items()):
-            self._after(key, stream, stream.synced(n))
+            self._after(key, stream, stream.synced(n) + self._go_past(key, stream))
 
     def _after(self, key: StreamKey, stream: InboundStream[Message], shown: Iterable[Shown[Message]]) -> None:
         for item in shown:
+            if item.item.kind not in REPEATABLE and self._journal.paged((*key, item.item.id)):
+                self._journal.again(item.item)
+                continue
             self._journal.show(item.item, item.late)
             self._events.append(item)
+        if stream.skipped is not None:
+            self._events.append(Skipped(*key, *stream.skipped))
+            stream.skipped = None
         self._changed[key] = stream
         self._dirty = True
         if stream.parked or stream.syncing or stream.wants_sync(self.ORDER_WAIT_S):
@@ -304,19 +354,29 @@ class ClientCore:
             self._changed.clear()
             self._journal.commit()
             self._dirty = False
+        events, self._events = self._events, []
         if self._session.state == ACTIVE and self._session.error is None:
             if not self.hold_acks:
                 self._session.ack()
             self._ask_sync()
             for outgoing in self._outbox.due(self._now):
-                self._session.message(outgoing.message())
-        events, self._events = self._events, []
+                if self._ages.is_too_old(outgoing, self._now):
+                    self._give_up_old(outgoing)
+                elif self._is_understood(outgoing.kind):
+                    self._session.message(outgoing.message())
         return self._session.data_to_send(), events
+
+    def _give_up_old(self, outgoing: Outgoing) -> None:
+        assert outgoing.stream is not None
+        if self._settle(outgoing.stream.number, outgoing.id) is not None:
+            self._events.append(Refused(outgoing, Failed.UNSPECIFIED, TOO_OLD, True))
 
     def next_wake(self) -> float | None:
         """When `flush` will have something to do although nothing happens, on the clock of `time`; None: never."""
         if self._session.state != ACTIVE:
             return None
+        if self._events:
+            return self._now
         due = self._outbox.next_due()
         if self._blocked:
             tick = self._now + self.BLOCKED_TICK_S

@@ -12,25 +12,25 @@ import secrets
 from collections.abc import Callable, Iterable
 
 from client import events
+from client.amending import Amendment, Reads
+from client.changes import Target
 from client.connection import Connection, Dialer
 from client.core import ClientCore
 from client.credentials import Credentials
 from client.flow import Arrivals, Gate, fresh
 from client.journal import ClientJournal
 from client.messages import Message, Sending
-from client.options import Options
+from client.options import DEFAULT_MAX_MESSAGE, Options
+from client.schema import MAX_MESSAGE
 from client.state import Event
 from client.telling import Telling
 from client.tls import Trust
 from protocol import sparrow_pb2 as pb
-from protocol.allowed import MAX_ABOUT_IDS
 from protocol.errors import ClosedError, MisuseError, SparrowError, StateError
+from protocol.outbound import Outgoing
 
 log = logging.getLogger("sparrow.client")
 
-MAX_MESSAGE = "max_message"
-"""The journal's key for the longest message, encoded, that the server takes."""
-DEFAULT_MAX_MESSAGE = 64_512
 LOGGED_OUT = "this device was logged out"
 
 
@@ -48,23 +48,24 @@ class Engine:
         trust: Trust | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._user = user
+        self.user = user
         self._journal = journal
         self.credentials = credentials
         self._options = options
         self._name = name
         self._on_event = on_event
         self._trust = trust or Trust()
-        if journal.history is not None:
-            journal.history.user = user
+        journal.is_device(user, credentials.device)
         self.core = ClientCore(journal, lambda: secrets.randbits(64) or 1)
         self.arrivals = Arrivals(options.max_waiting)
-        self.telling = Telling(user, self, self.arrivals, journal, self._tell, self._settled_one)
+        self.telling = Telling(user, self, self.arrivals, journal, self.tell, self._settled_one)
         self.telling.restore(self.core.outgoing(), self.core.doubtful)
         self.gate = Gate(options.max_unsettled, self.telling.unsettled)
         self.max_message = int(journal.value(MAX_MESSAGE) or DEFAULT_MAX_MESSAGE)
         self.connection: Connection | None = None
         self.error: SparrowError | None = None
+        self.noticed: Callable[[Event], object] = lambda event: None
+        """Told of what has happened, for history."""
         self.reason = "no connection yet"
         """Why there is no connection."""
         self.ready: asyncio.Future[None] = self._loop.create_future()
@@ -72,7 +73,7 @@ class Engine:
         self.logging_out = False
         """The user API was asked to end the login: that the session ends is no error."""
         self._runner: asyncio.Task[None] | None = None
-        self._reads: dict[tuple[str, str, int], list[int]] = {}
+        self._reads = Reads(journal)
         self._turn_due = False
         self._kept: asyncio.Future[None] | None = None
         self._unkept = False
@@ -80,12 +81,12 @@ class Engine:
         self._quiet: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard = self._said = self._pinged = 0.0
-        credentials.changed = self._changed
+        credentials.changed = self.changed
 
     def start(self) -> None:
         """Tell again what was not taken, and connect."""
         self.telling.repeat(self._journal.untaken())
-        self._runner = self._loop.create_task(self._run(), name=f"sparrow-client-{self._user}")
+        self._runner = self._loop.create_task(self._run(), name=f"sparrow-client-{self.user}")
 
     async def _run(self) -> None:
         try:
@@ -100,13 +101,28 @@ class Engine:
 
     async def submit(self, dest: str, kind: int, body: bytes) -> Sending:
         """Send, when there is room; return when it is kept."""
+        return await self._submit(lambda: self.core.send(dest, kind, body))
+
+    async def _submit(self, send: Callable[[], Outgoing]) -> Sending:
         await self.gate.enter()
-        if self.error is not None:
-            raise fresh(self.error)
         self._time()
-        sending = self.telling.sending(self.core.send(dest, kind, body))
+        try:
+            outgoing = send()
+        except SparrowError:
+            self.gate.leave()
+            raise
+        sending = self.telling.sending(outgoing)
         await self._keep()
         return sending
+
+    async def change(
+        self, dest: str, device: str, stream: int, number: int, text: str | None, revision: int = 0
+    ) -> Sending:
+        """See `Message.edit`; `device` empty: this one. Without a text it is erased."""
+        target = Target(dest, self.user, device or self.credentials.device, stream, number)
+        amendment = Amendment(target, text, revision)
+        amendment.check(self.max_message)
+        return await self._submit(lambda: amendment.send(self.core, self._journal))
 
     async def send_again(self, sending: Sending) -> None:
         """See `Client.send_again`."""
@@ -130,23 +146,23 @@ class Engine:
         if self.error is not None:
             raise fresh(self.error)
         self.take(message)
-        if message.read or message.sender == self._user:
+        if message.read or message.sender == self.user:
             return
         message.read = True
         author, device, stream, number = message.name
-        await self.read_names(author, device, stream, [number])
+        await self.read_names(author, device, stream, [number], message.wire.stamp)
 
-    async def read_names(self, author: str, device: str, stream: int, ids: Iterable[int]) -> None:
-        """See `Client.mark_read`."""
+    async def read_names(self, author: str, device: str, stream: int, ids: Iterable[int], mark: int = 0) -> None:
+        """See `Client.mark_read`; `mark`: the highest stamp among them, if it is known."""
         if self.error is not None:
             raise fresh(self.error)
-        self._reads.setdefault((author, device, stream), []).extend(ids)
+        self._reads.put((author, device, stream), ids, mark)
         await self._keep()
 
     def take(self, message: Message) -> None:
         """See `Message.taken`."""
         if self.telling.take(message):
-            self._changed()
+            self.changed()
 
     async def _keep(self) -> None:
         """Return when what has changed is kept."""
@@ -162,7 +178,8 @@ class Engine:
 
     # The turn.
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Something is to be kept, with the next turn."""
         self.core.touch()
         self._schedule()
 
@@ -204,7 +221,7 @@ class Engine:
 
     def _turn(self) -> None:
         self._time()
-        self._send_reads()
+        self._reads.send(self.core)
         data, happened = self.core.flush()
         for event in happened:
             self._happened(event)
@@ -212,29 +229,23 @@ class Engine:
 
     def _failed(self, error: Exception) -> None:
         """Loudly, and at once: an engine that goes on after this would seem to run and do nothing."""
-        log.error("the client of %s has failed", self._user, exc_info=error)
+        log.error("the client of %s has failed", self.user, exc_info=error)
         self._unkept = True
         self.end(ClosedError(f"the client has failed, which is a bug: {type(error).__name__}"))
-
-    def _send_reads(self) -> None:
-        for (author, device, stream), ids in self._reads.items():
-            for at in range(0, len(ids), MAX_ABOUT_IDS):
-                about = pb.About(from_device=device, stream=stream, ids=ids[at : at + MAX_ABOUT_IDS])
-                self.core.send(author, int(pb.READ), b"", about)
-        self._reads.clear()
 
     def _happened(self, event: Event) -> None:
         if isinstance(event, pb.LoggedIn):
             self._logged_in(event)
         elif not isinstance(event, pb.Goodbye):
             self.telling.happened(event)
+            self.noticed(event)
         elif self.connection is not None:
             self.connection.goodbye = event
 
     def _logged_in(self, frame: pb.LoggedIn) -> None:
         device = self.credentials.device
-        if frame.user_id != self._user or (device and frame.device_id != device):
-            ours = f"{self._user}'s, device {device}" if device else f"{self._user}'s"
+        if frame.user_id != self.user or (device and frame.device_id != device):
+            ours = f"{self.user}'s, device {device}" if device else f"{self.user}'s"
             self.end(MisuseError(f"the token is {frame.user_id}'s, device {frame.device_id}; this client is {ours}"))
             return
         assert self.connection is not None
@@ -248,7 +259,8 @@ class Engine:
             self.core.touch()
         if not self.ready.done():
             self.ready.set_result(None)
-        self._tell(events.Connected(self._user, frame.device_id))
+        self.tell(events.Connected(self.user, frame.device_id))
+        self.noticed(frame)
 
     def _settled_one(self) -> None:
         self.gate.leave()
@@ -263,7 +275,7 @@ class Engine:
             self._said = self._loop.time()
             connection.write(data)
         if self.core.broken is not None:
-            log.error("%s: the server broke the protocol: %s", self._user, self.core.broken)
+            log.error("%s: the server broke the protocol: %s", self.user, self.core.broken)
             connection.abort(f"the server broke the protocol: {self.core.broken}")
 
     def _hold_acks(self) -> None:
@@ -271,11 +283,12 @@ class Engine:
             return
         self.core.hold_acks = self.arrivals.full
         if self.arrivals.full:
-            log.warning("%s: %d messages wait to be taken; asking for no more", self._user, len(self.arrivals))
+            log.warning("%s: %d messages wait to be taken; asking for no more", self.user, len(self.arrivals))
         else:
             self._schedule()
 
-    def _tell(self, event: events.Event) -> None:
+    def tell(self, event: events.Event) -> None:
+        """To the application."""
         if self._on_event is not None:
             try:
                 self._on_event(event)
@@ -315,7 +328,7 @@ class Engine:
     def waits(self, reason: str, retry_in_s: float) -> None:
         """See `connection.Owner`."""
         self.reason = reason
-        self._tell(events.Disconnected(reason, retry_in_s))
+        self.tell(events.Disconnected(reason, retry_in_s))
 
     # Time.
 
@@ -370,7 +383,7 @@ class Engine:
             self._quiet = self._loop.create_future()
             await asyncio.wait([self._quiet], timeout=self._options.close_timeout_s)
         if self.telling.unsettled and not self._journal.durable:
-            log.warning("%s: closed before %d messages were safe", self._user, self.telling.unsettled)
+            log.warning("%s: closed before %d messages were safe", self.user, self.telling.unsettled)
 
     async def stop(self, *, logout: bool) -> None:
         """Log out, and keep what there is to keep."""
@@ -404,4 +417,4 @@ class Engine:
         for future in (self.ready, self._kept, self._quiet):
             if future is not None and not future.done():
                 future.set_result(None)
-        self._tell(events.Closed(None if closed else error))
+        self.tell(events.Closed(None if closed else error))

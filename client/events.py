@@ -93,6 +93,64 @@ class ReadElsewhere:
 
 
 @dataclass(frozen=True, slots=True)
+class Edited:
+    """A message has another text from now on. It may be one that is not known here, or not yet."""
+
+    peer: str
+    """The other user of the conversation."""
+    sender: str
+    """The message's author, who has edited it."""
+    device: str
+    """The device that the message was written on."""
+    stream: int
+    """The message's stream."""
+    id: int
+    """The message's id in it."""
+    text: str
+    """What it says now."""
+    stamp: int
+    """The server's stamp of the edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """A message is no more: show nothing of it. It may be one that is not known here."""
+
+    peer: str
+    """The other user of the conversation."""
+    sender: str
+    """The message's author."""
+    device: str
+    """The device that the message was written on."""
+    stream: int
+    """The message's stream."""
+    id: int
+    """The message's id in it."""
+    by: str
+    """Who has erased it: the author, or "operator" if it was taken down."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkRaised:
+    """We have read, on another device, all that a user wrote up to a stamp."""
+
+    peer: str
+    """The other user."""
+    stamp: int
+    """Up to where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Messages were found in the history that have not come as messages, and are older than what has."""
+
+    peer: str
+    """The other user of the conversation."""
+    messages: tuple[Message, ...]
+    """Newest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Doubtful:
     """Messages were found in a state that somebody else has used since, who may have sent them: ask a person."""
 
@@ -120,6 +178,11 @@ class HintKind(IntEnum):
     """A device of ours was added or removed."""
     PROFILE_CHANGED = int(pb.Hint.PROFILE_CHANGED)
     """The user, a friend or we ourselves, has another profile."""
+    HISTORY_CHANGED = int(pb.Hint.HISTORY_CHANGED)
+    """A message in the conversation with the user was erased over HTTP, or taken down.
+
+    `Erased` follows for one that is in the state file.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +203,10 @@ Event: TypeAlias = (
     | Progress
     | OwnMessage
     | ReadElsewhere
+    | Edited
+    | Erased
+    | MarkRaised
+    | Found
     | Doubtful
     | Unreadable
     | Hint

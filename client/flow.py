@@ -111,6 +111,14 @@ class Arrivals:
         self.given[message.name] = message
         return message
 
+    def find(self, name: tuple[str, str, int, int]) -> Message | None:
+        """One that waits to be taken."""
+        return next((message for message in self._messages if message.name == name), None)
+
+    def drop(self, message: Message) -> None:
+        """It was erased: nobody gets it."""
+        self._messages.remove(message)
+
     def end(self, error: SparrowError | None) -> None:
         """No more will come."""
         self._ended, self._error = True, error

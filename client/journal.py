@@ -1,4 +1,4 @@
-"""What a device keeps, in memory or in a SQLite file: the core's `Journal` and a little more.
+"""What a device keeps in a SQLite file: the core's `Journal` and a little more.
 
 Owns the state file: its schema, its lock, and what makes one commit. Decides nothing about messages.
 """
@@ -10,188 +10,36 @@ import os
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from client import schema
+from client.changes import Change, Changes, Target
 from client.history import History
-from client.schema import signed, unsigned
-from client.state import Event, Journal, Kept, KeptInbound
+from client.memory import (
+    ClientJournal,
+    Content,
+    MemoryJournal,
+    Noting,
+    Untaken,
+    content_of,
+    message_name,
+    outgoing_of,
+    remember_paged,
+)
+from client.schema import DEVICE, signed, unsigned
+from client.state import Event, Kept, KeptInbound, MessageName
 from client.streams import StreamKey
 from protocol.errors import ConfigError, StateError
 from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
-from protocol.sparrow_pb2 import About, Message
+from protocol.sparrow_pb2 import Message
 
-MessageName: TypeAlias = tuple[str, str, int, int]
-"""from_id, from_device, stream, id."""
-
-
-class Untaken(NamedTuple):
-    """A message that was shown to nobody yet, as far as the journal knows."""
-
-    message: Message
-    late: bool
+__all__ = ["ClientJournal", "MemoryJournal", "MessageName", "SqliteJournal", "Untaken", "message_name", "open_journal"]
 
 
-class ClientJournal(Journal, Protocol):
-    """A `Journal` that also keeps what a client needs around its core."""
-
-    durable: bool
-    """Whether it outlives the process."""
-    history: History | None
-
-    def untaken(self) -> list[Untaken]:
-        """Messages that were shown but not taken by the application, in the order of showing."""
-
-    def taken(self, message: Message) -> None:
-        """The application has used this message."""
-
-    def value(self, key: str) -> str | None:
-        """A small value, as committed."""
-
-    def put_value(self, key: str, value: str) -> None:
-        """Keep a small value."""
-
-    def close(self) -> None:
-        """Let go of the file. What was not committed is forgotten."""
-
-
-def message_name(message: Message) -> MessageName:
-    """What names a message for ever."""
-    return message.from_id, message.from_device, message.stream, message.id
-
-
-class MemoryJournal:
-    """Keeps as long as the object lives."""
-
-    durable = False
-    history: History | None = None
-
-    def __init__(self) -> None:
-        self._session = (0, False)
-        self._streams: dict[int, tuple[str, int, bool]] = {}
-        self._messages: dict[int, dict[int, tuple[int, bytes, bytes | None]]] = {}
-        self._drafts: dict[int, tuple[str, int, bytes, bytes | None]] = {}
-        self._doubtful: frozenset[int] = frozenset()
-        self._inbound: dict[StreamKey, KeptInbound] = {}
-        self._parked: dict[MessageName, Message] = {}
-        self._untaken: dict[MessageName, Untaken] = {}
-        self._values: dict[str, str] = {}
-        self._pending: list[tuple[Any, ...]] = []
-
-    def load(self) -> Kept:
-        """See `Journal`."""
-        self._pending.clear()
-        kept = Kept(*self._session, inbound=dict(self._inbound), parked=list(self._parked.values()))
-        kept.doubtful = self._doubtful
-        for number, (dest, next_id, retired) in self._streams.items():
-            stream = OutboundStream(number, dest, next_id, retired)
-            for message_id, (kind, body, about) in sorted(self._messages.get(number, {}).items()):
-                stream.messages[message_id] = Outgoing(dest, kind, body, _about(about), stream, message_id)
-            kept.outbound.append(stream)
-        for draft, (dest, kind, body, about) in sorted(self._drafts.items()):
-            kept.drafts.append(Outgoing(dest, kind, body, _about(about), draft=draft))
-        return kept
-
-    def put_session(self, session: int, is_open: bool) -> None:
-        """See `Journal`."""
-        self._pending.append((self._set_session, session, is_open))
-
-    def _set_session(self, session: int, is_open: bool) -> None:
-        self._session = (session, is_open)
-
-    def put_outbound(self, stream: OutboundStream) -> None:
-        """See `Journal`."""
-        state = (stream.dest, stream.next_id, stream.retired)
-        self._pending.append((self._streams.__setitem__, stream.number, state))
-
-    def drop_outbound(self, stream: OutboundStream) -> None:
-        """See `Journal`."""
-        self._pending.append((self._streams.pop, stream.number, None))
-        self._pending.append((self._messages.pop, stream.number, None))
-
-    def put_outgoing(self, outgoing: Outgoing) -> None:
-        """See `Journal`."""
-        content = (outgoing.kind, outgoing.body, _packed(outgoing.about))
-        if outgoing.stream is None:
-            self._pending.append((self._drafts.__setitem__, outgoing.draft, (outgoing.dest, *content)))
-        else:
-            self._pending.append((self._number, outgoing.draft, outgoing.stream.number, outgoing.id, content))
-
-    def _number(self, draft: int, number: int, message_id: int, content: tuple[int, bytes, bytes | None]) -> None:
-        self._drafts.pop(draft, None)
-        self._messages.setdefault(number, {})[message_id] = content
-
-    def drop_outgoing(self, outgoing: Outgoing) -> None:
-        """See `Journal`."""
-        if outgoing.stream is None:
-            self._pending.append((self._drafts.pop, outgoing.draft, None))
-        else:
-            self._pending.append((self._drop, outgoing.stream.number, outgoing.id))
-
-    def _drop(self, number: int, message_id: int) -> None:
-        self._messages.get(number, {}).pop(message_id, None)
-
-    def put_doubtful(self, drafts: Iterable[int]) -> None:
-        """See `Journal`."""
-        self._pending.append((self._set_doubtful, frozenset(drafts)))
-
-    def _set_doubtful(self, drafts: frozenset[int]) -> None:
-        self._doubtful = drafts
-
-    def put_inbound(self, key: StreamKey, stream: InboundStream[Message]) -> None:
-        """See `Journal`."""
-        state = KeptInbound(stream.next, stream.settled, frozenset(stream.gaps))
-        self._pending.append((self._inbound.__setitem__, key, state))
-
-    def drop_inbound(self, key: StreamKey) -> None:
-        """See `Journal`."""
-        self._pending.append((self._inbound.pop, key, None))
-
-    def park(self, message: Message) -> None:
-        """See `Journal`."""
-        self._pending.append((self._parked.__setitem__, message_name(message), message))
-
-    def show(self, message: Message, late: bool) -> None:
-        """See `Journal`."""
-        name = message_name(message)
-        self._pending.append((self._parked.pop, name, None))
-        self._pending.append((self._untaken.setdefault, name, Untaken(message, late)))
-
-    def note(self, events: Iterable[Event]) -> bool:
-        """See `Journal`."""
-        return False
-
-    def commit(self) -> None:
-        """See `Journal`."""
-        pending, self._pending = self._pending, []
-        for change, *arguments in pending:
-            change(*arguments)
-
-    def untaken(self) -> list[Untaken]:
-        """See `ClientJournal`."""
-        return list(self._untaken.values())
-
-    def taken(self, message: Message) -> None:
-        """See `ClientJournal`."""
-        self._pending.append((self._untaken.pop, message_name(message), None))
-
-    def value(self, key: str) -> str | None:
-        """See `ClientJournal`."""
-        return self._values.get(key)
-
-    def put_value(self, key: str, value: str) -> None:
-        """See `ClientJournal`."""
-        self._pending.append((self._values.__setitem__, key, value))
-
-    def close(self) -> None:
-        """See `ClientJournal`."""
-        self._pending.clear()
-
-
-class SqliteJournal:
+class SqliteJournal(Noting):
     """Keeps in a file that one client at a time may use. One transaction for each commit, on the disk when it returns.
 
     `history`: so many lines of conversation are kept as well (0: none).
@@ -204,7 +52,23 @@ class SqliteJournal:
         self._path = Path(path)
         self._pending: list[tuple[str, tuple[Any, ...]]] = []
         self._connection = schema.open_file(self._path)
-        self.history: History | None = History(self._do, self._query, history) if history else None
+        self._paged: dict[MessageName, None] = {}
+        self.changes = Changes(self._put_change, self._drop_change)
+        self.history: History | None = None
+        if history:
+            self.history = History(self._do, self._query, self.changes, history)
+        try:
+            self.is_device("", self.value(DEVICE) or "")
+            self._restore_changes()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def is_device(self, user: str, device: str) -> None:
+        """See `ClientJournal`."""
+        super().is_device(user, device)
+        if self.history is not None:
+            self.history.user, self.history.device = user, device
 
     def _do(self, sql: str, *values: object) -> None:
         """Part of the next commit."""
@@ -234,15 +98,15 @@ class SqliteJournal:
             stream = OutboundStream(unsigned(number), dest, next_id, bool(retired))
             streams[number] = stream
             kept.outbound.append(stream)
-        for number, message_id, kind, body, about in self._query(
-            "SELECT stream, id, kind, body, about FROM outgoing ORDER BY stream, id"
+        for number, message_id, *row in self._query(
+            "SELECT stream, id, kind, body, about, revision, mark, numbered_ms FROM outgoing ORDER BY stream, id"
         ):
             stream = streams[number]
-            stream.messages[message_id] = Outgoing(stream.dest, kind, body, _about(about), stream, message_id)
-        for draft, dest, kind, body, about in self._query(
-            "SELECT draft, dest, kind, body, about FROM drafts ORDER BY draft"
+            stream.messages[message_id] = outgoing_of(stream.dest, _content(*row), stream, message_id)
+        for draft, dest, *row in self._query(
+            "SELECT draft, dest, kind, body, about, revision, mark FROM drafts ORDER BY draft"
         ):
-            kept.drafts.append(Outgoing(dest, kind, body, _about(about), draft=draft))
+            kept.drafts.append(outgoing_of(dest, _content(*row), draft=draft))
         for from_id, device, number, next_id, settled, gaps in self._query(
             "SELECT from_id, from_device, stream, next, settled, gaps FROM inbound"
         ):
@@ -271,13 +135,13 @@ class SqliteJournal:
 
     def put_outgoing(self, outgoing: Outgoing) -> None:
         """See `Journal`."""
-        content = (outgoing.kind, outgoing.body, _packed(outgoing.about))
+        *content, mark, numbered_ms = content_of(outgoing)
         if outgoing.stream is None:
-            self._do("INSERT OR REPLACE INTO drafts VALUES (?, ?, ?, ?, ?)", outgoing.draft, outgoing.dest, *content)
+            self._do(_PUT_DRAFT, outgoing.draft, outgoing.dest, *content, signed(mark))
         else:
             self._do("DELETE FROM drafts WHERE draft = ?", outgoing.draft)
             number = signed(outgoing.stream.number)
-            self._do("INSERT OR REPLACE INTO outgoing VALUES (?, ?, ?, ?, ?)", number, outgoing.id, *content)
+            self._do(_PUT_OUTGOING, number, outgoing.id, *content, signed(mark), numbered_ms)
         if self.history is not None:
             self.history.outgoing(outgoing)
 
@@ -323,9 +187,54 @@ class SqliteJournal:
             *(*key, late, message.SerializeToString()),
         )
 
+    def paged(self, name: MessageName) -> bool:
+        """See `Journal`."""
+        return name in self._paged or (self.history is not None and self.history.paged(name))
+
+    def again(self, message: Message) -> None:
+        """See `Journal`."""
+        self._do("DELETE FROM parked WHERE from_id = ? AND from_device = ? AND stream = ? AND id = ?", *_key(message))
+        if self.history is not None:
+            self.history.again(message)
+
+    def put_paged(self, name: MessageName) -> None:
+        """See `ClientJournal`."""
+        remember_paged(self._paged, name)
+
+    def _put_change(self, change: Change) -> None:
+        target, (edit_device, edit_stream, edit_id) = change.target, change.edit
+        name = (target.author, target.device, signed(target.stream), signed(target.id))
+        edit = (change.revision, edit_device, signed(edit_stream), signed(edit_id))
+        self._do(_PUT_CHANGE, target.peer, *name, *edit, change.body, signed(change.stamp), change.erased_by)
+        if change.erased_by:
+            self.untake(target.name)
+        if self.history is not None:
+            self.history.changed(change)
+
+    def _drop_change(self, target: Target) -> None:
+        values = (target.peer, target.author, target.device, signed(target.stream), signed(target.id))
+        self._do(
+            "DELETE FROM changes WHERE peer = ? AND author = ? AND device = ? AND stream = ? AND id = ?",
+            *values,
+        )
+
+    def _restore_changes(self) -> None:
+        for peer, author, device, stream, number, revision, *edit, body, stamp, erased_by in self._query(
+            "SELECT peer, author, device, stream, id, revision, edit_device, edit_stream, edit_id, body, stamp, "
+            "erased_by FROM changes ORDER BY position"
+        ):
+            target = Target(peer, author, device, unsigned(stream), unsigned(number))
+            name = (edit[0], unsigned(edit[1]), unsigned(edit[2]))
+            self.changes.restore(Change(target, revision, name, body, unsigned(stamp), erased_by))
+
     def note(self, events: Iterable[Event]) -> bool:
         """See `Journal`."""
-        return self.history is not None and self.history.note(events)
+        changed = False
+        for event in events:  # in their order: what was changed in this turn may have come in it
+            changed = self._note(event) or changed
+            if self.history is not None:
+                changed = self.history.note((event,)) or changed
+        return changed
 
     def commit(self) -> None:
         """See `Journal`. Raises `StateError`; then nothing was kept, and the client has to end."""
@@ -354,6 +263,12 @@ class SqliteJournal:
         """See `ClientJournal`."""
         self._do("DELETE FROM untaken WHERE from_id = ? AND from_device = ? AND stream = ? AND id = ?", *_key(message))
 
+    def untake(self, name: MessageName) -> None:
+        """See `ClientJournal`."""
+        from_id, device, stream, number = name
+        key = (from_id, device, signed(stream), signed(number))
+        self._do("DELETE FROM untaken WHERE from_id = ? AND from_device = ? AND stream = ? AND id = ?", *key)
+
     def value(self, key: str) -> str | None:
         """See `ClientJournal`."""
         rows = self._query("SELECT value FROM meta WHERE key = ?", key)
@@ -381,12 +296,21 @@ def _key(message: Message) -> tuple[str, str, int, int]:
     return message.from_id, message.from_device, signed(message.stream), signed(message.id)
 
 
-def _packed(about: About | None) -> bytes | None:
-    return None if about is None else about.SerializeToString()
+def _content(kind: int, body: bytes, about: bytes | None, revision: int, mark: int, numbered_ms: int = 0) -> Content:
+    return Content(kind, body, about, revision, unsigned(mark), numbered_ms)
 
 
-def _about(packed: bytes | None) -> About | None:
-    return None if packed is None else About.FromString(packed)
+_PUT_DRAFT = """
+INSERT OR REPLACE INTO drafts (draft, dest, kind, body, about, revision, mark) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_PUT_OUTGOING = """
+INSERT OR REPLACE INTO outgoing (stream, id, kind, body, about, revision, mark, numbered_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_PUT_CHANGE = """
+INSERT OR REPLACE INTO changes (peer, author, device, stream, id, revision, edit_device, edit_stream, edit_id, body,
+    stamp, erased_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 
 
 def open_journal(path: str | os.PathLike[str] | None, history: int = 0) -> ClientJournal:

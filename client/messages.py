@@ -12,13 +12,15 @@ from enum import IntEnum
 from typing import Protocol
 
 from protocol import sparrow_pb2 as pb
-from protocol.errors import SparrowError
+from protocol.errors import MisuseError, SparrowError
 from protocol.files import FileReference, parse_file_reference
 from protocol.ids import stamp_ms
 
 TEXT = int(pb.TEXT)
 FILE = int(pb.FILE)
 DOUBTFUL = "it may have been sent already"
+NO_TEXT = "only a TEXT can be edited: erase it, and send another"
+NOT_OUT_YET = "it has not been sent yet: wait until the client is connected"
 GIVEN_UP = "given up: it may have been sent already"
 
 
@@ -40,15 +42,21 @@ class State(IntEnum):
 class Owner(Protocol):
     """What a message needs of its client."""
 
+    user: str
+
     async def read(self, message: Message) -> None: ...
 
     def take(self, message: Message) -> None: ...
+
+    async def change(
+        self, dest: str, device: str, stream: int, number: int, text: str | None, revision: int = 0
+    ) -> Sending: ...
 
 
 class Message:
     """A message that came to the application: `body` is what was sent, `text` is the same as text."""
 
-    __slots__ = ("_owner", "late", "read", "wire")
+    __slots__ = ("_owner", "edited_stamp", "erased_by", "late", "read", "revision", "state", "wire")
 
     def __init__(self, owner: Owner, wire: pb.Message, late: bool) -> None:
         self._owner = owner
@@ -58,6 +66,14 @@ class Message:
         """A later one of the same stream was shown before it."""
         self.read = False
         """`mark_read` was called."""
+        self.revision = 0
+        """How often it was edited before it was given out, at least."""
+        self.edited_stamp = 0
+        """The server's stamp of the edit that counts; 0: it reads as it was written."""
+        self.erased_by = ""
+        """Not empty: it was erased, by this user, or taken down by "operator". Then its body is empty."""
+        self.state = State.SENT
+        """Of one's own that comes from the history, how far it has come."""
 
     @property
     def sender(self) -> str:
@@ -114,6 +130,40 @@ class Message:
         """
         await self._owner.read(self)
 
+    async def edit(self, text: str) -> Sending:
+        """Give one's own `TEXT` another text, on all devices of both. Await `sent` of what it returns.
+
+        It is kept, and repeated, like a message; where the server knows no changes yet, it waits here until one does.
+
+        Args:
+            text: What it is to say.
+
+        Raises:
+            MisuseError: It is somebody else's, no `TEXT`, or older than the service lets one edit.
+            MessageTooLargeError: The text is longer than the server takes.
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
+        """
+        if self.kind != TEXT:
+            raise MisuseError(NO_TEXT)
+        return await self._change(text)
+
+    async def erase(self) -> Sending:
+        """Erase one's own message, on all devices of both and at the server. Await `sent` of what it returns.
+
+        Raises:
+            MisuseError: It is somebody else's.
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
+        """
+        return await self._change(None)
+
+    async def _change(self, text: str | None) -> Sending:
+        author, device, stream, number = self.name
+        if author != self._owner.user:
+            raise MisuseError("only one's own messages can be edited and erased")
+        return await self._owner.change(self.dest, device, stream, number, text, self.revision)
+
     def taken(self) -> None:
         """Say that the application has used the message, so that it is not given out again after a restart.
 
@@ -131,6 +181,7 @@ class Sending:
     __slots__ = (
         "__weakref__",
         "_closed",
+        "_owner",
         "_waiters",
         "body",
         "dest",
@@ -146,7 +197,8 @@ class Sending:
         "stream",
     )
 
-    def __init__(self, dest: str, kind: int, body: bytes) -> None:
+    def __init__(self, dest: str, kind: int, body: bytes, owner: Owner | None = None) -> None:
+        self._owner = owner
         self.dest = dest
         """The user it is for."""
         self.kind = kind
@@ -226,6 +278,37 @@ class Sending:
             finally:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
+
+    async def edit(self, text: str) -> Sending:
+        """Give it another text: see `Message.edit`.
+
+        Args:
+            text: What it is to say.
+
+        Raises:
+            MisuseError: It is no `TEXT`, has not got its number yet, or is older than the service lets one edit.
+            MessageTooLargeError: The text is longer than the server takes.
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
+        """
+        if self.kind != TEXT:
+            raise MisuseError(NO_TEXT)
+        return await self._change(text)
+
+    async def erase(self) -> Sending:
+        """Erase it, on all devices of both and at the server: see `Message.erase`.
+
+        Raises:
+            MisuseError: It has not got its number yet.
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
+        """
+        return await self._change(None)
+
+    async def _change(self, text: str | None) -> Sending:
+        if not self.stream or self._owner is None:
+            raise MisuseError(NOT_OUT_YET)
+        return await self._owner.change(self.dest, "", self.stream, self.id, text)
 
     # For the client.
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from client.connection import Timing
 
+DEFAULT_MAX_MESSAGE = 64_512
+"""Bytes of a message, encoded, until the server has told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -10,7 +10,9 @@ from client.api.devices import Devices
 from client.api.files import Files
 from client.api.profiles import Profiles
 from client.api.signed import SignedApi
+from client.conversations import Conversations
 from client.engine import LOGGED_OUT, Engine
+from client.keeper import Keeper
 from client.options import Options
 from protocol.errors import ClosedError
 
@@ -19,6 +21,7 @@ class OverHttp:
     """The part of a `Client` that goes over HTTP."""
 
     _signed: SignedApi
+    _keeper: Keeper
     _options: Options
 
     def _open_engine(self) -> Engine:
@@ -67,6 +70,17 @@ class OverHttp:
             SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
         """
         return Files(self._signed_api(), self._options.timing)
+
+    @property
+    def conversations(self) -> Conversations:
+        """Conversations: which there are, what is unread, and what was said in them.
+
+        Raises:
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
+        """
+        self._open_engine()
+        return Conversations(self._keeper)
 
     async def change_password(self, old: str, new: str) -> None:
         """Change the password. The user's other devices are logged out; this one stays.

@@ -24,6 +24,12 @@ SESSION_OPEN: Final = "session_open"
 """1 until that session was seen to end."""
 DOUBTFUL: Final = "doubtful"
 """JSON: the drafts that may have been sent already. Older releases do not look at it."""
+DEVICE: Final = "device"
+"""The key of the device's id."""
+SEEN_MS: Final = "seen_ms"
+"""The server's Unix time at the last login."""
+MAX_MESSAGE: Final = "max_message"
+"""The key of the longest message, encoded, that the server takes."""
 NAME_ANOTHER: Final = "name another state file; this one can be removed if nothing in it is missed"
 
 # Numbers of streams, and ids that others chose, are unsigned 64 bits: kept as SQLite's signed ones.
@@ -104,7 +110,46 @@ CREATE TABLE marks (
 );
 CREATE INDEX marks_by_name ON marks (stream, id);
 """
-STEPS: tuple[str, ...] = (_FIRST,)
+_HISTORY = """
+ALTER TABLE outgoing ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outgoing ADD COLUMN mark INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outgoing ADD COLUMN numbered_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE drafts ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE drafts ADD COLUMN mark INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN paged INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN edit_device TEXT NOT NULL DEFAULT '';
+ALTER TABLE history ADD COLUMN edit_stream INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN edit_id INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN edited_stamp INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN erased_by TEXT NOT NULL DEFAULT '';
+CREATE INDEX history_by_place ON history (peer, stamp);
+CREATE TABLE changes (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    peer TEXT NOT NULL,
+    author TEXT NOT NULL,
+    device TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    edit_device TEXT NOT NULL,
+    edit_stream INTEGER NOT NULL,
+    edit_id INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    stamp INTEGER NOT NULL,
+    erased_by TEXT NOT NULL,
+    UNIQUE (peer, author, device, stream, id)
+);
+CREATE TABLE pages (
+    peer TEXT NOT NULL,
+    upto INTEGER NOT NULL,
+    low INTEGER NOT NULL,
+    before TEXT,
+    fetched_ms INTEGER NOT NULL,
+    PRIMARY KEY (peer, low)
+) WITHOUT ROWID;
+"""
+STEPS: tuple[str, ...] = (_FIRST, _HISTORY)
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)
 
@@ -137,6 +182,7 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA secure_delete = ON")  # what was erased is not to stay in the file
         _migrate(connection, path)
         _check(connection, path)
     except sqlite3.Error as error:

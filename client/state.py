@@ -13,7 +13,14 @@ from client.streams import StreamKey
 from protocol.client import Unreadable
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
-from protocol.sparrow_pb2 import Goodbye, Hint, LoggedIn, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, READ, Goodbye, Hint, LoggedIn, Message
+
+CHANGES = frozenset({int(EDIT), int(ERASE)})
+"""They go only to a server that understands "changes"."""
+REPEATABLE = frozenset({int(READ), *CHANGES})
+"""Kinds that say nothing new when they are told twice under two names."""
+MessageName: TypeAlias = tuple[str, str, int, int]
+"""from_id, from_device, stream, id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,8 @@ class Delivered:
     from_device: str
     stream: int
     ids: tuple[int, ...]
+    early: bool = False
+    """They are not SENT yet: nothing is kept of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,20 @@ class Doubtful:
     outgoing: tuple[Outgoing, ...]
 
 
-Event: TypeAlias = LoggedIn | Shown[Message] | Settled | Delivered | Refused | Doubtful | Unreadable | Hint | Goodbye
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Messages of others were given up (R5): where the conversation is kept, they may stand in its history."""
+
+    from_id: str
+    from_device: str
+    stream: int
+    first: int
+    last: int
+
+
+Event: TypeAlias = (
+    LoggedIn | Shown[Message] | Settled | Delivered | Refused | Doubtful | Skipped | Unreadable | Hint | Goodbye
+)
 
 
 @dataclass(slots=True)
@@ -109,6 +131,12 @@ class Journal(Protocol):
 
     def show(self, message: Message, late: bool) -> None:
         """Keep a message that is to be shown; it may have been parked."""
+
+    def paged(self, name: MessageName) -> bool:
+        """Whether this message is here from a page of its conversation's history, as committed."""
+
+    def again(self, message: Message) -> None:
+        """What was paged has come as a message, too; it may have been parked."""
 
     def note(self, events: Iterable[Event]) -> bool:
         """Keep a line of what is about to be told, where there is a history; whether that changes anything."""

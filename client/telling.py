@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Container, Iterable
 
 from client import events, state
+from client.changes import Change, Target, change_of
 from client.flow import Arrivals
 from client.journal import ClientJournal, MessageName, Untaken
 from client.messages import DOUBTFUL, GIVEN_UP, Message, Owner, Sending, State
@@ -34,6 +35,7 @@ _REFUSALS: dict[int, type[RefusedError]] = {
 _WAITING: dict[int, str] = {
     int(pb.Failed.INBOX_FULL): "their inbox is full, or that of another device of yours",
     int(pb.Failed.NO_SPACE): "the server's disk is full",
+    int(pb.Failed.HISTORY_FULL): "as much as may be kept of what you write is kept already",
 }
 """Why a message waits, for its author."""
 
@@ -84,7 +86,7 @@ class Telling:
 
     def sending(self, outgoing: Outgoing, *, doubtful: bool = False) -> Sending:
         """The handle of a new message."""
-        sending = Sending(outgoing.dest, outgoing.kind, outgoing.body)
+        sending = Sending(outgoing.dest, outgoing.kind, outgoing.body, self._owner)
         sending.draft = outgoing.draft
         outgoing.tag = sending
         if doubtful:
@@ -152,6 +154,8 @@ class Telling:
             self._doubted(event)
         elif isinstance(event, Unreadable):
             self._tell(events.Unreadable())
+        elif isinstance(event, pb.Hint) and event.kind == pb.Hint.MARK_RAISED:
+            self._tell(events.MarkRaised(event.user_id, event.stamp))
         elif isinstance(event, pb.Hint) and event.kind in _HINTS:
             self._tell(events.Hint(events.HintKind(event.kind), event.user_id))
 
@@ -164,6 +168,10 @@ class Telling:
         sending.advance(State.DELIVERED if event.delivered else State.SENT)
         sending.wake()
         self._tell(events.SendingChanged(sending))
+        if event.outgoing.kind in state.CHANGES:
+            wire = event.outgoing.message()
+            wire.from_id, wire.from_device = self._user, self._journal.device
+            self._changed(wire, wire.dest_id)
 
     def _refused(self, event: state.Refused) -> None:
         sending = event.outgoing.tag
@@ -196,20 +204,45 @@ class Telling:
 
     def _shown(self, wire: pb.Message, late: bool) -> None:
         mine = wire.from_id == self._user
-        about = wire.about
-        if wire.kind == pb.READ and mine:
+        about, peer = wire.about, wire.dest_id if mine else wire.from_id
+        change = self._journal.changes.get(Target(peer, wire.from_id, wire.from_device, wire.stream, wire.id))
+        if wire.kind in state.CHANGES:
+            self._changed(wire, peer)
+        elif change is not None and change.erased_by:
+            pass  # it has come together with its end: nothing of it is shown
+        elif wire.kind == pb.READ and mine:
             self._tell(events.ReadElsewhere(wire.dest_id, about.from_device, about.stream, tuple(about.ids)))
         elif wire.kind == pb.READ:
             self._progress(wire.from_id, about.from_device, about.stream, about.ids, State.READ)
         elif mine:
-            self._tell(events.OwnMessage(Message(self._owner, wire, late)))
+            self._tell(events.OwnMessage(_as_it_reads(Message(self._owner, wire, late), change)))
         else:
-            message = Message(self._owner, wire, late)
+            message = _as_it_reads(Message(self._owner, wire, late), change)
             self._untaken.add(message.name)
             self._arrivals.put(message)
             return
         # Told is used. It is enough that the next commit keeps this, whenever that is: telling it again is harmless.
         self._journal.taken(wire)
+
+    def _changed(self, wire: pb.Message, peer: str) -> None:
+        change = change_of(wire, peer)
+        counts = None if change is None else self._journal.changes.get(change.target)
+        if change is not None and counts is not None and _as_much(counts, change):
+            self.changed(counts)
+
+    def changed(self, change: Change) -> None:
+        """Tell what has become of a message; one that waits to be taken is changed, or gone."""
+        target = change.target
+        waiting = self._arrivals.find(target.name)
+        if waiting is not None and change.erased_by:
+            self._arrivals.drop(waiting)
+            self.take(waiting)
+        elif waiting is not None:
+            _as_it_reads(waiting, change)
+        if change.erased_by:
+            self._tell(events.Erased(*target, change.erased_by))
+        else:
+            self._tell(events.Edited(*target, change.body.decode(errors="replace"), change.stamp))
 
     def take(self, message: Message) -> bool:
         """The application has used it; whether that is news."""
@@ -226,3 +259,17 @@ class Telling:
             sending.close(error)
         for sending in (*(sending for _, sending in self._drafts), *self.doubtful):
             sending.close(error)
+
+
+def _as_it_reads(message: Message, change: Change | None) -> Message:
+    if change is not None:
+        wire = pb.Message()
+        wire.CopyFrom(message.wire)
+        wire.body = change.body
+        message.wire, message.revision, message.edited_stamp = wire, change.revision, change.stamp
+    return message
+
+
+def _as_much(one: Change, other: Change) -> bool:
+    """Whether they are the same, whatever their stamps: a repeat may have another."""
+    return (one.revision, one.edit, one.erased_by) == (other.revision, other.edit, other.erased_by)

@@ -31,6 +31,7 @@ def metrics(core: ConnectorCore) -> Iterator[Metric]:
     yield _counter("repeats", "Of these, repeats that were seen on the same connection.", core.repeats)
     yield _counter("sent", "Messages whose author was told SENT.", attempts.sent)
     yield _counter("delivered", "Of these, told DELIVERED in the same receipt.", attempts.delivered)
+    yield _counter("delivered_early", "Messages whose author was told DELIVERED before SENT.", attempts.early)
     yield _by_name("failed", "Messages whose author was told Failed, by code.", "code", attempts.failed, Failed.Code)
     yield _counter("copies", "Live copies of messages and receipts written to devices.", delivery.copies)
     yield _counter("rows", "Inbox rows written to devices.", catchup.rows_sent)
@@ -42,6 +43,7 @@ def metrics(core: ConnectorCore) -> Iterator[Metric]:
     yield _by_name("goodbyes", "Sessions that were told Goodbye, by code.", "code", logins.goodbyes, Goodbye.Code)
     yield _counter("batches", "Batches sent to brokers.", links.batches)
     yield _counter("records", "Records in these.", links.records)
+    yield _gauge("clocks_apart", "Brokers whose clock is more than 60 s from ours.", len(links.apart))
     up = GaugeMetricFamily(_P + "broker_up", "Whether the broker at this endpoint is up.", labels=("endpoint",))
     for endpoint, is_up in links.up.items():
         up.add_metric((endpoint,), float(is_up))

@@ -71,6 +71,8 @@ class ConnectorSettings:
     """The time to try again where the device is online and about to take what waits."""
     no_space_retry_s: float = 60.0
     """The time to try again while the store's disk is nearly full."""
+    history_full_retry_s: float = 3600.0
+    """The time to try again where as much of an author is kept as may be."""
     max_buffered_bytes: int = 256 * 1024 * 1024
     """All unacked copies of all sessions; beyond it copies go to the inbox at once."""
     listen_backlog: int = 4096

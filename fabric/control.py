@@ -33,6 +33,7 @@ from fabric.records import (
     unpack_spared,
     unpack_terms,
 )
+from protocol.errors import RecordError
 
 
 class Heartbeat(NamedTuple):
@@ -68,18 +69,27 @@ class HeartbeatReply(NamedTuple):
     """The broker's store does not answer: others are better."""
     members: dict[int, str]
     """All brokers that it knows to be alive, incarnation → endpoint."""
+    knows_changes: bool = False
+    """It knows what an EDIT and an ERASE are."""
+    wall_ms: int = 0
+    """Its Unix time; 0: not told."""
 
     @classmethod
     def of(cls, rec: Record) -> HeartbeatReply:
         """Raises `RecordError`."""
-        members = dict(unpack_members(rec[BODY]))
-        unwell = bool(rec[FLAGS] & records.UNWELL)
-        return cls(rec[ORIGIN], rec[ATTEMPT], rec[SESSION], rec[COUNT], unwell, members)
+        members, flags = dict(unpack_members(rec[BODY])), rec[FLAGS]
+        unwell, knows_changes = bool(flags & records.UNWELL), bool(flags & records.KNOWS_CHANGES)
+        if len(rec[BY]) not in (0, 8):
+            raise RecordError("a broker's time cannot be read")
+        wall_ms = int.from_bytes(rec[BY], "little")
+        return cls(rec[ORIGIN], rec[ATTEMPT], rec[SESSION], rec[COUNT], unwell, members, knows_changes, wall_ms)
 
     def encode(self) -> bytes:
+        flags = records.UNWELL if self.unwell else 0
         return record(
             records.HEARTBEAT,
-            flags=records.UNWELL if self.unwell else 0,
+            flags=flags | records.KNOWS_CHANGES if self.knows_changes else flags,
+            by=self.wall_ms.to_bytes(8, "little") if self.wall_ms else b"",
             count=self.beat,
             origin=self.broker,
             attempt=self.lease,
@@ -132,11 +142,13 @@ class OnlineReply(NamedTuple):
     """The device's session before; 0: none, or not asked for."""
     inbox_ttl_ms: int
     """How long a message waits for a device, in milliseconds; 0: not told."""
+    edit_hours: int = 0
+    """How long a text may be edited; 0: not told, or for as long as it is kept."""
 
     @classmethod
     def of(cls, rec: Record) -> OnlineReply:
         """Raises `RecordError`."""
-        return cls(rec[TO], rec[SESSION], rec[FLAGS], rec[ATTEMPT], unpack_terms(rec[BODY]))
+        return cls(rec[TO], rec[SESSION], rec[FLAGS], rec[ATTEMPT], *unpack_terms(rec[BODY]))
 
     def encode(self) -> bytes:
         return record(
@@ -145,7 +157,7 @@ class OnlineReply(NamedTuple):
             to=self.address,
             session=self.session,
             attempt=self.previous,
-            body=pack_terms(self.inbox_ttl_ms),
+            body=pack_terms(self.inbox_ttl_ms, self.edit_hours),
         )
 
 

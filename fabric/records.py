@@ -26,7 +26,8 @@ HEADER_BYTES: Final = HEADER.size
 
 # Kinds. "origin" is the incarnation of a connector, "session" a session's number.
 HEARTBEAT: Final = 1  # up: origin, attempt = lease, count = number of the beat.
-# down: origin = broker, attempt = lease, session = lease asked, count = number of the beat (0.1: 0), body
+# down: origin = broker, attempt = lease, session = lease asked, count = number of the beat (0.1: 0), by = the broker's
+# Unix time in ms (0.1: nothing), flags UNWELL, KNOWS_CHANGES, body
 ONLINE: Final = 2  # up: to, session, attempt = lease, flags AGAIN, body = login, start and tries (0.1: nothing)
 ONLINE_REPLY: Final = 3  # down: to, session, attempt = previous session, flags = result, body = terms (0.1: nothing)
 OFFLINE: Final = 4  # up: to, session
@@ -61,8 +62,10 @@ TRACED: Final = 16  # whoever has it in hand says so (docs/operations.md, "Traci
 UNSEEN: Final = 32  # of ROUTE: the message (by whom: `by`), or what the receipt is about (who got it: `by`), may be of
 # a kind of which nobody shows anything: DELIVERED of it is for friends only, as it tells that they are there
 FIRST_UNSEEN_KIND: Final = FIRST_OWN_KIND
+CHANGE: Final = 64  # of ROUTE, with QUIET: an EDIT or ERASE. QUIET without it: a READ
 # Flags of the others.
 UNWELL: Final = 1  # of a HEARTBEAT down: the broker's store does not answer, other brokers are better
+KNOWS_CHANGES: Final = 2  # of a HEARTBEAT down: the broker knows what CHANGE is
 AGAIN: Final = 1
 FRESH: Final = 1
 END: Final = 1
@@ -92,6 +95,8 @@ NOT_FRIEND: Final = 7
 INBOX_FULL: Final = 8  # as much waits as may: for as long as nobody comes
 INBOX_BUSY: Final = 9  # the same, of a device that is there and about to take it
 NO_SPACE: Final = 10  # the store's disk is nearly full
+HISTORY_FULL: Final = 11  # as much as may be kept of this author is kept
+NOT_ALLOWED: Final = 12  # another body under the same name, or a change that may not be made
 OTHERS_BIT: Final = 0x80
 
 UNREADABLE: Final = (RecordError, InvalidIdError, UnicodeDecodeError)
@@ -245,19 +250,23 @@ def pack_login(login: str, start: int, tries: int) -> bytes:
 
 
 _TERMS = struct.Struct("<Q")
+_EDIT_HOURS = struct.Struct("<I")
 
 
-def pack_terms(inbox_ttl_ms: int) -> bytes:
-    """Body of ONLINE_REPLY: how long a message waits, in ms; 0: not told. A later release may put more behind it."""
-    return pack_keys((_TERMS.pack(inbox_ttl_ms),)) if inbox_ttl_ms else b""
+def pack_terms(inbox_ttl_ms: int, edit_hours: int = 0) -> bytes:
+    """Body of ONLINE_REPLY: how long a message waits, in ms, and a text may be edited; 0: not told. A later release may
+    put more behind it."""
+    if not inbox_ttl_ms and not edit_hours:
+        return b""
+    return pack_keys((_TERMS.pack(inbox_ttl_ms), *((_EDIT_HOURS.pack(edit_hours),) if edit_hours else ())))
 
 
-def unpack_terms(body: bytes) -> int:
-    """`inbox_ttl_ms` of ONLINE_REPLY; of nothing, as 0.1 sends it, 0. Raises `RecordError`."""
-    told = unpack_keys(body)[0] if body else b""
-    if len(told) not in (0, _TERMS.size):
+def unpack_terms(body: bytes) -> tuple[int, int]:
+    """`inbox_ttl_ms` and `edit_hours` of ONLINE_REPLY; of what is not there, 0. Raises `RecordError`."""
+    told = [*unpack_keys(body), b"", b""]
+    if len(told[0]) not in (0, _TERMS.size) or len(told[1]) not in (0, _EDIT_HOURS.size):
         raise RecordError("a session's terms cannot be read")
-    return int.from_bytes(told, "little")
+    return int.from_bytes(told[0], "little"), int.from_bytes(told[1], "little")
 
 
 def pack_spared(login: str) -> bytes:

@@ -94,6 +94,7 @@ def _common() -> argparse.ArgumentParser:
     target.add_argument("--connectors", type=_positive, default=2, help="of --spawn cluster (default: 2)")
     target.add_argument("--brokers", type=_positive, default=1, help="of --spawn cluster (default: 1)")
     target.add_argument("--curve", action="store_true", help="with CURVE between them")
+    target.add_argument("--history", action="store_true", help="with conversations kept (--spawn)")
     target.add_argument("--api", metavar="URL", help="a running user API: accounts are made over HTTP")
     target.add_argument("--accounts", type=Path, metavar="FILE", help="of --api: keeps the accounts for the next run")
     target.add_argument("--config", type=Path, metavar="FILE", help="settings of a user API: accounts into its store")
@@ -159,12 +160,13 @@ def target_of(arguments: argparse.Namespace) -> Target:
     shape = {"scripts": 3, "cluster": arguments.connectors}.get(arguments.spawn, 1)
     raise_descriptors(-(-_connections(options_of(arguments)) // shape))
     if arguments.spawn == "scripts":
-        return WholeCluster()
+        return WholeCluster(arguments.history)
     return Spawned(
         arguments.spawn or "one",
         curve=arguments.curve,
         connectors=arguments.connectors,
         brokers=arguments.brokers,
+        history=arguments.history,
     )
 
 

@@ -33,6 +33,14 @@ from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
 
 START_TIMEOUT_S = 30.0
+KEPT = ", conversations kept"
+"""What the shape of servers says besides, where history is kept."""
+
+
+def kept_for(history: bool) -> dict[str, str]:
+    """The environment of servers that keep conversations, or do not; unless somebody has chosen."""
+    name = "SPARROW_HISTORY__KEEP_DAYS"
+    return {} if name in os.environ else {name: "365" if history else "0"}
 
 
 def free_port() -> int:
@@ -45,13 +53,16 @@ def free_port() -> int:
 class Spawned(Target):
     """A node (`one`), or brokers and connectors (`cluster`). Several brokers get an etcd, which has to be installed."""
 
-    def __init__(self, shape: str, *, curve: bool = False, connectors: int = 2, brokers: int = 1) -> None:
-        """`connectors` and `brokers` are for a cluster. Raises `ConfigError`."""
+    def __init__(
+        self, shape: str, *, curve: bool = False, connectors: int = 2, brokers: int = 1, history: bool = False
+    ) -> None:
+        """`connectors` and `brokers` are for a cluster; `history`: conversations are kept. Raises `ConfigError`."""
         super().__init__()
         self._count = (1, 1) if shape == "one" else (connectors, brokers)
         if min(self._count) < 1:
             raise ConfigError("a cluster has at least one connector and one broker")
         self.shape = "one" if shape == "one" else f"cluster of {connectors} connectors and {brokers} brokers"
+        self.shape += KEPT if history else ""
         if self._count[1] > 1 and shutil.which("etcd") is None:
             raise ConfigError("more than one broker needs etcd, which is not on PATH: run scripts/install-etcd")
         self._folder = Path(tempfile.mkdtemp(prefix="sparrow-load-"))
@@ -60,7 +71,7 @@ class Spawned(Target):
         private, public = self._folder / "token.key.pem", self._folder / "token.pub.pem"
         ensure_key_pair(private, public)
         self.minter = TokenMinter(private, lifetime_s=LIFETIME_S)
-        self._environment = _curve(self._folder) if curve else {}
+        self._environment = (_curve(self._folder) if curve else {}) | kept_for(history)
         self._ports = [free_port() for _ in range(self._count[0])]
         self.connectors: list[tuple[str, int]] = [("127.0.0.1", port) for port in self._ports]
         self.addresses = [Address(*connector) for connector in self.connectors]

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from load.accounts import store_accounts
+from load.spawn import KEPT, kept_for
 from load.spec import Account
 from load.targets import Target, parse_address
 from protocol.errors import ConfigError, ServiceError
@@ -30,9 +31,11 @@ class WholeCluster(Target):
 
     shape = "scripts/cluster"
 
-    def __init__(self) -> None:
+    def __init__(self, history: bool = False) -> None:
         """Raises `ConfigError` where the script is not."""
         super().__init__()
+        self._environment = kept_for(history)
+        self.shape += KEPT if history else ""
         self._script = ROOT / "scripts" / "cluster"
         if not self._script.exists():
             raise ConfigError("--spawn scripts needs a checkout of Sparrow, with scripts/cluster: use --spawn cluster")
@@ -54,10 +57,14 @@ class WholeCluster(Target):
         self._end()
 
     def _call(self, command: str) -> None:
-        environment = os.environ | {
-            "SPARROW_CLUSTER_DIR": str(self._folder / "cluster"),
-            "SPARROW_CLUSTER_PORTS": str(self._ports()),
-        }
+        environment = (
+            os.environ
+            | self._environment
+            | {
+                "SPARROW_CLUSTER_DIR": str(self._folder / "cluster"),
+                "SPARROW_CLUSTER_PORTS": str(self._ports()),
+            }
+        )
         done = subprocess.run([self._script, command], env=environment, capture_output=True, text=True)
         if done.returncode:
             raise ServiceError(f"scripts/cluster {command} failed: {done.stderr.strip()[-1000:]}")

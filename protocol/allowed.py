@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.ids import is_device_id
-from protocol.sparrow_pb2 import READ, TEXT, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, Message
 
 MAX_ID: Final = 2**53 - 1
 """Highest id of a message, so that languages whose numbers are floating-point can count them."""
@@ -18,6 +18,12 @@ MAX_ABOUT_IDS: Final = 256
 FIRST_OWN_KIND: Final = 1000
 """Kinds from here on, up to `MAX_KIND`, are for clients to give."""
 MAX_KIND: Final = 2**31 - 1
+MAX_REVISION: Final = 2**20
+"""Of an EDIT (docs/design/history.md, rule R-E)."""
+CHANGES: Final = frozenset((EDIT, ERASE))
+"""Kinds that change an earlier message."""
+SILENT_KINDS: Final = frozenset((READ, EDIT, ERASE))
+"""Kinds of which nobody is told DELIVERED."""
 
 
 def not_allowed(message: Message, abouts: int, kind: int) -> str:
@@ -25,18 +31,51 @@ def not_allowed(message: Message, abouts: int, kind: int) -> str:
     about = message.about
     if message.id > MAX_ID or any(number > MAX_ID for number in about.ids):
         return f"an id beyond {MAX_ID}"
-    if not 1 <= kind <= READ and not FIRST_OWN_KIND <= kind <= MAX_KIND:
+    if not 1 <= kind <= ERASE and not FIRST_OWN_KIND <= kind <= MAX_KIND:
         return f"kinds of your own go from {FIRST_OWN_KIND} to {MAX_KIND}"
     if len(about.ids) > MAX_ABOUT_IDS or abouts > 1:
         return f"one about, with at most {MAX_ABOUT_IDS} ids"
     if kind == READ:
         return _not_read(message, abouts)
-    if kind == TEXT:
-        try:
-            message.body.decode()
-        except UnicodeDecodeError:
-            return f"a text that is not UTF-8; what only clients can read has a kind from {FIRST_OWN_KIND} on"
+    if kind in CHANGES:
+        wrong = _not_change(message, kind)
+        if wrong:
+            return wrong
+    if kind in (TEXT, EDIT) and not _is_text(message.body):
+        return f"a text that is not UTF-8; what only clients can read has a kind from {FIRST_OWN_KIND} on"
     return ""
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _not_change(message: Message, kind: int) -> str:
+    """Why this is no EDIT or ERASE that a client may send: each names one earlier message of its author's own."""
+    about = message.about
+    if not about.stream or len(about.ids) != 1 or not about.ids[0]:
+        return "an EDIT or ERASE names a stream and one id in about"
+    if not is_device_id(about.from_device):
+        return "about.from_device is no device id"
+    if about.stream == message.stream and about.ids[0] >= message.id:
+        return "an EDIT or ERASE names an earlier message"
+    if kind == EDIT:
+        allowed = 1 <= message.revision <= MAX_REVISION
+        return "" if allowed else f"an EDIT has a revision from 1 to {MAX_REVISION}"
+    if message.body or message.revision or message.mark or _has_unknown_fields(message):
+        return "an ERASE has nothing but what it names"
+    return ""
+
+
+def _has_unknown_fields(message: Message) -> bool:
+    known = Message()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    return known.ByteSize() != message.ByteSize()
 
 
 def _not_read(message: Message, abouts: int) -> str:

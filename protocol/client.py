@@ -110,7 +110,7 @@ class ClientSession:
             return None
         if kind == "message" and not _possible(frame.message):
             return self._unreadable(payload)
-        if kind == "message" or (kind == "receipt" and not frame.receipt.sent):
+        if kind == "message" or (kind == "receipt" and not frame.receipt.sent and not frame.receipt.early):
             self.counted += 1
         elif kind == "logged_in":
             self.state = ACTIVE

@@ -88,6 +88,14 @@ class NotFoundError(MisuseError):
     """There is no such account, device, file, message, or request to be a friend."""
 
 
+class HistoryNotKeptError(MisuseError):
+    """The service keeps no conversations: there is what this device has kept itself."""
+
+
+class SearchNotOfferedError(MisuseError):
+    """The service does not search in conversations."""
+
+
 class FileReferenceError(PeerError):
     """The body of a FILE message is not what docs/protocol.md ("Files") says."""
 

@@ -5,6 +5,7 @@ Owns `next`, the gaps and what is parked. Knows no clock: the owner says how lon
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
@@ -33,6 +34,7 @@ class InboundStream(Generic[Item]):
         "next",
         "parked",
         "settled",
+        "skipped",
     )
 
     def __init__(self, next: int = 1, settled: int = 1, gaps: frozenset[int] = frozenset()) -> None:
@@ -45,6 +47,8 @@ class InboundStream(Generic[Item]):
         self.parked: dict[int, Item] = {}
         self.blocked_s = 0.0
         """Seconds, of live session, that something has been parked without `next` moving."""
+        self.skipped: tuple[int, int] | None = None
+        """Of ids that were given up since the owner looked last, the first and the last; some between may be here."""
         self._asked = 0
         self._asked_settled = 0
         self._asked_through = 0
@@ -77,6 +81,16 @@ class InboundStream(Generic[Item]):
             shown.append(Shown(self.parked.pop(self.next), False))
             self._advance(self.next + 1)
 
+    def go_past(self, known: Callable[[int], bool]) -> list[Shown[Item]]:
+        """Go past what is missing and `known` from elsewhere; returns what may be shown now."""
+        shown: list[Shown[Item]] = []
+        while self.parked and known(self.next):
+            self._advance(self.next + 1)
+            self._unpark(shown)
+        if not self.parked:
+            self._asked = 0
+        return shown
+
     # What is missing.
 
     def wants_sync(self, order_wait_s: float) -> bool:
@@ -108,18 +122,26 @@ class InboundStream(Generic[Item]):
             return []
         self._asked = 0
         shown: list[Shown[Item]] = []
-        self._skip(self._asked_settled, shown)
+        gone = [gap for gap in self.gaps if gap < self._asked_settled]
+        gone += self._skip(self._asked_settled, shown)
         self.gaps = {gap for gap in self.gaps if gap >= self._asked_settled}
+        if gone:
+            self.skipped = min(gone), max(gone)
         self._leave_gaps(self._asked_through, shown)
         return shown
 
-    def _skip(self, limit: int, shown: list[Shown[Item]]) -> None:
-        """Give up what is missing below `limit`: it is never coming."""
+    def _skip(self, limit: int, shown: list[Shown[Item]]) -> list[int]:
+        """Give up what is missing below `limit`: it is never coming. Returns the first and last of it, if any."""
         below = sorted(number for number in self.parked if number < limit)
+        first, last = self.next, limit - 1
+        missing = last - first + 1 > len(below)
+        while missing and below and last in self.parked:
+            last -= 1
         shown.extend(Shown(self.parked.pop(number), False) for number in below)
         if limit > self.next:
             self._advance(limit)
         self._unpark(shown)
+        return [first, last] if missing else []
 
     def _leave_gaps(self, through: int, shown: list[Shown[Item]]) -> None:
         """Go past what is missing up to `through`, and remember it."""

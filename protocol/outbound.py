@@ -27,6 +27,12 @@ class Outgoing:
     """0: a draft."""
     draft: int = 0
     """Orders drafts, and names one in a journal."""
+    revision: int = 0
+    """Of an EDIT."""
+    mark: int = 0
+    """Of a READ."""
+    numbered_ms: int = 0
+    """When it got its id, in milliseconds of the server's Unix time; 0: not known."""
     tries: int = 0
     due: float = 0.0
     """When to send it again, in seconds of the owner's clock."""
@@ -44,6 +50,8 @@ class Outgoing:
             kind=self.kind,  # type: ignore[arg-type]
             body=self.body,
             about=self.about,
+            revision=self.revision,
+            mark=self.mark,
         )
 
 

@@ -255,6 +255,11 @@ class ServerSession:
         self.unsettled.discard((stream, number))
         self._sent.append((stream, delivered, number, stamp))
 
+    def early(self, stream: int, number: int) -> None:
+        """Tell DELIVERED of a message before it is SENT; not counted. Only to clients that understand "changes"."""
+        receipt = Receipt(stream=stream, ids=(number,), delivered=True, early=True)
+        self._out.append(receipt_frame(receipt.SerializeToString()))
+
     def failed(self, stream: int, number: int, code: Failed.Code, text: str, retry_after_ms: int = 0) -> None:
         """Tell Failed; without `retry_after_ms` it settles the message."""
         if not retry_after_ms:

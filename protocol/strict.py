@@ -34,6 +34,8 @@ _MESSAGE: Final[Mapping[int, frozenset[int]]] = {
     8: frozenset((BYTES,)),
     9: frozenset((FIXED64,)),
     10: frozenset((BYTES,)),
+    11: frozenset((VARINT,)),
+    12: frozenset((FIXED64,)),
 }
 _ABOUT: Final[Mapping[int, frozenset[int]]] = {
     1: frozenset((BYTES,)),
@@ -75,6 +77,7 @@ _READ: Final = re.compile(
     rb"\t(?!\0{8})[\0-\xff]{8}"  # stream
     rb"\x10" + _ID + rb"\x18" + _ID + rb"2[\x01-\x40]([a-z0-9._-]+)8\x03"  # id, settled, dest_id, kind
     rb"R[\x01-\x7f]\n[\x01-\x20]([a-z0-9]+)\x11(?!\0{8})[\0-\xff]{8}\x1a[\x01-\x7f](" + _ID + rb"+)"  # about
+    rb"(?:a(?!\0{8})[\0-\xff]{8})?"  # mark
 )
 
 
@@ -85,7 +88,7 @@ def is_plain_read(encoded: bytes) -> bool:
         return False
     dest, dest_end = found.span(1)
     device, device_end = found.span(2)
-    ids, end = found.start(3), len(encoded)
+    ids, end = found.span(3)
     return (
         encoded[dest - 1] == dest_end - dest
         and encoded[device - 1] == device_end - device

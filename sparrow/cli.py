@@ -137,7 +137,7 @@ def _userapi(options: argparse.Namespace) -> int:
     from sparrow.ops.systemd import Systemd
     from userapi.server import run
 
-    run(settings.userapi, settings.store, manager=Systemd(), history=settings.history)
+    run(settings.userapi, settings.store, settings.history, manager=Systemd())
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
@@ -204,9 +204,9 @@ def _load(options: argparse.Namespace) -> int:
     return run(options)
 
 
-SERVE = ("data_dir", "connector", "broker", "store", "userapi", "monitor", "log")
+SERVE = ("data_dir", "connector", "broker", "store", "history", "userapi", "monitor", "log")
 CONNECTOR = ("connector", "monitor", "log")
-BROKER = ("broker", "etcd", "store", "monitor", "log")
+BROKER = ("broker", "etcd", "store", "history", "monitor", "log")
 STORE = ("store", "log")
 COMMANDS = {
     "serve": _Command(
@@ -277,6 +277,11 @@ COMMANDS = {
         "end all logins of one user, or of everybody",
         _Arguments("sparrow.ops.ended:add_arguments"),
         _Run("sparrow.ops.ended:run", STORE),
+    ),
+    "history": _Command(
+        "for how long conversations are kept, and how to change it",
+        _Arguments("sparrow.ops.history:add_arguments"),
+        _Run("sparrow.ops.history:run", ("store", "history", "log")),
     ),
     "load": _Command("find out what a server carries", _add_load, _load),
 }

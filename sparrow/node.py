@@ -141,7 +141,7 @@ async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
 async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     ownership = Ownership.ALONE if settings.broker.presence == "memory" else Ownership.SHARED
     store = await stack.enter_async_context(open_store(settings.store, ownership, settings.history))
-    broker = BrokerServer(settings.broker, store, _context(stack), settings.etcd)
+    broker = BrokerServer(settings.broker, store, _context(stack), settings.etcd, history=settings.history)
     monitor = _monitor(stack, settings, "broker", settings.broker.name, _broker_source(broker))
     stack.push_async_callback(broker.stop)
     await broker.start()
@@ -180,7 +180,7 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     for endpoint in api.brokers:
         _make_folder_of(endpoint)
     context = _context(stack)
-    broker = BrokerServer(settings.broker, store, context, endpoints=api.brokers)
+    broker = BrokerServer(settings.broker, store, context, endpoints=api.brokers, history=settings.history)
     connector = ConnectorServer(settings.connector, context)
     sources = (_broker_source(broker), _connector_source(connector))
     monitor = _monitor(stack, settings, "node", settings.connector.name, *sources)
@@ -304,7 +304,7 @@ def _serve_userapi(settings: Settings, pulse: _Pulse, parent: int) -> None:
     """The child's main function."""
     set_up(settings.log)
     try:
-        run_userapi(settings.userapi, settings.store, manager=pulse, parent=parent, history=settings.history)
+        run_userapi(settings.userapi, settings.store, settings.history, manager=pulse, parent=parent)
     except SparrowError as error:
         log.error("%s", error)
         raise SystemExit(1) from None

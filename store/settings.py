@@ -96,7 +96,8 @@ class HistorySettings:
     words_of_deleted_accounts: str = "keep"
     """"keep": the others of a conversation go on reading them; "erase": they go with the account."""
     ledger: str = "var/erased.log"
-    """Names of what was erased, one a line, outside the store: `sparrow restore` erases it again from older backups."""
+    """Names of what was erased, one a line, outside the store: `sparrow restore` erases it again from older backups.
+    Each process that erases (brokers, user API) adds to the one of its machine. Empty: none is kept."""
     search: bool = True
     """Keep an index of words, for `GET /v1/search`. For the engine "sqlite" only."""
     max_archiving_rows: int = 100_000
@@ -110,5 +111,5 @@ class HistorySettings:
         return self.keep_days * 86_400_000
 
 
-NOT_KEPT = HistorySettings(keep_days=0)
+NOT_KEPT = HistorySettings(keep_days=0, ledger="")
 """For stores that programs open beside the servers': a database that they make keeps no conversations."""

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from protocol.errors import MisuseError
 from protocol.ids import STAMP_SHIFT
 from store.timelines import (
+    MAX_KEEP_DAYS,
     MAX_REVISION,
     R_B_MS,
     Audience,
@@ -35,7 +36,7 @@ TEXT: Final = 1
 FILE: Final = 2
 OWN_KINDS: Final = 1000
 """From here on kinds are the clients' own."""
-MARKER_DAYS: Final = 3650 + 365
+MARKER_DAYS: Final = MAX_KEEP_DAYS + 365
 """A marker lives for the longest keeping allowed and a year."""
 MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
 """Bodies on one page, unless it is a single one."""

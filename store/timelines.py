@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from protocol.allowed import MAX_REVISION as MAX_REVISION
+
 MAX_PAGE: Final = 500
 """Rows that one read of a timeline touches, and messages on one page."""
 MAX_UNREAD: Final = 100
 """Unread messages are counted up to this."""
-MAX_REVISION: Final = 2**20
+MAX_KEEP_DAYS: Final = 3650
+"""Markers of what was erased live for so long and a year."""
 
 
 def conversation_of(one: str, other: str) -> str:
@@ -233,9 +236,9 @@ class Timelines(abc.ABC):
         """One message, as `reader` may see it; None if they may not, or it is not there."""
 
     @abc.abstractmethod
-    async def conversations(self, user: str, after: str, limit: int) -> Sequence[Listed]:
-        """Up to `limit` conversations of `user`, by the other's id, from behind `after` on; hidden ones are not among
-        them. Fewer than `limit` only at the end."""
+    async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:
+        """Up to `limit` conversations of `user`, by the other's id, from behind `after` on; those that are hidden are
+        among them only if `hidden` says so. Fewer than `limit` only at the end."""
 
     @abc.abstractmethod
     async def listed(self, user: str, conversation: str) -> Listed | None:

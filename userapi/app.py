@@ -12,10 +12,24 @@ from pathlib import Path
 
 from flask import Flask
 
+from store.settings import HistorySettings
 from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
 from userapi.endings import Endings
-from userapi.endpoints import accounts, admin, contacts, devices, files, health, logins, metrics, profiles
+from userapi.endpoints import (
+    accounts,
+    admin,
+    contacts,
+    conversations,
+    devices,
+    files,
+    health,
+    logins,
+    metrics,
+    profiles,
+    reports,
+)
+from userapi.history import History
 from userapi.http import document, doors, limits, problems, web
 from userapi.http.counts import Counts
 from userapi.identity import Identity
@@ -32,6 +46,8 @@ AREAS = (
     profiles.area,
     devices.area,
     contacts.area,
+    conversations.area,
+    reports.area,
     files.area,
     admin.area,
     metrics.area,
@@ -50,6 +66,7 @@ def create_app(
     sleep: Callable[[float], None] = time.sleep,
     identity: Identity | None = None,
     counts: Counts | None = None,
+    history: HistorySettings | None = None,
 ) -> Flask:
     """An application over an open bridge; `identity` checks passwords, without it we do. It counts into `counts`.
 
@@ -59,6 +76,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     minter = TokenMinter(Path(settings.token_private_key_file), settings.access_token_lifetime_s)
     counted = limits.Limits(settings, steady)
+    counts = counts or Counts()
     app.extensions[EXTENSION] = Service(
         settings,
         bridge,
@@ -70,6 +88,8 @@ def create_app(
         sleep,
         limits=counted,
         endings=Endings(bridge, fabric, steady),
+        history=History(bridge, history or HistorySettings(), steady),
+        counts=counts,
         identity=identity,
         admin_token=admin.read_admin_token(settings),
         identity_turn=threading.BoundedSemaphore(settings.identity_max_at_once),
@@ -84,5 +104,5 @@ def create_app(
     problems.install(app)
     for area in AREAS:
         api.register_blueprint(area)
-    metrics.install(app, counts or Counts())
+    metrics.install(app, counts)
     return app

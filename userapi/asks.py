@@ -43,8 +43,11 @@ class Fabric(Protocol):
         """End the sessions of several devices at once, each with the login to spare; None: it was removed. Whether all
         is confirmed."""
 
-    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
-        """Tell the sessions of each user that something about the one beside it in `about` has changed; may be lost."""
+    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str], stamp: int = 0) -> None:
+        """Tell the sessions of each user that something about the one beside it in `about` has changed; may be lost.
+
+        `stamp`: of the message that it is about, or how far a mark has risen; 0 of all else.
+        """
 
     def online(self, users: Collection[str]) -> Mapping[str, bool]:
         """Who is online now."""
@@ -92,11 +95,12 @@ class BrokerFabric:
         ]
         return UNCONFIRMED not in self._bridge.together(*asks)
 
-    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
+    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str], stamp: int = 0) -> None:
         """See `Fabric`."""
+        hints = [Hint(kind=kind, user_id=one, stamp=stamp).SerializeToString() for one in about]
         asks = [
-            partial(self._brokers.ask, HINT, to=user.encode(), body=Hint(kind=kind, user_id=one).SerializeToString())
-            for user, one in zip(users, about, strict=True)
+            partial(self._brokers.ask, HINT, to=user.encode(), body=hint)
+            for user, hint in zip(users, hints, strict=True)
         ]
         self._bridge.together(*asks)
 

@@ -51,6 +51,10 @@ class StoreBridge:
         """As `call`, with another timeout."""
         return self._run(method, min(timeout_s, self._timeout_s), *arguments)
 
+    def call_until_done(self, method: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
+        """As `call`, however long it takes: for the operator's commands."""
+        return self._run(method, None, *arguments)
+
     def together(self, *calls: Callable[[], Awaitable[Any]]) -> list[Any]:
         """Await several at once; returns what each does, in their order. Raises the first error."""
 

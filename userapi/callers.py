@@ -37,7 +37,8 @@ def caller() -> Caller:
     return found
 
 
-def _check_signature() -> None:
+def check_signature() -> None:
+    """Raises `ProblemError` unless there is a good token; `caller` knows then whose."""
     given = request.authorization
     if given is None or given.type != "bearer" or not given.token:
         detail = "log in, and send the access token: Authorization: Bearer ..."
@@ -51,8 +52,11 @@ def _check_signature() -> None:
     g.caller = Caller(identity.user, identity.device, identity.login)
 
 
-def check_login() -> None:
-    """Raises `ProblemError` unless the caller's login stands, now, and the account may ask so much."""
+def check_login(*, pages: bool = False) -> None:
+    """Raises `ProblemError` unless the caller's login stands, now, and the account may ask so much.
+
+    `pages`: a page of a conversation, which counts by the messages that it has, and not as a request.
+    """
     parts, user = service(), caller().user
     kept = parts.bridge.call(parts.bridge.store.login, user, caller().device)
     if kept is None or not kept.id or kept.id != caller().login:
@@ -60,7 +64,7 @@ def check_login() -> None:
         raise ProblemError("logged_out", "the device was logged out or removed: log in again", headers=headers)
     # Not before: whoever has the token of a removed device must not use up what the others may ask.
     if not request.environ.get(CONTINUED):
-        parts.limits.check_account(user)
+        (parts.limits.check_history if pages else parts.limits.check_account)(user)
     if kept.disabled:
         raise ProblemError("account_disabled")
     parts.limits.at_home(user)
@@ -86,12 +90,12 @@ def callers_profile() -> Profile:
 
 
 def _check() -> None:
-    _check_signature()
+    check_signature()
     check_login()
 
 
 _REFUSALS = ("no_token", "invalid_token", "logged_out", "account_disabled")
 DEVICE = Guard("access_token", _check, _REFUSALS)
 """A device that is logged in."""
-SIGNED = Guard("access_token", _check_signature, _REFUSALS)
+SIGNED = Guard("access_token", check_signature, _REFUSALS)
 """The token is good, be the login ended or not: for what ends a login, so that it may be repeated."""

@@ -21,8 +21,8 @@ from gunicorn.app.base import BaseApplication
 
 from fabric.curve import read_link_keys
 from protocol.errors import ConfigError
-from store import HistorySettings, StoreSettings, open_store
-from store.settings import NOT_KEPT
+from store import StoreSettings, open_store
+from store.settings import HistorySettings
 from userapi.app import create_app
 from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
@@ -48,10 +48,10 @@ MAX_CACHE_KIB = 4096
 def run(
     settings: UserApiSettings,
     store_settings: StoreSettings,
+    history: HistorySettings | None = None,
     *,
     manager: Manager | None = None,
     parent: int | None = None,
-    history: HistorySettings = NOT_KEPT,
 ) -> NoReturn:
     """Serve until SIGTERM or SIGINT, or until `parent` (a process id) is no longer our parent; then exit.
 
@@ -65,11 +65,11 @@ def run(
     store_settings = dataclasses.replace(store_settings, purge_interval_s=0.0, cache_kib=cache_kib)
     read_link_keys(settings.curve_key_file, settings.broker_public_key_file)  # found out where there is one to tell
     _try_identity(settings)
-    asyncio.run(_try_store(store_settings, history))
+    asyncio.run(_try_store(store_settings, history or HistorySettings()))
     _try_address(settings)
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), name="parent-watch", daemon=True).start()
-    _Server(settings, store_settings, manager, history).run()
+    _Server(settings, store_settings, history or HistorySettings(), manager).run()
     raise SystemExit(0)
 
 
@@ -78,12 +78,12 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self,
         settings: UserApiSettings,
         store_settings: StoreSettings,
-        manager: Manager | None,
         history: HistorySettings,
+        manager: Manager | None,
     ) -> None:
         self.settings = settings
-        self._history = history
         self._store_settings = store_settings
+        self._history = history
         self._manager = manager
         self._bridge: StoreBridge | None = None
         self._brokers: Brokers | None = None
@@ -125,7 +125,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._brokers = Brokers(self.settings)
         self._identity = open_identity(self.settings)
         fabric = BrokerFabric(self._bridge, self._brokers)
-        app = create_app(self.settings, self._bridge, fabric, identity=self._identity, counts=self.counts)
+        app = create_app(
+            self.settings, self._bridge, fabric, identity=self._identity, counts=self.counts, history=self._history
+        )
         self._endings = app.extensions[EXTENSION].endings
         return app
 

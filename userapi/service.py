@@ -16,6 +16,8 @@ from fabric.tokens import TokenVerifier
 from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
 from userapi.endings import Endings
+from userapi.history import History
+from userapi.http.counts import Counts
 from userapi.passwords import Passwords
 from userapi.settings import UserApiSettings
 from userapi.tokens import TokenMinter
@@ -41,6 +43,8 @@ class Service:
     sleep: Callable[[float], None]
     limits: Limits
     endings: Endings
+    history: History
+    counts: Counts
     identity: Identity | None
     """The user system that keeps the passwords; None: we do."""
     admin_token: str

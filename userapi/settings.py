@@ -140,6 +140,8 @@ class UserApiSettings:
     here and below."""
     max_requests_per_second_of_account: int = 50
     """Requests with an access token of one account, at most."""
+    max_history_messages_per_second_of_account: int = 10_000
+    """Messages of conversations that one account reads, at most; ten seconds' worth at once."""
     max_registrations_per_hour_of_address: int = 60
     """Set it to as many as share an address, where an office or a school registers in an hour."""
     max_logins_per_minute_of_address: int = 60

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from broker.core.archive import Archive
 from broker.core.asks import Asks, SendAnswer
 from broker.core.cached import Freshness
 from broker.core.closings import Closings
 from broker.core.devices import Devices
+from broker.core.hiding import Hiding
 from broker.core.inbox import InboxRequests
 from broker.core.logins import Registrations
 from broker.core.notifier import Notifier
+from broker.core.outcomes import Outcomes
 from broker.core.policy import Policy
 from broker.core.quota import Quota
 from broker.core.routing import Routing
@@ -25,6 +28,8 @@ from fabric.authorship import author_of
 from fabric.control import Evict, Evicted, Heartbeat, HeartbeatReply
 from fabric.records import BODY, COPY, FLAGS, KIND, ORIGIN, OUTCOMES, RECEIPT, ROUTE, TO, Record, encode
 from protocol.ids import split_address
+from store.settings import HistorySettings
+from store.timelines import HistoryTerms
 
 LOG_INTERVAL_S = 10.0
 """Seconds between two lines of the log about what cannot be read."""
@@ -41,8 +46,11 @@ class BrokerCore:
         settings: BrokerSettings,
         incarnation: int,
         inbox_ttl_ms: int = 0,
+        history: HistorySettings | None = None,
     ) -> None:
-        """`inbox_ttl_ms` is how long a message waits in the store, for clients to be told; 0: they are not."""
+        """`inbox_ttl_ms` is how long a message waits in the store, for clients to be told; 0: they are not. Nothing is
+        kept of conversations before `history_terms` says so."""
+        history = history or HistorySettings()
         self._ports = ports
         self._presence = presence
         self.turn = turn = Turn()
@@ -50,12 +58,17 @@ class BrokerCore:
         self.freshness = Freshness(settings, turn, presence)
         self.devices = Devices(settings, turn, self.freshness, store)
         self.policy = Policy(settings, turn, self.freshness, store)
+        self.hiding = Hiding(settings, turn, self.freshness, store)
         self.notifier = Notifier(settings, turn, presence)
         self.quota = Quota(settings, turn, presence, store)
-        self.storage = Storage(settings, turn, presence, store, self.notifier, self.quota)
-        self.routing = Routing(settings, turn, presence, self.devices, self.policy, self.storage)
+        self.outcomes = Outcomes(turn)
+        self.storage = Storage(settings, turn, presence, store, self.notifier, self.quota, self.outcomes)
+        self.archive = Archive(settings, history, turn, store, self.quota, self.outcomes)
+        self.routing = Routing(
+            settings, turn, presence, self.devices, self.policy, self.hiding, self.storage, self.archive
+        )
         self.closings = Closings(settings, turn, presence)
-        self.logins = Registrations(settings, turn, presence, store, self.closings, inbox_ttl_ms)
+        self.logins = Registrations(settings, turn, presence, store, self.closings, inbox_ttl_ms, history)
         self.asks = Asks(turn, presence, self.closings)
         self.inbox = InboxRequests(settings, turn, store)
         self.batches = self.records = 0
@@ -66,9 +79,14 @@ class BrokerCore:
         self._strange: set[int] = set()
         """Kinds of records that were passed over."""
 
-    def time(self, now: float) -> None:
-        """The time of the events that follow, in seconds of a steady clock."""
+    def time(self, now: float, wall_ms: int) -> None:
+        """The time of the events that follow: seconds of a steady clock, and Unix time in ms."""
         self.turn.now = now
+        self.turn.wall_ms = wall_ms
+
+    def history_terms(self, terms: HistoryTerms) -> None:
+        """What the store says of history, as often as it is asked."""
+        self.archive.terms(terms)
 
     def batch(self, connector: int, data: bytes) -> None:
         """A batch from a connector. Raises `RecordError` for what is no batch; then nothing of it was used.
@@ -145,7 +163,7 @@ class BrokerCore:
     def _beat_answered(self, connector: int, beat: Heartbeat, lease: int | None) -> None:
         holds = beat.lease if lease is None else lease
         unwell, members = not self._ports.well(), dict(self._ports.members())
-        reply = HeartbeatReply(self.incarnation, holds, beat.lease, beat.beat, unwell, members)
+        reply = HeartbeatReply(self.incarnation, holds, beat.lease, beat.beat, unwell, members, True, self.turn.wall_ms)
         self.turn.push(connector, reply.encode())
 
     def superseded(self, user: str, device: str, old: Location) -> None:
@@ -156,6 +174,7 @@ class BrokerCore:
         """What the store keeps of these users is not what it was; None: of anybody."""
         self.devices.forget(users)
         self.policy.changed(users)
+        self.hiding.forget(users)
         self.logins.changed(users)
 
     def tick(self) -> None:
@@ -163,10 +182,12 @@ class BrokerCore:
         self.freshness.tick()
         self.devices.tick()
         self.policy.tick()
+        self.hiding.tick()
         self.logins.tick()
         self.notifier.tick()
         self.closings.tick()
         self.quota.tick()
+        self.archive.tick()
 
     def flush(self) -> None:
         """Send what the turn has left behind; what a link does not take is stored."""
@@ -174,9 +195,12 @@ class BrokerCore:
         self.inbox.flush()
         self.devices.flush()
         self.policy.flush()
+        self.hiding.flush()
         self.quota.flush()
         self.notifier.flush()
         self.storage.flush()
+        self.archive.flush()
+        self.outcomes.flush()
         turn = self.turn
         out, turn.out = turn.out, {}
         for connector, encoded in out.items():
@@ -198,10 +222,12 @@ class BrokerCore:
                 if evict.by_connector:
                     self.turn.push(evict.by_connector, Evicted(evict.by_connector, evict.by_session).encode())
         self.storage.flush()
+        self.outcomes.flush()
 
     def check(self) -> None:
         """Assert what must hold between turns, after `flush`: for simulation and tests. Looks at everything."""
         self.storage.check()
+        self.archive.check()
         self.routing.check()
         self.notifier.check()
         self.closings.check()
@@ -210,4 +236,4 @@ class BrokerCore:
     @property
     def idle(self) -> bool:
         """Whether nothing is in flight that a graceful stop should wait for."""
-        return not self.storage.rows and not self.routing.waiting
+        return not self.storage.rows and not self.archive.rows and not self.routing.waiting

@@ -9,6 +9,7 @@ changes shortly after.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from fabric.records import AWAY, DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PRE
 from protocol.ids import address, split_address
 from protocol.sparrow_pb2 import Goodbye
 from store.sessions import NoSession, SessionStart, Standing
+from store.settings import HistorySettings
 
 _RESULTS = {
     NoSession.NO_DEVICE: NO_DEVICE,
@@ -71,9 +73,11 @@ class Registrations:
         store: StorePort,
         closings: Closings,
         inbox_ttl_ms: int,
+        history: HistorySettings,
     ) -> None:
         self._settings = settings
         self._inbox_ttl_ms = inbox_ttl_ms
+        self._edit_hours = math.ceil(history.edit_hours)
         self._closings = closings
         self._turn = turn
         self._presence = presence
@@ -179,7 +183,8 @@ class Registrations:
     def _reply(self, coming: _Coming, result: int) -> None:
         self.results[result] += 1
         previous = coming.before if result in (OK, PREDECESSOR) else 0
-        reply = OnlineReply(coming.asked.address, coming.asked.session, result, previous, self._inbox_ttl_ms)
+        asked, terms = coming.asked, (self._inbox_ttl_ms, self._edit_hours)
+        reply = OnlineReply(asked.address, asked.session, result, previous, *terms)
         self._turn.push(coming.location.connector, reply.encode())
 
     def _evict(self, to: bytes, old: Location, new: Location | None = None) -> None:

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
+from broker.core.archive import Archive, change_of, read_message
 from broker.core.devices import DeviceList, Devices
+from broker.core.hiding import Hiding
 from broker.core.policy import Policy
 from broker.core.state import Location, Presence, Storing, Turn
 from broker.core.storing import Storage
@@ -18,6 +20,7 @@ from fabric.records import (
     ATTEMPT,
     BODY,
     BY,
+    CHANGE,
     COPY,
     FLAGS,
     HEADER,
@@ -39,6 +42,7 @@ from fabric.records import (
 from protocol.ids import address, split_address
 from store.contacts import Verdict
 from store.interface import COMMON
+from store.timelines import Audience, Edit
 
 
 class Plan(NamedTuple):
@@ -52,6 +56,8 @@ class Plan(NamedTuple):
     """The author's other devices."""
     friends: bool = True
     """What is unseen is told of: author and user are friends, or one person."""
+    audience: Audience = Audience.BOTH
+    """For whom it is kept: what a silent block swallows, for its author alone."""
 
 
 class Routing:
@@ -64,20 +70,25 @@ class Routing:
         presence: Presence,
         devices: Devices,
         policy: Policy,
+        hiding: Hiding,
         storage: Storage,
+        archive: Archive,
     ) -> None:
         self._settings = settings
         self._turn = turn
         self._presence = presence
         self._devices = devices
         self._policy = policy
+        self._hiding = hiding
         self._storage = storage
+        self._archive = archive
         self._plans: dict[tuple[bytes, bytes], Plan] = {}
         self._waiting: dict[Hashable, list[tuple[int, Record]]] = {}
         """What waits, by the key of what is being read."""
         self._waiting_count = 0
         devices.on_read = policy.on_read = self._read
-        devices.on_forgotten = policy.on_forgotten = self._plans.clear
+        hiding.on_read = self._read_hiding
+        devices.on_forgotten = policy.on_forgotten = hiding.on_forgotten = self._plans.clear
         self.routed = 0
         """Attempts of which copies were made, receipts among them."""
         self.refused: Counter[int] = Counter()
@@ -85,11 +96,12 @@ class Routing:
 
     def route(self, connector: int, rec: Record) -> None:
         """An attempt has come from a connector."""
+        if rec[FLAGS] & CHANGE and self._archive.keeps:
+            return self._change(connector, rec)
         plan = self._plans.get((rec[TO], rec[BY]))
         if plan is not None and self._turn.now < plan[0] and not rec[FLAGS] & RECEIPT:
-            self._copies(connector, rec, plan)
-        else:
-            self._plan(connector, rec)
+            return self._copies(connector, rec, plan)
+        return self._plan(connector, rec)
 
     def _plan(self, connector: int, rec: Record) -> None:
         """Find out who gets copies, and remember it."""
@@ -106,7 +118,7 @@ class Routing:
             return self._answer(connector, rec[ATTEMPT], 0, NO_SUCH_USER)
         others = tuple(d for d in own.value or () if d[0] != author_device)
         devices: DeviceList = ()
-        friends = True
+        friends, audience = True, Audience.BOTH
         read_at = min(dest.read_at, own.read_at)
         if to != author:
             verdict = self._policy.get((author, to))
@@ -117,12 +129,47 @@ class Routing:
                 return self._answer(connector, rec[ATTEMPT], 0, refused)
             friends = verdict.value is Verdict.FRIEND
             read_at = min(read_at, verdict.read_at)
-            devices = () if refused else dest.value or ((COMMON, address(to, COMMON)),)
-        plan = Plan(self._devices.renew_at(read_at), to, devices, author, others, friends)
+            devices = () if refused else _or_common(to, dest.value)
+            audience = Audience.AUTHOR if refused else Audience.BOTH
+        plan = Plan(self._devices.renew_at(read_at), to, devices, author, others, friends, audience)
         if len(self._plans) >= self._settings.max_cached_users:
             self._plans.clear()
         self._plans[rec[TO], rec[BY]] = plan
         return self._copies(connector, rec, plan)
+
+    # Changes, where conversations are kept: nobody gets one that the store has not taken.
+
+    def _change(self, connector: int, rec: Record) -> None:
+        to, (author, _) = rec[TO].decode(), split_address(rec[BY])
+        dest, own = self._devices.get(to), self._devices.get(author)
+        if dest is None or own is None:
+            return self._wait(to if dest is None else author, connector, rec)
+        if dest.value is None:
+            return self._answer(connector, rec[ATTEMPT], 0, NO_SUCH_USER)
+        verdict = self._policy.get((author, to)) if to != author else None
+        if verdict is None and to != author:
+            return self._wait((author, to), connector, rec)
+        refused = self._policy.state(verdict.value) if verdict is not None else 0
+        change = change_of(read_message(rec), Audience.AUTHOR if refused else Audience.BOTH)
+        if refused not in (0, SAFE) and isinstance(change, Edit):
+            return self._answer(connector, rec[ATTEMPT], 0, refused)
+        crosses = not refused or not isinstance(change, Edit)
+        return self._archive.change(
+            connector, rec, change, lambda state, visible: self._changed(connector, rec, state, crosses and visible)
+        )
+
+    def _changed(self, connector: int, rec: Record, state: int, to_dest: bool) -> None:
+        """The store has answered: whoever may know of the change gets it."""
+        if state != SAFE:
+            return self._answer(connector, rec[ATTEMPT], 0, state)
+        to, (author, author_device) = rec[TO].decode(), split_address(rec[BY])
+        # Asked again, since it may have taken long.
+        dest, own = self._devices.get(to), self._devices.get(author)
+        if dest is None or own is None or dest.value is None:
+            return self._answer(connector, rec[ATTEMPT], 0, UNAVAILABLE)
+        others = tuple(d for d in own.value or () if d[0] != author_device)
+        devices = _or_common(to, dest.value) if to_dest and to != author else ()
+        return self._copies(connector, rec, Plan(0.0, to, devices, author, others, False))
 
     def _route_receipt(self, connector: int, rec: Record, to: str, by: str, devices: DeviceList | None) -> None:
         if devices is None:
@@ -139,9 +186,18 @@ class Routing:
 
     def _copies(self, connector: int, rec: Record, plan: Plan) -> None:
         """Make every copy and send it on its way; with none to make, the author's own device has all there is."""
+        if rec[FLAGS] & (RECEIPT | QUIET | CHANGE) == QUIET:
+            hides = self._hiding.get(plan.author)
+            if hides is None:
+                return self._wait(_hides(plan.author), connector, rec)
+            if hides.value:
+                plan = plan._replace(devices=())
+            if self._archive.keeps:
+                self._archive.read(rec, plan.user, bool(plan.devices))
         self.routed += 1
-        _, user, devices, author, others, friends = plan
-        count = len(devices) + len(others)
+        _, user, devices, author, others, friends, audience = plan
+        kept = self._archive.keeps and not rec[FLAGS] & (RECEIPT | QUIET)
+        count = len(devices) + len(others) + kept
         if not count:
             return self._answer(connector, rec[ATTEMPT], 0, SAFE)
         flags = rec[FLAGS] & (RECEIPT | QUIET | TRACED)
@@ -160,6 +216,8 @@ class Routing:
         for device, key in devices:
             self._copy(connector, rec, flags, index, count, user, device, key, where.get(device), author)
             index += 1
+        if kept:
+            self._archive.add(connector, rec, flags, index, count, user, audience)
         return None
 
     def _trace(self, connector: int, rec: Record, plan: Plan) -> None:
@@ -210,6 +268,9 @@ class Routing:
         self._waiting.setdefault(key, []).append((connector, rec))
         return None
 
+    def _read_hiding(self, users: Iterable[str], ok: bool) -> None:
+        self._read(map(_hides, users), ok)
+
     def _read(self, keys: Iterable[Hashable], ok: bool) -> None:
         for key in keys:
             waiting = self._waiting.pop(key, ())
@@ -229,3 +290,13 @@ class Routing:
     def waiting(self) -> int:
         """Messages that wait for something to be read."""
         return self._waiting_count
+
+
+def _or_common(user: str, devices: DeviceList) -> DeviceList:
+    """Where a message for this user goes: before there is any device, into the common queue."""
+    return devices or ((COMMON, address(user, COMMON)),)
+
+
+def _hides(user: str) -> Hashable:
+    """The key of what waits to know whether a user hides; no pair of users, and no user."""
+    return user, "hides", ""

@@ -13,6 +13,7 @@ from fabric.records import Record
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal
 from store.sessions import NoSession, SessionStart, Standing
+from store.timelines import Archived, Edit, Entry, Erasure, Mark
 
 
 class Location(NamedTuple):
@@ -95,6 +96,9 @@ class StorePort(Protocol):
         done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
     ) -> None: ...
 
+    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
+        """Those of the users who hide their presence."""
+
     def waiting(
         self,
         users: Collection[str],
@@ -116,6 +120,14 @@ class StorePort(Protocol):
         self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]
     ) -> None: ...
 
+    def archive(
+        self, batch: Sequence[Entry | Edit | Erasure], done: Callable[[Sequence[Archived] | None], None]
+    ) -> None:
+        """Put these into timelines: an answer for each, in order."""
+
+    def raise_marks(self, marks: Sequence[Mark]) -> None:
+        """Raise marks, soon; one that is lost is raised by the next READ."""
+
 
 class Ports(Protocol):
     """The other effects of a broker."""
@@ -136,11 +148,13 @@ class Ports(Protocol):
 class Turn:
     """The time of the current event, and what waits to be sent to each connector at the end of the turn."""
 
-    __slots__ = ("now", "out", "traces")
+    __slots__ = ("now", "out", "traces", "wall_ms")
 
     def __init__(self) -> None:
         self.now = 0.0
         """Seconds of a clock that never steps."""
+        self.wall_ms = 0
+        """Unix time."""
         self.out: dict[int, list[bytes]] = {}
         self.traces: list[tuple[int, int, str]] = []
         """What has happened to attempts that are traced: origin, attempt, and what."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from broker.core.notifier import Notifier
+from broker.core.outcomes import Outcomes
 from broker.core.quota import Quota
 from broker.core.state import Presence, StorePort, Storing, Turn
 from broker.settings import BrokerSettings
@@ -18,15 +19,10 @@ from fabric.control import Stored
 from fabric.records import (
     BODY,
     FLAGS,
-    OTHERS,
-    OTHERS_BIT,
-    OUTCOME,
-    OUTCOMES,
     RECEIPT,
     SAFE,
     TRACED,
     UNAVAILABLE,
-    record,
 )
 from store.interface import COMMON, NewRow, RowKind
 
@@ -45,6 +41,7 @@ class Storage:
         store: StorePort,
         notifier: Notifier,
         quota: Quota,
+        outcomes: Outcomes,
     ) -> None:
         self._settings = settings
         self._turn = turn
@@ -61,7 +58,7 @@ class Storage:
         """Copies of which somebody has to hear."""
         self._rows = 0
         self._bytes = 0
-        self._outcomes: dict[int, list[bytes]] = {}
+        self._outcomes = outcomes
         self._stored: dict[tuple[int, int], int] = {}
         self.stored = 0
         """Copies that are safe in an inbox."""
@@ -85,15 +82,11 @@ class Storage:
         self._queue.append(storing)
 
     def flush(self) -> None:
-        """Begin what may begin; then put the answers of this turn on their way."""
+        """Begin what may begin; then tell connectors what of theirs is settled."""
         while self._queue and len(self._appending) < self._settings.max_appends_in_flight:
             size = min(len(self._queue), self._settings.max_batch_rows)
             copies = [self._queue.popleft() for _ in range(size)]
             self._go_on(self._steps(copies), None)
-        if self._outcomes:
-            outcomes, self._outcomes = self._outcomes, {}
-            for origin, entries in outcomes.items():
-                self._turn.push(origin, record(OUTCOMES, origin=origin, body=b"".join(entries)))
         if self._stored:
             stored, self._stored = self._stored, {}
             for (connector, session), count in stored.items():
@@ -165,9 +158,7 @@ class Storage:
         if flags & TRACED:
             what = "stored for" if state == SAFE else "could not be stored for"
             self._turn.traces.append((origin, attempt, f"{what} {copy.user}/{copy.device or '(any device)'}"))
-        if flags & OTHERS:
-            state |= OTHERS_BIT
-        self._outcomes.setdefault(origin, []).append(OUTCOME.pack(attempt, index, count, state))
+        self._outcomes.add(origin, attempt, index, count, state, flags)
         if copy.returned_by:
             location = (copy.returned_by, session)
             self._stored[location] = self._stored.get(location, 0) + 1

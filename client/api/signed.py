@@ -127,6 +127,10 @@ class SignedApi:
         expired = code_of(refusal) in ("invalid_token", "")
         return await self._credentials.instead_of(token, expired=expired)
 
+    def answer(self, response: httpx.Response) -> dict[str, Any]:
+        """The JSON object in a success. Raises `ApiError`."""
+        return self._web.answer(response)
+
     def strange(self) -> ApiError:
         """What to raise for an answer that is none of a user API."""
         return self._web.strange()

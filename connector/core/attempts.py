@@ -6,7 +6,7 @@ Owns attempts and what SENT needs: every copy delivered or safe. Knows nothing o
 from __future__ import annotations
 
 import struct
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import TypeAlias
 
@@ -20,13 +20,16 @@ from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
 from fabric.records import (
     BLOCKED,
     BLOCKS,
+    CHANGE,
     DELIVERED,
     FIRST_UNSEEN_KIND,
     HEADER,
+    HISTORY_FULL,
     INBOX_BUSY,
     INBOX_FULL,
     NO_SPACE,
     NO_SUCH_USER,
+    NOT_ALLOWED,
     NOT_FRIEND,
     OTHERS_BIT,
     QUIET,
@@ -35,8 +38,9 @@ from fabric.records import (
     TRACED,
     UNSEEN,
 )
+from protocol.allowed import SILENT_KINDS
 from protocol.errors import InvalidIdError
-from protocol.ids import Stamper
+from protocol.ids import Stamper, stamp_ms
 from protocol.server import Incoming, NotAllowed
 from protocol.sparrow_pb2 import READ, Failed
 
@@ -45,6 +49,7 @@ REFUSALS: dict[int, tuple[Failed.Code, str]] = {
     BLOCKED: (Failed.BLOCKED, "this user has blocked you"),
     BLOCKS: (Failed.BLOCKED, "you have blocked this user: unblock them first"),
     NOT_FRIEND: (Failed.NOT_FRIEND, "this user takes messages of friends only: ask to be one"),
+    NOT_ALLOWED: (Failed.NOT_ALLOWED, "this change comes too late, or does not fit what is kept under this name"),
 }
 """What settles a message for good."""
 _STAMP = struct.Struct("<BQ")
@@ -64,6 +69,11 @@ def no_room(settings: ConnectorSettings) -> dict[int, tuple[Failed.Code, str, in
         INBOX_FULL: (Failed.INBOX_FULL, full, _ms(settings.inbox_full_retry_s)),
         INBOX_BUSY: (Failed.INBOX_FULL, full, _ms(settings.inbox_busy_retry_s)),
         NO_SPACE: (Failed.NO_SPACE, disk, _ms(settings.no_space_retry_s)),
+        HISTORY_FULL: (
+            Failed.HISTORY_FULL,
+            "as much as may be kept of you is kept: wait, or erase something",
+            _ms(settings.history_full_retry_s),
+        ),
     }
 
 
@@ -75,12 +85,14 @@ def _ms(seconds: float) -> int:
 class Partial:
     """What has come of an attempt that has more than one copy."""
 
-    __slots__ = ("delivered", "done")
+    __slots__ = ("delivered", "done", "failed")
 
     def __init__(self) -> None:
         self.delivered = False
+        self.failed = 0
+        """State of a copy that has come to nothing; 0: none has."""
         self.done: set[int] = set()
-        """Indexes of copies that are delivered or safe: a set, since an outcome may come twice."""
+        """Indexes of copies with an outcome: a set, since one may come twice."""
 
 
 class Attempts:
@@ -88,6 +100,14 @@ class Attempts:
 
     RETRY_MS = 1000
     LINK_RETRY_MS = 200
+    FAIL_AFTER_S = 2.0
+    """How long an attempt that will fail waits for what else becomes of it (docs/design/history.md, rule R-C)."""
+    EARLY_AFTER_S = 0.5
+    """What is delivered, and not SENT for so long, is told before."""
+    SAME_STAMP_MS = 50_000
+    """A repeat has the stamp of its first attempt for so long: with clocks as far apart as may be, the timeline takes
+    it (rule R-B)."""
+    MAX_STAMPS = 100_000
 
     def __init__(self, settings: ConnectorSettings, turn: Turn, links: Links, receipts: Receipts, first: int) -> None:
         self._settings = settings
@@ -97,11 +117,19 @@ class Attempts:
         self._stamper = Stamper()
         self._attempts: dict[int, Attempt] = {}
         self._partial: dict[int, Partial] = {}
+        self._failing: dict[int, float] = {}
+        """Attempts of which a copy has come to nothing, and when they fail."""
+        self._early: deque[tuple[float, int]] = deque()
+        """Attempts that were delivered before they were SENT, and when to tell."""
+        self._stamps: dict[tuple[int, int, int], int] = {}
+        """Session, stream and id of what failed for now → the stamp of its first attempt; oldest first."""
         self._first = self._counter = first
         self.sent = 0
         """Messages whose author was told SENT."""
         self.delivered = 0
         """Messages whose author was told SENT and DELIVERED in one receipt."""
+        self.early = 0
+        """Messages whose author was told DELIVERED before SENT."""
         self.failed: Counter[int] = Counter()
         """Messages refused, by `Failed.Code`; final or for now."""
         self.traced: dict[str, float] = {}
@@ -152,11 +180,17 @@ class Attempts:
         link, dest = route
         turn = self._turn
         stamp = self._stamper.next(turn.wall_ms)
+        if self._stamps:
+            stamp = self._stamps.get((session.number, stream, number), stamp)
         self._counter = counter = self._counter + 1
         self._attempts[counter] = (session, stream, number, stamp, turn.now, link)
         key, suffix = session.key, session.suffix
         size = len(raw) + len(suffix) + _STAMP.size
-        flags = QUIET if kind == READ else UNSEEN if kind >= FIRST_UNSEEN_KIND else 0
+        flags = 0
+        if kind >= FIRST_UNSEEN_KIND:
+            flags = UNSEEN
+        elif kind in SILENT_KINDS:
+            flags = QUIET if kind == READ else QUIET | CHANGE
         if self.traced and self.traced.get(session.user, 0.0) > turn.now:
             flags |= TRACED
             self._traced.add(counter)
@@ -192,17 +226,17 @@ class Attempts:
             return
         plain = state & ~OTHERS_BIT
         delivered = plain == DELIVERED
+        if count > 1:
+            partial = self._add(counter, index, plain)
+            if len(partial.done) < count:
+                return
+            delivered = partial.delivered
+            if partial.failed:
+                plain, delivered = partial.failed, False
+                state = plain
         if not delivered and plain != SAFE:
             self._fail(counter, plain)
             return
-        if count > 1:
-            partial = self._partial.get(counter)
-            if partial is None:
-                partial = self._partial[counter] = Partial()
-            partial.done.add(index)
-            partial.delivered = delivered = partial.delivered or delivered
-            if len(partial.done) < count:
-                return
         session, stream, number, stamp, _, _ = self._forget(counter)
         if session.phase == ENDED:
             return
@@ -219,6 +253,31 @@ class Attempts:
         if not session.dirty:
             self._turn.mark(session)
 
+    def _add(self, counter: int, index: int, plain: int) -> Partial:
+        """One more copy of an attempt has an outcome."""
+        partial = self._partial.get(counter)
+        if partial is None:
+            partial = self._partial[counter] = Partial()
+        partial.done.add(index)
+        if plain == DELIVERED:
+            if not partial.delivered:
+                partial.delivered = True
+                if self._attempts[counter][0].knows_changes:
+                    self._early.append((self._turn.now + self.EARLY_AFTER_S, counter))
+        elif plain != SAFE:
+            if not partial.failed or plain in REFUSALS:
+                partial.failed = plain
+            self._failing.setdefault(counter, self._turn.now + self.FAIL_AFTER_S)
+        return partial
+
+    def _tell_early(self, counter: int) -> None:
+        """DELIVERED, where nobody can say SENT yet: the attempt goes on, or is about to fail for now."""
+        session, stream, number, *_ = self._attempts[counter]
+        if session.phase != ENDED:
+            self.early += 1
+            session.wire.early(stream, number)
+            self._turn.mark(session)
+
     def _trace(self, counter: int, text: str) -> None:
         self._turn.traces.append((self._links.incarnation, counter, text))
 
@@ -229,6 +288,11 @@ class Attempts:
 
     def _fail(self, counter: int, state: int) -> None:
         self._trace_end(counter, f"Failed, for outcome {state}")
+        partial = self._partial.get(counter)
+        if partial is not None and partial.delivered and self._attempts[counter][0].knows_changes:
+            self._tell_early(counter)
+        if state not in REFUSALS:
+            self._keep_stamp(counter)
         session, stream, number, *_ = self._forget(counter)
         if session.phase == ENDED:
             return
@@ -240,11 +304,19 @@ class Attempts:
             text = "the message could not be stored now"
             self._refuse(session, stream, number, Failed.UNAVAILABLE, text, self.RETRY_MS)
 
+    def _keep_stamp(self, counter: int) -> None:
+        """The message will be repeated: under the stamp that some may have seen."""
+        session, stream, number, stamp, _, _ = self._attempts[counter]
+        if len(self._stamps) < self.MAX_STAMPS:
+            self._stamps.setdefault((session.number, stream, number), stamp)
+
     def _forget(self, counter: int) -> Attempt:
         attempt = self._attempts.pop(counter)
         attempt[0].attempts -= 1
         if self._partial:
             self._partial.pop(counter, None)
+        if self._failing:
+            self._failing.pop(counter, None)
         return attempt
 
     def link_lost(self, link: Link) -> None:
@@ -257,6 +329,7 @@ class Attempts:
         if counter not in self._attempts:
             return
         self._trace_end(counter, "Failed, since the broker was lost")
+        self._keep_stamp(counter)
         session, stream, number, *_ = self._forget(counter)
         if session.phase != ENDED:
             self._refuse(session, stream, number, Failed.UNAVAILABLE, "the broker was lost", self.LINK_RETRY_MS)
@@ -268,17 +341,36 @@ class Attempts:
             count = of_session[session]
             assert session.attempts == count, f"{session.attempts} attempts are counted, and {count} are under way"
         assert self._partial.keys() <= self._attempts.keys(), "part of an attempt that is over"
+        assert self._failing.keys() <= self._partial.keys(), "an attempt is to fail of which nothing has failed"
         assert self._traced <= self._attempts.keys(), "an attempt is traced that is over"
 
     def tick(self) -> None:
         """Forget attempts that never came to anything; their senders repeat them."""
         self.accounts.tick(self._turn.now)
+        self._tell_and_fail(self._turn.now)
         limit = self._turn.now - self._settings.attempt_timeout_s
         while self._attempts:
             counter, (_, _, _, _, at, _) = next(iter(self._attempts.items()))
             if at > limit:
                 break
             self._traced.discard(counter)
+            self._keep_stamp(counter)
             self._forget(counter)
         for user in [user for user, until in self.traced.items() if until <= self._turn.now]:
             del self.traced[user]
+
+    def _tell_and_fail(self, now: float) -> None:
+        """What is due by now of attempts that are not over; stamps that are too old to be used again are forgotten."""
+        while self._early and self._early[0][0] <= now:
+            counter = self._early.popleft()[1]
+            if counter in self._partial:
+                self._tell_early(counter)
+        for counter, due in list(self._failing.items()) if self._failing else ():
+            if due > now:
+                break
+            self._fail(counter, self._partial[counter].failed)
+        oldest = self._turn.wall_ms - self.SAME_STAMP_MS
+        for key, stamp in list(self._stamps.items()) if self._stamps else ():
+            if oldest < stamp_ms(stamp) <= self._turn.wall_ms + self.SAME_STAMP_MS:
+                break
+            del self._stamps[key]

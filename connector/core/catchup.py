@@ -19,7 +19,8 @@ from connector.settings import ConnectorSettings
 from fabric.control import Notify, PageRequest, Rows
 from fabric.records import FIRST_UNSEEN_KIND, Record
 from fabric.rows import RowKind
-from protocol.sparrow_pb2 import READ, Message, Receipt
+from protocol.allowed import SILENT_KINDS
+from protocol.sparrow_pb2 import Message, Receipt
 from protocol.strict import readable
 
 _ROWS = frozenset(RowKind)
@@ -176,7 +177,7 @@ class Catchup:
                 session.wire.delivered(body)
             else:
                 message = Message.FromString(body)
-                author = None if message.kind == READ or message.from_id == session.user else message.from_id
+                author = None if message.kind in SILENT_KINDS or message.from_id == session.user else message.from_id
                 unseen = message.kind >= FIRST_UNSEEN_KIND
                 sent = SentRow(key, author, message.from_device, message.stream, message.id, len(body), unseen)
                 session.wire.message(readable(message, body))

@@ -16,6 +16,7 @@ class Link:
         "heard",
         "identity",
         "incarnation",
+        "knows_changes",
         "learnt",
         "leaving",
         "members",
@@ -23,6 +24,7 @@ class Link:
         "outcomes",
         "unwell",
         "up",
+        "wall_ahead_ms",
     )
 
     def __init__(self, endpoint: str, learnt: bool = False) -> None:
@@ -40,6 +42,10 @@ class Link:
         """The broker answers still, and will not for long."""
         self.unwell = False
         """The broker's store does not answer."""
+        self.knows_changes = False
+        """The broker knows what an EDIT and an ERASE are."""
+        self.wall_ahead_ms = 0
+        """How far its clock is ahead of ours."""
         self.out: list[bytes] = []
         self.outcomes: dict[int, list[bytes]] = {}
         """Origin → OUTCOME entries that wait for the end of the turn."""

@@ -21,6 +21,8 @@ class Links:
     """All brokers of a connector."""
 
     MAX_CACHED_USERS = 100_000
+    MAX_APART_MS = 60_000
+    """A broker's clock and ours may be so far apart (docs/design/history.md, rule R-B)."""
 
     def __init__(
         self,
@@ -84,12 +86,23 @@ class Links:
 
     @property
     def ready(self) -> bool:
-        """Whether logins can be taken: a broker is up and a lease is held."""
-        return self.lease != 0 and any(link.up for link in self._links.values())
+        """Whether logins can be taken: a broker is up, a lease is held, and no broker's clock is far from ours."""
+        return self.lease != 0 and any(link.up for link in self._links.values()) and not self.apart
+
+    @property
+    def apart(self) -> list[str]:
+        """Endpoints of brokers whose clock is too far from ours for stamps to be of use."""
+        up = (link for link in self._links.values() if link.up)
+        return [link.endpoint for link in up if abs(link.wall_ahead_ms) > self.MAX_APART_MS]
+
+    @property
+    def know_changes(self) -> bool:
+        """Whether all brokers that are up know what an EDIT and an ERASE are."""
+        return all(link.knows_changes for link in self._links.values() if link.up)
 
     def heartbeat(self, link: Link, beat: HeartbeatReply) -> None:
         """A broker answered."""
-        incarnation, lease, asked, _, unwell, members = beat
+        incarnation, lease, asked, _, unwell, members, knows_changes, wall_ms = beat
         if self._is_twin(link, incarnation):
             return
         link.heard = self._turn.now
@@ -100,6 +113,8 @@ class Links:
             link.up, link.incarnation = True, incarnation
             self._routes.clear()
             self._ports.log(f"broker up: {link.endpoint}")
+        link.knows_changes = knows_changes
+        self._compare_clocks(link, wall_ms)
         if came or members != link.members:
             self._new_members(link, members)
         if unwell != link.unwell:
@@ -114,6 +129,13 @@ class Links:
         elif came and self.lease and self._was_alone(link):
             # It may have run out while nobody could say so; brokers may not have heard of that yet, either.
             self._on_lease()
+
+    def _compare_clocks(self, link: Link, wall_ms: int) -> None:
+        was = abs(link.wall_ahead_ms) > self.MAX_APART_MS
+        link.wall_ahead_ms = ahead_ms = wall_ms - self._turn.wall_ms if wall_ms else 0
+        if (abs(ahead_ms) > self.MAX_APART_MS) != was:
+            how = "near ours again" if was else f"{ahead_ms / 1000:.0f} s ahead of ours: no logins are taken"
+            self._ports.log(f"the clock of broker {link.endpoint} is {how}")
 
     def _was_alone(self, link: Link) -> bool:
         return not any(other.up for other in self._links.values() if other is not link)

@@ -111,6 +111,7 @@ class Logins:
         session.login = identity.login
         session.tried = frame.start, min(frame.tries, MAX_TRIES)
         session.knows_disabled = "disabled" in frame.understands
+        session.knows_changes = "changes" in frame.understands
         session.number = self._ports.random64()
         # Up to a tenth later: those who came at one time need not go at one time.
         left_s = identity.expires - self._turn.wall_ms / 1000
@@ -196,6 +197,8 @@ class Logins:
                 max_unsettled_per_connection=settings.max_unsettled_per_connection,
                 max_unacked=settings.max_unacked,
                 inbox_ttl_ms=reply.inbox_ttl_ms,
+                edit_hours=reply.edit_hours,
+                understands=("changes",) if self._links.know_changes else (),
             )
         )
         self._turn.mark(session)

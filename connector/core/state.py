@@ -162,6 +162,7 @@ WRITERS: Final = {
     # The rest from login on.
     "client": ("logins",),
     "key": ("logins",),
+    "knows_changes": ("logins",),
     "knows_disabled": ("logins",),
     "login": ("logins",),
     "number": ("logins",),
@@ -214,6 +215,8 @@ class Session:
         """The client's start, and which of its tries this is; zeros: not told."""
         self.knows_disabled = False
         """The client understands ACCOUNT_DISABLED."""
+        self.knows_changes = False
+        """The client understands EDIT, ERASE and early receipts."""
         self.overdue_at = inf
         """When its token is overdue, in seconds of the turn's clock."""
 

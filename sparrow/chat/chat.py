@@ -15,23 +15,32 @@ from client import (
     Connected,
     Disconnected,
     Doubtful,
+    Edited,
+    Erased,
     Event,
+    Found,
     Hint,
     HintKind,
+    MarkRaised,
+    Message,
     OwnMessage,
     Progress,
     ReadElsewhere,
     Sending,
     SendingChanged,
+    State,
     Unreadable,
 )
-from protocol.errors import ClosedError, SparrowError
+from protocol.errors import ClosedError, MisuseError, SparrowError
 from protocol.ids import check_user_id
+from protocol.sparrow_pb2 import EDIT, ERASE
 from sparrow.chat.model import Conversation, Line, Model
+from sparrow.chat.past import NEWEST_LINES, Past
 from sparrow.chat.people import People
 from sparrow.chat.text import who
 from sparrow.chat.transfers import Transfer, Transfers
 
+CHANGES = (int(EDIT), int(ERASE))
 QUIET_S = 0.5
 """After so long without anything new, all that has waited for us is taken to be here."""
 
@@ -53,6 +62,15 @@ class View(Protocol):
 
     def changed(self, line: Line) -> None:
         """A line of ours has come further, or has been told to wait."""
+
+    def amended(self, line: Line) -> None:
+        """A line was edited or erased."""
+
+    def above(self, conversation: Conversation) -> int:
+        """How many lines of it are above what was shown."""
+
+    def back(self, conversation: Conversation, count: int) -> None:
+        """Show so many lines more, above what was shown."""
 
     def notice(self, text: str) -> None:
         """Something to say that is no message. May have several lines."""
@@ -80,6 +98,7 @@ class Chat:
         """Why it ended, if it did not end because somebody wanted it to."""
         self._view = view
         self._client: Client | None = None
+        self.past = Past(self.model, view.refresh, view.notice)
         self._news = asyncio.Event()
         self._contacts_changed = asyncio.Event()
         self._typed: asyncio.Queue[str] = asyncio.Queue()
@@ -89,7 +108,9 @@ class Chat:
     def begin(self, client: Client, to: str | None = None) -> None:
         """Take over a client that has just been opened, and what it has kept. `to`: whom to talk to first."""
         self._client = client
-        self.model.load(client.history(), [*client.unsettled, *client.doubtful])
+        self.model.device = client.device
+        self.model.load(client.history(newest=NEWEST_LINES), [*client.unsettled, *client.doubtful])
+        self.past.begin(client)
         latest = self.model.latest()
         if to is not None:
             self._open(to).opened = True
@@ -106,6 +127,7 @@ class Chat:
                 group.create_task(self._look_for_people())
         finally:
             self.transfers.cancel()
+            self.past.cancel()
             await self.transfers.finish()
 
     def submit(self, text: str) -> None:
@@ -185,6 +207,7 @@ class Chat:
         if self.current is not None:
             self.current.opened = True
             await self._read(self.current.unread)
+            self.current.told_unread = 0
 
     # For commands.
 
@@ -223,7 +246,29 @@ class Chat:
         if conversation is not self.current:
             self.current = conversation
             self._view.opened(conversation)
+            if len(conversation.lines) < NEWEST_LINES:
+                self.wants_older()
         return conversation
+
+    @property
+    def looking(self) -> bool:
+        """Whether older messages are on their way."""
+        return self.past.running
+
+    def wants_older(self) -> None:
+        """Look for older messages of the conversation that is open."""
+        if self.current is not None:
+            self.past.look(self.current)
+
+    async def back(self, count: int) -> None:
+        """Show so many older lines of the conversation that is open. Raises `MisuseError`, and what requests raise."""
+        if self.current is None:
+            raise MisuseError("of whom? /to NAME first")
+        conversation = self.current
+        while (missing := count - self._view.above(conversation)) > 0:
+            if not await self.past.older(conversation, missing):
+                break
+        self._view.back(conversation, count)
 
     async def _read(self, lines: list[Line]) -> None:
         """These have been shown."""
@@ -238,7 +283,7 @@ class Chat:
 
     def elsewhere(self) -> list[Conversation]:
         """Conversations with something new that are not open."""
-        return [each for each in self.model.latest() if each is not self.current and each.unread]
+        return [each for each in self.model.latest() if each is not self.current and each.unread_count]
 
     # What happens.
 
@@ -266,14 +311,14 @@ class Chat:
         if isinstance(event, Connected):
             self._connection("connected", True)
             self._contacts_changed.set()
+            self.model.device = event.device
+            self.past.connected()
         elif isinstance(event, Hint):
             self._hinted(event)
         elif isinstance(event, Disconnected):
             self._connection(f"reconnecting… ({event.reason})", False)
         elif isinstance(event, SendingChanged):
-            line = self.model.sending_changed(event.sending)
-            if line is not None:
-                self._view.changed(line)
+            self._sending_changed(event.sending)
         elif isinstance(event, Progress):
             for line in self.model.progress(event):
                 self._view.changed(line)
@@ -281,6 +326,14 @@ class Chat:
             self._view.added(self.model.own(event.message))
         elif isinstance(event, ReadElsewhere):
             self.model.read_elsewhere(event)
+        elif isinstance(event, Edited | Erased):
+            amended = self.model.edited(event) if isinstance(event, Edited) else self.model.erased(event)
+            if amended is not None:
+                self._view.amended(amended)
+        elif isinstance(event, MarkRaised):
+            self.model.read_up_to(event.peer, event.stamp)
+        elif isinstance(event, Found):
+            self._found(event.peer, event.messages)
         elif isinstance(event, Doubtful):
             self._doubt([sending.dest for sending in event.sendings])
         elif isinstance(event, Unreadable):
@@ -289,6 +342,20 @@ class Chat:
             self.error = event.error
             self._view.stop()
         self._view.refresh()
+
+    def _sending_changed(self, sending: Sending) -> None:
+        line = self.model.sending_changed(sending)
+        if line is not None:
+            self._view.changed(line)
+        elif sending.kind in CHANGES and sending.state == State.FAILED:
+            self._view.notice(f"that could not be changed: {sending.error}")
+
+    def _found(self, peer: str, messages: tuple[Message, ...]) -> None:
+        for message in reversed(messages):
+            message.late = True
+            line = self.model.older(peer, message)
+            if line is not None:
+                self._view.added(line)
 
     def _doubt(self, peers: list[str]) -> None:
         if peers:
@@ -300,7 +367,7 @@ class Chat:
     def _hinted(self, hint: Hint) -> None:
         if hint.kind == HintKind.DEVICES_CHANGED:
             self._view.notice("your devices have changed: /devices lists them")
-        elif hint.kind != HintKind.PROFILE_CHANGED:
+        elif hint.kind not in (HintKind.PROFILE_CHANGED, HintKind.HISTORY_CHANGED):
             self._contacts_changed.set()
 
     async def _look_for_people(self) -> None:

@@ -12,10 +12,11 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import TypeAlias
 
-from client import Contact, Friend, Profile
+from client import TEXT, Contact, Friend, Message, Profile
 from client.api.files import Told
 from client.api.local import safe_name
 from protocol.errors import MisuseError
+from protocol.ids import stamp_ms
 from sparrow.chat.chat import Chat
 from sparrow.chat.model import Line
 from sparrow.chat.text import HELP_END, date, short, who
@@ -43,6 +44,8 @@ class Command:
     text: str
     takes: Takes
     run: Run
+    beside: str = ""
+    """In /help it stands in the row of this one."""
 
     @property
     def usage(self) -> str:
@@ -50,17 +53,18 @@ class Command:
         return f"/{self.name} {self.argument}".rstrip()
 
 
+OLDER_LINES = 20
 COMMANDS: dict[str, Command] = {}
 """Name → command, in the order in which /help has them."""
 _SHORTER = {"q": "quit", "exit": "quit"}
 
 
-def command(argument: str, takes: Takes, text: str) -> Callable[[Run], Run]:
+def command(argument: str, takes: Takes, text: str, beside: str = "") -> Callable[[Run], Run]:
     """Put a function into the table, under its own name."""
 
     def put(run: Run) -> Run:
         name = run.__name__.strip("_").replace("_", "-")
-        COMMANDS[name] = Command(name, argument, text, takes, run)
+        COMMANDS[name] = Command(name, argument, text, takes, run, beside)
         return run
 
     return put
@@ -84,7 +88,11 @@ _MISSING = {Takes.NAME: "whom?", Takes.PATH: "which file?"}
 def help_text() -> str:
     """What /help says."""
     width = max(len(each.usage) for each in COMMANDS.values()) + 2
-    return "\n".join([*(each.usage.ljust(width) + each.text for each in COMMANDS.values()), *HELP_END])
+    rows = {name: each.usage.ljust(width) + each.text for name, each in COMMANDS.items() if not each.beside}
+    for each in COMMANDS.values():
+        if each.beside:
+            rows[each.beside] += f" · {each.usage}: {each.text}"
+    return "\n".join([*rows.values(), *HELP_END])
 
 
 # Conversations.
@@ -98,8 +106,77 @@ async def _to(chat: Chat, name: str) -> None:
 @command("", Takes.NOTHING, "conversations, and what is new in them")
 async def _who(chat: Chat, _: str) -> None:
     found = chat.model.latest()
-    lines = [f"{each.peer}: {len(each.unread)} new" if each.unread else each.peer for each in found]
+    lines = [f"{each.peer}: {each.unread_count} new" if each.unread_count else each.peer for each in found]
     chat.notice("\n".join(lines) or "nobody yet: /to NAME begins a conversation")
+
+
+@command("[N]", Takes.TEXT, "N older lines of this conversation (20)")
+async def _history(chat: Chat, argument: str) -> None:
+    count = _number(argument, "history") if argument else OLDER_LINES
+    await chat.back(count)
+
+
+@command("[-N] TEXT", Takes.TEXT, "your last message here (-2: the one before it) says TEXT from now on")
+async def _edit(chat: Chat, argument: str) -> None:
+    back, text = _which(argument)
+    if not text:
+        raise MisuseError(f"what is it to say? {COMMANDS['edit'].usage}")
+    line = _ours(chat, back, TEXT)
+    await chat.client.edit(line.peer, line.device, line.stream, line.id, text)
+    _wait(chat)
+
+
+@command("[-N]", Takes.TEXT, "your last message here is no more, for both of you")
+async def _erase(chat: Chat, argument: str) -> None:
+    back, rest = _which(argument)
+    if rest:
+        raise MisuseError(f"which one? {COMMANDS['erase'].usage}")
+    line = _ours(chat, back)
+    await chat.client.erase(line.peer, line.device, line.stream, line.id)
+    _wait(chat)
+
+
+def _which(argument: str) -> tuple[int, str]:
+    """How far back, and the rest."""
+    first, _, rest = argument.partition(" ")
+    if first[:1] == "-" and first[1:].isascii() and first[1:].isdecimal() and len(first) < 8:
+        return int(first), rest.strip()
+    return -1, argument
+
+
+def _ours(chat: Chat, back: int, kind: int | None = None) -> Line:
+    if chat.current is None:
+        raise MisuseError("to whom? /to NAME first")
+    line = chat.current.ours(-back, kind)
+    if line is None:
+        raise MisuseError("there is no such message of yours in this conversation")
+    if not line.stream:
+        raise MisuseError("it has not been sent yet: wait until there is a connection")
+    return line
+
+
+def _wait(chat: Chat) -> None:
+    if not chat.connected:
+        chat.notice("that is done when there is a connection")
+
+
+def _number(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text[:8]) > 0 and len(text) < 8):
+        raise MisuseError(f"how many? {COMMANDS[name].usage}")
+    return int(text)
+
+
+@command("WORDS", Takes.TEXT, "what was said with these words, in this conversation")
+async def _find(chat: Chat, words: str) -> None:
+    if chat.current is not None:
+        found = await (await chat.client.conversations.of(chat.current.peer)).find(words)
+    else:
+        found = await chat.client.conversations.find(words)
+    chat.notice("\n".join(map(_found_line, reversed(found))) or f"nothing with {short(words)}")
+
+
+def _found_line(message: Message) -> str:
+    return f"{date(stamp_ms(message.wire.stamp))} {who(message.sender)} to {who(message.dest)}: {short(message.text)}"
 
 
 @command("[send|drop]", Takes.TEXT, "what may have been sent already: send it here again, or drop it")
@@ -223,12 +300,12 @@ async def _accept(chat: Chat, name: str) -> None:
     await _change(chat, chat.client.contacts.accept(name), "is your friend now")
 
 
-@command("NAME", Takes.NAME, "do not; or take back what you asked")
+@command("NAME", Takes.NAME, "do not", "accept")
 async def _decline(chat: Chat, name: str) -> None:
     await _change(chat, chat.client.contacts.decline(name), "is not asked, and does not ask, to be a friend")
 
 
-@command("NAME", Takes.NAME, "be friends with NAME no more")
+@command("NAME", Takes.NAME, "be friends no more", "add")
 async def _unfriend(chat: Chat, name: str) -> None:
     await _change(chat, chat.client.contacts.unfriend(name), "is your friend no more")
 
@@ -238,7 +315,7 @@ async def _block(chat: Chat, name: str) -> None:
     await _change(chat, chat.client.contacts.block(name), "is blocked")
 
 
-@command("NAME", Takes.NAME, "block NAME no more")
+@command("NAME", Takes.NAME, "no more", "block")
 async def _unblock(chat: Chat, name: str) -> None:
     await _change(chat, chat.client.contacts.unblock(name), "is not blocked")
 
@@ -277,7 +354,7 @@ async def _devices(chat: Chat, _: str) -> None:
     chat.notice("\n".join(lines))
 
 
-@command("ID", Takes.TEXT, "remove another device of yours")
+@command("ID", Takes.TEXT, "remove another", "devices")
 async def _remove_device(chat: Chat, device: str) -> None:
     if device == chat.client.device:
         raise MisuseError("this is the device that you are at: remove it from another")

@@ -15,7 +15,7 @@ import weakref
 from client import State
 from sparrow.chat.chat import Chat
 from sparrow.chat.model import Conversation, Line
-from sparrow.chat.text import bar, bare, one_line, short, who
+from sparrow.chat.text import bar, bare, date, one_line, short, who
 from sparrow.chat.transfers import Transfer
 
 RECENT_LINES = 20
@@ -41,6 +41,8 @@ class PlainView:
         self._shown: weakref.WeakSet[Line] = weakref.WeakSet()
         self._quarters: weakref.WeakKeyDictionary[Transfer, int] = weakref.WeakKeyDictionary()
         """How much of a transfer was told."""
+        self._top: dict[str, Line] = {}
+        """The oldest line that was shown of a conversation since it was opened."""
         self._told: weakref.WeakKeyDictionary[Line, State] = weakref.WeakKeyDictionary()
 
     async def run(self, chat: Chat) -> None:
@@ -85,20 +87,41 @@ class PlainView:
     def opened(self, conversation: Conversation) -> None:
         """See `View`."""
         self._print(f"-- talking to {who(conversation.peer)}")
-        for line in conversation.lines[-RECENT_LINES:]:
+        recent = conversation.lines[-RECENT_LINES:]
+        for line in recent:
             if line not in self._shown:
                 self.added(line)
+        if recent:
+            self._top[conversation.peer] = recent[0]
+
+    def above(self, conversation: Conversation) -> int:
+        """See `View`."""
+        lines, top = conversation.lines, self._top.get(conversation.peer)
+        return next((number for number, line in enumerate(lines) if line is top), len(lines))
+
+    def back(self, conversation: Conversation, count: int) -> None:
+        """See `View`."""
+        end = self.above(conversation)
+        lines = conversation.lines[max(0, end - count) : end]
+        if not lines:
+            self.notice("that is all")
+            return
+        self._print(f"-- {len(lines)} older, with {who(conversation.peer)}")
+        for line in lines:
+            self._shown.add(line)
+            self._print(f"{date(line.at_ms)} {_said(line)}")
+        self._print("-- and then what was shown")
+        self._top[conversation.peer] = lines[0]
+
+    def amended(self, line: Line) -> None:
+        """See `View`."""
+        if line in self._shown:
+            self._print(f"-- {'erased' if line.erased else 'edited'}: {date(line.at_ms)} {_said(line)}")
 
     def added(self, line: Line) -> None:
         """See `View`."""
         self._shown.add(line)
-        late = " (late)" if line.late else ""
-        if not line.mine:
-            self._print(f"{who(line.peer)}{late}: {one_line(line.text)}")
-        elif line.device:
-            self._print(f"me, elsewhere, to {who(line.peer)}{late}: {one_line(line.text)}")
-        else:
-            self._print(f"me to {who(line.peer)}: {one_line(line.text)}")
+        self._print(_said(line))
         if line.mine and line.state != State.QUEUED:
             self.changed(line)
 
@@ -127,6 +150,16 @@ class PlainView:
     def stop(self) -> None:
         """See `View`."""
         self._stopping.set()
+
+
+def _said(line: Line) -> str:
+    late = " (late)" if line.late else ""
+    late += " (edited)" if line.edited and not line.erased else ""
+    if not line.mine:
+        return f"{who(line.peer)}{late}: {one_line(line.text)}"
+    if line.device:
+        return f"me, elsewhere, to {who(line.peer)}{late}: {one_line(line.text)}"
+    return f"me to {who(line.peer)}{late}: {one_line(line.text)}"
 
 
 def _read_input(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str | None]) -> None:

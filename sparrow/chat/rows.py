@@ -67,16 +67,22 @@ class Rows(UIControl):
         """Show what came last."""
         self._last = None
 
-    def up(self) -> None:
-        """Leaf back by a page."""
+    def up(self) -> bool:
+        """Leaf back by a page; whether there is less than another one above it."""
         height = self._size[1]
         lines = self._lines()
         if not lines:
-            return
+            return True
         found = list(islice(self._backward(lines), 2 * height - 2))
         # Not beyond the page on which the first row stands on top.
         back = max(0, min(height - 2, len(found) - height))
         self._last = found[back][0] if back or self._last is not None else None
+        return len(list(islice(self._backward(lines), 2 * height))) < 2 * height
+
+    def above(self) -> int:
+        """How many lines are above what was shown last."""
+        lines = self._lines()
+        return self._at(lines)[0] if lines else 0
 
     def down(self) -> None:
         """Leaf forward by a page."""
@@ -129,7 +135,8 @@ class Rows(UIControl):
     def _of(self, lines: list[Line], number: int) -> list[Row]:
         line = lines[number]
         new_day = not number or day(lines[number - 1].at_ms) != day(line.at_ms)
-        of = (self._size[0], new_day, bool(number), line.at_ms, line.state, line.text, line.note, line.late)
+        of: tuple[object, ...] = (self._size[0], new_day, bool(number), line.at_ms, line.state, line.text, line.note)
+        of += (line.late, line.edited, line.erased)
         made = self._made.get(line)
         if made is None or made.of != of:
             rows = _wrapped(_form(line), self._size[0])
@@ -152,10 +159,11 @@ def _form(line: Line) -> Row:
     tick = ("", "  ") if untold else _TICKS[line.state]
     row: Row = [("class:dim", clock(line.at_ms) + " "), tick, ("", " ")]
     row.append(("class:me", "me") if line.mine else ("class:peer", who(line.peer)))
-    extra = [text for text, there in (("elsewhere", line.mine and line.device), ("late", line.late)) if there]
+    marks = (("elsewhere", line.mine and line.device), ("late", line.late), ("edited", line.edited and not line.erased))
+    extra = [text for text, there in marks if there]
     if extra:
         row.append(("class:dim", f" ({', '.join(extra)})"))
-    row.append(("", ": " + clean(line.text)))
+    row.append(("class:dim" if line.erased else "", ": " + clean(line.text)))
     if line.note:
         style = "class:failed" if line.state == State.FAILED else "class:dim"
         row.append((style, f"  ({clean(line.note)})"))

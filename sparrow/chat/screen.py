@@ -121,7 +121,8 @@ class Screen:
 
         @keys.add("pageup")
         def _up(event: KeyPressEvent) -> None:
-            self._rows.up()
+            if self._rows.up() and self._chat is not None:
+                self._chat.wants_older()
 
         @keys.add("pagedown")
         def _down(event: KeyPressEvent) -> None:
@@ -177,11 +178,13 @@ class Screen:
         parts.append(("class:status", f"· {chat.model.user}"))
         if self._rows.leafing:
             parts.append(("class:status", " · (leafing: page down goes back)"))
-        unread = 0 if chat.current is None or chat.current.opened else len(chat.current.unread)
+        if chat.looking:
+            parts.append(("class:status", " · (looking for older messages)"))
+        unread = 0 if chat.current is None or chat.current.opened else chat.current.unread_count
         if unread:
             parts.append(("class:away", f" · {unread} not told as read (Enter tells it)"))
         parts.extend(
-            ("class:away", f" · {who(each.peer)}: {len(each.unread)} new (/to {each.peer})")
+            ("class:away", f" · {who(each.peer)}: {each.unread_count} new (/to {each.peer})")
             for each in chat.elsewhere()
         )
         return parts
@@ -209,6 +212,19 @@ class Screen:
 
     def changed(self, line: Line) -> None:
         """See `View`."""
+        self.refresh()
+
+    def amended(self, line: Line) -> None:
+        """See `View`."""
+        self.refresh()
+
+    def above(self, conversation: Conversation) -> int:
+        """See `View`."""
+        return self._rows.above()
+
+    def back(self, conversation: Conversation, count: int) -> None:
+        """See `View`."""
+        self._rows.up()
         self.refresh()
 
     def notice(self, text: str) -> None:

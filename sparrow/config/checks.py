@@ -19,6 +19,7 @@ from protocol.client import MAX_WINDOW
 from protocol.errors import ConfigError
 from sparrow.config.exposure import exposure
 from sparrow.config.openness import openness
+from store.timelines import MAX_KEEP_DAYS
 
 if TYPE_CHECKING:
     from sparrow.config.tree import Settings
@@ -51,6 +52,7 @@ def check(settings: Settings) -> list[Finding]:
         *(Finding(key, text, serious=False) for key, text in settings.written_in_old_ways),
         *_limits(settings),
         *_room(settings),
+        *_history(settings),
         *_times(settings),
         *_addresses(settings),
         *_etcd(settings),
@@ -98,13 +100,28 @@ def _limits(settings: Settings) -> Iterator[Finding]:
 
 def _room(settings: Settings) -> Iterator[Finding]:
     """Times in which an author is told to try again are milliseconds in 32 bits."""
-    for key in ("connector.inbox_full_retry_s", "connector.inbox_busy_retry_s", "connector.no_space_retry_s"):
+    for what in ("inbox_full", "inbox_busy", "no_space", "history_full"):
+        key = f"connector.{what}_retry_s"
         if _value(settings, key) * 1000 >= 2**32:
             yield Finding(key, "must be below 4,294,967 s, 49 days: more cannot be told")
     # A broker looks when a sixteenth of it has been stored.
     if settings.broker.inbox_max_rows_of_author < _FEW_ROWS:
         text = f"is below {_FEW_ROWS}: a person who comes back from a holiday would miss messages"
         yield Finding("broker.inbox_max_rows_of_author", text, serious=False)
+
+
+def _history(settings: Settings) -> Iterator[Finding]:
+    history = settings.history
+    if history.keep_days > MAX_KEEP_DAYS:
+        yield Finding("history.keep_days", f"must be at most {MAX_KEEP_DAYS}, 10 years: erased is for longer than kept")
+    if history.max_bytes_of_author < history.max_bytes_per_day_of_author:
+        yield Finding("history.max_bytes_of_author", "must not be below history.max_bytes_per_day_of_author")
+    if history.keep_days and settings.store.inbox_ttl_days > history.keep_days:
+        yield Finding(
+            "history.keep_days",
+            "is below store.inbox_ttl_days: what still waits for a device is gone from its conversation",
+            serious=False,
+        )
 
 
 def _times(settings: Settings) -> Iterator[Finding]:

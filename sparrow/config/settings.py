@@ -44,6 +44,7 @@ PATHS = (
     ("etcd", "cert_file"),
     ("etcd", "key_file"),
     ("etcd", "password_file"),
+    ("history", "ledger"),
     ("store", "cassandra_credentials_file"),
     ("store", "cassandra_tls_ca_file"),
     ("store", "cassandra_tls_cert_file"),
@@ -70,6 +71,7 @@ _CHOICES = {
     ("userapi", "registration"): ("open", "admin"),
     ("log", "level"): ("info", "warning", "error"),
     ("store", "engine"): ("sqlite", "cassandra"),
+    ("history", "words_of_deleted_accounts"): ("keep", "erase"),
 }
 _MAY_BE_ZERO = {
     ("connector", "listen_port"),
@@ -80,6 +82,8 @@ _MAY_BE_ZERO = {
     ("connector", "plain_listen_port"),
     ("connector", "store_after_s"),
     ("connector", "token_overdue_s"),
+    ("history", "edit_hours"),
+    ("history", "keep_days"),
     ("log", "session_lines_per_second"),
     ("monitor", "listen_port"),
     ("store", "min_free_bytes"),

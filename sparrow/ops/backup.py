@@ -7,6 +7,8 @@ archive that has one is whole. What a copy of the database must be is `store.sql
 from __future__ import annotations
 
 import argparse
+import asyncio
+import dataclasses
 import hashlib
 import io
 import json
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from protocol.errors import ConfigError, LocalFileError, StoreError
+from sparrow.ops.history import replay
 from sparrow.ops.newfiles import created, errors_of
 from store.interface import Counts
 from store.sqlite import backup as database
@@ -124,6 +127,7 @@ def _unpack(settings: Settings, file: Path, target: Path) -> tuple[dict[str, Any
             database.look_at(draft)
         except (ConfigError, StoreError) as error:
             raise type(error)(f"{file}: {error}") from error
+        _erase_again(settings, draft)
         database.begin_anew(draft)
         keys = _restored_keys(settings, file, tar, manifest["keys"])
         for path, (content, mode) in keys.items():
@@ -133,6 +137,16 @@ def _unpack(settings: Settings, file: Path, target: Path) -> tuple[dict[str, Any
         # Last: until it is there, all may be begun again.
         _put(draft, target)
     return manifest, list(keys)
+
+
+def _erase_again(settings: Settings, draft: Path) -> None:
+    """What was erased since stays erased, if the ledger is there to say so."""
+    ledger = Path(settings.history.ledger)
+    if not settings.history.ledger or not ledger.is_file():
+        print(f"nothing is erased again: there is no ledger {ledger} (history.ledger)")
+        return
+    store = dataclasses.replace(settings.store, path=str(draft), purge_interval_s=0.0)
+    print(f"erased again, from {ledger}: {asyncio.run(replay(store, settings.history, ledger))} messages")
 
 
 def _database(settings: Settings) -> Path:

@@ -14,19 +14,21 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
 from client.api.local import safe_name
 from protocol.errors import ChecksumError, NotFoundError
-from protocol.ids import STAMP_SHIFT, check_user_id
+from protocol.ids import STAMP_SHIFT, check_user_id, stamp_ms
 from protocol.sparrow_pb2 import Kind, Message, Receipt
 from sparrow.chat.text import one_line
 from sparrow.ops.newfiles import created, errors_of
 from store import Store, StoreSettings, open_store
 from store.interface import COMMON, File, PageQuery, Row, RowKind
 from store.sqlite.backup import existing
+from store.timelines import MAX_PAGE, HistoryQuery, Listed, Name, conversation_of
+from userapi.endpoints.messages import rendered
 
 if TYPE_CHECKING:
     from sparrow.config.settings import Settings
@@ -46,11 +48,13 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Export a user. Raises `NotFoundError`, `ChecksumError`, as `errors_of`, and what opening a store raises."""
     check_user_id(options.user)
 
-    async def work() -> Json:
+    async def work(out: IO[bytes] | None = None) -> Json:
         async with open_store(passive(settings.store), history=settings.history) as store:
             found = await collect(store, options.user)
             if options.files is not None:
                 await _save_files(store, found, options.files)
+            if out is not None:
+                await _write(store, found, out)
             return found
 
     if options.files is not None:
@@ -60,8 +64,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         print(*lines(asyncio.run(work()), bodies=True), sep="\n")
         return 0
     with errors_of(options.json), created(options.json) as out:
-        found = asyncio.run(work())
-        out.write(json.dumps(found, indent=1, ensure_ascii=False).encode() + b"\n")
+        found = asyncio.run(work(out))
     print(*lines(found, bodies=False), sep="\n")
     print(f"all of it: {options.json}")
     return 0
@@ -100,6 +103,7 @@ async def collect(store: Store, user: str) -> Json:
         ],
         "contacts": [contact async for contact in _contacts(store, user)],
         "files": [_file(file) for file in await store.files_of(user)],
+        "conversations": [_conversation(one) async for one in _conversations(store, user)],
         "waiting": await _waiting(store, user, [device.device for device in devices]),
     }
 
@@ -114,6 +118,40 @@ async def _contacts(store: Store, user: str) -> AsyncIterator[Json]:
         if len(some) < _AT_ONCE:
             return
         after = some[-1][0]
+
+
+async def _conversations(store: Store, user: str) -> AsyncIterator[Listed]:
+    """Of what is kept: all that the user has, hidden or not."""
+    timelines = store.timelines
+    if not (await timelines.terms()).keep_days:
+        return
+    after = ""
+    while True:
+        some = await timelines.conversations(user, after, _AT_ONCE, hidden=True)
+        for one in some:
+            yield one
+        if len(some) < _AT_ONCE:
+            return
+        after = some[-1].other
+
+
+def _conversation(listed: Listed) -> Json:
+    newest_ms = None if listed.newest is None else stamp_ms(listed.newest.stamp)
+    return {"user": listed.other, "newest_ms": newest_ms, "mark": str(listed.mine.private)}
+
+
+async def _messages(store: Store, user: str, other: str) -> AsyncIterator[Json]:
+    """What the user may see of a conversation, newest first, each once."""
+    before, seen = b"", set[Name]()
+    while True:
+        page = await store.timelines.page(HistoryQuery(conversation_of(user, other), user, before, MAX_PAGE))
+        for message in page.messages:
+            if message.name not in seen:
+                seen.add(message.name)
+                yield {"sent_ms": stamp_ms(message.stamp), **rendered(message)}
+        if not page.next:
+            return
+        before = page.next
 
 
 def _file(file: File) -> Json:
@@ -169,6 +207,22 @@ def _body(body: bytes) -> Json:
 # Onto the disk.
 
 
+async def _write(store: Store, found: Json, out: IO[bytes]) -> None:
+    """All of it as JSON; messages of conversations page by page, as there may be more than fit into memory."""
+    text = json.dumps({**found, "conversations": None}, indent=1, ensure_ascii=False)
+    head, tail = text.split('\n "conversations": null', 1)
+    out.write(f'{head}\n "conversations": ['.encode())
+    for number, one in enumerate(found["conversations"]):
+        line = json.dumps(one, ensure_ascii=False)
+        out.write(f'{"," if number else ""}\n  {line[:-1]}, "messages": ['.encode())
+        separator = "\n   "
+        async for message in _messages(store, found["user"], one["user"]):
+            out.write((separator + json.dumps(message, ensure_ascii=False)).encode())
+            separator = ",\n   "
+        out.write(b"]}")
+    out.write(f"]{tail}\n".encode())
+
+
 async def _save_files(store: Store, found: Json, folder: Path) -> None:
     """The bytes of each file; "saved" then says where."""
     for file in found["files"]:
@@ -206,6 +260,10 @@ def lines(found: Json, *, bodies: bool) -> Iterator[str]:
         yield f"  {contact['user']}  {', '.join(stands)}, since {_at(contact['since_ms'])}"
     yield f"files: {len(found['files'])}"
     yield from map(_file_line, found["files"])
+    yield f"conversations: {len(found['conversations'])}"
+    for one in found["conversations"]:
+        newest = "all of it has expired" if one["newest_ms"] is None else f"newest {_at(one['newest_ms'])}"
+        yield f"  {one['user']}  {newest}"
     yield f"waiting in inboxes: {len(found['waiting'])}"
     for row in found["waiting"]:
         yield _waiting_line(row) + (f": {_shown(row)}" if bodies and _shown(row) else "")

@@ -23,11 +23,18 @@ from userapi import audit
 from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
-from userapi.endpoints.account_deletion import delete_account, tell_brokers
+from userapi.endpoints.account_deletion import delete_account, forget_words, tell_brokers
 from userapi.settings import UserApiSettings
 
 if TYPE_CHECKING:
     from sparrow.config.settings import Settings
+
+
+_WORDS = {
+    True: "its list and its marks are gone; what it wrote stays for the others, until it expires",
+    False: "its list and its marks are gone, and all that it wrote",
+}
+"""By whether words of accounts that have ended are kept."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +58,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         delete_account(bridge, user, known=found is not None, by=audit.ADMINISTRATOR)
         print(_removed(user, found))
         told = any(_tell(bridge, brokers, user) for brokers in places)
+        keep_words = settings.history.words_of_deleted_accounts == "keep"
+        forget_words(bridge, user, keep_words=keep_words, patient=True)
+        print(f"conversations: {_WORDS[keep_words]}")
     if told:
         print("the brokers know; its sessions are closed")
         return 0

@@ -19,6 +19,7 @@ from store.cassandra.timeline_members import Member, Terms, TimelineMembers
 from store.cassandra.timeline_rows import BOTH_VIEW, NEWEST, Row, TimelineRows, as_read, view_of
 from store.cassandra.timeline_usage import Usage
 from store.cassandra.timeline_writing import TimelineWriting
+from store.ledger import Ledger
 from store.settings import HistorySettings, StoreSettings
 from store.timeline_rules import (
     MAX_PAGE_BYTES,
@@ -79,6 +80,7 @@ class CassandraTimelines(Timelines):
         drop_waiting: DropWaiting,
     ) -> None:
         self._history = history
+        self._ledger = Ledger(history.ledger)
         self._parts = parts
         self._now_ms = now_ms
         self._drop_waiting = drop_waiting
@@ -117,6 +119,7 @@ class CassandraTimelines(Timelines):
     async def archive(self, batch: Sequence[Entry | Edit | Erasure]) -> Sequence[Archived]:
         if not batch:
             return []
+        await self._ledger.add([one for one in batch if isinstance(one, Erasure)])
         terms = await self._fresh_terms()
         return await self._parts().archive.archive(batch, terms.keep_days)
 
@@ -162,7 +165,7 @@ class CassandraTimelines(Timelines):
 
     # Lists.
 
-    async def conversations(self, user: str, after: str, limit: int) -> Sequence[Listed]:
+    async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:
         found: list[Listed] = []
         while len(found) < limit:
             members = await self._parts().members.some(user, after, limit)
@@ -170,7 +173,11 @@ class CassandraTimelines(Timelines):
             for start in range(0, len(shown), _LISTED_AT_ONCE):
                 some = shown[start : start + _LISTED_AT_ONCE]
                 for member, listed in zip(some, await self._listed(user, some), strict=True):
-                    if not member.hidden or (listed.newest is not None and listed.newest.stamp > member.hidden):
+                    if (
+                        hidden
+                        or not member.hidden
+                        or (listed.newest is not None and listed.newest.stamp > member.hidden)
+                    ):
                         found.append(listed)
             if len(members) < limit:
                 break
@@ -292,6 +299,7 @@ class CassandraTimelines(Timelines):
         while True:
             page = await self.page(HistoryQuery(conversation, user, before, MAX_PAGE, own=True))
             erasures = [Erasure(conversation, one.name, stamp, user) for one in page.messages if not one.erased_by]
+            await self._ledger.add(erasures)
             await self._parts().archive.erase(erasures)
             if not page.next:
                 return

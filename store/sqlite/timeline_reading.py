@@ -176,15 +176,15 @@ _LISTED = (
     "LEFT JOIN members AS o ON o.user = m.other AND o.other = m.user "
     "WHERE m.user = ?1 AND %s AND m.listed = 1 ORDER BY m.other) WHERE %s LIMIT ?3)"
 )
-_SOME = _LISTED % ("m.other > ?2", "(hidden = 0 OR newest > hidden)")
+_SOME = _LISTED % ("m.other > ?2", "(?4 OR hidden = 0 OR newest > hidden)")
 _ONE = _LISTED % ("m.other = ?2", "true")
 
 
 def conversations(
-    connection: sqlite3.Connection, user: str, after: str, limit: int, floor: int, edit_hours: float
+    connection: sqlite3.Connection, user: str, after: str, limit: int, hidden: bool, floor: int, edit_hours: float
 ) -> list[Listed]:
     """Some of a user's list."""
-    (found,) = connection.execute(_SOME, (user, after, limit)).fetchone()
+    (found,) = connection.execute(_SOME, (user, after, limit, hidden)).fetchone()
     return _listed(connection, user, json.loads(found), floor, edit_hours)
 
 

@@ -15,16 +15,18 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from protocol.errors import StoreError
+from protocol.ids import STAMP_SHIFT
+from store.ledger import Ledger
 from store.settings import HistorySettings, StoreSettings
 from store.sqlite import reading, writing
 from store.sqlite import timeline_files as files
 from store.sqlite import timeline_members as members
 from store.sqlite import timeline_reading as timeline
 from store.sqlite import timeline_upkeep as upkeep
-from store.sqlite.timeline_changes import archive_edits, archive_erasures
+from store.sqlite.timeline_changes import archive_edits, archive_erasures, erase
 from store.sqlite.timeline_writing import FAILED, archive_entries
 from store.sqlite.worker import Worker
-from store.timeline_rules import other_of
+from store.timeline_rules import MAX_STAMP, marker_end, other_of
 from store.timelines import (
     Archived,
     Edit,
@@ -66,6 +68,7 @@ class SqliteTimelines(Timelines):
     ) -> None:
         self._settings = settings
         self._history = history
+        self._ledger = Ledger(history.ledger)
         self._writer = writer
         self._reader = reader
         self._now_ms = now_ms
@@ -89,6 +92,7 @@ class SqliteTimelines(Timelines):
         if not batch:
             return []
         size = sum([0 if isinstance(one, Erasure) else len(one.body) for one in batch])
+        await self._ledger.add([one for one in batch if isinstance(one, Erasure)])
         work = partial(_archive, batch=batch, limits=self._history)
         answers, ended = await self._writer.call(work, len(batch), size)
         if any(isinstance(one, Erasure) for one in batch):
@@ -116,8 +120,15 @@ class SqliteTimelines(Timelines):
         )
         return await self._reader.call(self._shown(work))
 
-    async def conversations(self, user: str, after: str, limit: int) -> Sequence[Listed]:
-        work = partial(timeline.conversations, user=user, after=after, limit=limit, edit_hours=self._history.edit_hours)
+    async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:
+        work = partial(
+            timeline.conversations,
+            user=user,
+            after=after,
+            limit=limit,
+            hidden=hidden,
+            edit_hours=self._history.edit_hours,
+        )
         return await self._reader.call(self._shown(work), rows=limit)
 
     async def listed(self, user: str, conversation: str) -> Listed | None:
@@ -167,11 +178,13 @@ class SqliteTimelines(Timelines):
 
     async def _erase_words(self, user: str) -> None:
         limit = self._settings.chunk_rows
-        after: tuple[int, int] | None = (0, 0)
-        while after is not None:
-            work = partial(upkeep.erase_some, user=user, after=after, limit=limit, now_ms=self._now_ms())
-            ended, after = await self._writer.call(work, rows=limit)
-            await self._remove_files(ended)
+        stamp = min(self._now_ms() << STAMP_SHIFT, MAX_STAMP)
+        after = (0, 0)
+        while words := await self._reader.call(partial(upkeep.words, user=user, after=after, limit=limit), rows=limit):
+            await self._ledger.add([Erasure(conversation, name, stamp, user) for _, conversation, name in words])
+            ended = dict.fromkeys([place for place, _, _ in words], (user, marker_end(stamp)))
+            await self._remove_files(await self._writer.call(partial(erase, ended=ended), rows=len(words)))
+            after = words[-1][0]
         while await self._writer.call(partial(upkeep.drop_edits_of, user=user, limit=limit), rows=limit):
             pass
         for other in await self._reader.call(partial(members.others_of, user=user)):

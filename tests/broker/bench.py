@@ -17,8 +17,11 @@ from fabric.records import record
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal
 from store.sessions import NoSession, SessionStart, Standing
+from store.settings import HistorySettings
+from store.timelines import Archived, Edit, Entry, Erasure, HistoryTerms, Mark
 
 INCARNATION = 900
+WALL_MS = 1_800_000_000_000
 A, B, C = 1, 2, 3
 """Connectors' incarnations."""
 TICK_S = 0.1
@@ -128,11 +131,14 @@ class RecordingStore:
     def __init__(self) -> None:
         self.judge: dict[tuple[str, str], Verdict] | None = {}
         """Answers reads of verdicts at once; None: the test answers."""
+        self.hiding: set[str] | None = set()
+        """The same of who hides their presence."""
         self.calls: dict[str, list[tuple[Any, Any]]] = {
             name: []
             for name in (
                 *("append", "page", "remove", "devices", "verdicts", "saw", "begin_sessions", "standing"),
                 "waiting",
+                *("archive", "raise_marks", "hiders"),
             )
         }
         self.full = False
@@ -162,6 +168,12 @@ class RecordingStore:
         else:
             self.calls["verdicts"].append((list(pairs), done))
 
+    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
+        if self.hiding is not None:
+            done([user for user in users if user in self.hiding])
+        else:
+            self.calls["hiders"].append((list(users), done))
+
     def waiting(
         self, users: Collection[str], done: Callable[[Mapping[str, Mapping[str, tuple[int, int]]] | None], None]
     ) -> None:
@@ -181,12 +193,25 @@ class RecordingStore:
     def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
         self.calls["standing"].append((list(users), done))
 
+    def archive(
+        self, batch: Sequence[Entry | Edit | Erasure], done: Callable[[Sequence[Archived] | None], None]
+    ) -> None:
+        self.calls["archive"].append((list(batch), done))
+
+    def raise_marks(self, marks: Sequence[Mark]) -> None:
+        self.calls["raise_marks"].append((list(marks), None))
+
 
 class Bench:
     """The core, its ports, and its time."""
 
     def __init__(
-        self, users: Mapping[str, Iterable[str]] | None = None, inbox_ttl_ms: int = 0, **settings: Any
+        self,
+        users: Mapping[str, Iterable[str]] | None = None,
+        inbox_ttl_ms: int = 0,
+        keep_days: int = 0,
+        history: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> None:
         self.users = {user: tuple(devices) for user, devices in (users or {}).items()}
         """Who has which devices: the answer to reads, unless the test answers by itself."""
@@ -194,16 +219,23 @@ class Bench:
         self.presence = RecordingPresence()
         self.store = RecordingStore()
         self.core = BrokerCore(
-            self.ports, self.presence, self.store, BrokerSettings(**settings), INCARNATION, inbox_ttl_ms
+            self.ports,
+            self.presence,
+            self.store,
+            BrokerSettings(**settings),
+            INCARNATION,
+            inbox_ttl_ms,
+            HistorySettings(**(history or {})),
         )
+        self.core.history_terms(HistoryTerms(keep_days))
         self.now = 1000.0
-        self.core.time(self.now)
+        self.core.time(self.now, WALL_MS + int(self.now * 1000))
 
     # Events.
 
     def receives(self, *encoded: bytes, connector: int = A) -> None:
         """A batch arrives from a connector."""
-        self.core.time(self.now)
+        self.core.time(self.now, WALL_MS + int(self.now * 1000))
         self.core.batch(connector, records.batch(encoded))
         self.core.flush()
         self.core.check()
@@ -211,7 +243,7 @@ class Bench:
     def asks(self, *encoded: bytes) -> list[records.Record]:
         """The user API asks; the answers gather in what is returned."""
         answers: list[records.Record] = []
-        self.core.time(self.now)
+        self.core.time(self.now, WALL_MS + int(self.now * 1000))
         self.core.ask(records.batch(encoded), lambda answer: answers.extend(records.parse(records.batch([answer]))))
         self.core.flush()
         self.core.check()
@@ -221,7 +253,7 @@ class Bench:
         """Time passes, tick by tick."""
         for _ in range(round(seconds / TICK_S)):
             self.now += TICK_S
-            self.core.time(self.now)
+            self.core.time(self.now, WALL_MS + int(self.now * 1000))
             self.core.tick()
             self.core.flush()
             self.core.check()
@@ -229,7 +261,7 @@ class Bench:
     def jumps(self, seconds: float) -> None:
         """Time has passed while this broker stood still."""
         self.now += seconds
-        self.core.time(self.now)
+        self.core.time(self.now, WALL_MS + int(self.now * 1000))
 
     def asked(self, call: str) -> list[Any]:
         """What the store was asked by calls of this name that wait for an answer."""

@@ -8,6 +8,7 @@ from fabric import records
 from fabric.records import (
     COPY,
     HEARTBEAT,
+    KNOWS_CHANGES,
     OFFLINE,
     OUTCOME,
     OUTCOMES,
@@ -170,7 +171,7 @@ def test_copies_that_cannot_be_sent_and_not_be_stored_either_are_told() -> None:
 
 def test_heartbeats_tell_whether_the_store_answers() -> None:
     bench = Bench()
-    for well, flags in ((True, 0), (False, UNWELL)):
+    for well, flags in ((True, KNOWS_CHANGES), (False, UNWELL | KNOWS_CHANGES)):
         bench.ports.store_answers = well
         bench.receives(record(HEARTBEAT, origin=B, attempt=50), connector=B)
         _, _, done = bench.presence.kept.pop()

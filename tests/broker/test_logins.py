@@ -71,7 +71,7 @@ def test_whoever_is_welcome_is_told_how_long_a_message_waits() -> None:
     bench.answer("begin_sessions", [0])
     bench.presence.onlines[0].done(Swapped(None))
     bench.core.flush()
-    assert unpack_terms(bench.only(ONLINE_REPLY).body) == 86_400_000
+    assert unpack_terms(bench.only(ONLINE_REPLY).body) == (86_400_000, 48)
 
 
 def test_sessions_of_one_turn_are_named_in_one_call() -> None:

@@ -206,7 +206,13 @@ def test_what_a_login_tells() -> None:
     for tries in (1, 2):
         bench.core.connected("token", "tests 1.0")
         (frame,), _ = bench.turn()
-        expected = {"token": "token", "client": "tests 1.0", "start": 1000, "tries": tries, "understands": ["disabled"]}
+        expected = {
+            "token": "token",
+            "client": "tests 1.0",
+            "start": 1000,
+            "tries": tries,
+            "understands": ["disabled", "changes"],
+        }
         assert frame.login == Login(**expected)
         bench.core.disconnected()
 

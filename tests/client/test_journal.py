@@ -400,7 +400,7 @@ def test_contents_that_make_no_sense(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     for statement in (
         "INSERT INTO parked VALUES ('bob', 'b1', 1, 1, x'ffff')",
-        "INSERT INTO outgoing VALUES (99, 1, 1, x'', NULL)",
+        "INSERT INTO outgoing (stream, id, kind, body) VALUES (99, 1, 1, x'')",
         "INSERT INTO inbound VALUES ('bob', 'b1', 1, 1, 1, 'some')",
     ):
         SqliteJournal(path).close()

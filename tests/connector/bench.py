@@ -248,8 +248,9 @@ class Bench:
         members: Iterable[int] | Mapping[int, str] | None = None,
         flags: int = 0,
         beat: int = 0,
+        ahead_ms: int = 0,
     ) -> None:
-        """A broker answers."""
+        """A broker answers, whose clock is ahead of ours."""
         if incarnation is None:
             incarnation = 900 + int(broker[-1])
         asked = self.core.links.lease if asked is None else asked
@@ -263,6 +264,7 @@ class Bench:
                 records.HEARTBEAT,
                 flags=flags,
                 count=beat,
+                by=(self.core.turn.wall_ms + ahead_ms).to_bytes(8, "little"),
                 origin=incarnation,
                 attempt=lease,
                 session=asked,
@@ -351,15 +353,15 @@ class Bench:
             )
         )
 
-    def settling(self, token: str = "bob/b1", **how: Any) -> Client:
+    def settling(self, token: str = "bob/b1", understands: Iterable[str] = (), **how: Any) -> Client:
         """Logged in, with the first page on its way."""
-        client = self.logging_in(token)
+        client = self.logging_in(token, understands=understands)
         self.welcome(client, **how)
         return client
 
-    def live(self, token: str = "bob/b1") -> Client:
+    def live(self, token: str = "bob/b1", understands: Iterable[str] = ()) -> Client:
         """Logged in, and at the end of an empty inbox; nothing of that is left in the recordings."""
-        client = self.settling(token)
+        client = self.settling(token, understands)
         self.page(client)
         client.took()
         self.sent()

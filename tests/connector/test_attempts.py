@@ -10,11 +10,14 @@ from fabric.authorship import author_of
 from fabric.records import (
     BLOCKED,
     BLOCKS,
+    CHANGE,
     DELIVERED,
+    HISTORY_FULL,
     INBOX_BUSY,
     INBOX_FULL,
     NO_SPACE,
     NO_SUCH_USER,
+    NOT_ALLOWED,
     NOT_FRIEND,
     OTHERS_BIT,
     QUIET,
@@ -25,7 +28,7 @@ from fabric.records import (
     UNAVAILABLE,
 )
 from protocol.ids import stamp_ms
-from protocol.sparrow_pb2 import READ, About, Failed, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, READ, About, Failed, Message, Receipt
 from tests.connector.bench import B1, ELSEWHERE, WALL_MS, Bench, Client, failures, receipt_ids, text
 
 
@@ -207,6 +210,7 @@ def test_an_outcome_of_an_attempt_that_is_over_is_ignored() -> None:
         (BLOCKED, Failed.BLOCKED, True),
         (BLOCKS, Failed.BLOCKED, True),
         (NOT_FRIEND, Failed.NOT_FRIEND, True),
+        (NOT_ALLOWED, Failed.NOT_ALLOWED, True),
     ],
 )
 @pytest.mark.parametrize("others", [0, OTHERS_BIT])
@@ -220,12 +224,167 @@ def test_a_copy_that_fails_fails_the_message(state: int, code: int, final: bool,
     assert len(bench.core.attempts) == 0
 
 
+def test_an_attempt_does_not_fail_at_its_first_bad_copy() -> None:
+    """What else becomes of it counts: all of it is tried again (docs/design/history.md, rule R-C)."""
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    bench.outcome(attempt, UNAVAILABLE, index=2, count=3)
+    bench.outcome(attempt, DELIVERED, index=0, count=3)
+    assert not alice.took("failed")
+    bench.outcome(attempt, DELIVERED, index=1, count=3)
+    assert failures(alice.took("failed")) == [(1, Failed.UNAVAILABLE, False)]
+
+
+def test_it_fails_when_it_has_waited_for_two_seconds() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    first, second = attempt_of(bench, alice), attempt_of(bench, alice, 2)
+    bench.outcome(first, UNAVAILABLE, index=0, count=2)
+    bench.passes(1.0)
+    bench.outcome(second, NO_SPACE, index=0, count=2)
+    bench.outcome(second, NO_SPACE, index=0, count=2)
+    bench.passes(0.8)
+    assert not alice.took("failed")
+    bench.passes(0.3)
+    assert failures(alice.took("failed")) == [(1, Failed.UNAVAILABLE, False)]
+    bench.passes(1.0)
+    assert failures(alice.took("failed")) == [(2, Failed.NO_SPACE, False)]
+
+
+def test_of_two_copies_that_fail_one_for_good_counts() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    bench.outcome(attempt, UNAVAILABLE, index=0, count=2)
+    bench.outcome(attempt, NOT_ALLOWED, index=1, count=2)
+    assert failures(alice.took("failed")) == [(1, Failed.NOT_ALLOWED, True)]
+
+
+# DELIVERED before SENT.
+
+
+def early(alice: Client) -> list[tuple[int, bool]]:
+    """Ids of the receipts that are early, and that they tell DELIVERED."""
+    found: list[Receipt] = alice.took("receipt")
+    assert not [receipt for receipt in found if receipt.sent and receipt.early]
+    return [(number, receipt.delivered) for receipt in found if receipt.early for number in receipt.ids]
+
+
+def test_what_is_delivered_and_not_kept_is_told_at_once() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1", ["changes"])
+    counted = alice.session.wire.counted
+    attempt = attempt_of(bench, alice)
+    bench.outcome(attempt, DELIVERED, index=0, count=2)
+    bench.outcome(attempt, UNAVAILABLE, index=1, count=2)
+    assert early(alice) == [(1, True)]
+    assert alice.session.wire.counted == counted, "it does not count"
+    assert alice.session.wire.unsettled == {(9, 1)}
+
+
+def test_what_is_delivered_and_not_kept_yet_is_told_after_half_a_second() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1", ["changes"])
+    first, second = attempt_of(bench, alice), attempt_of(bench, alice, 2)
+    for attempt in (first, second):
+        bench.outcome(attempt, DELIVERED, index=0, count=2)
+    bench.outcome(second, SAFE, index=1, count=2)
+    bench.passes(0.3)
+    assert not early(alice)
+    bench.passes(0.3)
+    assert early(alice) == [(1, True)]
+    bench.passes(2.0)
+    assert not early(alice), "once is enough"
+
+
+def test_older_clients_are_told_nothing_early() -> None:
+    """They would count it."""
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    attempt = attempt_of(bench, alice)
+    bench.outcome(attempt, DELIVERED, index=0, count=2)
+    bench.passes(1.0)
+    bench.outcome(attempt, UNAVAILABLE, index=1, count=2)
+    assert not early(alice)
+
+
+def test_nobody_is_told_early_who_has_left() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1", ["changes"])
+    bench.outcome(attempt_of(bench, alice), DELIVERED, index=0, count=2)
+    alice.hangs_up()
+    bench.passes(1.0)
+    assert not alice.took()
+
+
+# Stamps of repeats.
+
+
+def stamp_of(bench: Bench) -> int:
+    return Message.FromString(bench.only(ROUTE).body).stamp
+
+
+@pytest.mark.parametrize("how", ["failed", "lost", "forgotten"])
+def test_a_repeat_has_the_stamp_of_its_first_attempt(how: str) -> None:
+    bench = Bench(attempt_timeout_s=1.0)
+    alice = bench.live("alice/a1")
+    alice.writes(1)
+    rec = bench.only(ROUTE)
+    first = Message.FromString(rec.body).stamp
+    if how == "failed":
+        bench.outcome(rec.attempt, UNAVAILABLE)
+        bench.passes(1.0)
+    elif how == "forgotten":
+        bench.passes(2.0)
+    else:
+        bench.passes(3.0, keep_up=False)
+        bench.heartbeat()
+        bench.passes(0.2)
+        bench.registers_again()
+    bench.sent()
+    alice.writes(1)
+    assert stamp_of(bench) == first
+    alice.writes(2)
+    assert stamp_of(bench) > first
+
+
+def test_a_stamp_is_too_old_after_a_while() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    alice.writes(1)
+    rec = bench.only(ROUTE)
+    first = Message.FromString(rec.body).stamp
+    bench.outcome(rec.attempt, UNAVAILABLE)
+    bench.passes(51.0)
+    bench.sent()
+    alice.writes(1)
+    assert stamp_of(bench) > first + (50_000 << 20)
+
+
+def test_what_failed_for_good_leaves_no_stamp() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    bench.outcome(attempt_of(bench, alice), NO_SUCH_USER)
+    assert not bench.core.attempts._stamps
+
+
+def test_changes_are_told_from_messages_and_reads() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    about = About(from_device="a1", stream=17, ids=[1])
+    alice.writes(2, stream=17, kind=EDIT, body=b"better", about=about, revision=1)
+    alice.writes(3, stream=17, kind=ERASE, body=b"", about=about)
+    assert [rec.flags for rec in bench.sent(ROUTE)] == [QUIET | CHANGE] * 2
+
+
 @pytest.mark.parametrize(
     ("state", "code", "retry_ms"),
     [
         (INBOX_FULL, Failed.INBOX_FULL, 3_600_000),
         (INBOX_BUSY, Failed.INBOX_FULL, 5_000),
         (NO_SPACE, Failed.NO_SPACE, 60_000),
+        (HISTORY_FULL, Failed.HISTORY_FULL, 3_600_000),
         (99, Failed.UNAVAILABLE, 1_000),  # of a later version
     ],
 )

@@ -8,7 +8,7 @@ from connector.core.links import Links
 from fabric import records
 from fabric.records import HEARTBEAT, OUTCOMES, PAGE, ROUTE, SAFE, UNWELL, unpack_outcomes
 from protocol.errors import InvalidIdError
-from protocol.sparrow_pb2 import Failed
+from protocol.sparrow_pb2 import Failed, Goodbye
 from tests.connector.bench import B1, B2, ELSEWHERE, INCARNATION, LEASE, TICK_S, Bench, copy, failures, text
 
 USERS = [f"user{number}" for number in range(200)]
@@ -402,3 +402,36 @@ def test_a_broker_whose_store_does_not_answer_serves_only_if_no_other_can() -> N
     assert bench.ports.logs[-1] == f"broker well again: {B1}"
     bench.heartbeat(B2)
     assert brokers_of(bench) == {B1, B2}
+
+
+# Clocks, and what brokers know.
+
+
+@pytest.mark.parametrize("ahead_ms", [61_000, -61_000])
+def test_where_a_broker_has_another_time_no_logins_are_taken(ahead_ms: int) -> None:
+    """A stamp of ours would be no place in a timeline (docs/design/history.md, rule R-B)."""
+    bench = Bench(up=(B1, B2))
+    bench.heartbeat(B2, ahead_ms=ahead_ms)
+    assert bench.core.links.apart == [B2]
+    assert not bench.core.links.ready
+    assert (
+        bench.ports.logs[-1] == f"the clock of broker {B2} is {ahead_ms // 1000} s ahead of ours: no logins are taken"
+    )
+    client = bench.logging_in()
+    assert client.goodbye is not None
+    assert client.goodbye.code == Goodbye.TRY_AGAIN
+    bench.heartbeat(B2, ahead_ms=59_000)
+    assert bench.core.links.ready
+    assert bench.ports.logs[-1] == f"the clock of broker {B2} is near ours again"
+
+
+def test_changes_are_offered_where_every_broker_knows_them() -> None:
+    bench = Bench(up=(B1, B2))
+    bench.heartbeat(B1, flags=records.KNOWS_CHANGES)
+    assert not bench.core.links.know_changes
+    bench.heartbeat(B2, flags=records.KNOWS_CHANGES)
+    assert bench.core.links.know_changes
+    client = bench.logging_in()
+    bench.welcome(client, terms=records.pack_terms(0, 12))
+    (logged_in,) = client.took("logged_in")
+    assert (list(logged_in.understands), logged_in.edit_hours) == (["changes"], 12)

@@ -63,10 +63,11 @@ def test_what_is_said_comes_back(kind: type[Any], values: st.SearchStrategy[tupl
     [
         (control.Heartbeat(5, 6, 7), record(records.HEARTBEAT, origin=5, attempt=6, count=7)),
         (
-            control.HeartbeatReply(5, 6, 7, 8, True, {9: "tcp://b"}),
+            control.HeartbeatReply(5, 6, 7, 8, True, {9: "tcp://b"}, True, 10),
             record(
                 records.HEARTBEAT,
-                flags=records.UNWELL,
+                flags=records.UNWELL | records.KNOWS_CHANGES,
+                by=(10).to_bytes(8, "little"),
                 origin=5,
                 attempt=6,
                 session=7,
@@ -86,14 +87,14 @@ def test_what_is_said_comes_back(kind: type[Any], values: st.SearchStrategy[tupl
             ),
         ),
         (
-            control.OnlineReply(b"bob/b1", 5, records.LATE, 6, 7),
+            control.OnlineReply(b"bob/b1", 5, records.LATE, 6, 7, 8),
             record(
                 records.ONLINE_REPLY,
                 flags=records.LATE,
                 to=b"bob/b1",
                 session=5,
                 attempt=6,
-                body=records.pack_terms(7),
+                body=records.pack_terms(7, 8),
             ),
         ),
         (control.Offline(b"bob/b1", 5), record(records.OFFLINE, to=b"bob/b1", session=5)),
@@ -172,3 +173,8 @@ def test_what_is_forwarded_is_passed_on_as_it_came(said: list[tuple[int, bytes, 
             assert after[records.ORIGIN] == before[records.ORIGIN]
         else:
             assert after == before
+
+
+def test_a_time_that_is_none_is_no_heartbeat() -> None:
+    with pytest.raises(RecordError):
+        control.HeartbeatReply.of(parsed(record(records.HEARTBEAT, by=b"short")))

@@ -88,11 +88,12 @@ def test_whom_a_close_spares() -> None:
 
 
 def test_the_terms_of_a_session() -> None:
-    assert records.unpack_terms(records.pack_terms(0)) == records.unpack_terms(b"") == 0, "0.1 tells nothing"
-    body = records.pack_terms(2**40)
-    assert records.unpack_terms(body) == records.unpack_terms(body + records.pack_keys([b"later"])) == 2**40
-    assert records.unpack_terms(records.pack_keys([b"", b"later"])) == 0
-    for bad in (b"\x08short", b"\x04four"):
+    assert records.unpack_terms(records.pack_terms(0)) == records.unpack_terms(b"") == (0, 0), "0.1 tells nothing"
+    assert records.unpack_terms(records.pack_terms(2**40)) == (2**40, 0), "without edits, as in the first of 0.2"
+    body = records.pack_terms(2**40, 48)
+    assert records.unpack_terms(body) == records.unpack_terms(body + records.pack_keys([b"later"])) == (2**40, 48)
+    assert records.unpack_terms(records.pack_keys([b"", b"", b"later"])) == (0, 0)
+    for bad in (b"\x08short", b"\x04four", b"\0\x05later"):
         with pytest.raises(RecordError):
             records.unpack_terms(bad)
 

@@ -45,7 +45,8 @@ def _session(pieces: list[bytes]) -> tuple[list[Event], int, int, str]:
         assert broken is None or not more, "understands something behind an error"
         events += more
     assert session.error is None or isinstance(session.error, PeerError)
-    counted = sum(isinstance(e, Message | Unreadable) or (isinstance(e, Receipt) and not e.sent) for e in events)
+    receipts = sum(isinstance(event, Receipt) and not event.sent and not event.early for event in events)
+    counted = receipts + sum(isinstance(event, Message | Unreadable) for event in events)
     assert session.counted == counted, "miscounts"
     return events, session.state, session.counted, str(session.error)
 

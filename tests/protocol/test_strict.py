@@ -57,6 +57,8 @@ def test_a_plain_read(ids: range | list[int]) -> None:
     message = text(kind=READ, body=b"", about=About(from_device="a1", stream=7, ids=ids))
     encoded = message.SerializeToString()
     assert is_plain_read(encoded) == (len(ids) < 100)
+    message.mark = 1
+    assert is_plain_read(message.SerializeToString()) == (len(ids) < 100)
     vouched = encoded + VOUCHED
     assert readable(Message.FromString(vouched), vouched) is vouched
 
@@ -89,7 +91,8 @@ def test_numbers_have_64_bits(last: bytes, fits: bool) -> None:
 
 
 def test_no_other_byte_anywhere_makes_something_else_pass_for_a_plain_read() -> None:
-    encoded = text(kind=READ, body=b"", about=About(from_device="a1b2", stream=7, ids=[1, 2, 3])).SerializeToString()
+    about = About(from_device="a1b2", stream=7, ids=[1, 2, 3])
+    encoded = text(kind=READ, body=b"", about=about, mark=9).SerializeToString()
     assert is_plain_read(encoded)
     for at in range(len(encoded)):
         for byte in range(256):

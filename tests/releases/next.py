@@ -19,7 +19,7 @@ from protocol.framing import delimit
 UNKNOWN_FIELD = b"\xfa\x3f\x05later"
 """Field 1023, length-delimited: no message has it."""
 UNKNOWN_FRAME = delimit(UNKNOWN_FIELD)
-UNKNOWN_FLAGS = 0xC0
+UNKNOWN_FLAGS = 0x80
 UNKNOWN_ROW_KIND = 77
 UNKNOWN_KIND = records.LAST_KIND + 1
 EVERY_ROWS = 10
@@ -40,7 +40,7 @@ _SPARE_BODY = {
 """Kinds that have no body in this release."""
 _LISTS = {records.ONLINE, records.ONLINE_REPLY, records.CLOSE}
 """Kinds whose body is a list that a later release may go on with."""
-_USES_BY = {records.ROUTE, records.PAGE, records.ROWS}
+_USES_BY = {records.HEARTBEAT, records.ROUTE, records.PAGE, records.ROWS}
 _USES_INDEX_AND_COUNT = {records.COPY, records.STORE, records.PAGE}
 
 
@@ -57,7 +57,7 @@ def more(encoded: bytes) -> bytes:
     if kind in _SPARE_BODY or (kind == records.HEARTBEAT and not body):
         body = b"\xff later"
     elif kind in _LISTS:
-        body = (body or records.pack_keys([b""])) + records.pack_keys([b"\xff later"])
+        body = (body or records.pack_keys([b"", b""])) + records.pack_keys([b"\xff later"])
     return records.encode((kind, flags, index, count, to, by, origin, attempt, session, body))
 
 

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from client.state import Delivered, Event, Refused, Settled
 from fabric.records import FIRST_UNSEEN_KIND
+from protocol.allowed import CHANGES, SILENT_KINDS
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from protocol.sparrow_pb2 import READ, Failed, Message
+from protocol.sparrow_pb2 import ERASE, READ, Failed, Message
+from store.timelines import Name as TimelineName
+from store.timelines import conversation_of
+from tests.simulation.history import HistoryChecker
 from tests.simulation.services import are_friends
 
 if TYPE_CHECKING:
@@ -39,6 +43,10 @@ class Sent:
     author: str
     at: float
     author_life: int
+    target: tuple[str, str, int, int] | None = None
+    """Of a change: what it changes."""
+    revision: int = 0
+    body: bytes = b""
     login: str = ""
     """By which login it was written."""
     sent_at: float | None = None
@@ -49,6 +57,8 @@ class Sent:
 
 class Checker:
     """What was promised, and what was kept."""
+
+    SILENT = SILENT_KINDS
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -62,6 +72,7 @@ class Checker:
         self.failures: list[str] = []
         self._before: dict[str, set[Name]] = {}
         """What earlier lives of a client that keeps nothing have shown."""
+        self.history = HistoryChecker(cluster, self)
         self._turns = 0
         self.late = 0
         self.refused = 0
@@ -108,9 +119,14 @@ class Checker:
         name = (client.user, client.device, outgoing.stream.number, outgoing.id)
         if name in self.messages:
             self.fail(f"{client.name} gives {name} to a second message")
-        self.messages[name] = Sent(
-            name, outgoing.dest, outgoing.kind, client.name, self._cluster.world.now, client.life, client.session_login
-        )
+        now, about = self._cluster.world.now, outgoing.about
+        sent = Sent(name, outgoing.dest, outgoing.kind, client.name, now, client.life, login=client.session_login)
+        if outgoing.kind in CHANGES and about is not None:
+            sent.target = client.user, about.from_device, about.stream, about.ids[0]
+            sent.revision, sent.body = outgoing.revision, outgoing.body
+            if outgoing.kind == ERASE:
+                self.history.erased.add((conversation_of(client.user, outgoing.dest), TimelineName(*sent.target)))
+        self.messages[name] = sent
 
     def happened(self, client: SimClient, event: Event) -> None:
         """A client's event, after it was kept."""
@@ -143,6 +159,7 @@ class Checker:
         if sent.sent_at is None:
             sent.sent_at = self._cluster.world.now
         sent.delivered = sent.delivered or event.delivered
+        self.history.settled(sent, event.stamp)
         for device in self._receivers(sent):
             if not device.excused and not self._kept(device, name):
                 self.fail(f"{client.name} saw SENT for {name[2:]} but {device.name} has it neither nor in its inbox")
@@ -162,7 +179,7 @@ class Checker:
                 sent.others_delivered.add(client.name)
             if self._unseen(sent):
                 self.fail(f"{client.name} was told DELIVERED of {sent.name[2:]}, which {sent.dest} may not have seen")
-            if not self._shown_by_dest(sent):
+            if not self._shown_by_dest(sent) and not event.early:
                 self.fail(f"{client.name} was told DELIVERED of {sent.name[2:]} but no device of {sent.dest} has it")
 
     @staticmethod
@@ -183,7 +200,7 @@ class Checker:
         if name in seen:
             self.fail(f"{client.name} shows {name} twice")
         seen[name] = late
-        if message.kind != READ and message.body:
+        if message.kind not in self.SILENT and message.body:
             first = self._texts.setdefault((client.name, message.body), name)
             if first != name:
                 self.fail(f"{client.name} shows one text under two names, {first} and {name}")
@@ -191,6 +208,8 @@ class Checker:
         if sent is None:
             self.fail(f"{client.name} shows {name}, which nobody sent")
             return
+        if self.hidden(sent) and client.user != name[0]:
+            self.fail(f"{client.name} learns what {name[0]} has read, who hides")
         stream = (client.name, *name[:3])
         highest = self._highest.get(stream, 0)
         if late:
@@ -205,6 +224,14 @@ class Checker:
         else:
             self._highest[stream] = message.id
             self._in_order.setdefault(stream, []).append((message.id, sent.at))
+
+    def paged(self, client: SimClient, name: Name) -> bool:
+        """A page shows a message; whether it was not shown before."""
+        seen = self.shown.setdefault(client.name, {})
+        if name in seen:
+            return False
+        seen[name] = True
+        return True
 
     def forgot(self, client: SimClient) -> None:
         """A client that keeps nothing has been restarted."""
@@ -225,12 +252,16 @@ class Checker:
             for client in self._cluster.clients
             if client.user in (sent.dest, sent.name[0])
             and client.name != sent.author
-            and not (client.user == sent.dest and self._blocked(sent))
+            and not (client.user == sent.dest and (self.blocked(sent) or self.hidden(sent)))
             and not client.removed
             and client.usable_from <= sent.at
         ]
 
-    def _blocked(self, sent: Sent) -> bool:
+    def hidden(self, sent: Sent) -> bool:
+        """A READ of somebody who hides their presence: it is for their own devices alone (P5)."""
+        return sent.kind == READ and sent.name[0] in self._cluster.database.hiding
+
+    def blocked(self, sent: Sent) -> bool:
         """The exception to the promise: a block, before or after, drops what waits from its author."""
         return (sent.name[0], sent.dest) in self._cluster.database.blocked
 
@@ -239,6 +270,8 @@ class Checker:
 
     def _kept(self, client: SimClient, name: Name) -> bool:
         if self._has_shown(client, name) or (name[:3], name[3]) in client.journal.parked:
+            return True
+        if self.history.is_erased(self.messages[name]):
             return True
         return self._cluster.database.holds(client.user, client.device, name)
 
@@ -254,6 +287,7 @@ class Checker:
     def finish(self) -> None:
         """Everything that was sent must have come to something, everywhere."""
         self._finish_logins()
+        self.history.finish()
         for sent in self.messages.values():
             author = self._cluster.client(sent.author)
             forgotten = author.removed or (author.excused and author.life != sent.author_life)
@@ -263,12 +297,15 @@ class Checker:
                 if not forgotten and not self._full_for_ever(sent):
                     self.fail(f"{sent.author} never saw SENT for {sent.name[2:]} to {sent.dest}")
                 continue
+            if self.history.is_erased(sent):
+                continue
             for device in self._receivers(sent):
                 if sent.at > device.forgot_at and not self._has_shown(device, sent.name):
                     self.fail(f"{sent.name} was SENT, and {device.name} never showed it")
             if not self._somewhere(sent):
                 self.fail(f"{sent.name} was SENT, no device of {sent.dest} showed it, and no inbox holds it")
-            if sent.kind != READ and sent.dest != sent.name[0] and not forgotten and not self._may_be_untold(sent):
+            told = sent.kind not in self.SILENT and sent.dest != sent.name[0] and not forgotten
+            if told and not self._may_be_untold(sent):
                 self._finish_delivered(sent)
 
     def _full_for_ever(self, sent: Sent) -> bool:
@@ -281,7 +318,8 @@ class Checker:
         devices = [client for client in self._cluster.clients if client.user == sent.dest]
         return (
             sent.dest == sent.name[0]
-            or self._blocked(sent)
+            or self.blocked(sent)
+            or self.hidden(sent)
             or any(
                 client.excused
                 or self._has_shown(client, sent.name)
@@ -293,7 +331,7 @@ class Checker:
 
     def _finish_delivered(self, sent: Sent) -> None:
         readers = [client for client in self._cluster.clients if client.user == sent.dest]
-        if self._blocked(sent):
+        if self.blocked(sent):
             return
         if any(client.removed or client.excused for client in readers) or not self._receivers(sent):
             return

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from fabric.records import FIRST_UNSEEN_KIND
-from protocol.sparrow_pb2 import READ, TEXT, About
+from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, About
 from tests.simulation.checker import Checker
 from tests.simulation.faults import Faults
 from tests.simulation.network import Link
@@ -68,6 +68,9 @@ class Cluster:
         self.inboxes: dict[str, Any] = SMALL_INBOXES if small else {}
         self.blocks = "blocks" in emphasis or self.room.random() < 0.15
         self.full_disk = "full disk" in emphasis or self.room.random() < 0.1
+        self.history = Random(f"history {world.seed}")
+        self.keeps = "history" in emphasis or self.history.random() < 0.5
+        """Conversations are kept."""
         self.pace = Random(f"pace {world.seed}")
         self.busy_people = "busy people" in emphasis or self.pace.random() < 0.3
         """Their applications are slow to take what comes: acks wait."""
@@ -156,6 +159,7 @@ class Cluster:
 
     def play(self) -> None:
         world, random = self.world, self.world.random
+        self.database.hiding = frozenset(user for user in self.database.users if self.history.random() < 0.2)
         for process in (*self.brokers, *self.connectors, *self.clients):
             process.start()
         for client in self.clients:
@@ -178,6 +182,7 @@ class Cluster:
                 for _ in range(2):
                     world.at(random.uniform(1.0, self.active_s), lambda client=client: self._end_login(client))
         self._plan_room()
+        self._plan_history()
         self._plan_pace()
         self.faults.plan(self.active_s)
         world.run(self.active_s)
@@ -201,6 +206,7 @@ class Cluster:
             or (
                 client.core.logged_in
                 and not client.core.unsettled
+                and not client.core._blocked
                 and not self.database.queues.get((client.user, client.device))
             )
             for client in self.clients
@@ -225,7 +231,13 @@ class Cluster:
                 author, device, stream, number = random.choice(shown)
                 if author != client.user:
                     about = About(from_device=device, stream=stream, ids=[number])
-                    client.event(lambda author=author, about=about: client.send(author, READ, b"", about))
+                    mark = client.server_stamp()
+                    client.event(
+                        lambda author=author, about=about, mark=mark: client.send(author, READ, b"", about, mark=mark)
+                    )
+                continue
+            if self.keeps and self.history.random() < 0.25:
+                self._change_or_page(client)
                 continue
             dest = random.choice(list(self.database.users)) if random.random() < 0.97 else "nobody"
             self._words += 1
@@ -234,6 +246,26 @@ class Cluster:
             client.event(lambda dest=dest, body=body, kind=kind: client.send(dest, kind, body))
         if random.random() < 0.1:  # the same once more, as a client may
             client.event(lambda: client.core._outbox.connected(256, 4096) if client.core.logged_in else None)
+
+    def _change_or_page(self, client: SimClient) -> None:
+        """An edit or an erasure of something of this user's, from whichever device of theirs; or a look back."""
+        history = self.history
+        if history.random() < 0.3:
+            peer = history.choice(list(self.database.users))
+            client.event(lambda: client.page(peer))
+            return
+        own = [sent for sent in self.checker.messages.values() if sent.name[0] == client.user and sent.kind != READ]
+        if not own:
+            return
+        sent = history.choice(own[-8:])
+        _, device, stream, number = sent.name
+        about = About(from_device=device, stream=stream, ids=[number])
+        if history.random() < 0.3:
+            client.event(lambda: client.send(sent.dest, ERASE, b"", about))
+            return
+        self._words += 1
+        body, revision = b"word %d" % self._words, history.randint(1, 4)
+        client.event(lambda: client.send(sent.dest, EDIT, body, about, revision))
 
     def _further_device(self, user: str | None = None) -> None:
         user = user or self.world.random.choice(list(self.database.users))
@@ -311,6 +343,26 @@ class Cluster:
             begin = room.uniform(1.0, self.active_s)
             world.at(begin, lambda: setattr(self.database, "full", True))
             world.at(begin + room.choice((1.5, 5.0)), lambda: setattr(self.database, "full", False))
+
+    def _plan_history(self) -> None:
+        """Clocks that are set wrong for a while."""
+        many = 4 if "step clock" in self.emphasis else self.history.choice((0, 0, 1))
+        for client in self.clients if "other bodies" in self.emphasis else ():
+            for _ in range(20):
+                self.world.at(self.history.uniform(1.0, self.active_s), lambda client=client: self._rewrite(client))
+        for _ in range(many if self.keeps else 0):
+            connector, seconds = self.history.choice(self.connectors), self.history.choice((-200.0, 200.0))
+            begin = self.history.uniform(1.0, self.active_s)
+            for at, by in ((begin, seconds), (begin + self.history.choice((1.0, 8.0)), -seconds)):
+                self.world.at(at, lambda connector=connector, by=by: connector.step_clock(by))
+
+    def _rewrite(self, client: SimClient) -> None:
+        """Somebody who means harm repeats what is not SENT yet with other words."""
+        for stream in client.core._outbox.streams.values() if client.alive else ():
+            for outgoing in stream.messages.values():
+                if outgoing.kind == TEXT:
+                    self._words += 1
+                    outgoing.body = b"word %d" % self._words
 
     def _plan_pace(self) -> None:
         """Applications that have enough to do for a while, and clients that ask for no more meanwhile."""

@@ -15,9 +15,12 @@ from unittest.mock import patch
 
 from google.protobuf.message import DecodeError
 
+from broker.core import archive as broker_archive
+from broker.core.archive import Archive
 from broker.core.cached import Freshness
 from broker.core.closings import Closings
 from broker.core.devices import Devices
+from broker.core.hiding import Hiding
 from broker.core.logins import Registrations
 from broker.core.notifier import Notifier
 from broker.core.state import Rank
@@ -35,13 +38,16 @@ from connector.core.receipts import Receipts
 from connector.core.state import Session
 from fabric.control import Notify
 from fabric.records import BODY, DELIVERED, INBOX_BUSY, INBOX_FULL, ORIGIN, OTHERS, OTHERS_BIT, RECEIPT, SAFE
+from protocol import ids
 from protocol.framing import FrameReader
 from protocol.outbound import Outbox
 from protocol.sparrow_pb2 import Frame
 from store.sessions import Standing
+from store.timelines import Archived, Result
 from tests.simulation import nodes
 from tests.simulation.network import Connection
 from tests.simulation.services import Database, SimPresence, SimStore
+from tests.simulation.timelines import Timelines
 
 
 @dataclass(frozen=True)
@@ -394,12 +400,77 @@ def _oldest_makes_room(real: Callable[..., None]) -> Callable[..., None]:
     return append
 
 
+def _hides_nothing(self: Any, users: Any, done: Any) -> None:
+    done(dict.fromkeys(users, False))
+
+
+def _not_archived(self: Any, archiving: Any) -> None:
+    self._rows += 1
+    self._bytes += archiving.size
+    self._finish(archiving, SAFE, True)
+
+
+def _archived_when_asked(self: Any, archiving: Any) -> None:
+    """Safe before it is durable."""
+    _add_archiving(self, archiving)
+    if archiving in self._queue:
+        self._rows += 1
+        self._bytes += archiving.size
+        self._finish(archiving, SAFE, True)
+        self._queue[-1] = archiving._replace(origin=0)  # its real outcome goes nowhere
+
+
+_add_archiving = Archive._add
+
+
+def _last_body_stays(self: Any, key: Any, body: Any) -> None:
+    self.bodies[key] = body
+
+
+def _only_what_is_there(self: Any, erasure: Any) -> None:
+    """An ERASE overtakes what it erases, and finds nothing."""
+    if (erasure.conversation, erasure.target) in self.bodies:
+        _erase(self, erasure)
+
+
+_erase = Timelines.erase
+
+
+def _pages_move_next(self: Any) -> None:
+    """What a page has is taken for the end of its stream."""
+    for *key, number in self._journal.pages:
+        stream = self._inbound.get(tuple(key))
+        if stream is not None and number >= stream.next:
+            stream.next = number + 1
+            self._changed[tuple(key)] = stream
+            self._dirty = True
+    _paged(self)
+
+
+_paged = ClientCore.paged
+
+
+def _any_body(self: Any, change: Any) -> Any:
+    found = _answer(self, change)
+    return Archived(Result.KEPT, found.visible)
+
+
+_answer = Timelines.answer
+
+
+def _tombstone(self: Any, erasure: Any) -> None:
+    """What is deleted is deleted, until an old replica comes back with it."""
+    self.bodies.pop((erasure.conversation, erasure.target), None)
+
+
 def _no_op(self: Any, *args: Any) -> None:
     return None
 
 
 LATE = ("stop connector", "slow store", "slow upstream")
 """Logins come late."""
+STEPS = ("history", "step clock")
+"""Conversations are kept, and clocks are wrong."""
 DEFECTS = (
     Defect("SENT before the append", 40, ((Storage, "add", _sent_before_append),)),
     Defect(
@@ -530,5 +601,24 @@ DEFECTS = (
         ("end logins", "stop connector", "cut link"),
     ),
     Defect("a Login acted on though its connection is at its end", 100, ((Connection, "silent_s", _alive),), LATE),
+    Defect("the mark of one who hides", 40, ((Hiding, "_read_users", _hides_nothing),), ("history",)),
+    Defect("archive skipped", 20, ((Archive, "_add", _not_archived),), ("history",)),
+    Defect("kept before it is durable", 40, ((Archive, "_add", _archived_when_asked),), ("history", "failing store")),
+    Defect("a marker that is a tombstone", 40, ((Timelines, "erase", _tombstone),), ("history",)),
+    Defect(
+        "an erasure that overtakes what it erases",
+        200,
+        ((Timelines, "erase", _only_what_is_there),),
+        ("history", "failing store"),
+    ),
+    Defect("a page that moves next", 100, ((ClientCore, "paged", _pages_move_next),), ("history",)),
+    Defect(
+        "a repeat with another body",
+        100,
+        ((Timelines, "answer", _any_body), (Timelines, "_put", _last_body_stays)),
+        ("history", "other bodies", "failing store"),
+    ),
+    Defect("a place of any age", 100, ((broker_archive, "R_B_MS", 1 << 60),), STEPS),
+    Defect("a stamp left ahead of a clock that stepped back", 100, ((ids, "_MAX_STAMP_AHEAD", 1 << 63),), STEPS),
     Defect("of one start, a lower try that replaces a higher", 200, ((Rank, "is_behind", _never_behind),), LATE),
 )

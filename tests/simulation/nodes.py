@@ -6,8 +6,8 @@ Owns the shells that the simulation puts around them. What a client keeps is in 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from broker.core import BrokerCore, Location
@@ -15,7 +15,7 @@ from broker.core.state import Presence
 from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings
 from client.core import ClientCore
-from client.state import Doubtful, Event, Kept, KeptInbound
+from client.state import Doubtful, Event, Kept, KeptInbound, MessageName
 from client.streams import StreamKey
 from connector.core import ConnectorCore, Session
 from connector.core.doubts import STANDSTILL_S
@@ -24,10 +24,11 @@ from fabric import records
 from fabric.control import Answer
 from fabric.tokens import Identity
 from protocol.framing import FrameReader
-from protocol.ids import address
+from protocol.ids import STAMP_SHIFT, address
 from protocol.inbound import InboundStream
 from protocol.outbound import OutboundStream, Outgoing
-from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Message
+from protocol.sparrow_pb2 import About, Frame, Goodbye, LoggedIn, Message
+from store.timelines import HistoryTerms, KeptMessage, conversation_of
 from tests.simulation.network import Connection, Link
 from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
 from tests.simulation.world import Process, World
@@ -58,7 +59,8 @@ class SimBroker(Process):
         else:
             self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._superseded, self._changed)
         self.core = BrokerCore(self, presence, self.store, self.settings, self.world.random64())
-        self.core.time(self.world.now)
+        self.core.time(self.world.now, self.wall_ms)
+        self.core.history_terms(HistoryTerms(365 if self.cluster.keeps else 0))
         self.cluster.configure(self)
 
     def _superseded(self, user: str, device: str, old: Location) -> None:
@@ -88,7 +90,7 @@ class SimBroker(Process):
 
     def clock(self) -> None:
         if hasattr(self, "core"):
-            self.core.time(self.world.now)
+            self.core.time(self.world.now, self.wall_ms)
         if self.cluster.memory_presence and hasattr(self, "memory"):
             self.memory.tick(self.world.now)
 
@@ -268,6 +270,8 @@ class SimJournal:
     doubtful: frozenset[int] = frozenset()
     inbound: dict[StreamKey, KeptInbound] = field(default_factory=dict)
     parked: dict[tuple[StreamKey, int], Message] = field(default_factory=dict)
+    pages: set[MessageName] = field(default_factory=set)
+    """What is here from a page of a conversation's history, and not by itself."""
     _pending: list[tuple[str, object, object]] = field(default_factory=list)
 
     def load(self) -> Kept:
@@ -276,10 +280,10 @@ class SimJournal:
         for number, (dest, next_id, retired, messages) in self.outbound.items():
             stream = OutboundStream(number, dest, next_id, retired)
             for out in messages.values():
-                stream.messages[out.id] = Outgoing(dest, out.kind, out.body, out.about, stream, out.id)
+                stream.messages[out.id] = replace(out, stream=stream, draft=0, tries=0, due=0.0)
             kept.outbound.append(stream)
         for out in self.drafts.values():
-            kept.drafts.append(Outgoing(out.dest, out.kind, out.body, out.about, draft=out.draft))
+            kept.drafts.append(replace(out))
         kept.doubtful = self.doubtful
         return kept
 
@@ -314,6 +318,12 @@ class SimJournal:
         self._pending.append(("park", message_key(message), message))
 
     def show(self, message: Message, late: bool) -> None:
+        self._pending.append(("show", message_key(message), message))
+
+    def paged(self, name: MessageName) -> bool:
+        return name in self.pages
+
+    def again(self, message: Message) -> None:
         self._pending.append(("show", message_key(message), message))
 
     def note(self, events: Iterable[Event]) -> bool:
@@ -492,8 +502,27 @@ class SimClient(Process):
         if connection is self.connection:
             self._forget()
 
-    def send(self, dest: str, kind: int, body: bytes, about: object = None) -> None:
-        self._unnumbered.append(self.core.send(dest, kind, body, about))  # type: ignore[arg-type]
+    def send(
+        self, dest: str, kind: int, body: bytes, about: About | None = None, revision: int = 0, mark: int = 0
+    ) -> None:
+        self._unnumbered.append(self.core.send(dest, kind, body, about, revision=revision, mark=mark))
+
+    def server_stamp(self) -> int:
+        """Now, as a server might stamp it."""
+        return self.wall_ms << STAMP_SHIFT
+
+    def page(self, peer: str) -> None:
+        """Read all of a conversation over HTTP; the answer is on its way for a while."""
+        conversation = conversation_of(self.user, peer)
+        found, life = self.cluster.database.timelines.page(conversation, self.user), self.life
+        self.world.after(self.world.delay(0.01, 2.0), lambda: self.event(lambda: self._paged(found), life))
+
+    def _paged(self, found: Sequence[KeptMessage]) -> None:
+        for message in found:
+            name: MessageName = tuple(message.name)
+            if name[:2] != (self.user, self.device) and self.cluster.checker.paged(self, name):
+                self.journal.pages.add(name)
+        self.core.paged()
 
     def flush(self) -> None:
         wake, now = self._wake, self.world.now

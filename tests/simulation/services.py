@@ -15,6 +15,8 @@ from protocol.sparrow_pb2 import Message
 from store.contacts import Verdict
 from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind
 from store.sessions import NoSession, SessionStart, Standing
+from store.timelines import Archived, Edit, Entry, Erasure, Mark, Name, Result, members_of
+from tests.simulation.timelines import Timelines
 from tests.simulation.world import Process, World
 
 ROW_MAX_AGE_S = 10.0
@@ -42,6 +44,9 @@ class Database:
     away: bool = False
     full: bool = False
     """The disk."""
+    hiding: frozenset[str] = frozenset()
+    """Users who hide their presence, for as long as a run goes on."""
+    timelines: Timelines = field(default_factory=Timelines)
 
     def put(self, row: NewRow, key: bytes) -> None:
         """Insert, or the same again."""
@@ -108,6 +113,15 @@ class Database:
             for key, row in list(queue.items()) if owner == user else ():
                 if row.kind == RowKind.MESSAGE and Message.FromString(row.body).from_id == author:
                     self.drop(user, device, key)
+
+    def drop_erased(self, conversation: str, name: Name) -> None:
+        """What waits of an erased message goes."""
+        for (owner, device), queue in self.queues.items():
+            for key, row in list(queue.items()) if owner in members_of(conversation) else ():
+                if row.kind == RowKind.MESSAGE:
+                    message = Message.FromString(row.body)
+                    if (message.from_id, message.from_device, message.stream, message.id) == name:
+                        self.drop(owner, device, key)
 
     def remove_device(self, user: str, device: str) -> None:
         """Mark first; move second, which the caller does later."""
@@ -247,6 +261,9 @@ class SimStore:
 
         self._call(work, lambda: done(found), lambda: done(None))
 
+    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
+        self._call(lambda: None, lambda: done(self._database.hiding.intersection(users)), lambda: done(None))
+
     def waiting(
         self,
         users: Collection[str],
@@ -274,6 +291,33 @@ class SimStore:
             previous.extend(map(self._database.begin_session, starts))
 
         self._call(work, lambda: done(previous), lambda: done(None))
+
+    def archive(
+        self, batch: Sequence[Entry | Edit | Erasure], done: Callable[[Sequence[Archived] | None], None]
+    ) -> None:
+        """Each has its own luck; what was written may be written again, by a hint or a repair, much later."""
+        timelines, world = self._database.timelines, self._world
+        failing = [world.chance(self.trouble / 4) for _ in batch]
+        found: list[Archived] = []
+
+        def work() -> None:
+            for change, fails in zip(batch, failing, strict=True):
+                found.append(Archived(Result.FAILED) if fails else timelines.answer(change))
+                if not fails:
+                    timelines.write(change)
+                    if isinstance(change, Erasure):
+                        self._database.drop_erased(change.conversation, change.target)
+                if world.chance(0.05):
+                    world.after(world.delay(0.1, 30.0), lambda change=change: timelines.write(change))  # type: ignore[misc]
+
+        self._call(work, lambda: done(found[: len(batch)]), lambda: done(None))
+
+    def raise_marks(self, marks: Sequence[Mark]) -> None:
+        def work() -> None:
+            for mark in marks:
+                self._database.timelines.raise_mark(mark)
+
+        self._call(work, lambda: None, lambda: None)
 
     def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
         found: dict[str, Standing | None] = {}

@@ -9,6 +9,9 @@ import heapq
 import random
 from collections.abc import Callable
 
+EPOCH_S = 1_800_000_000
+"""Unix time of a run's begin, in seconds."""
+
 
 class World:
     """One run."""
@@ -77,7 +80,12 @@ class Process:
     @property
     def wall_ms(self) -> int:
         """Its idea of Unix time."""
-        return int((1_800_000_000 + self.world.now + self.wall_skew_s) * 1000)
+        return int((EPOCH_S + self.world.now + self.wall_skew_s) * 1000)
+
+    def step_clock(self, seconds: float) -> None:
+        """Somebody sets its clock."""
+        self.world.trace(self.name, f"has its clock set, by {seconds:.0f} s")
+        self.wall_skew_s += seconds
 
     def event(self, call: Callable[[], None], life: int | None = None) -> None:
         """Something happens to this process now; lost if it is dead or another life of it was meant."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from sparrow.ops.export import collect, lines
 from store import Store, StoreSettings, open_store
 from store.contacts import Change
 from store.interface import COMMON, File, RowKind
+from store.timelines import Audience, Edit, Entry, Erasure, Mark, Name, conversation_of
 from tests.ports import free_port
 from tests.sparrow.people import OPTIONS
 from tests.sparrow.serving import PASSWORD, Node
@@ -273,3 +275,85 @@ async def test_of_a_disabled_one_whose_password_another_system_keeps(tmp_path: P
         await store.set_disabled("alice", True)
         first, *_ = lines(await collect(store, "alice"), bodies=True)
         assert first.endswith(", another system's password, disabled")
+
+
+async def talk(store: Store, at_ms: int) -> None:
+    """What alice has with bob, with herself, and hides with carol; and what is not hers."""
+    for user in ("alice", "bob", "carol"):
+        await store.create_account(user, SECRET)
+    kept, stamp = store.timelines, at_ms << STAMP_SHIFT
+    await kept.set_keep_days(365, 0)
+    hers = conversation_of("alice", "bob")
+    names = [Name("bob", "b1", 2**63 + number % 4, number) for number in range(1, 701)]
+    entries = [Entry(hers, name, stamp + name.id, TEXT, f"kept {name.id} \x1b".encode()) for name in names]
+    notes = Entry(conversation_of("alice", "alice"), Name("alice", "a1", 1, 1), stamp, FILE, b'{"a note": "\xc3\xa4"}')
+    hidden = Entry(conversation_of("alice", "carol"), Name("carol", "c1", 1, 1), stamp, TEXT, b"hidden")
+    swallowed = Entry(hers, Name("bob", "b1", 7, 1), stamp, TEXT, b"not for her", audience=Audience.AUTHOR)
+    others = Entry(conversation_of("bob", "carol"), Name("carol", "c1", 2, 1), stamp, TEXT, b"not hers")
+    await kept.archive([*entries, notes, hidden, swallowed, others])
+    erased = Erasure(hers, names[3], stamp + 1000, "bob")
+    edit = Edit(hers, names[4], Name("bob", "b1", 2**63, 800), stamp + 2000, 1, b"corrected")
+    assert not any(one.result for one in await kept.archive([erased, edit]))
+    await kept.hide("alice", hidden.conversation, stamp + 10)
+    await kept.raise_marks([Mark("alice", hers, stamp + 9, public=False)])
+
+
+@pytest.mark.parametrize(("engine", "words"), [("sqlite", "keep"), ("sqlite", "erase"), ("cassandra", "erase")])
+def test_what_is_kept_of_conversations(tmp_path: Path, engine: str, words: str) -> None:
+    store = kept(engine, tmp_path)
+    at_ms = int(time.time() * 1000) + 60_000  # of before it is kept nothing is shown
+
+    async def work() -> None:
+        async with open_store(store) as opened:
+            await talk(opened, at_ms)
+
+    asyncio.run(work())
+    done = run(store, tmp_path, "export", "alice", "--json", "alice.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"conversations: 3", "waiting in inboxes: 0"} < set(done.stdout.splitlines())
+    assert any(line.startswith("  carol  newest 20") for line in done.stdout.splitlines())
+    text = (tmp_path / "alice.json").read_text()
+    assert "not hers" not in text
+    assert "not for her" not in text
+    assert "kept 4 " not in text
+    found = {one["user"]: one for one in json.loads(text)["conversations"]}
+    assert list(found) == ["alice", "bob", "carol"]
+    assert [one["id"] for one in found["bob"]["messages"]] == [str(number) for number in range(700, 0, -1)]
+    assert found["bob"]["mark"] == str((at_ms << STAMP_SHIFT) + 9)
+    fifth, fourth, third = found["bob"]["messages"][-5:-2]
+    assert (fifth["text"], fifth["revision"], fifth["edit"]["id"]) == ("corrected", 1, "800")
+    assert (fourth["text"], fourth["erased_by"]) == ("", "bob")
+    assert (third["text"], third["sent_ms"], third["stream"]) == ("kept 3 \x1b", at_ms, str(2**63 + 3))
+    assert [one["text"] for one in found["carol"]["messages"]] == ["hidden"]
+    assert found["alice"]["messages"][0]["body"] == base64.b64encode(b'{"a note": "\xc3\xa4"}').decode()
+    printed = run(store, tmp_path, "export", "bob")
+    assert "conversations: 2" in printed.stdout
+
+    away = f"tcp://127.0.0.1:{free_port()}"
+    environment = {"SPARROW_USERAPI__BROKERS": away, "SPARROW_HISTORY__WORDS_OF_DELETED_ACCOUNTS": words}
+    said = run(store, tmp_path, "remove", "bob")
+    assert "conversations: 2" in said.stdout
+    for _ in range(2):
+        said = run(store, tmp_path, "remove", "bob", "--yes", **environment)
+        stays = "what it wrote stays for the others" in said.stdout
+        assert stays == (words == "keep")
+        assert stays != ("and all that it wrote" in said.stdout)
+    again = run(store, tmp_path, "export", "alice", "--json", "after.json")
+    assert again.stderr == ""
+    assert again.returncode == 0
+    after = {one["user"]: one for one in json.loads((tmp_path / "after.json").read_text())["conversations"]}
+    texts = {one.get("text") for one in after["bob"]["messages"]}
+    assert ("kept 700 \x1b" in texts) == (words == "keep")
+    assert (texts == {""}) == (words == "erase")
+
+
+def test_an_export_of_nothing_but_an_account_is_json_too(tmp_path: Path) -> None:
+    store = StoreSettings(path=str(tmp_path / "sparrow.db"))
+
+    async def work() -> None:
+        async with open_store(store) as opened:
+            await opened.create_account("alice", SECRET)
+
+    asyncio.run(work())
+    assert run(store, tmp_path, "export", "alice", "--json", "alice.json").returncode == 0
+    assert json.loads((tmp_path / "alice.json").read_text())["conversations"] == []

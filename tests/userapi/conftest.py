@@ -15,6 +15,8 @@ from fabric.tokens import TokenVerifier
 from protocol.errors import UnavailableError
 from protocol.sparrow_pb2 import Goodbye, Hint
 from store import StoreSettings, open_store
+from tests.userapi.engines import ENGINES, kept
+from tests.userapi.running_server import sqlite
 from userapi import endings
 from userapi.app import create_app
 from userapi.bridge import StoreBridge
@@ -61,9 +63,9 @@ class RecordingFabric:
             self.close(user, device, code=code, spare=login or "")
         return self.confirms
 
-    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str]) -> None:
+    def hint(self, users: Collection[str], kind: Hint.Kind, about: Collection[str], stamp: int = 0) -> None:
         for user, one in zip(users, about, strict=True):
-            self._ask("hint", user, kind, one)
+            self._ask("hint", user, kind, one, *([stamp] if stamp else []))
 
     def online(self, users: Collection[str]) -> Mapping[str, bool]:
         self._ask("online", *users)
@@ -133,19 +135,23 @@ def settings_in(folder: Path, **changes: object) -> UserApiSettings:
 
 
 @pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+def api(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """Over SQLite, unless a test asks for another engine (`with_each_engine`)."""
     monkeypatch.setattr(endings, "REPEAT_S", 3600.0)  # tests repeat by themselves
-    with api_in(tmp_path) as made:
+    with api_in(tmp_path, kept(getattr(request, "param", "sqlite"), tmp_path)) as made:
         yield made
 
 
+with_each_engine = pytest.mark.parametrize("api", list(ENGINES), indirect=True)
+
+
 @contextmanager
-def api_in(tmp_path: Path, **changes: object) -> Iterator[Api]:
+def api_in(tmp_path: Path, store: StoreSettings | None = None, **changes: object) -> Iterator[Api]:
     """A user API of its own, with settings that are not the usual ones."""
     settings = settings_in(tmp_path, **changes)
     private, public = Path(settings.token_private_key_file), Path(settings.token_public_key_file)
     ensure_key_pair(private, public)
-    bridge = StoreBridge(open_store(StoreSettings(path=str(tmp_path / "sparrow.db"))), 10)
+    bridge = StoreBridge(open_store(store or sqlite(tmp_path)), 30)
     bridge.open()
     made: Api
     fabric = RecordingFabric()

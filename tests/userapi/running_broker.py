@@ -13,6 +13,7 @@ from broker.server import BrokerServer
 from broker.settings import BrokerSettings
 from fabric.records import CONNECTOR
 from store import StoreSettings, open_store
+from store.timelines import Edit, Entry, Erasure
 from tests.ports import free_port
 
 Result = TypeVar("Result")
@@ -56,6 +57,12 @@ class RunningBroker:
         self._run(self._store.create_account(user, "hash"))
         for device in devices:
             self._run(self._store.add_device(user, device, ""))
+
+    def keeps(self, *batch: Entry | Edit | Erasure) -> None:
+        """From now on conversations are kept, and these stand in them."""
+        timelines = self._store.timelines
+        self._run(timelines.set_keep_days(365, 0))
+        assert not any(one.result for one in self._run(timelines.archive(batch)))
 
     def connector(self, number: int) -> zmq.Socket[bytes]:
         """A socket such as connector `number` has. The caller closes it, and its context."""

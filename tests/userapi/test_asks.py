@@ -64,6 +64,9 @@ def test_every_question(tmp_path: Path, broker: RunningBroker) -> None:
         (hint,) = records.parse(socket.recv())
         assert (hint[0], hint[4], hint[8]) == (records.HINT, b"bob/b1", 7)
         assert Hint.FromString(hint[9]) == Hint(kind=Hint.FRIEND_ASKED, user_id="ann")
+        asked.hint(["bob"], Hint.MARK_RAISED, ["ann"], 2**63)
+        (hint,) = records.parse(socket.recv())
+        assert Hint.FromString(hint[9]) == Hint(kind=Hint.MARK_RAISED, user_id="ann", stamp=2**63)
         for code in (Goodbye.LOGGED_OUT, Goodbye.DEVICE_REMOVED):
             assert asked.close("bob", "b2", code=code)
             # Nobody confirms it: whoever asks hears that it goes on.

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from protocol.ids import STAMP_SHIFT
+from protocol.sparrow_pb2 import TEXT
+from store.timelines import Entry, Name, conversation_of
 from tests.services.cassandra import ROOT
 from tests.userapi.conftest import PASSWORD, Api
 from tests.userapi.test_admin import TOKEN
@@ -44,6 +47,12 @@ unblocked user=bob by=bob other=alice
 friend_asked user=alice by=alice other=bob
 friend_accepted user=bob by=bob other=alice
 file_reader_added user=alice by=alice file=FILE reader=bob
+message_reported user=bob by=alice report=REPORT
+message_reported user=bob by=alice report=REPORT
+report_read user=bob by="(administrator)" report=REPORT
+message_taken_down user=bob by="(administrator)" other=alice message=bob/b1/815/1
+report_dropped user=- by="(administrator)" report=REPORT
+report_dropped user=- by="(administrator)" report=REPORT
 logged_out user=alice by=alice device=PAD
 logged_in user=alice by=alice device=PAD
 refresh_repeated user=alice by=- device=PAD nonce=no
@@ -78,9 +87,17 @@ class Story:
         self.secrets |= {tokens["access_token"], tokens["refresh_token"]}
         return tokens
 
-    def does(self, tokens: dict[str, Any] | None, method: str, path: str, status: int = 204, **body: str) -> Any:
+    def does(
+        self,
+        tokens: dict[str, Any] | None,
+        method: str,
+        path: str,
+        status: int = 204,
+        once: bool = False,
+        **body: str,
+    ) -> Any:
         """A request, and a repeat of it where that may be repeated: that is no change, and gets no line."""
-        once = method == "POST" or status >= 400
+        once = once or method == "POST" or status >= 400
         for _ in range(1 if once else 2):
             answer = self._api.ask(tokens, method, path, **({"json": body} if body else {}))
             assert answer.status_code == status, answer.text
@@ -122,6 +139,17 @@ def test_a_line_for_each_change_and_no_secret(api: Api, tmp_path: Path, caplog: 
     begun = api.ask(phone, "POST", "/v1/files", headers={"Tus-Resumable": "1.0.0", "Upload-Length": "5"})
     does(phone, "PUT", f"{begun.headers['Location']}/readers/bob")
 
+    stamp = int(api.now * 1000) << STAMP_SHIFT
+    bad = Entry(conversation_of("alice", "bob"), Name("bob", "b1", 815, 1), stamp, TEXT, b"a secret that is kept")
+    api.bridge.call(api.bridge.store.timelines.set_keep_days, 365, 0)
+    api.bridge.call(api.bridge.store.timelines.archive, [bad])
+    story.secrets |= {"a secret that is kept", "a secret of hers"}
+    for _ in range(2):
+        does(phone, "POST", "/v1/conversations/bob/messages/b1/815/1/report", text="a secret of hers")
+    (report,) = does(administrator, "GET", "/v1/admin/reports", 200, once=True)["reports"]
+    does(administrator, "DELETE", "/v1/admin/conversations/alice/bob/messages/bob/b1/815/1")
+    does(administrator, "DELETE", f"/v1/admin/reports/{report['report']}")
+
     does(pad, "DELETE", "/v1/me/login")
     pad = story.log_in(device=pad["device"])
     for _ in range(2):
@@ -152,6 +180,7 @@ def test_a_line_for_each_change_and_no_secret(api: Api, tmp_path: Path, caplog: 
         pad["device"]: "PAD",
         bobs["device"]: "BOBS",
         begun.headers["Location"].rpartition("/")[2]: "FILE",
+        report["report"]: "REPORT",
     }
     lines = [record.getMessage() for record in caplog.records if record.name == "sparrow.audit"]
     # What nobody that is known has done is bounded in bytes a day.

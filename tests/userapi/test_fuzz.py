@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
 
+from protocol.ids import STAMP_SHIFT
+from protocol.sparrow_pb2 import TEXT
+from store.timelines import Entry, Name, conversation_of
 from tests.services.cassandra import ROOT
 from tests.userapi.engines import each_engine, kept
 from tests.userapi.running_broker import RunningBroker
@@ -67,6 +71,8 @@ class Fuzzer:
             assert client.patch(file, headers=sent, content=b"hello").status_code == 204
             assert client.put("/v1/requests/bob").status_code == 200
         self.known = {"path.user": "bob", "path.device": further, "path.file": file.rpartition("/")[2]}
+        self.known |= {"path.conversation": "bob", "path.stream": "1", "path.n": "1"}
+        self.known |= {"path.one": "alice", "path.other": "bob", "path.author": "bob"}
 
     def profile(self) -> object:
         """Alice's, which the device still may see."""
@@ -84,6 +90,17 @@ class Fuzzer:
         ran = subprocess.run(line, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600)
         assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-2000:]
         return ran.stdout
+
+
+def chat(device: str) -> list[Entry]:
+    """What alice and bob have written each other, on devices of that name."""
+    conversation, stamp = conversation_of("alice", "bob"), int(time.time() * 1000 + 1000) << STAMP_SHIFT
+    return [
+        Entry(
+            conversation, Name(("alice", "bob")[number % 2], device, 1, number // 2 + 1), stamp + number, TEXT, b"hello"
+        )
+        for number in range(200)
+    ]
 
 
 def _login(user: str) -> dict[str, str]:
@@ -107,6 +124,7 @@ def test_nothing_that_the_document_does_not_say(tmp_path: Path, engine: str) -> 
     }
     with RunningBroker(store) as broker, serving(tmp_path, broker.endpoint, store, **settings) as server:
         fuzzer = Fuzzer(server, tmp_path)
+        broker.keeps(*chat(fuzzer.known["path.device"]))
         before = fuzzer.profile()
         fuzzer.run(25, fuzzer.known, *_without(ENDING))
         assert fuzzer.profile() != before  # it was somebody, and did something

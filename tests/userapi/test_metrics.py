@@ -58,11 +58,13 @@ def test_processes_count_together() -> None:
     for worker in workers:
         worker.join()
     counts.count(0, 101, 0.0)  # of no class that we name
-    requests, seconds, refused = counts.metrics(["all"])
+    requests, seconds, refused, *history = counts.metrics(["all"])
     assert {sample.labels["status"]: sample.value for sample in requests.samples if sample.value} == {"2xx": 1501}
     assert seconds.samples[0].value == 750
-    assert not any(sample.value for sample in refused.samples)
+    assert not any(sample.value for metric in (refused, *history) for sample in metric.samples)
     counts.refused("malformed")
     counts.refused("nothing that there is")
-    *_, refused = counts.metrics(["all"])
+    counts.page(3)
+    *_, refused, pages, messages = counts.metrics(["all"])
+    assert (pages.samples[0].value, messages.samples[0].value) == (1, 3)
     assert {sample.labels["reason"]: sample.value for sample in refused.samples if sample.value} == {"malformed": 1}

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 
 from protocol.errors import UnavailableError
+from protocol.ids import STAMP_SHIFT
+from protocol.sparrow_pb2 import TEXT
+from store.timelines import Entry, Name, conversation_of
 from tests.services.cassandra import ROOT
 from tests.userapi.running_broker import RunningBroker
 from tests.userapi.running_server import serving, sqlite
@@ -46,6 +50,15 @@ def curl() -> None:
         pytest.skip("needs curl (apt-get install curl)")
 
 
+def chat() -> list[Entry]:
+    """What alice and bob have written each other, just now: what is older than the setting is not shown."""
+    conversation, stamp = conversation_of("alice", "bob"), int(time.time() * 1000 + 1000) << STAMP_SHIFT
+    return [
+        Entry(conversation, Name("bob", "b1", 815, 1), stamp, TEXT, b"hello"),
+        Entry(conversation, Name("alice", "a1", 4711, 1), stamp + 1, TEXT, b"hi Bob"),
+    ]
+
+
 def test_the_tour(tmp_path: Path) -> None:
     curl()
     token = tmp_path / "admin.token"
@@ -56,6 +69,7 @@ def test_the_tour(tmp_path: Path) -> None:
         RunningBroker(store) as broker,
         serving(tmp_path, broker.endpoint, store, admin_token_file=str(token)) as server,
     ):
+        broker.keeps(*chat())
         script = "".join(f"{commands}printf '\\n%s\\n' '{END}'\n" for commands, _ in steps())
         assert script.startswith(API)
         script = script.replace(API, f"API={server.url}\n", 1)

@@ -18,7 +18,7 @@ from tests.vectors.node import Node
 def play(dialogue: Json) -> list[Json]:
     """The dialogue's steps as our server plays them: those of clients as they are, those of the server its own."""
     server = dialogue["server"]
-    node = Node(server["users"], server["clock_ms"], server.get("limits", {}))
+    node = Node(server["users"], server["clock_ms"], server.get("limits", {}), server.get("keep_days", 0))
     steps: list[Json] = []
     for step in dialogue["steps"]:
         if step["step"] in ("server", "closed"):

@@ -18,6 +18,7 @@ from protocol.errors import TokenError
 from store.contacts import Verdict
 from store.interface import NewRow, Page, PageQuery, Removal, Row
 from store.sessions import NoSession, SessionStart, Standing
+from store.timelines import Archived, Edit, Entry, Erasure, HistoryTerms, Mark, Result
 
 BROKER = "broker"
 TICK_MS = 100
@@ -82,6 +83,9 @@ class Store:
     ) -> None:
         self.answers.append(lambda: done(dict.fromkeys(pairs, Verdict.STRANGER)))
 
+    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
+        self.answers.append(lambda: done(()))
+
     def waiting(
         self, users: Collection[str], done: Callable[[Mapping[str, Mapping[str, tuple[int, int]]] | None], None]
     ) -> None:
@@ -109,6 +113,15 @@ class Store:
                 self._sessions[place], self._tried[place] = start.session, rank
         self.answers.append(lambda: done(previous))
 
+    def archive(
+        self, batch: Sequence[Entry | Edit | Erasure], done: Callable[[Sequence[Archived] | None], None]
+    ) -> None:
+        found = None if self.away else [Archived(Result.KEPT)] * len(batch)
+        self.answers.append(lambda: done(found))
+
+    def raise_marks(self, marks: Sequence[Mark]) -> None:
+        pass
+
     def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
         raise NotImplementedError
 
@@ -116,7 +129,9 @@ class Store:
 class Node:
     """One connector and one broker, with ports of both."""
 
-    def __init__(self, users: Mapping[str, Sequence[str]], clock_ms: int, limits: Mapping[str, int]) -> None:
+    def __init__(
+        self, users: Mapping[str, Sequence[str]], clock_ms: int, limits: Mapping[str, int], keep_days: int = 0
+    ) -> None:
         self._started_ms = self._clock_ms = clock_ms
         self._random = 0
         self._to_broker: list[bytes] = []
@@ -124,6 +139,7 @@ class Node:
         self.store = Store(users)
         self._presence = MemoryPresence(lease_s=1e9, first_lease=1)
         self._broker = BrokerCore(self, self._presence, self.store, BrokerSettings(), 1, INBOX_TTL_MS)
+        self._broker.history_terms(HistoryTerms(keep_days))
         settings = {
             "max_messages_per_second": 0,
             "max_messages_per_second_of_account": 0,
@@ -179,7 +195,7 @@ class Node:
     def _settle(self, tick: bool = False) -> None:
         """Go on until nothing is on its way."""
         self._connector.time(self._now, self._clock_ms)
-        self._broker.time(self._now)
+        self._broker.time(self._now, self._clock_ms)
         if tick:
             self._connector.tick()
             self._broker.tick()

@@ -132,7 +132,9 @@ def delete_account(body: dict[str, Any]) -> tuple[str, int]:
 
     What goes: the password and the profile, all devices and their tokens, contacts, and every message that waits for
     the user. Their sessions are closed. What others have received from the user stays with them, files until their
-    time is over; what was being written to the user at this moment expires in the inbox. Nobody ever gets the id again.
+    time is over; what was being written to the user at this moment expires in the inbox. Of conversations that are
+    kept, the user's list and marks go; what the user wrote there stays for the others, or goes as well
+    (`history.words_of_deleted_accounts`). Nobody ever gets the id again.
     """
     parts = service()
     user = caller().user
@@ -142,5 +144,8 @@ def delete_account(body: dict[str, Any]) -> tuple[str, int]:
         if right_one(parts, user, account, body["password"], why="wrong_password") is None:
             raise ProblemError("wrong_password", "the password is wrong", field="password")
     account_deletion.delete_account(parts.bridge, user, known=account is not None, device=caller().device)
-    parts.endings.end(user)
+    try:
+        parts.endings.end(user)
+    finally:
+        account_deletion.forget_words(parts.bridge, user, keep_words=parts.history.keeps_words)
     return "", 204

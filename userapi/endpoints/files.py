@@ -352,16 +352,26 @@ def _disposition(name: str) -> str:
 
 
 def _readable(file: str) -> File:
-    """Raises `ProblemError`, the same for a file that is not there and for one that is not to be read."""
+    """Its owner's and its readers', and of whoever may see a kept message of its owner that names it.
+
+    Raises `ProblemError`, the same for a file that is not there and for one that is not to be read.
+    """
     parts, user = service(), caller().user
     found = parts.bridge.call(parts.bridge.store.file, file)
-    if found is None or (user != found.owner and user not in found.readers):
+    if found is None or not (user == found.owner or user in found.readers or _was_sent(parts, file, user)):
         raise ProblemError("no_such_file")
     return found
 
 
+def _was_sent(parts: Service, file: str, user: str) -> bool:
+    if not parts.history.terms().keep_days:
+        return False
+    return parts.bridge.call(parts.history.timelines.may_read_file, file, user)
+
+
 def _own(file: str) -> File:
-    found = _readable(file)
-    if found.owner != caller().user:
+    parts = service()
+    found = parts.bridge.call(parts.bridge.store.file, file)
+    if found is None or found.owner != caller().user:
         raise ProblemError("no_such_file")
     return found

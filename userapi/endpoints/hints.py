@@ -18,16 +18,16 @@ MAX_TOLD = 200
 _AT_ONCE = 100
 
 
-def tell(user: str, kind: Hint.Kind, about: str = "") -> None:
+def tell(user: str, kind: Hint.Kind, about: str = "", stamp: int = 0) -> None:
     """Whoever of `user`'s devices is online, about `user` or another."""
     with contextlib.suppress(ServiceError):
-        service().fabric.hint([user], kind, [about or user])
+        service().fabric.hint([user], kind, [about or user], stamp)
 
 
-def tell_both(user: str, other: str, kind: Hint.Kind) -> None:
+def tell_both(user: str, other: str, kind: Hint.Kind, stamp: int = 0) -> None:
     """Each of the two, about the other."""
     with contextlib.suppress(ServiceError):
-        service().fabric.hint([other, user], kind, [user, other])
+        service().fabric.hint([other, user], kind, [user, other], stamp)
 
 
 def tell_friends(user: str, kind: Hint.Kind) -> None:

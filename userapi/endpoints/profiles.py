@@ -5,11 +5,12 @@ Owns `/v1/me` and `/v1/users`.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from flask import Response
 
-from protocol.errors import NotFoundError
+from protocol.errors import NotFoundError, ServiceError
 from protocol.sparrow_pb2 import Hint
 from store.interface import Profile
 from userapi.callers import DEVICE, caller, callers_profile
@@ -104,6 +105,10 @@ def change_profile(body: dict[str, Any]) -> dict[str, object]:
         after = parts.bridge.call(parts.bridge.store.change_profile, user, name, hides)
     except NotFoundError:
         raise ProblemError("no_such_user", "there is no such user") from None
+    if after.hides_presence != before.hides_presence:
+        # What somebody has read is told to others, or not. A broker that does not hear of it asks by itself, soon.
+        with contextlib.suppress(ServiceError):
+            parts.fabric.changed([user])
     if after != before:
         tell_friends(user, Hint.PROFILE_CHANGED)
     return _own(after)

@@ -38,6 +38,7 @@ class Counts:
     def __init__(self) -> None:
         self._values = multiprocessing.get_context("fork").Array("d", MAX_OPERATIONS * _SLOTS)
         self._refused = multiprocessing.get_context("fork").Array("d", len(REASONS))
+        self._pages = multiprocessing.get_context("fork").Array("d", 2)
 
     def refused(self, reason: str) -> None:
         """One more for one of `REASONS`; for anything else nothing."""
@@ -51,6 +52,12 @@ class Counts:
         with self._values.get_lock():
             self._values[first + min(max(status // 100, 2), 5) - 2] += 1
             self._values[first + len(_STATUSES)] += seconds
+
+    def page(self, messages: int) -> None:
+        """A page of history was answered, with so many messages."""
+        with self._pages.get_lock():
+            self._pages[0] += 1
+            self._pages[1] += messages
 
     def metrics(self, operations: list[str]) -> Iterator[Metric]:
         """All of them; `operations` by number."""
@@ -76,3 +83,7 @@ class Counts:
             for reason, count in zip(REASONS, self._refused[:], strict=True):
                 refused.add_metric((reason,), count)
         yield refused
+        with self._pages.get_lock():
+            pages, messages = self._pages[:]
+        yield CounterMetricFamily(_P + "history_pages", "Pages of history answered.", value=pages)
+        yield CounterMetricFamily(_P + "history_messages", "Messages on these pages.", value=messages)

@@ -24,6 +24,10 @@ _MAX_KEYS = 100_000
 """How many addresses or accounts each limit remembers, at 100 bytes or so each."""
 _ADMIN_FAILURES = 60
 """How many wrong administrator's tokens an address may send in an hour."""
+_REPORTS = 30
+"""How many messages an account may report in an hour: each is kept as a copy."""
+_HISTORY_S = 10
+"""What may be read of conversations in so long, may be read at once: a device that catches up."""
 _HOME_S = 30 * 86400.0
 _MAX_USER = 65
 """A user id with more characters is nobody's."""
@@ -58,10 +62,20 @@ class Limit:
         with self._lock:
             wait_s = self._wait_s(key, now)
             if not wait_s:
-                if key not in self._full_until and len(self._full_until) >= _MAX_KEYS:
-                    self._forget(now)
-                self._full_until[key] = max(self._full_until.get(key, 0.0), now) + self._step_s
+                self._count(key, now, 1)
             return wait_s
+
+    def add(self, key: str, count: int) -> None:
+        """Count so many for `key`, which did not have to wait when they began; they may go beyond what is allowed."""
+        if self._step_s:
+            now = self._clock()
+            with self._lock:
+                self._count(key, now, count)
+
+    def _count(self, key: str, now: float, count: int) -> None:
+        if key not in self._full_until and len(self._full_until) >= _MAX_KEYS:
+            self._forget(now)
+        self._full_until[key] = max(self._full_until.get(key, 0.0), now) + count * self._step_s
 
     def _wait_s(self, key: str, now: float) -> float:
         # The tolerance is for the rounding of what was added up.
@@ -110,6 +124,9 @@ class Limits:
         self._account_logins = Limit(settings.max_logins_per_minute_of_account, 60.0, clock)
         self._failures = Limit(settings.max_failed_logins_per_hour_of_account, 3600.0, clock)
         self._administrators = Limit(_ADMIN_FAILURES, 3600.0, clock)
+        messages = settings.max_history_messages_per_second_of_account * _HISTORY_S
+        self._history = Limit(messages, _HISTORY_S, clock)
+        self._reports = Limit(_REPORTS, 3600.0, clock)
         self._homes = Homes(clock)
         self._failures_here = Limit(settings.max_failed_logins_per_hour_of_account_and_address, 3600.0, clock)
 
@@ -124,6 +141,18 @@ class Limits:
     def check_account(self, user: str) -> None:
         """Count a request by `user`, whose token is good. Raises `ProblemError` when there were too many."""
         _refuse(self._account_requests.use(user), "requests of this account")
+
+    def check_history(self, user: str) -> None:
+        """Of what reads messages that are kept. Raises `ProblemError` when there were too many."""
+        _refuse(self._history.wait_s(user), "messages read by this account")
+
+    def read_history(self, user: str, messages: int) -> None:
+        """So many were read."""
+        self._history.add(user, messages)
+
+    def check_report(self, user: str) -> None:
+        """Count a report by `user`. Raises `ProblemError` when there were too many."""
+        _refuse(self._reports.use(user), "reports by this account")
 
     def check_registration(self) -> None:
         """Count a registration against its address. Raises `ProblemError` when there were too many."""

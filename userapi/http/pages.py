@@ -33,21 +33,35 @@ class PageAnswer(Answer):
     next = Text("For the next page's `cursor`; null at the end.", allow_none=True)
 
 
-def to_cursor(after: str) -> str:
-    """A cursor behind this entry."""
-    return base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
+def to_cursor(after: str | bytes) -> str:
+    """A cursor behind this entry, or at this position of a timeline."""
+    raw = after.encode() if isinstance(after, str) else after
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def from_cursor(query: Mapping[str, str]) -> str:
     """The entry that the query's cursor is behind; empty without one. Raises `ProblemError`."""
-    cursor = query.get("cursor", "")
     try:
-        after = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        return from_position(query, "cursor").decode()
+    except UnicodeDecodeError:
+        raise no_cursor("cursor") from None
+
+
+def from_position(query: Mapping[str, str], field: str) -> bytes:
+    """The position that a field of the query stands for; empty without it. Raises `ProblemError`."""
+    cursor = query.get(field, "")
+    try:
+        position = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except ValueError:
-        after = ""
-    if to_cursor(after) != cursor:
-        raise ProblemError("invalid_value", 'the "cursor" is none that this API gave', field="cursor")
-    return after
+        position = b""
+    if to_cursor(position) != cursor:
+        raise no_cursor(field)
+    return position
+
+
+def no_cursor(field: str) -> ProblemError:
+    """What is said of one that we have not given."""
+    return ProblemError("invalid_value", f'"{field}" is none that this API gave', field=field)
 
 
 def tagged(answer: dict[str, object]) -> Response | tuple[dict[str, object], int, dict[str, str]]:
@@ -57,6 +71,19 @@ def tagged(answer: dict[str, object]) -> Response | tuple[dict[str, object], int
     if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers=headers)
     return answer, 200, headers
+
+
+def unstored(answer: dict[str, object]) -> Response:
+    """`answer` with its entity tag, for clients that keep it themselves, and no cache does; or 304.
+
+    It is written as it is, past the schema, which takes its time with hundreds of messages.
+    """
+    data = json.dumps(answer, separators=(",", ":")).encode()
+    tag = hashlib.sha256(data).hexdigest()[:32]
+    headers = {"ETag": f'"{tag}"', "Cache-Control": "no-store"}
+    if request.if_none_match.contains_weak(tag):
+        return Response(status=304, headers=headers)
+    return Response(data, headers=headers, content_type="application/json")
 
 
 IF_NONE_MATCH = HeaderText("If-None-Match", "The `ETag` of what the client has.")

@@ -89,6 +89,15 @@ CODES: dict[str, tuple[int, str]] = {
     "too_many_uploads": (409, "As much as may be on its way at once is not complete: end or remove an upload."),
     "too_many_file_bytes": (507, "As much as may be uploaded in 24 hours was; `Retry-After` says when to try again."),
     "wrong_range": (416, "The file has no such range; `Content-Range` tells its size."),
+    # Of history.
+    "history_not_kept": (403, "The service keeps no conversations (`history.keep_days`)."),
+    "history_full": (507, "As much as may be kept of what you wrote is kept; `Retry-After` says when to try again."),
+    "no_such_conversation": (404, "Nothing that you may see was ever written there."),
+    "no_such_message": (
+        404,
+        "There is no such message (any more), or you may not see it, or it is not yours to change.",
+    ),
+    "no_such_report": (404, "There is no such report."),
     # Of contacts.
     "no_such_request": (404, "They do not ask to be your friend (any more)."),
     "not_yourself": (409, "Name another user than yourself."),
