@@ -287,7 +287,8 @@ class Timelines(abc.ABC):
 
     @abc.abstractmethod
     async def may_read_file(self, file: str, user: str) -> bool:
-        """Whether a kept message that `user` may see, and that is not erased, names this file."""
+        """Whether a kept message that `user` may see, and that is not erased, names this file. Only messages of the
+        file's owner count."""
 
     @abc.abstractmethod
     async def forget_author(self, user: str, keep_words: bool) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from protocol.errors import StoreError
+from protocol.ids import STAMP_SHIFT
 from store.ledger import Ledger
 from store.settings import HistorySettings, StoreSettings
 from store.sqlite import reading, writing
@@ -23,10 +24,10 @@ from store.sqlite import timeline_members as members
 from store.sqlite import timeline_reading as timeline
 from store.sqlite import timeline_upkeep as upkeep
 from store.sqlite.search import Search
-from store.sqlite.timeline_changes import archive_edits, archive_erasures
+from store.sqlite.timeline_changes import archive_edits, archive_erasures, erase
 from store.sqlite.timeline_writing import FAILED, archive_entries
 from store.sqlite.worker import Worker
-from store.timeline_rules import other_of
+from store.timeline_rules import MAX_STAMP, marker_end, other_of
 from store.timelines import (
     Archived,
     Edit,
@@ -195,11 +196,13 @@ class SqliteTimelines(Timelines):
 
     async def _erase_words(self, user: str) -> None:
         limit = self._settings.chunk_rows
-        after: tuple[int, int] | None = (0, 0)
-        while after is not None:
-            work = partial(upkeep.erase_some, user=user, after=after, limit=limit, now_ms=self._now_ms())
-            ended, after = await self._writer.call(work, rows=limit)
-            await self._remove_files(ended)
+        stamp = min(self._now_ms() << STAMP_SHIFT, MAX_STAMP)
+        after = (0, 0)
+        while words := await self._reader.call(partial(upkeep.words, user=user, after=after, limit=limit), rows=limit):
+            await self._ledger.add([Erasure(conversation, name, stamp, user) for _, conversation, name in words])
+            ended = dict.fromkeys([place for place, _, _ in words], (user, marker_end(stamp)))
+            await self._remove_files(await self._writer.call(partial(erase, ended=ended), rows=len(words)))
+            after = words[-1][0]
         while await self._writer.call(partial(upkeep.drop_edits_of, user=user, limit=limit), rows=limit):
             pass
         for other in await self._reader.call(partial(members.others_of, user=user)):
