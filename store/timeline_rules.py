@@ -118,7 +118,7 @@ def erasure_is_sound(erasure: Erasure) -> bool:
 
 def stamp_is_sound(stamp: int) -> bool:
     """Whether a clock could have given it."""
-    return 0 <= stamp <= MAX_STAMP
+    return 0 < stamp <= MAX_STAMP
 
 
 def _name_is_sound(conversation: str, name: Name) -> bool:

@@ -112,7 +112,8 @@ async def _who(chat: Chat, _: str) -> None:
 
 @command("[N]", Takes.TEXT, "N older lines of this conversation (20)")
 async def _history(chat: Chat, argument: str) -> None:
-    await chat.back(_number(argument, "history") if argument else OLDER_LINES)
+    count = _number(argument, "history") if argument else OLDER_LINES
+    await chat.back(count)
 
 
 @command("[-N] TEXT", Takes.TEXT, "your last message here (-2: the one before it) says TEXT from now on")

@@ -6,7 +6,7 @@ Owns the order of lines (docs/protocol.md, "Stamps"). Sends nothing and shows no
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from client import FILE, TEXT, Edited, Erased, HistoryEntry, Message, Progress, ReadElsewhere, Sending, State
@@ -93,6 +93,8 @@ class Conversation:
     """All lines with one other user."""
 
     peer: str
+    author: Callable[[Line], tuple[str, str]] = lambda line: ("", line.device)
+    """Who has written a line, and on which device."""
     latest: int = 0
     """Orders conversations by their last line; 0: there is none."""
     opened: bool = False
@@ -172,14 +174,14 @@ class Conversation:
                 continue
             stream = (line.mine, line.device, line.stream)
             line.place = places[stream] = max(line.place, places.get(stream, 0))
-        self._lines.sort(key=_order)
+        self._lines.sort(key=self._order)
         self._in_order = True
 
-
-def _order(line: Line) -> tuple[object, ...]:
-    if line.place == math.inf:
-        return line.place, line.arrival
-    return line.place, line.mine, line.device, line.stream, line.id
+    def _order(self, line: Line) -> tuple[object, ...]:
+        """The same on every device of both sides."""
+        if line.place == math.inf:
+            return line.place, line.arrival
+        return line.place, *self.author(line), line.stream, line.id
 
 
 def _fill(line: Line, kind: int, body: bytes, erased_by: str = "") -> Line:
@@ -216,7 +218,11 @@ class Model:
 
     def conversation(self, peer: str) -> Conversation:
         """The one with `peer`; made if there is none."""
-        return self.conversations.setdefault(peer, Conversation(peer))
+        return self.conversations.setdefault(peer, Conversation(peer, self._author))
+
+    def _author(self, line: Line) -> tuple[str, str]:
+        """Who has written it, and on which device."""
+        return (self.user, line.device or self.device) if line.mine else (line.peer, line.device)
 
     def latest(self) -> list[Conversation]:
         """Conversations that have lines, the latest first."""
@@ -312,6 +318,8 @@ class Model:
         wire = message.wire
         line = Line(message.sender, False, wire.from_device, wire.stream, wire.id, "", stamp_ms(wire.stamp))
         line.stamp, line.late, line.edited = wire.stamp, message.late, bool(message.edited_stamp)
+        conversation = self.conversation(message.sender)
+        conversation.told_unread += bool(conversation.told_unread)
         return self._add(_fill(line, message.kind, message.body))
 
     # What was said before, and what has become of it.
@@ -368,6 +376,7 @@ class Model:
 
     def read_elsewhere(self, event: ReadElsewhere) -> None:
         """We have read this on another device."""
+        self.conversation(event.peer).told_unread = 0  # what stands above it is read, too
         for number in event.ids:
             line = self._others.get((event.peer, event.device, event.stream, number))
             if line is not None:

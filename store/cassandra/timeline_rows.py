@@ -14,7 +14,7 @@ from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_keys import FIRST_TIE, LAST_TIE, Place, Value, place_of, unpack_edit, unpack_value
 from store.timeline_rules import MAX_STAMP, Cell, day_of, edited, first_stamp_of, may_widen, unstored
-from store.timelines import MAX_PAGE, Audience, KeptMessage, Name, members_of
+from store.timelines import Audience, KeptMessage, Name, members_of
 
 BOTH_VIEW = 0
 _SPANS = "SELECT span FROM spans WHERE conversation = ? AND viewers = ? AND span <= ? LIMIT ?"
@@ -28,6 +28,7 @@ _BODIES = (
 )
 _SPANS_AT_ONCE = 64
 _MAX_SPAN = 2**31 - 1
+_SPANS_A_ROUND = 16
 _ROUNDS = 6
 
 
@@ -100,22 +101,27 @@ class TimelineRows:
         all_spans = sorted({span for rows in known for (span,) in rows}, reverse=True)
         # Behind the last span of a full list there may be more that this list does not know.
         lowest = max([rows[-1][0] for rows in known if len(rows) == _SPANS_AT_ONCE], default=-1)
-        there = {guess: _merged(index[len(views) :], views)}
+        there = {guess: _merged(index[len(views) :], views, wanted)}
         found: list[Row] = []
-        rounds = 0
+        rounds, dense = 0, False
         todo = [span for span in all_spans if span >= max(lowest, day_of(floor))]
         while todo and len(found) < wanted:
             if todo[0] not in there:
                 if rounds == _ROUNDS:
-                    return Rows(found, False, (first_stamp_of(todo[0] + 1), FIRST_TIE))
+                    return Rows(found, False, min(before, (first_stamp_of(todo[0] + 1), FIRST_TIE)))
                 rounds += 1
-                some = todo[: max(1, min(16, MAX_PAGE // (wanted - len(found))))]
-                answers = await self._requests.run(
-                    self._read(conversation, views, some, before, floor, wanted - len(found))
-                )
+                left = wanted - len(found)
+                some, limit = (todo[:1], left) if dense else (todo[:_SPANS_A_ROUND], max(8, left // 8))
+                answers = await self._requests.run(self._read(conversation, views, some, before, floor, limit))
                 for at, span in enumerate(some):
-                    there[span] = _merged(answers[at * len(views) : (at + 1) * len(views)], views)
-            found += there[todo.pop(0)]
+                    there[span] = _merged(answers[at * len(views) : (at + 1) * len(views)], views, limit)
+            rows, whole = there.pop(todo[0])
+            found += rows
+            dense = not whole
+            if whole:
+                todo.pop(0)
+            else:
+                before = rows[-1].stamp, rows[-1].tie
         if len(found) >= wanted:
             found = found[:wanted]
             return Rows(found, False, (found[-1].stamp, found[-1].tie))
@@ -171,13 +177,19 @@ def as_read(name: Name, stamp: int, body: Body, reader: str, edit_hours: float) 
     return edited(message, body.cells, reader, edit_hours)
 
 
-def _merged(answers: Sequence[Sequence[Any]], views: Sequence[int]) -> list[Row]:
+def _merged(answers: Sequence[Sequence[Any]], views: Sequence[int], limit: int) -> tuple[list[Row], bool]:
+    """The rows of a span, newest first, and whether these are all."""
     rows = [
         Row(stamp, tie, Name(author, device, unstored(stream), number), kind, size, view)
         for view, answer in zip(views, answers, strict=True)
         for stamp, tie, author, device, stream, number, kind, size in answer
     ]
-    return sorted(rows, key=lambda row: (row.stamp, row.tie), reverse=True)
+    rows.sort(key=lambda row: (row.stamp, row.tie), reverse=True)
+    edges = [answer[-1][:2] for answer in answers if len(answer) == limit]
+    if not edges:
+        return rows, True
+    edge = max(edges)
+    return [row for row in rows if (row.stamp, row.tie) >= edge], False
 
 
 def _found(at: Place, rows: Sequence[Any]) -> dict[Name, Body]:

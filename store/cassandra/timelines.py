@@ -237,17 +237,22 @@ class CassandraTimelines(Timelines):
             return 0
         rows = self._parts().rows
         floor = max(await self._floor(), member.marks.private + 1)
-        found = await rows.rows(conversation, (BOTH_VIEW,), NEWEST, floor, MAX_PAGE, member.span)
-        theirs = [row for row in found.rows if row.name.author != user and counts_as_unread(row.kind)]
-        # Twice as many: some were erased, or are of later attempts.
-        some = theirs[: 2 * MAX_UNREAD]
-        bodies = await rows.bodies(conversation, [row.name for row in some])
-        count = 0
-        for row in some:
-            body = bodies.get(row.name)
-            if body is not None and not body.erased_by and body.stamp_for(user, row.name.author) == row.stamp:
-                count += 1
-        return min(count, MAX_UNREAD)
+        before, guess = NEWEST, member.span
+        count = read = 0
+        while True:
+            found = await rows.rows(conversation, (BOTH_VIEW,), before, floor, MAX_PAGE - read, guess)
+            theirs = [row for row in found.rows if row.name.author != user and counts_as_unread(row.kind)]
+            # Twice as many: some were erased, or are of later attempts.
+            some = theirs[: 2 * MAX_UNREAD]
+            bodies = await rows.bodies(conversation, [row.name for row in some])
+            for row in some:
+                body = bodies.get(row.name)
+                if body is not None and not body.erased_by and body.stamp_for(user, row.name.author) == row.stamp:
+                    count += 1
+            read += len(found.rows)
+            if found.end or count >= MAX_UNREAD or read >= MAX_PAGE:
+                return min(count, MAX_UNREAD)
+            before, guess = found.next, day_of(found.next[0] - 1)
 
     async def raise_marks(self, marks: Sequence[Mark]) -> Sequence[bool]:
         return await self._parts().members.raise_marks(marks)

@@ -365,3 +365,34 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
+
+
+@given(st.permutations(range(1, 9)), st.frozensets(st.integers(1, 8)), st.frozensets(st.integers(1, 8)))
+def test_next_goes_past_what_is_known_from_elsewhere(
+    order: list[int], known: frozenset[int], lost: frozenset[int]
+) -> None:
+    stream: InboundStream[int] = InboundStream()
+    shown: list[int] = []
+    for number in (each for each in order if each not in lost & known):
+        found = stream.receive(number, 1, number)
+        found += stream.go_past(known.__contains__)
+        shown += [each.item for each in found]
+    came = [number for number in range(1, 9) if number not in lost & known]
+    # Those that are not known from elsewhere all come, in order, with nothing left behind what is known.
+    assert [number for number in shown if number not in known] == [number for number in came if number not in known]
+    assert shown == sorted(set(shown))
+    assert not stream.parked
+    assert not stream.gaps
+
+
+def test_what_was_given_up_is_told() -> None:
+    stream: InboundStream[int] = InboundStream(gaps=frozenset({2}), next=4)
+    for number in (6, 7, 9):
+        stream.receive(number, 9, number)
+    stream.asked(1, 10.0)
+    stream.synced(1)
+    assert stream.skipped == (2, 8)
+    stream = InboundStream()
+    stream.receive(2, 2, 2)
+    stream.receive(1, 2, 1)
+    assert stream.skipped is None

@@ -10,14 +10,14 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from client import Contact, Message
+from client import Contact, Erased, Message
 from protocol.errors import LocalFileError, MisuseError
 from protocol.files import FileReference
-from protocol.sparrow_pb2 import FILE
+from protocol.sparrow_pb2 import FILE, TEXT
 from protocol.sparrow_pb2 import Message as Wire
 from sparrow.chat.commands import COMMANDS, Takes, help_text, obey
 from sparrow.chat.completion import LineCompleter
-from sparrow.chat.model import Conversation, Model
+from sparrow.chat.model import Conversation, Line, Model
 from sparrow.chat.people import People
 from sparrow.chat.text import bar, size
 from sparrow.chat.transfers import Transfer, Transfers
@@ -70,11 +70,49 @@ def test_completion(tmp_path: Path) -> None:
         ("file", "which file\\? /file PATH"),
         ("name", "what\\? /name TEXT"),
         ("save", "whose\\? /to NAME first"),
+        ("edit", "what is it to say\\? /edit \\[-N\\] TEXT"),
+        ("edit -2", "what is it to say\\? /edit"),
+        ("edit x", "to whom\\? /to NAME first"),
+        ("erase", "to whom\\? /to NAME first"),
+        ("erase last", "which one\\? /erase \\[-N\\]"),
+        ("history no", "how many\\? /history \\[N\\]"),
+        ("history 0", "how many"),
+        ("history 99999999999", "how many"),
+        ("find", "what\\? /find WORDS"),
     ],
 )
 async def test_what_cannot_be_obeyed(typed: str, text: str) -> None:
     with pytest.raises(MisuseError, match=text):
         await obey(FakeChat(), typed)  # type: ignore[arg-type]
+
+
+# What was said.
+
+
+async def test_which_message_is_edited_and_erased() -> None:
+    chat, asked = FakeChat(), list[tuple[object, ...]]()
+
+    async def edit(*what: object) -> None:
+        asked.append(what)
+
+    chat.client.edit = chat.client.erase = edit  # type: ignore[attr-defined]
+    chat.connected = False  # type: ignore[attr-defined]
+    bobs = chat.current = chat.model.conversation("bob")
+    for number, kind in ((1, TEXT), (2, FILE), (3, TEXT)):
+        wire = Wire(stream=9, id=number, kind=kind, body=b"x", from_id="alice", from_device="a2", dest_id="bob")
+        wire.stamp = number << 20
+        chat.model.own(Message(Nobody(), wire, False))
+    await obey(chat, "edit better")  # type: ignore[arg-type]
+    await obey(chat, "edit -2 -5 degrees")  # type: ignore[arg-type]
+    await obey(chat, "erase -2")  # type: ignore[arg-type]
+    assert asked == [("bob", "a2", 9, 3, "better"), ("bob", "a2", 9, 1, "-5 degrees"), ("bob", "a2", 9, 2)]
+    assert chat.said == ["that is done when there is a connection"] * 3
+    chat.model.erased(Erased("bob", "alice", "a2", 9, 3, "alice"))
+    with pytest.raises(MisuseError, match="no such message"):
+        await obey(chat, "edit -2 x")  # type: ignore[arg-type]
+    bobs.add(Line("bob", True, "", 0, 0, "draft", 1))
+    with pytest.raises(MisuseError, match="not been sent yet"):
+        await obey(chat, "erase")  # type: ignore[arg-type]
 
 
 # Files.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client import HistoryEntry, Message, NoSuchUserError, Progress, ReadElsewhere, Sending, State
+from client import Edited, Erased, HistoryEntry, Message, NoSuchUserError, Progress, ReadElsewhere, Sending, State
 from protocol.errors import ConfigError
 from protocol.sparrow_pb2 import TEXT
 from protocol.sparrow_pb2 import Message as Wire
@@ -254,3 +254,94 @@ def test_given_passwords(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="it is not text"):
         account_of(options(password_file=file), {})
+
+
+# What was said before, and what becomes of it.
+
+
+def from_history(number: int, stamp: int, **more: object) -> Message:
+    made = message(number, stamp, **more)  # type: ignore[arg-type]
+    made.read = made.wire.from_id != "alice"
+    return made
+
+
+def test_older_lines_stand_where_they_belong_and_once() -> None:
+    model = Model("alice")
+    model.device = "a1"
+    model.received(message(3, 30))
+    assert model.older("bob", from_history(3, 30)) is None
+    for number in (2, 1):
+        line = model.older("bob", from_history(number, 10 * number))
+        assert line is not None
+        assert line.state == State.READ
+    own = from_history(9, 15, mine=True)
+    own.wire.from_device, own.state = "a1", State.DELIVERED
+    line = model.older("bob", own)
+    assert line is not None
+    assert (line.device, line.state) == ("", State.DELIVERED)
+    assert shown(model) == ["9/1", "9/9", "9/2", "9/3"]
+    assert model.received(message(2, 20)) is None
+
+
+def test_older_lines_are_not_cut_off() -> None:
+    model = Model("alice")
+    count = MAX_LINES + 2 * SPARE_LINES
+    for number in range(count, 0, -1):
+        model.older("bob", from_history(number, number))
+    assert len(shown(model)) == count
+    for number in range(count + 1, 2 * count):
+        line = model.received(message(number, number))
+        assert line is not None
+        line.mark_read()
+    assert len(shown(model)) <= MAX_LINES + count + SPARE_LINES
+
+
+def test_lines_are_edited_and_erased() -> None:
+    model = Model("alice")
+    model.received(message(1, 10))
+    model.own(message(2, 20, mine=True))
+    edited = model.edited(Edited("bob", "bob", "b1", 9, 1, "better", 30 << 20))
+    assert edited is not None
+    assert (edited.text, edited.edited) == ("better", True)
+    erased = model.erased(Erased("bob", "alice", "a2", 9, 2, "alice"))
+    assert erased is not None
+    assert shown(model) == ["better", "[erased]"]
+    # Not here, in another conversation, and once more.
+    assert model.edited(Edited("bob", "bob", "b1", 9, 7, "x", 0)) is None
+    assert model.erased(Erased("carol", "alice", "a2", 9, 2, "alice")) is None
+    assert model.edited(Edited("bob", "alice", "a2", 9, 2, "back?", 0)) is None
+    assert model.erased(Erased("bob", "alice", "a2", 9, 2, "operator")) is None
+    down = from_history(3, 30)
+    down.erased_by = "operator"
+    line = model.older("bob", down)
+    assert line is not None
+    assert line.text.startswith("[taken down")
+    conversation = model.conversation("bob")
+    assert conversation.ours(1) is None  # it is erased
+
+
+def test_what_is_unread_as_the_server_counts_it() -> None:
+    model = Model("alice")
+    conversation = model.conversation("bob")
+    conversation.told_unread = 5
+    model.received(message(1, 10))
+    assert (len(conversation.unread), conversation.unread_count) == (1, 6)
+    model.read_up_to("bob", 10 << 20)
+    assert conversation.unread_count == 0
+    conversation.told_unread = 3
+    model.read_elsewhere(ReadElsewhere("bob", "b1", 9, (1,)))
+    assert conversation.unread_count == 0
+
+
+def test_equal_stamps_stand_alike_on_both_sides() -> None:
+    alice, bob = Model("alice"), Model("bob")
+    alice.device, bob.device = "a1", "b1"
+    theirs = message(1, 10)
+    own = message(1, 10, stream=4, mine=True)
+    alice.received(theirs)
+    alice.own(own)
+    bob.own(theirs)
+    bob.conversation("alice")
+    bob.received(own)
+    assert [line.text for line in bob.conversation("alice").lines] == ["4/1", "9/1"]
+    assert shown(alice) == ["4/1", "9/1"]
