@@ -58,7 +58,7 @@ class FoundMessages(Answer):
     guard=PAGER,
     problems=("search_not_offered", "search_too_broad"),
 )
-def search(query: dict[str, Any]) -> Response:
+def find_messages(query: dict[str, Any]) -> Response:
     """Find texts in your conversations, without regard to case and accents, some seconds after they were SENT."""
     parts, user, other = service(), caller().user, query.get("conversation", "")
     before = from_position(query, "before")
