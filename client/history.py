@@ -36,6 +36,8 @@ class History:
 
     MARKS_PER_LINE = 4
     UNREAD_PER_LINE = 10
+    MOST_UNREAD = 10_000
+    """But no more than so many, or as many as lines: strangers cause them."""
     SPARE = 20
     """This part of the limit more is kept before it is looked which are too many."""
 
@@ -214,7 +216,7 @@ class History:
         self._new += by
         if self._new > self._limit // self.SPARE:
             self._new = 0
-            unread = self._limit * self.UNREAD_PER_LINE
+            unread = min(self._limit * self.UNREAD_PER_LINE, max(self._limit, self.MOST_UNREAD))
             for doomed, limit in ((lines.TOO_MANY, self._limit), (lines.UNREAD_TOO_MANY, unread)):
                 # A page of which something goes has to be fetched again.
                 self._do(lines.TORN_PAGES.format(doomed), limit)
