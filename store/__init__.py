@@ -1,4 +1,4 @@
-"""What is kept: accounts, devices, inboxes, files; one interface, two engines (SQLite, Cassandra).
+"""What is kept: accounts, devices, inboxes, files, conversations; one interface, two engines (SQLite, Cassandra).
 
 Owns the choice of the engine. May import `protocol` and `fabric`.
 """

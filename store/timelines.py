@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from protocol.allowed import MAX_REVISION as MAX_REVISION
+from protocol.errors import SearchNotOfferedError
 
 MAX_PAGE: Final = 500
 """Rows that one read of a timeline touches, and messages on one page."""
@@ -235,6 +236,21 @@ class Timelines(abc.ABC):
     async def message(self, conversation: str, name: Name, reader: str) -> KeptMessage | None:
         """One message, as `reader` may see it; None if they may not, or it is not there."""
 
+    async def search(
+        self, user: str, text: str, conversation: str = "", before: bytes = b"", limit: int = 50
+    ) -> HistoryPage:
+        """Texts of the user's conversations, or of one, that have these words one behind the other, the last perhaps
+        begun; the newest first. May be empty without being the last; behind SENT by seconds.
+
+        Raises `SearchNotOfferedError` where there is no search, `MisuseError` for a text without a word, or a question
+        that takes too long.
+        """
+        raise SearchNotOfferedError("search is not offered here")
+
+    async def rebuild_search(self) -> None:
+        """Make the index of words anew, in time. Raises `SearchNotOfferedError`."""
+        raise SearchNotOfferedError("search is not offered here")
+
     @abc.abstractmethod
     async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:
         """Up to `limit` conversations of `user`, by the other's id, from behind `after` on; those that are hidden are
@@ -271,7 +287,8 @@ class Timelines(abc.ABC):
 
     @abc.abstractmethod
     async def may_read_file(self, file: str, user: str) -> bool:
-        """Whether a kept message that `user` may see, and that is not erased, names this file."""
+        """Whether a kept message that `user` may see, and that is not erased, names this file. Only messages of the
+        file's owner count."""
 
     @abc.abstractmethod
     async def forget_author(self, user: str, keep_words: bool) -> None:

@@ -22,7 +22,7 @@ from gunicorn.app.base import BaseApplication
 from fabric.curve import read_link_keys
 from protocol.errors import ConfigError
 from store import StoreSettings, open_store
-from store.settings import HistorySettings
+from store.settings import NOT_KEPT, HistorySettings
 from userapi.app import create_app
 from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
@@ -48,7 +48,7 @@ MAX_CACHE_KIB = 4096
 def run(
     settings: UserApiSettings,
     store_settings: StoreSettings,
-    history: HistorySettings | None = None,
+    history: HistorySettings = NOT_KEPT,
     *,
     manager: Manager | None = None,
     parent: int | None = None,
@@ -65,11 +65,11 @@ def run(
     store_settings = dataclasses.replace(store_settings, purge_interval_s=0.0, cache_kib=cache_kib)
     read_link_keys(settings.curve_key_file, settings.broker_public_key_file)  # found out where there is one to tell
     _try_identity(settings)
-    asyncio.run(_try_store(store_settings, history or HistorySettings()))
+    asyncio.run(_try_store(store_settings, history))
     _try_address(settings)
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), name="parent-watch", daemon=True).start()
-    _Server(settings, store_settings, history or HistorySettings(), manager).run()
+    _Server(settings, store_settings, history, manager).run()
     raise SystemExit(0)
 
 

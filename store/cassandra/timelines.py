@@ -299,6 +299,7 @@ class CassandraTimelines(Timelines):
         while True:
             page = await self.page(HistoryQuery(conversation, user, before, MAX_PAGE, own=True))
             erasures = [Erasure(conversation, one.name, stamp, user) for one in page.messages if not one.erased_by]
+            await self._ledger.add(erasures)
             await self._parts().archive.erase(erasures)
             if not page.next:
                 return

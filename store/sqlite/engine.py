@@ -73,7 +73,15 @@ class SqliteStore(Store):
         )
         self._reader = Worker("store-reader", settings, partial(open_reader, settings), _begin)
         self._purging: asyncio.Task[None] | None = None
-        self._timelines = SqliteTimelines(settings, history, self._writer, self._reader, self._now_ms, self.remove_file)
+        self._timelines = SqliteTimelines(
+            settings,
+            history,
+            self._writer,
+            self._reader,
+            self._now_ms,
+            self.remove_file,
+            owner=ownership is not Ownership.NONE,
+        )
 
     @property
     def timelines(self) -> SqliteTimelines:
@@ -110,6 +118,7 @@ class SqliteStore(Store):
             raise
         if self._settings.purge_interval_s > 0:
             self._purging = asyncio.create_task(self._purge_for_ever())
+        await self._timelines.start()
         _log.info("store %s is open", self._settings.path)
         return self
 

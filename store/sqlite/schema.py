@@ -120,7 +120,8 @@ CREATE INDEX files_by_owner ON files (owner);
 """
 # Of a stream and a stamp: `store.sqlite.timeline_streams`. Messages lie in the order in which they came, so that a
 # commit touches the end of the table and few pages of its indexes. `view`: 0 both, 1 and 2 one of the two alone, 3
-# nobody. A marker is a message with `erased_by`; it goes at the stamp `ends`.
+# nobody. A marker is a message with `erased_by`; it goes at the stamp `ends`. `unindexed`: of these messages the search
+# index has to look again (`store.sqlite.search`).
 _TIMELINES = """
 CREATE TABLE history (
     keep_days INTEGER NOT NULL,
@@ -202,6 +203,17 @@ CREATE TABLE reports (
     told TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX reports_by_reporter ON reports (reporter);
+CREATE TABLE unindexed (
+    position INTEGER PRIMARY KEY
+);
+CREATE TRIGGER changed_message AFTER UPDATE OF view, erased_by ON messages BEGIN
+    INSERT OR IGNORE INTO unindexed VALUES (new.position); END;
+CREATE TRIGGER dropped_message AFTER DELETE ON messages BEGIN
+    INSERT OR IGNORE INTO unindexed VALUES (old.position); END;
+CREATE TRIGGER edited_message AFTER INSERT ON edits BEGIN
+    INSERT OR IGNORE INTO unindexed SELECT position FROM messages WHERE stream = new.stream AND id = new.id; END;
+CREATE TRIGGER unedited_message AFTER DELETE ON edits BEGIN
+    INSERT OR IGNORE INTO unindexed SELECT position FROM messages WHERE stream = old.stream AND id = old.id; END;
 """
 STEPS = (
     _ACCOUNTS_AND_INBOX,

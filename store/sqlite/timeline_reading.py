@@ -70,7 +70,7 @@ def page(connection: sqlite3.Connection, query: HistoryQuery, floor: int, edit_h
         _PAGE, (conversation, 0, floor, *before, conversation, mine, floor, *before, scanned)
     ).fetchone()
     rows = json.loads(found)
-    names = _names(connection, {row[2] for row in rows})
+    names = names_of(connection, {row[2] for row in rows})
     chosen: list[list[Any]] = []
     size = 0
     end = len(rows) < scanned
@@ -83,17 +83,17 @@ def page(connection: sqlite3.Connection, query: HistoryQuery, floor: int, edit_h
             break
         chosen.append(row)
         size += row[6]
-    messages = _messages(connection, chosen, names, query.reader, edit_hours)
+    messages = messages_of(connection, chosen, names, query.reader, edit_hours)
     return HistoryPage(tuple(messages), b"" if end or last is None else position(ENGINE, last[1], _TIE.pack(last[0])))
 
 
-def _names(connection: sqlite3.Connection, streams: Collection[int]) -> dict[int, tuple[str, str, int]]:
+def names_of(connection: sqlite3.Connection, streams: Collection[int]) -> dict[int, tuple[str, str, int]]:
     """Author, device and stream of each."""
     (found,) = connection.execute(_STREAMS, (json.dumps(list(streams)),)).fetchone()
     return {number: (user, device, unstored(stream)) for number, user, device, stream in json.loads(found)}
 
 
-def _messages(
+def messages_of(
     connection: sqlite3.Connection,
     rows: Sequence[Sequence[Any]],
     names: dict[int, tuple[str, str, int]],
@@ -152,7 +152,7 @@ def message(
         "WHERE stream = ? AND id = ? AND view IN (0, ?) AND stamp >= ?",
         (stream.id, name.id, mine, floor),
     ).fetchone()
-    messages = _messages(
+    messages = messages_of(
         connection, json.loads(found), {stream.id: (name.author, name.device, name.stream)}, reader, edit_hours
     )
     return messages[0] if messages else None
@@ -210,8 +210,8 @@ def _listed(
     for *row, conversation in json.loads(found):
         if conversation not in newest or newest[conversation][0] < row[0]:
             newest[conversation] = row
-    names = _names(connection, {row[2] for row in newest.values()})
-    messages = dict(zip(newest, _messages(connection, list(newest.values()), names, user, edit_hours), strict=True))
+    names = names_of(connection, {row[2] for row in newest.values()})
+    messages = dict(zip(newest, messages_of(connection, list(newest.values()), names, user, edit_hours), strict=True))
     return [
         Listed(
             conversation_of(user, other),

@@ -10,12 +10,12 @@ import sqlite3
 from collections import Counter
 
 from protocol.ids import STAMP_SHIFT
-from store.sqlite.timeline_changes import drop_edits, erase
+from store.sqlite.timeline_changes import drop_edits
 from store.sqlite.timeline_files import drop_names, raise_all
 from store.sqlite.timeline_streams import drop_unused
 from store.sqlite.timeline_usage import forget_days, give_back
-from store.timeline_rules import day_of, floor_of, marker_end, next_floor
-from store.timelines import R_B_MS, HistoryTerms
+from store.timeline_rules import day_of, floor_of, next_floor, unstored
+from store.timelines import R_B_MS, HistoryTerms, Name
 
 _TRAIL = 2 * R_B_MS << STAMP_SHIFT
 
@@ -84,20 +84,22 @@ def _drop(connection: sqlite3.Connection, which: str, before: int, limit: int) -
     return len(rows)
 
 
-def erase_some(
-    connection: sqlite3.Connection, user: str, after: tuple[int, int], limit: int, now_ms: int
-) -> tuple[list[str], tuple[int, int] | None]:
-    """Erase up to `limit` messages of a user; the files that ended with them, and where to go on."""
+def words(
+    connection: sqlite3.Connection, user: str, after: tuple[int, int], limit: int
+) -> list[tuple[tuple[int, int], str, Name]]:
+    """Up to `limit` messages of a user that are not erased, from behind a place on: place, conversation and name."""
     (found,) = connection.execute(
-        "SELECT json_group_array(json_array(stream, id)) FROM (SELECT m.stream AS stream, m.id AS id "
-        "FROM streams AS s CROSS JOIN messages AS m ON m.stream = s.id WHERE s.user = ?1 AND s.id >= ?2 "
-        "AND (s.id > ?2 OR m.id > ?3) AND m.erased_by IS NULL ORDER BY s.id, m.id LIMIT ?4)",
+        "SELECT json_group_array(json_array(stream, id, name, device, number)) FROM (SELECT m.stream AS stream, "
+        "m.id AS id, c.name AS name, s.device AS device, s.stream AS number FROM streams AS s "
+        "CROSS JOIN messages AS m ON m.stream = s.id CROSS JOIN conversations AS c ON c.id = s.conversation "
+        "WHERE s.user = ?1 AND s.id >= ?2 AND (s.id > ?2 OR m.id > ?3) AND m.erased_by IS NULL "
+        "ORDER BY s.id, m.id LIMIT ?4)",
         (user, *after, limit),
     ).fetchone()
-    places = [(stream, number) for stream, number in json.loads(found)]
-    end = marker_end(now_ms << STAMP_SHIFT)
-    files = erase(connection, dict.fromkeys(places, (user, end))) if places else []
-    return files, places[-1] if len(places) == limit else None
+    return [
+        ((stream, number), conversation, Name(user, device, unstored(own), number))
+        for stream, number, conversation, device, own in json.loads(found)
+    ]
 
 
 def drop_edits_of(connection: sqlite3.Connection, user: str, limit: int) -> int:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from protocol.errors import StoreError
+from protocol.ids import STAMP_SHIFT
 from store.ledger import Ledger
 from store.settings import HistorySettings, StoreSettings
 from store.sqlite import reading, writing
@@ -22,10 +23,11 @@ from store.sqlite import timeline_files as files
 from store.sqlite import timeline_members as members
 from store.sqlite import timeline_reading as timeline
 from store.sqlite import timeline_upkeep as upkeep
-from store.sqlite.timeline_changes import archive_edits, archive_erasures
+from store.sqlite.search import Search
+from store.sqlite.timeline_changes import archive_edits, archive_erasures, erase
 from store.sqlite.timeline_writing import FAILED, archive_entries
 from store.sqlite.worker import Worker
-from store.timeline_rules import other_of
+from store.timeline_rules import MAX_STAMP, marker_end, other_of
 from store.timelines import (
     Archived,
     Edit,
@@ -64,6 +66,7 @@ class SqliteTimelines(Timelines):
         reader: Worker,
         now_ms: Callable[[], int],
         remove_file: _RemoveFile,
+        owner: bool,
     ) -> None:
         self._settings = settings
         self._history = history
@@ -72,10 +75,16 @@ class SqliteTimelines(Timelines):
         self._reader = reader
         self._now_ms = now_ms
         self._remove_file = remove_file
+        self._search = Search(settings, history, writer, reader, owner)
         self._scrubbing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """When the threads run."""
+        await self._search.start()
 
     async def stop(self) -> None:
         """Before the threads end."""
+        await self._search.stop()
         if self._scrubbing is not None:
             self._scrubbing.cancel()
             await asyncio.gather(self._scrubbing, return_exceptions=True)
@@ -118,6 +127,16 @@ class SqliteTimelines(Timelines):
             edit_hours=self._history.edit_hours,
         )
         return await self._reader.call(self._shown(work))
+
+    async def search(
+        self, user: str, text: str, conversation: str = "", before: bytes = b"", limit: int = 50
+    ) -> HistoryPage:
+        now_ms = self._now_ms()
+        floor = await self._reader.call(partial(upkeep.floor, now_ms=now_ms))
+        return await self._search.find(user, text, conversation, before, limit, floor)
+
+    async def rebuild_search(self) -> None:
+        await self._search.rebuild()
 
     async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:
         work = partial(
@@ -177,11 +196,13 @@ class SqliteTimelines(Timelines):
 
     async def _erase_words(self, user: str) -> None:
         limit = self._settings.chunk_rows
-        after: tuple[int, int] | None = (0, 0)
-        while after is not None:
-            work = partial(upkeep.erase_some, user=user, after=after, limit=limit, now_ms=self._now_ms())
-            ended, after = await self._writer.call(work, rows=limit)
-            await self._remove_files(ended)
+        stamp = min(self._now_ms() << STAMP_SHIFT, MAX_STAMP)
+        after = (0, 0)
+        while words := await self._reader.call(partial(upkeep.words, user=user, after=after, limit=limit), rows=limit):
+            await self._ledger.add([Erasure(conversation, name, stamp, user) for _, conversation, name in words])
+            ended = dict.fromkeys([place for place, _, _ in words], (user, marker_end(stamp)))
+            await self._remove_files(await self._writer.call(partial(erase, ended=ended), rows=len(words)))
+            after = words[-1][0]
         while await self._writer.call(partial(upkeep.drop_edits_of, user=user, limit=limit), rows=limit):
             pass
         for other in await self._reader.call(partial(members.others_of, user=user)):

@@ -1,6 +1,7 @@
 """The engines under test. Each must pass every test of `test_contract`."""
 
 import atexit
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable
@@ -15,8 +16,13 @@ from tests.services.cassandra import shared
 OpenEngine = Callable[..., Store]
 
 
-def _open_sqlite(folder: Path, **changes: object) -> Store:
+def _history(folder: Path, changes: dict[str, object]) -> HistorySettings:
     history = changes.pop("history", HistorySettings())
+    return dataclasses.replace(history, ledger=str(folder / "erased.log"))  # type: ignore[type-var]
+
+
+def _open_sqlite(folder: Path, **changes: object) -> Store:
+    history = _history(folder, changes)
     values = {"path": str(folder / "sparrow.db"), "purge_interval_s": 0.0, "chunk_rows": 7, **changes}
     return open_store(StoreSettings(engine="sqlite", **values), history=history)  # type: ignore[arg-type]
 
@@ -78,11 +84,9 @@ shared_cassandra = cache(SharedCassandra)
 
 
 def _open_cassandra(folder: Path, **changes: object) -> Store:
-    import dataclasses
-
     cassandra = shared_cassandra()
     cassandra.begin(folder)
-    history = changes.pop("history", HistorySettings())
+    history = _history(folder, changes)
     return open_store(dataclasses.replace(cassandra.settings, **changes), history=history)  # type: ignore[arg-type]
 
 

@@ -3,12 +3,14 @@
 import asyncio
 import dataclasses
 import random
+from pathlib import Path
 
 import pytest
 
 from protocol.errors import MisuseError
 from store import HistorySettings, Store
 from store.interface import File, NewRow
+from store.ledger import read_ledger
 from store.timelines import (
     MAX_PAGE,
     MAX_UNREAD,
@@ -631,7 +633,7 @@ async def test_a_file_of_what_was_erased_before_it_came(open_engine: OpenEngine)
 
 
 @pytest.mark.parametrize("keep_words", [True, False])
-async def test_an_account_ends(open_engine: OpenEngine, keep_words: bool) -> None:
+async def test_an_account_ends(open_engine: OpenEngine, tmp_path: Path, keep_words: bool) -> None:
     async with open_engine() as store:
         for user in ("alice", "bob"):
             await make_user(store, user, "d")
@@ -662,3 +664,7 @@ async def test_an_account_ends(open_engine: OpenEngine, keep_words: bool) -> Non
             assert await store.file("file1") is None
             await keep(store, entry(1))
             assert await body_of(store, 1) == b""
+            # A restore of an older backup erases them again.
+            assert {one.target for one in read_ledger(tmp_path / "erased.log")} == {
+                name(number) for number in (*range(1, 21), 22)
+            }

@@ -57,7 +57,7 @@ def store(tmp_path: Path) -> CassandraStore:
 
 
 def other_store() -> CassandraStore:
-    return CassandraStore(shared_cassandra().settings, history=HistorySettings())
+    return CassandraStore(shared_cassandra().settings, history=HistorySettings(ledger=""))
 
 
 def test_write_times() -> None:
@@ -226,7 +226,7 @@ async def test_copies_that_wait_go(store: CassandraStore) -> None:
 
 
 async def test_counts_outlive_an_engine(store: CassandraStore) -> None:
-    limits = HistorySettings(max_rows_per_day_of_author=3)
+    limits = HistorySettings(max_rows_per_day_of_author=3, ledger="")
     async with store:
         await keep(store, entry(1), entry(2))
     async with CassandraStore(shared_cassandra().settings, history=limits) as other:

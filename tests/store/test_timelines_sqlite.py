@@ -1,5 +1,6 @@
 """What is SQLite's own of timelines: what is erased leaves its files, what is old goes, an upgrade keeps nothing."""
 
+import dataclasses
 import random
 import sqlite3
 from pathlib import Path
@@ -38,7 +39,8 @@ def settings(folder: Path, **changes: object) -> StoreSettings:
 
 
 def opened(folder: Path, history: HistorySettings | None = None, **changes: object) -> SqliteStore:
-    return SqliteStore(settings(folder, **changes), history=history or HistorySettings())
+    history = dataclasses.replace(history or HistorySettings(), ledger=str(folder / "erased.log"))
+    return SqliteStore(settings(folder, **changes), history=history)
 
 
 def rows(folder: Path, query: str) -> list[tuple[object, ...]]:

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from fabric.tokens import TokenVerifier
 from protocol.errors import UnavailableError
 from protocol.sparrow_pb2 import Goodbye, Hint
-from store import StoreSettings, open_store
+from store import HistorySettings, StoreSettings, open_store
 from tests.userapi.engines import ENGINES, kept
 from tests.userapi.running_server import sqlite
 from userapi import endings
@@ -151,7 +151,8 @@ def api_in(tmp_path: Path, store: StoreSettings | None = None, **changes: object
     settings = settings_in(tmp_path, **changes)
     private, public = Path(settings.token_private_key_file), Path(settings.token_public_key_file)
     ensure_key_pair(private, public)
-    bridge = StoreBridge(open_store(store or sqlite(tmp_path)), 30)
+    history = HistorySettings(keep_days=0, ledger=str(tmp_path / "erased.log"))
+    bridge = StoreBridge(open_store(store or sqlite(tmp_path), history=history), 30)
     bridge.open()
     made: Api
     fabric = RecordingFabric()

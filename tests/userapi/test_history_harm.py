@@ -148,6 +148,14 @@ def test_what_is_not_there_leaves_nothing_behind(talk: Talk) -> None:
     assert "carol" in [one["id"] for one in talk.alice.gets("/v1/conversations")["conversations"]]
 
 
+def test_erasing_once_more_writes_nothing(talk: Talk, tmp_path: Path) -> None:
+    """P1: neither the store nor the ledger grows by it."""
+    name = talk.writes(talk.alice, "bob", "one")
+    for _ in range(5):
+        assert talk.alice.asks("DELETE", path_of(name, "bob")).status_code == 204
+    assert len((tmp_path / "erased.log").read_text().split()) == 1
+
+
 # Whom somebody has blocked.
 
 

@@ -176,14 +176,11 @@ def erase(conversation: str, name: Name, other: str, by: str) -> KeptMessage | N
     message = parts.bridge.call(timelines.message, conversation, name, name.author)
     if message is None:
         raise ProblemError("no_such_message")
-    if message.erased_by not in ("", by):
-        return None
-    # Also when it is erased: what has failed in the middle then goes on.
+    if message.erased_by:
+        return None  # and writes nothing, however often
     erasure = Erasure(conversation, name, now_stamp(parts), by)
     (done,) = parts.bridge.call(timelines.archive, [erasure])
     _succeeded(done)
-    if message.erased_by:
-        return None
     if done.visible and other != name.author:
         tell_both(name.author, other, Hint.HISTORY_CHANGED, message.stamp)
     else:
