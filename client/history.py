@@ -19,7 +19,7 @@ from client.state import Delivered, Event, MessageName, Refused, Settled, Skippe
 from protocol.ids import stamp_ms
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from protocol.sparrow_pb2 import EDIT, ERASE, READ, Hint, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, Hint, Message
 
 __all__ = ["History", "HistoryEntry"]
 
@@ -136,6 +136,8 @@ class History:
         elif message.kind not in NO_LINES:
             name = (mine, peer, message.from_device, stream, message_id)
             change = self._changes.get(Target(peer, message.from_id, message.from_device, message.stream, message.id))
+            if change is not None and not change.applies_to(message.kind):
+                change = None
             self._do(
                 lines.INSERT_SHOWN + lines.UNLESS_NAMED,
                 *(*name, int(message.kind), message.body if change is None else change.body),
@@ -152,7 +154,7 @@ class History:
         self._do(
             lines.CHANGE,
             *(change.body, *columns, *self.line_name(target.peer, target.name)),
-            *(bool(change.erased_by), *columns[:4]),
+            *(bool(change.erased_by), int(TEXT), *columns[:4]),
         )
 
     def line_name(self, peer: str, name: MessageName) -> tuple[object, ...]:
