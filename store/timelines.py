@@ -154,6 +154,21 @@ class HistoryQuery:
     """Only what the reader wrote."""
 
 
+class Found(NamedTuple):
+    """A message that a search has found."""
+
+    conversation: str
+    message: KeptMessage
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """Newest first; may be empty without being the last. `next` as in `HistoryPage`."""
+
+    found: tuple[Found, ...]
+    next: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
     """How far one user has read in one conversation: stamps, 0 if never."""
@@ -238,7 +253,7 @@ class Timelines(abc.ABC):
 
     async def search(
         self, user: str, text: str, conversation: str = "", before: bytes = b"", limit: int = 50
-    ) -> HistoryPage:
+    ) -> FoundPage:
         """Texts of the user's conversations, or of one, that have these words one behind the other, the last perhaps
         begun; the newest first. May be empty without being the last; behind SENT by seconds.
 

@@ -28,6 +28,7 @@ from userapi.endpoints import (
     metrics,
     profiles,
     reports,
+    search,
 )
 from userapi.history import History
 from userapi.http import document, doors, limits, problems, web
@@ -47,6 +48,7 @@ AREAS = (
     devices.area,
     contacts.area,
     conversations.area,
+    search.area,
     reports.area,
     files.area,
     admin.area,

@@ -86,9 +86,10 @@ def run_restore(settings: Settings, options: argparse.Namespace) -> int:
         for path in (target, *database.companions(target)):
             _refuse(path, "stop the server, and move its database away: a restore needs an empty place")
         with database.locked(target):
-            manifest, keys = _unpack(settings, file, target)
+            manifest, keys, erased = _unpack(settings, file, target)
     made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(manifest["made_ms"] / 1000))
     print(f"{target}: as it was at {made}; {_told(manifest['database'])}")
+    print(erased)
     for path in keys:
         print(f"restored: {path}")
     for key, name in _keys(settings, there=False).items():
@@ -116,8 +117,8 @@ def _pack(source: Path, file: Path, keys: dict[str, Path]) -> dict[str, Any]:
     return manifest
 
 
-def _unpack(settings: Settings, file: Path, target: Path) -> tuple[dict[str, Any], list[Path]]:
-    """Put the archive's content in its place; returns its manifest, and the keys that were made."""
+def _unpack(settings: Settings, file: Path, target: Path) -> tuple[dict[str, Any], list[Path], str]:
+    """Put the archive's content in its place; returns its manifest, the keys that were made, and what was erased."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with _opened(file) as tar, tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as drafts:
         manifest = _manifest(file, tar)
@@ -127,7 +128,7 @@ def _unpack(settings: Settings, file: Path, target: Path) -> tuple[dict[str, Any
             database.look_at(draft)
         except (ConfigError, StoreError) as error:
             raise type(error)(f"{file}: {error}") from error
-        _erase_again(settings, draft)
+        erased = _erase_again(settings, draft)
         database.begin_anew(draft)
         keys = _restored_keys(settings, file, tar, manifest["keys"])
         for path, (content, mode) in keys.items():
@@ -136,17 +137,16 @@ def _unpack(settings: Settings, file: Path, target: Path) -> tuple[dict[str, Any
                 out.write(content)
         # Last: until it is there, all may be begun again.
         _put(draft, target)
-    return manifest, list(keys)
+    return manifest, list(keys), erased
 
 
-def _erase_again(settings: Settings, draft: Path) -> None:
-    """What was erased since stays erased, if the ledger is there to say so."""
+def _erase_again(settings: Settings, draft: Path) -> str:
+    """What was erased since stays erased, if the ledger is there to say so; returns what is to be told."""
     ledger = Path(settings.history.ledger)
     if not settings.history.ledger or not ledger.is_file():
-        print(f"nothing is erased again: there is no ledger {ledger} (history.ledger)")
-        return
+        return f"nothing is erased again: there is no ledger {ledger} (history.ledger)"
     store = dataclasses.replace(settings.store, path=str(draft), purge_interval_s=0.0)
-    print(f"erased again, from {ledger}: {asyncio.run(replay(store, settings.history, ledger))} messages")
+    return f"erased again, from {ledger}: {asyncio.run(replay(store, settings.history, ledger))} messages"
 
 
 def _database(settings: Settings) -> Path:

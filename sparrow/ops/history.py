@@ -34,7 +34,9 @@ HEARD_S = 30
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `sparrow history`."""
-    parser.add_argument("action", nargs="?", choices=("show", "keep", "replay"), default="show", help="default: show")
+    parser.add_argument(
+        "action", nargs="?", choices=("show", "keep", "replay", "index"), default="show", help="default: show"
+    )
     what = "of keep: for how long, 0: not at all; of replay: a ledger, whose messages are erased again"
     parser.add_argument("what", nargs="?", metavar="DAYS|FILE", help=what)
 
@@ -47,6 +49,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         print(f"erased again: {asyncio.run(replay(passive(settings.store), settings.history, Path(options.what)))}")
         return 0
     with open_bridge(settings) as bridge:
+        if options.action == "index":
+            bridge.call(bridge.store.timelines.rebuild_search)
+            print("the search index is made anew, by the node, while it runs; until then older texts are not found")
+            return 0
         before = bridge.call(bridge.store.timelines.terms)
         if options.action == "show":
             print(told(before))

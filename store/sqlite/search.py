@@ -23,7 +23,7 @@ from store.sqlite.search_index import Indexed, conversation_word, member_of
 from store.sqlite.timeline_streams import BOTH_VIEW, NO_VIEW, conversation_id, view_of
 from store.sqlite.worker import Worker
 from store.timeline_rules import TEXT
-from store.timelines import MAX_PAGE, HistoryPage, KeptMessage, members_of
+from store.timelines import MAX_PAGE, Found, FoundPage, members_of
 from store.words import MAX_WORDS, has_phrase, words
 
 _log = logging.getLogger("sparrow.store")
@@ -125,7 +125,7 @@ class Search:
 
     # Asking.
 
-    async def find(self, user: str, text: str, conversation: str, before: bytes, limit: int, floor: int) -> HistoryPage:
+    async def find(self, user: str, text: str, conversation: str, before: bytes, limit: int, floor: int) -> FoundPage:
         """See `Timelines.search`."""
         if not self._offered:
             raise SearchNotOfferedError("search is switched off here")
@@ -137,7 +137,7 @@ class Search:
         if conversation:
             number = await self._store_reader.call(partial(conversation_id, conversation=conversation))
             if number is None or user not in members_of(conversation):
-                return HistoryPage((), b"")
+                return FoundPage((), b"")
             who = conversation_word(number)
         worker = await self._opened()
         asked = min(max(limit, 1), MAX_PAGE)
@@ -237,7 +237,7 @@ def _page(
     limit: int,
     floor: int,
     hours: float,
-) -> HistoryPage:
+) -> FoundPage:
     """Those that the user may see, and that say it as the user reads them."""
     (found,) = connection.execute(
         _AT,
@@ -251,7 +251,7 @@ def _page(
     ]
     names = timeline.names_of(connection, {row[2] for row in visible})
     messages = timeline.messages_of(connection, [row[:8] for row in visible], names, user, hours)
-    chosen: list[KeptMessage] = []
+    chosen: list[Found] = []
     last = 0
     end = b"" if len(positions) < MAX_PAGE else _POSITION.pack(_LETTER, positions[-1])
     for row, message in zip(visible, messages, strict=True):
@@ -260,8 +260,8 @@ def _page(
             break
         last = row[0]
         if has_phrase(message.body.decode(errors="replace"), phrase):
-            chosen.append(message)
-    return HistoryPage(tuple(sorted(chosen, key=lambda each: each.stamp, reverse=True)), end)
+            chosen.append(Found(row[10], message))
+    return FoundPage(tuple(sorted(chosen, key=lambda each: each.message.stamp, reverse=True)), end)
 
 
 def _may_see(row: Sequence[Any], user: str, floor: int) -> bool:

@@ -33,6 +33,7 @@ from store.timelines import (
     Edit,
     Entry,
     Erasure,
+    FoundPage,
     HistoryPage,
     HistoryQuery,
     HistoryTerms,
@@ -130,7 +131,7 @@ class SqliteTimelines(Timelines):
 
     async def search(
         self, user: str, text: str, conversation: str = "", before: bytes = b"", limit: int = 50
-    ) -> HistoryPage:
+    ) -> FoundPage:
         now_ms = self._now_ms()
         floor = await self._reader.call(partial(upkeep.floor, now_ms=now_ms))
         return await self._search.find(user, text, conversation, before, limit, floor)

@@ -36,7 +36,7 @@ async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 async def found(store: SqliteStore, user: str, text: str, conversation: str = "") -> list[str]:
     page = await store.timelines.search(user, text, conversation)
-    return [message.body.decode() for message in page.messages]
+    return [each.message.body.decode() for each in page.found]
 
 
 async def until_found(store: SqliteStore, user: str, text: str, wanted: list[str]) -> None:
@@ -126,13 +126,13 @@ async def test_what_is_no_text_spoils_nothing(store: SqliteStore) -> None:
 async def test_pages_go_back_to_the_first(store: SqliteStore) -> None:
     await store.timelines.archive([entry(number, b"word %d" % number) for number in range(1, 1201)])
     async with asyncio.timeout(20):
-        while (await store.timelines.search("bob", "1200")).messages == ():
+        while (await store.timelines.search("bob", "1200")).found == ():
             await asyncio.sleep(0.02)
     bodies: list[bytes] = []
     before, pages = b"", 0
     while True:
         page = await store.timelines.search("bob", "word", AB, before, 100)
-        bodies += [message.body for message in page.messages]
+        bodies += [each.message.body for each in page.found]
         pages += 1
         before = page.next
         if not before:

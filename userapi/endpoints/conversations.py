@@ -36,6 +36,7 @@ from userapi.http.endpoint import Area, endpoint
 from userapi.http.fields import Answer, Number, Strict, Text, user_id
 from userapi.http.pages import (
     IF_NONE_MATCH,
+    MAX_CURSOR,
     MAX_LIMIT,
     NOT_MODIFIED,
     from_position,
@@ -49,7 +50,6 @@ from userapi.service import Service, service
 area = Area("conversations", "What is kept of conversations, where the service keeps it (`history.keep_days`)")
 
 _MAX_IDS = 100
-_POSITION_CHARS = 128
 LEAST = 200
 """A page counts as so many messages at least: as many small ones come in a second as requests of other kinds."""
 _ME = (CONVERSATION_IN_PATH,)
@@ -106,9 +106,7 @@ class Unread(Answer):
 class MessagesQuery(Strict):
     """Which part of a conversation."""
 
-    before = Text(
-        "`next` of the page before; without it, the newest messages.", required=False, max_length=_POSITION_CHARS
-    )
+    before = Text("`next` of the page before; without it, the newest messages.", required=False, max_length=MAX_CURSOR)
     limit = Number("How many at most.", required=False, load_default=50, minimum=1, maximum=MAX_PAGE, dump_default=50)
     own = Text("true: only what you wrote.", required=False, load_default="false", one_of=("true", "false"))
 

@@ -33,6 +33,10 @@ class PageAnswer(Answer):
     next = Text("For the next page's `cursor`; null at the end.", allow_none=True)
 
 
+MAX_CURSOR = 128
+"""Characters of one that stands for a position."""
+
+
 def to_cursor(after: str | bytes) -> str:
     """A cursor behind this entry, or at this position of a timeline."""
     raw = after.encode() if isinstance(after, str) else after

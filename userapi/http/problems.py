@@ -91,6 +91,8 @@ CODES: dict[str, tuple[int, str]] = {
     "wrong_range": (416, "The file has no such range; `Content-Range` tells its size."),
     # Of history.
     "history_not_kept": (403, "The service keeps no conversations (`history.keep_days`)."),
+    "search_not_offered": (403, "The service has no search."),
+    "search_too_broad": (422, "The search took too long: name more of the words, or a conversation."),
     "history_full": (507, "As much as may be kept of what you wrote is kept; `Retry-After` says when to try again."),
     "no_such_conversation": (404, "Nothing that you may see was ever written there."),
     "no_such_message": (
