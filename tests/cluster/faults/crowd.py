@@ -25,7 +25,8 @@ import uvloop
 
 from protocol.allowed import MAX_ABOUT_IDS
 from protocol.sparrow_pb2 import READ, TEXT, About, Failed, Goodbye, Message
-from tests.cluster.people import Ledger, People, Written
+from tests.cluster.ledger import Ledger, Written
+from tests.cluster.people import People
 
 READ_SHARE = 0.25
 """Of all messages, as long as there is something to read."""
