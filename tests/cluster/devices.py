@@ -48,6 +48,8 @@ class Device:
 
     PING_AFTER_S = 1.0
     TICK_S = 0.05
+    erases_unsent = False
+    """It erases what is not SENT yet, too: a hole in its stream, for which others wait."""
     give_up_after_s = 3.0
     """A server that is silent for this long is left."""
 
@@ -199,7 +201,8 @@ class Device:
 
     def erase(self) -> None:
         """End one of the last texts, if there is any that is not erased."""
-        if (chosen := self._choose()) is not None:
+        chosen = self._choose()
+        if chosen is not None and (self.erases_unsent or self._ledger.written[chosen[2]].sent):
             dest, about, key = chosen
             self._send(Written(self.name, dest, kind=ERASE, target=key), dest, ERASE, b"", about)
 

@@ -119,10 +119,11 @@ class Ledger:
                     began = time.monotonic()
                     if condition():
                         return
+                    cost_s = time.monotonic() - began
                     assert not self.broken, self.broken
                     self._changed.clear()
                     await self._changed.wait()
-                    await asyncio.sleep(max(0.01, 3 * (time.monotonic() - began)))  # it may cost more than an event
+                    await asyncio.sleep(max(0.01, 3 * cost_s))  # it may cost more than an event
             except asyncio.CancelledError:
                 print(f"waiting for {why}: {self.line()}")
                 raise

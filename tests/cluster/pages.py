@@ -17,6 +17,7 @@ import httpx
 from client.state import MessageName as Name
 from protocol.sparrow_pb2 import TEXT
 from tests.cluster.ledger import Ledger, View, Written
+from tests.cluster.processes import GUARD_S
 
 PAGE = 200
 AT_ONCE = 4
@@ -66,16 +67,25 @@ class Pager:
         found: list[Any] = []
         asked = {"limit": str(limit)}
         while True:
-            answer = await self._http.get(path, params=asked)
-            if answer.status_code in (429, 503):  # it asks often, and servers may have come up just now
-                await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
-                continue
-            assert answer.is_success, f"{path}: {answer.text}"
-            page = answer.json()
+            page = await self._get(path, asked)
             found += page[items]
             if page["next"] is None:
                 return found
             asked[cursor] = page["next"]
+
+    async def _get(self, path: str, asked: Mapping[str, str]) -> Any:
+        """An answer that is one: it asks often, and servers may have come up just now."""
+        async with asyncio.timeout(GUARD_S):
+            while True:
+                try:
+                    answer = await self._http.get(path, params=asked)
+                except httpx.TransportError:
+                    await asyncio.sleep(0.1)
+                    continue
+                if answer.status_code not in (429, 503):
+                    assert answer.is_success, f"{path}: {answer.text}"
+                    return answer.json()
+                await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
 
 
 def _line(one: Mapping[str, Any]) -> Line:
