@@ -212,6 +212,13 @@ class Crowd(People):
         """Codes of all Failed{retry_after} and Goodbye so far."""
         return [*self._failed(), *self._goodbyes()]
 
+    def counts(self) -> dict[str, int]:
+        """As it is now; `unsettled`: of the device that has the most."""
+        ledger = self.ledger
+        unsettled = max(device.core.unsettled for device in self.devices.values())
+        written = len(ledger.written) - ledger.moot
+        return {"written": written, "sent": ledger.sent, "early": len(ledger.early), "unsettled": unsettled}
+
     def want(self, device: str, online: bool) -> None:
         """Whether the device, if it is one of ours, is to connect again once its connection is lost."""
         if device in self.devices:
@@ -318,6 +325,8 @@ async def _obey(crowd: Crowd, command: dict[str, Any]) -> object:
             return crowd.fault(**command)
         case "told":
             return crowd.told()
+        case "counts":
+            return crowd.counts()
         case "want":
             crowd.want(**command)
         case "come":

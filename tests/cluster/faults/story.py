@@ -192,6 +192,19 @@ class Scene:
             while not any(code in told for told in await self.all("told")):
                 await asyncio.sleep(0.2)
 
+    async def counts(self) -> dict[str, int]:
+        """What all crowds have come to by now (`Crowd.counts`)."""
+        found = await self.all("counts")
+        return {key: sum(one[key] for one in found) for key in found[0]}
+
+    async def until(self, condition: Callable[[dict[str, int]], bool], why: str) -> float:
+        """Return when their counts are so; after how many seconds."""
+        began = time.monotonic()
+        while not condition(now := await self.counts()):
+            assert time.monotonic() - began < GUARD_S, f"waiting for {why}: {now}"
+            await asyncio.sleep(0.1)
+        return time.monotonic() - began
+
     async def all(self, what: str, **arguments: object) -> list[Any]:
         """What all crowds answer."""
         return await asyncio.gather(*(crowd.do(what, **arguments) for crowd in self.crowds))
