@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from store import StoreSettings, open_store
+from store import Store, StoreSettings, open_store
 from tests.ports import free_port
 from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
@@ -147,6 +147,7 @@ class Deployment:
         ensure_key_pair(private, public)
         self.minter = TokenMinter(private, lifetime_s=86400.0)
         self._broker_port = free_port()
+        self._api_port = free_port()
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("SPARROW_")},
             "SPARROW_BROKER__LISTEN": f"tcp://127.0.0.1:{self._broker_port}",
@@ -154,6 +155,7 @@ class Deployment:
             "SPARROW_CONNECTOR__TOKEN_PUBLIC_KEY_FILE": str(public),
             "SPARROW_USERAPI__TOKEN_PRIVATE_KEY_FILE": str(private),
             "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(public),
+            "SPARROW_USERAPI__LISTEN_PORT": str(self._api_port),
             "SPARROW_STORE__PATH": self._store.path,
             "SPARROW_CONNECTOR__MAX_MESSAGES_PER_SECOND": "0",
             "SPARROW_CONNECTOR__MAX_MESSAGES_PER_SECOND_OF_ACCOUNT": "0",
@@ -199,9 +201,17 @@ class Deployment:
 
     def node(self) -> Process:
         """`sparrow serve`."""
-        port, api = free_port(), free_port()
-        ports = {"SPARROW_CONNECTOR__LISTEN_PORT": str(port), "SPARROW_USERAPI__LISTEN_PORT": str(api)}
-        return self._sparrow("serve", port, "Sparrow is ready", **ports)
+        port = free_port()
+        return self._sparrow("serve", port, "Sparrow is ready", SPARROW_CONNECTOR__LISTEN_PORT=str(port))
+
+    def userapi(self) -> Process:
+        """`sparrow userapi`; a node has its own."""
+        return self._sparrow("userapi", self._api_port)
+
+    @property
+    def api(self) -> str:
+        """Where the user API listens."""
+        return f"http://127.0.0.1:{self._api_port}"
 
     @property
     def logs(self) -> str:
@@ -221,7 +231,19 @@ class Deployment:
                 await store.add_device(user, device, device)
         return {name: self.token(name) for name in names}
 
+    async def new_devices(self, users: Iterable[str], device: str = "new") -> dict[str, str]:
+        """One more device for each of these; returns an access token for each, for the user API, too."""
+        async with open_store(self._store) as store:
+            return {f"{user}/{device}": await log_in(store, self.minter, user, device) for user in users}
+
     def token(self, name: str, issued: float | None = None) -> str:
         """A login token, from now on or from another time."""
         user, _, device = name.partition("/")
         return self.minter.mint(user, device, time.time() if issued is None else issued)[0]
+
+
+async def log_in(store: Store, minter: TokenMinter, user: str, device: str) -> str:
+    """Add a device and begin its login; returns its access token."""
+    await store.add_device(user, device, device)
+    await store.begin_login(user, device, f"login of {device}")
+    return minter.mint(user, device, time.time(), f"login of {device}")[0]

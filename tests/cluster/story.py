@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from protocol.sparrow_pb2 import Goodbye
+from tests.cluster.pages import Comparison, compare, page_all
 from tests.cluster.people import People
 from tests.cluster.processes import GUARD_S, Deployment, Process
 
@@ -24,8 +25,12 @@ FINE = (Goodbye.MOVE, Goodbye.TRY_AGAIN)
 async def writing(
     deployment: Deployment, connectors: Sequence[Process], per_second: float = PER_SECOND, patient: bool = False
 ) -> AsyncIterator[People]:
-    """Everybody writes, until the block ends; then everything must arrive. `patient`: nobody leaves a silent server."""
+    """Everybody writes, edits and erases, until the block ends; then everything must arrive, and stand in the pages.
+
+    `patient`: nobody leaves a silent server.
+    """
     people = People(await deployment.tokens(DEVICES), [connector.address for connector in connectors])
+    people.changes = True
     if patient:
         for device in people.devices.values():
             device.give_up_after_s = 2 * GUARD_S
@@ -37,15 +42,30 @@ async def writing(
         yield people
         await people.some_sent(200)
         await people.finish()
+        compared = await paged(deployment, people)
     finally:
         print(people.account())
         await people.close()
     ledger = people.ledger
     assert (ledger.twice, ledger.out_of_order, ledger.refused, ledger.broken) == (0, 0, [], [])
     assert not ledger.missing(DEVICES)
+    assert not compared.wrong, compared.wrong[:10]
+    assert compared.paged >= 2 * sum(1 for _ in ledger.texts) > 0
+    assert compared.edited
+    assert compared.erased
     assert not [
         goodbye for device in people.devices.values() for goodbye in device.goodbyes if goodbye.code not in FINE
     ]
+
+
+async def paged(deployment: Deployment, people: People) -> Comparison:
+    """A new device of each person pages all of their conversations."""
+    if not any(process.name.startswith("serve") for process in deployment.processes):
+        await start(deployment.userapi())
+    tokens = await deployment.new_devices({name.partition("/")[0] for name in DEVICES})
+    compared = compare(people.ledger, await page_all(deployment.api, tokens))
+    print(compared)
+    return compared
 
 
 async def start(*processes: Process) -> None:

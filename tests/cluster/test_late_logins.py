@@ -12,7 +12,7 @@ import pytest
 
 from protocol.framing import FrameReader, delimit
 from protocol.sparrow_pb2 import Frame, Goodbye, Login, Message, Ping
-from tests.cluster.people import Address
+from tests.cluster.devices import Address
 from tests.cluster.processes import Deployment
 from tests.cluster.story import start
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from client.state import Delivered
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import TEXT, Message
-from tests.cluster.people import Ledger, Written
+from tests.cluster.ledger import Ledger, Written
 
 DEVICES = ("alice/a1", "alice/a2", "bob/b1", "bob/b2")
 

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from protocol.sparrow_pb2 import Goodbye
-from tests.cluster.people import Address, Device, People
+from tests.cluster.devices import Address, Device
+from tests.cluster.people import People
 from tests.cluster.processes import Deployment, Process
 from tests.cluster.story import start, writing
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from client import Client
 from sparrow.config.settings import Settings, load
 from store import open_store
+from tests.cluster.processes import log_in
 from tests.ports import free_ports
 from userapi.tokens import TokenMinter
 
@@ -63,6 +64,18 @@ class Whole:
             await asyncio.gather(*map(make, of))
         return {f"{user}/{own}": minter.mint(user, own, time.time())[0] for user in of for own in of[user]}
 
+    async def new_devices(self, users: Sequence[str], device: str = "new") -> dict[str, str]:
+        """One more device for each of these; returns an access token for each, for the user API, too."""
+        settings = self.settings("userapi")
+        minter = TokenMinter(Path(settings.userapi.token_private_key_file), lifetime_s=86400.0)
+        async with open_store(settings.store) as store:
+            return {f"{user}/{device}": await log_in(store, minter, user, device) for user in users}
+
+    @property
+    def api(self) -> str:
+        """Where the user API listens."""
+        return f"https://127.0.0.1:{self.ports + 30}"
+
     async def run(self, *arguments: str) -> str:
         """`scripts/cluster …`, which must succeed."""
         done = await asyncio.to_thread(self.call, *arguments)
@@ -75,7 +88,7 @@ class Whole:
             user,
             password="correct horse",
             register=True,
-            api=f"https://127.0.0.1:{self.ports + 30}",
+            api=self.api,
             ca=self.folder / "keys" / "ca.pem",
             state=state,
         )

@@ -29,7 +29,8 @@ from store import StoreSettings, open_store
 from store.interface import PageQuery
 from store.logins import Refresh
 from tests.broker.bench import Bench as BrokerBench
-from tests.cluster.people import Device, Ledger
+from tests.cluster.devices import Device
+from tests.cluster.ledger import Ledger
 from tests.cluster.processes import GUARD_S, Deployment
 from tests.cluster.story import start
 from tests.connector.bench import Bench as ConnectorBench

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from typing import Any
 import uvloop
 
 from protocol.allowed import MAX_ABOUT_IDS
-from protocol.sparrow_pb2 import READ, TEXT, About, Failed, Goodbye, Message
-from tests.cluster.people import Ledger, People, Written
+from protocol.sparrow_pb2 import TEXT, About, Failed, Goodbye, Message
+from tests.cluster.ledger import Ledger, Written
+from tests.cluster.pages import compare, page_all
+from tests.cluster.people import People
 
 READ_SHARE = 0.25
 """Of all messages, as long as there is something to read."""
@@ -52,6 +54,8 @@ class Spec:
     seed: int
     max_unsettled: int
     """Who has so many unsettled messages writes no more for now."""
+    api: str
+    """The user API's URL."""
     guard_s: float
 
 
@@ -68,6 +72,17 @@ class Account:
     twice: int = 0
     out_of_order: int = 0
     late: int = 0
+    early: int = 0
+    """Messages whose author was told DELIVERED before SENT."""
+    paged: int = 0
+    """Messages on the pages of a new device of each person, all conversations from the newest back; `edited` of them
+    read as corrected, `erased` show that they were."""
+    edited: int = 0
+    erased: int = 0
+    elsewhere: int = 0
+    """Places of messages of more than one attempt that differ between a device and its page."""
+    differing: list[str] = field(default_factory=list)
+    """How pages and devices differ, which they must not."""
     gap_s: float = 0.0
     """The longest time in which nothing was shown to somebody online for whom there was something: where nothing
     of it had to do with what the fault hit."""
@@ -99,6 +114,8 @@ class Account:
 class Crowd(People):
     """People at a given rate, who read what they are shown."""
 
+    changes = True
+
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec.tokens, spec.addresses, spec.seed, ssl.create_default_context(cafile=spec.ca))
         self._spec = spec
@@ -126,6 +143,7 @@ class Crowd(People):
             self.devices[name].wanted = False
         for device in self.devices.values():
             device.give_up_after_s = 5.0
+            device.erases_unsent = True
 
     # Writing and reading.
 
@@ -150,7 +168,7 @@ class Crowd(People):
             return
         device = self._dice.choice(self._writers)
         if device.core.unsettled < self._spec.max_unsettled:
-            device.write(self._dice.choice(self._partners[device.name.partition("/")[0]]))
+            self.say(device, self._dice.choice(self._partners[device.name.partition("/")[0]]))
 
     def _read_one(self) -> None:
         key = next(iter(self._unread))
@@ -194,6 +212,13 @@ class Crowd(People):
         """Codes of all Failed{retry_after} and Goodbye so far."""
         return [*self._failed(), *self._goodbyes()]
 
+    def counts(self) -> dict[str, int]:
+        """As it is now; `unsettled`: of the device that has the most."""
+        ledger = self.ledger
+        unsettled = max(device.core.unsettled for device in self.devices.values())
+        written = len(ledger.written) - ledger.moot
+        return {"written": written, "sent": ledger.sent, "early": len(ledger.early), "unsettled": unsettled}
+
     def want(self, device: str, online: bool) -> None:
         """Whether the device, if it is one of ours, is to connect again once its connection is lost."""
         if device in self.devices:
@@ -215,8 +240,8 @@ class Crowd(People):
             await self.finish()
             await ledger.until(
                 lambda: (
-                    all(written.read for written in ledger.written.values() if written.kind == TEXT)
-                    and ledger.sent + len(ledger.refused) == len(ledger.written)
+                    all(written.read for written in ledger.texts)
+                    and ledger.settled_all
                     and not ledger.missing(list(self.devices))
                 ),
                 "READ of everything",
@@ -227,6 +252,13 @@ class Crowd(People):
             reading.cancel()
         return self.sum()
 
+    async def page(self, tokens: dict[str, str]) -> Account:
+        """The account with what new devices find in all conversations; `tokens`: `user/device` → access token."""
+        trust = ssl.create_default_context(cafile=self._spec.ca)
+        found = compare(self.ledger, await page_all(self._spec.api, tokens, trust))
+        paged = {"paged": found.paged, "edited": found.edited, "erased": found.erased, "elsewhere": found.elsewhere}
+        return replace(self.sum(), **paged, differing=found.wrong[:10])
+
     async def _read_all(self) -> None:
         while True:
             while self._unread:
@@ -236,10 +268,10 @@ class Crowd(People):
     def sum(self) -> Account:
         """As it is now."""
         ledger, names = self.ledger, list(self.devices)
-        texts = [written for written in ledger.written.values() if written.kind == TEXT]
+        texts = list(ledger.texts)
         missing = ledger.missing(names)
         return Account(
-            written=len(ledger.written),
+            written=len(ledger.written) - ledger.moot,
             sent=ledger.sent,
             delivered=sum(written.delivered for written in texts),
             texts=len(texts),
@@ -248,6 +280,7 @@ class Crowd(People):
             twice=ledger.twice,
             out_of_order=ledger.out_of_order,
             late=ledger.late,
+            early=len(ledger.early),
             gap_s=self._gaps[False],
             gap_touched_s=self._gaps[True],
             rate=self._rate,
@@ -268,10 +301,10 @@ class Crowd(People):
     def _waiting(self, ledger: Ledger, missing: list[tuple[str, bytes]]) -> list[str]:
         found = [f"{body!r} is not shown at {device}" for device, body in missing]
         for body, written in ledger.written.items():
-            kind = "READ" if written.kind == READ else "TEXT"
-            if not written.sent:
+            if not written.sent and not ledger.is_gone(written):
+                kind = Message.Kind.Name(written.kind)
                 found.append(f"{kind} {body!r} of {written.author} to {written.dest} is not SENT")
-            elif written.kind == TEXT and not (written.delivered and written.read):
+            elif written.kind == TEXT and not written.erased and not (written.delivered and written.read):
                 found.append(f"{body!r} is SENT, delivered {written.delivered}, read {written.read}")
         return found[:10]
 
@@ -292,6 +325,8 @@ async def _obey(crowd: Crowd, command: dict[str, Any]) -> object:
             return crowd.fault(**command)
         case "told":
             return crowd.told()
+        case "counts":
+            return crowd.counts()
         case "want":
             crowd.want(**command)
         case "come":
@@ -300,6 +335,8 @@ async def _obey(crowd: Crowd, command: dict[str, Any]) -> object:
             await crowd.some_sent(command["sent"])
         case "settle":
             return asdict(await crowd.settle())
+        case "page":
+            return asdict(await crowd.page(**command))
         case other:
             raise ValueError(other)
     return None

@@ -12,6 +12,8 @@ from tests.cluster.faults.story import Row, Scene
 ETCD = ("etcd-1", "etcd-2", "etcd-3")
 CONNECTORS = ("connector-1", "connector-2", "connector-3")
 BROKERS = ("broker-1", "broker-2")
+LAST_ANSWERS_S = 1.0
+"""What a store has answered is told by then."""
 ROLL_S = 2.0
 """Between two restarts, so that connectors have found a broker again before the next one goes."""
 
@@ -109,10 +111,38 @@ async def stop_cassandra(scene: Scene) -> None:
     """All nodes. Conversations of people who are online go on, also when what brokers remember has grown old."""
     await scene.fault(unsteady=True)
     await scene.each("kill", *scene.cassandra)
-    await asyncio.sleep(scene.times.outage / 2)
-    await scene.flows(scene.times.outage / 2)
+    await _store_is_away(scene)
     await scene.heard("UNAVAILABLE")
     await scene.run("start")
+    await _store_is_back(scene)
+
+
+async def pause_cassandra(scene: Scene) -> None:
+    """All nodes stand still, with whatever they have in hand."""
+    await scene.fault(unsteady=True)
+    await scene.each("pause", *scene.cassandra)
+    await _store_is_away(scene)
+    await scene.each("resume", *scene.cassandra)
+    await _store_is_back(scene)
+
+
+async def _store_is_away(scene: Scene) -> None:
+    """Where conversations are kept nobody is told SENT, and DELIVERED comes at once (H1)."""
+    await asyncio.sleep(LAST_ANSWERS_S)
+    before = await scene.counts()
+    await asyncio.sleep(scene.times.outage / 2)
+    await scene.until(lambda now: now["early"] > before["early"], "DELIVERED before SENT")
+    await asyncio.sleep(scene.times.outage / 2)
+    now = await scene.counts()
+    assert now["sent"] == before["sent"], "somebody was told SENT while the store was away"
+    scene.notes.append(f"{now['early']:,} × DELIVERED before SENT, at most {now['unsettled']} unsettled of a device")
+
+
+async def _store_is_back(scene: Scene) -> None:
+    """All that was written while it was away is SENT within seconds."""
+    written = (await scene.counts())["written"]
+    took_s = await scene.until(lambda now: now["sent"] >= written, "SENT of all that waited")
+    scene.notes.append(f"as much as was written by then is SENT after {took_s:.1f} s")
 
 
 async def stop_everything(scene: Scene) -> None:
@@ -180,6 +210,7 @@ ROWS = {
         Row("stop-etcd", "all etcd away", stop_etcd),
         Row("kill-cassandra", "kill -9 one Cassandra of three", kill_cassandra, cassandra=3),
         Row("stop-cassandra", "all Cassandra away", stop_cassandra),
+        Row("pause-cassandra", "SIGSTOP all Cassandra, then SIGCONT", pause_cassandra),
         Row("stop-everything", "everything stopped and started", stop_everything),
         Row("rolling-restart", "rolling restart of all brokers and connectors", rolling_restart),
         Row("slow-link", "broker's links slow: 100 ms, 5 % loss", slow_link, far=True),

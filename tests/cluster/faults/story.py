@@ -28,7 +28,7 @@ from tests.cluster.whole import ROOT, Whole
 
 HEAD = (
     "fault", "sent/s", "sent", "SENT", "delivered", "read", "lost", "twice", "out of order", "late",
-    "longest gap, others / hit, s", "",
+    "longest gap, others / hit, s", "paged", "edited", "erased", "elsewhere", "differing", "",
 )  # fmt: skip
 GUARD_S = 150.0
 """Everything has arrived by then, after the fault."""
@@ -192,6 +192,19 @@ class Scene:
             while not any(code in told for told in await self.all("told")):
                 await asyncio.sleep(0.2)
 
+    async def counts(self) -> dict[str, int]:
+        """What all crowds have come to by now (`Crowd.counts`)."""
+        found = await self.all("counts")
+        return {key: sum(one[key] for one in found) for key in found[0]}
+
+    async def until(self, condition: Callable[[dict[str, int]], bool], why: str) -> float:
+        """Return when their counts are so; after how many seconds."""
+        began = time.monotonic()
+        while not condition(now := await self.counts()):
+            assert time.monotonic() - began < GUARD_S, f"waiting for {why}: {now}"
+            await asyncio.sleep(0.1)
+        return time.monotonic() - began
+
     async def all(self, what: str, **arguments: object) -> list[Any]:
         """What all crowds answer."""
         return await asyncio.gather(*(crowd.do(what, **arguments) for crowd in self.crowds))
@@ -273,7 +286,8 @@ class Result:
         values = (
             self.title, f"{found.rate:,.0f}", f"{found.written:,}", f"{found.sent:,}", f"{found.delivered:,}",
             f"{found.read:,}", found.lost, found.twice, found.out_of_order, f"{found.late:,}",
-            f"{found.gap_s:.1f} / {found.gap_touched_s:.1f}", "; ".join([*self.notes, *failed, *said]),
+            f"{found.gap_s:.1f} / {found.gap_touched_s:.1f}", f"{found.paged:,}", f"{found.edited:,}",
+            f"{found.erased:,}", f"{found.elsewhere:,}", len(found.differing), "; ".join([*self.notes, *failed, *said]),
         )  # fmt: skip
         return f"| {' | '.join(map(str, values))} |"
 
@@ -284,6 +298,8 @@ class Result:
         assert not found.refused, found.refused
         assert (found.lost, found.twice, found.out_of_order) == (0, 0, 0), self.line
         assert not found.waiting, found.waiting
+        assert not found.differing, found.differing
+        assert found.paged >= 2 * found.texts
         assert found.sent == found.written > 0
         assert found.delivered == found.read == found.texts > 0
         assert found.goodbyes.keys() <= FINE, found.goodbyes
@@ -299,10 +315,13 @@ async def tell(cluster: Whole, row: Row, times: Times, size: Size, far: FarBroke
     scene = Scene(cluster, times, far)
     number, devices = next(_numbers), 0
     prefix = f"p{os.getpid()}-{number}-"
+    users: list[list[str]] = []
+    """Of each crowd."""
     try:
         for at in range(size.crowds):
             spec = await _spec(cluster, size, f"{prefix}{at}-", seed=1000 * number + 300 * at)
             devices += len(spec.tokens)
+            users.append(sorted({name.partition("/")[0] for name in spec.tokens}))
             scene.crowds.append(await _Crowd.start(spec, cluster.folder / f"crowd-{at}.json"))
         await scene.all("online")
         pids = await scene.pids()
@@ -315,10 +334,20 @@ async def tell(cluster: Whole, row: Row, times: Times, size: Size, far: FarBroke
         await scene.flows(times.after)
         account = reduce(add, [Account(**found) for found in await scene.all("settle")])
         if not account.waiting:
+            account = await _page(scene, users)
             await scene.presence_is(prefix, devices)
     finally:
         await asyncio.gather(*(crowd.close() for crowd in scene.crowds))
     return Result(row.title, account, scene.notes, cores)
+
+
+async def _page(scene: Scene, users: Sequence[Sequence[str]]) -> Account:
+    """What a new device of each person finds, crowd by crowd."""
+    found = Account()
+    for crowd, names in zip(scene.crowds, users, strict=True):
+        tokens = await scene.cluster.new_devices(names)
+        found += Account(**await crowd.do("page", tokens=tokens))
+    return found
 
 
 async def _spec(cluster: Whole, size: Size, prefix: str, seed: int) -> Spec:
@@ -336,4 +365,5 @@ async def _spec(cluster: Whole, size: Size, prefix: str, seed: int) -> Spec:
         seed=seed,
         max_unsettled=size.max_unsettled,
         guard_s=GUARD_S,
+        api=cluster.api,
     )
