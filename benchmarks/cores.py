@@ -67,7 +67,7 @@ class Fake:
 
 
 class Store(Fake):
-    """Knows everybody, keeps nothing, and answers when it is asked to: no answer comes while it is being asked."""
+    """Knows everybody and keeps nothing; its answers come when `answers` is called, never while it is being asked."""
 
     def __init__(self) -> None:
         self._answers: list[Callable[[], None]] = []
