@@ -187,7 +187,7 @@ class Spawned(Target):
         return await further_in_store(self._store, self.api, Trust(), users)
 
     def disk_bytes(self) -> int | None:
-        return sum(map(_pages_bytes, (Path(self._store.path), index_path(self._store.path))))
+        return sum(map(pages_bytes, (Path(self._store.path), index_path(self._store.path))))
 
     async def tokens(self, users: list[str]) -> list[str]:
         """Register users with a device each, if they are not there yet; returns their login tokens."""
@@ -245,7 +245,7 @@ def listens(port: int) -> bool:
     return False
 
 
-def _pages_bytes(database: Path) -> int:
+def pages_bytes(database: Path) -> int:
     """What the pages that are in use take, in the write-ahead log or copied back; 0 if there is no such database."""
     if not database.exists():
         return 0
