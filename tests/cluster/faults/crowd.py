@@ -213,11 +213,12 @@ class Crowd(People):
         return [*self._failed(), *self._goodbyes()]
 
     def counts(self) -> dict[str, int]:
-        """As it is now; `unsettled`: of the device that has the most."""
+        """As it is now. `to_keep`: written and no READ, which is in no timeline; `kept`: of these SENT; `unsettled`: of
+        the device that has the most."""
         ledger = self.ledger
         unsettled = max(device.core.unsettled for device in self.devices.values())
-        written = len(ledger.written) - ledger.moot
-        return {"written": written, "sent": ledger.sent, "early": len(ledger.early), "unsettled": unsettled}
+        to_keep = ledger.to_keep - ledger.moot
+        return {"to_keep": to_keep, "kept": ledger.kept, "early": len(ledger.early), "unsettled": unsettled}
 
     def want(self, device: str, online: bool) -> None:
         """Whether the device, if it is one of ours, is to connect again once its connection is lost."""
