@@ -10,7 +10,8 @@ from tests.sparrow.stage import Stage, until_line
 
 WORDS = 25
 SAID = re.compile(
-    r"(?:[-\d]{10} [:\d]{5} )?(?P<me>me, elsewhere, to |me to )?(?:alice|bob)(?P<edited> \(edited\))?: (?P<text>[^ ].*)\n"
+    r"(?:[-\d]{10} [:\d]{5} )?"  # when, of what is older
+    r"(?P<me>me, elsewhere, to |me to )?(?:alice|bob)(?P<edited> \(edited\))?: (?P<text>[^ ].*)\n"
 )
 
 
