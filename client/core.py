@@ -88,7 +88,7 @@ class ClientCore:
             stream.receive(message.id, message.settled, message)
             self._blocked[key] = stream
             if message.kind == ERASE:
-                self._erased(message)
+                self._erasures.told(message, self._inbound)
 
     # The connection.
 
@@ -282,54 +282,26 @@ class ClientCore:
             self._forget_for(key)
         else:
             self._streams.heard(key)
-        erased = self._erased(message) if message.kind == ERASE else key
+        if message.kind == ERASE and self._erasures.told(message, self._inbound) != key:
+            self.paged()
         parked = len(stream.parked)
         shown = stream.receive(message.id, message.settled, message)
         if len(stream.parked) > parked:
             self._journal.park(message)
         self._after(key, stream, shown + self._go_past(key, stream))
-        if erased != key:
-            self._look_again(erased)
 
     def _go_past(self, key: StreamKey, stream: InboundStream[Message]) -> list[Shown[Message]]:
         """Past what is missing, and here from a page, or erased: pages themselves move no stream (R-D)."""
-        if not stream.parked:
-            return []
-        passed: list[int] = []
-
-        def is_over(number: int) -> bool:
-            if self._journal.paged((*key, number)):
-                return True
-            if self._erasures.take(key, number):
-                passed.append(number)
-                return True
-            return False
-
-        shown = stream.go_past(is_over)
-        if passed:
-            self._events.append(Skipped(*key, passed[0], passed[-1]))
+        shown, gone = self._erasures.go_past(key, stream, lambda number: self._journal.paged((*key, number)))
+        if gone:
+            self._events.append(Skipped(*key, gone[0], gone[-1]))
         return shown
 
     def paged(self) -> None:
-        """A page of history was kept, and committed: look whether something has waited for what stands on it."""
-        for key in list(self._blocked):
-            self._look_again(key)
-
-    def _look_again(self, key: StreamKey) -> None:
-        """Whether what this stream waits for is over."""
-        stream = self._blocked.get(key)
-        if stream is not None and (shown := self._go_past(key, stream)):
-            self._after(key, stream, shown)
-
-    def _erased(self, message: Message) -> StreamKey:
-        """An ERASE has come: in whose stream its target is not waited for any more."""
-        about = message.about
-        key = (message.from_id, about.from_device, about.stream)
-        stream = self._inbound.get(key)
-        for number in about.ids:
-            if stream is None or number >= stream.next:
-                self._erasures.add(key, number)
-        return key
+        """A page of history was kept, and committed: look whether something has waited for what it tells."""
+        for key, stream in list(self._blocked.items()):
+            if shown := self._go_past(key, stream):
+                self._after(key, stream, shown)
 
     def _forget_for(self, key: StreamKey) -> None:
         """Room for a new stream. Nothing is lost by it: what is missing in one that comes again is asked for (R5)."""

@@ -5,9 +5,12 @@ Owns their names, as many as fit. Knows nothing of what they said.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from client.streams import StreamKey
+from protocol.inbound import InboundStream, Shown
+from protocol.sparrow_pb2 import Message
 
 MAX_ERASURES: Final = 4096
 """What is forgotten for a newer one is waited for, as what is lost."""
@@ -23,15 +26,35 @@ class Erasures:
     def __len__(self) -> int:
         return len(self._names)
 
-    def add(self, key: StreamKey, number: int) -> None:
-        """This message was erased, and has not come."""
+    def told(self, message: Message, streams: Mapping[StreamKey, InboundStream[Message]]) -> StreamKey:
+        """An ERASE has come: in whose stream its target is waited for no more."""
+        key = (message.from_id, message.about.from_device, message.about.stream)
+        stream = streams.get(key)
+        for number in message.about.ids:
+            if stream is None or number >= stream.next:
+                self._add(key, number)
+        return key
+
+    def _add(self, key: StreamKey, number: int) -> None:
         self._names[key, number] = None
         if len(self._names) > self._most:
             del self._names[next(iter(self._names))]
 
-    def take(self, key: StreamKey, number: int) -> bool:
-        """Whether it was erased; it is asked for no more."""
-        if (key, number) not in self._names:
-            return False
-        del self._names[key, number]
-        return True
+    def go_past(
+        self, key: StreamKey, stream: InboundStream[Message], paged: Callable[[int], bool]
+    ) -> tuple[list[Shown[Message]], list[int]]:
+        """Past what is missing in a stream, and paged or erased; what may be shown now, and what was erased."""
+        if not stream.parked:
+            return [], []
+        gone: list[int] = []
+
+        def is_over(number: int) -> bool:
+            if paged(number):
+                return True
+            if (key, number) not in self._names:
+                return False
+            del self._names[key, number]
+            gone.append(number)
+            return True
+
+        return stream.go_past(is_over), gone
