@@ -56,6 +56,8 @@ class Spec:
     """Who has so many unsettled messages writes no more for now."""
     api: str
     """The user API's URL."""
+    changes: bool = True
+    """They edit and erase, too."""
     guard_s: float
 
 
@@ -114,11 +116,10 @@ class Account:
 class Crowd(People):
     """People at a given rate, who read what they are shown."""
 
-    changes = True
-
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec.tokens, spec.addresses, spec.seed, ssl.create_default_context(cafile=spec.ca))
         self._spec = spec
+        self.changes = spec.changes
         self.ledger.guard_s = spec.guard_s
         self.ledger.on_shown = self._shown
         self._dice = random.Random(spec.seed)
