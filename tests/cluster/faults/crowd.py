@@ -56,9 +56,9 @@ class Spec:
     """Who has so many unsettled messages writes no more for now."""
     api: str
     """The user API's URL."""
+    guard_s: float
     changes: bool = True
     """They edit and erase, too."""
-    guard_s: float
 
 
 @dataclass
