@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,8 @@ LOGIN = "login"
 BODY = b"x" * 100
 WALL_MS = 1_800_000_000_000
 ALLOWED = next(iter(Verdict))
+CLOCKS = len(inspect.signature(BrokerCore.time).parameters) - 1
+"""How many clocks a broker has: one in 0.1, which knew no time of day."""
 
 
 class Fake:
@@ -63,28 +67,41 @@ class Fake:
 
 
 class Store(Fake):
-    """Knows everybody, keeps nothing, and answers at once."""
+    """Knows everybody and keeps nothing; its answers come when `answers` is called, never while it is being asked."""
+
+    def __init__(self) -> None:
+        self._answers: list[Callable[[], None]] = []
+
+    def answers(self) -> bool:
+        """Give all answers; whether there were any."""
+        answers, self._answers = self._answers, []
+        for answer in answers:
+            answer()
+        return bool(answers)
 
     def devices(self, users: Any, done: Any) -> None:
-        done(dict.fromkeys(users, ("d1",)))
+        self._answers.append(partial(done, dict.fromkeys(users, ("d1",))))
 
     def standing(self, users: Any, done: Any) -> None:
-        done(dict.fromkeys(users, Standing(False, {"d1": LOGIN})))
+        self._answers.append(partial(done, dict.fromkeys(users, Standing(False, {"d1": LOGIN}))))
 
     def verdicts(self, pairs: Any, done: Any) -> None:
-        done(dict.fromkeys(pairs, ALLOWED))
+        self._answers.append(partial(done, dict.fromkeys(pairs, ALLOWED)))
+
+    def hiders(self, users: Any, done: Any) -> None:
+        self._answers.append(partial(done, frozenset()))
 
     def begin_sessions(self, starts: Any, done: Any) -> None:
-        done([0 for _ in starts])
+        self._answers.append(partial(done, [0 for _ in starts]))
 
     def page(self, queries: Any, done: Any) -> None:
-        done([Page((), b"", True) for _ in queries])
+        self._answers.append(partial(done, [Page((), b"", True) for _ in queries]))
 
     def waiting(self, users: Any, done: Any) -> None:
-        done({user: {} for user in users})
+        self._answers.append(partial(done, {user: {} for user in users}))
 
     def append(self, rows: Any, done: Any) -> None:
-        done(True)
+        self._answers.append(partial(done, True))
 
     def no_space(self) -> bool:
         return False
@@ -145,15 +162,17 @@ class Pair:
         changes: dict[str, Any] = {name: 0 for name in unlimited if name in known}
         self._connector_ports, self._broker_ports = ConnectorPorts(), BrokerPorts()
         self.connector = ConnectorCore(self._connector_ports, ConnectorSettings(brokers=(BROKER,), **changes))
+        self._store = Store()
         self._broker = BrokerCore(
-            self._broker_ports, MemoryPresence(5000.0, 1), Store(), BrokerSettings(), BROKER_INCARNATION
+            self._broker_ports, MemoryPresence(5000.0, 1), self._store, BrokerSettings(), BROKER_INCARNATION
         )
         self._now = 1.0
         self.lets(8, 0.3)  # they find each other
 
     def time(self) -> None:
-        self._broker.time(self._now)
-        self.connector.time(self._now, WALL_MS + int(self._now * 1000))
+        wall_ms = WALL_MS + int(self._now * 1000)
+        self._broker.time(*(self._now, wall_ms)[:CLOCKS])
+        self.connector.time(self._now, wall_ms)
 
     def lets(self, ticks: int, seconds: float) -> None:
         """Time go by."""
@@ -174,11 +193,12 @@ class Pair:
             for batch in batches:
                 self._broker.batch(self.connector.incarnation, batch)
             self._broker.flush()
+            answered = self._store.answers()
             batches, to_connector[:] = to_connector[:], []
             for batch in batches:
                 self.connector.batch(BROKER, batch)
             self.connector.flush()
-            if not to_broker and not to_connector:
+            if not to_broker and not to_connector and not answered:
                 return
 
     @contextmanager

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from client.state import MessageName
 from protocol.allowed import MAX_REVISION
-from protocol.sparrow_pb2 import EDIT, ERASE, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, TEXT, Message
 
 MAX_CHANGES: Final = 10_000
 """Targets that are remembered; who changes most loses their oldest first."""
@@ -52,6 +52,10 @@ class Change:
     """Of the edit, or of the erasure."""
     erased_by: str = ""
     """Not empty: it is no more. A user, or "operator"."""
+
+    def applies_to(self, kind: int) -> bool:
+        """Only a TEXT can be edited."""
+        return bool(self.erased_by) or kind == TEXT
 
     def is_above(self, other: Change | None) -> bool:
         """Whether it counts where both are known. Erased is final."""

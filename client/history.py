@@ -19,7 +19,7 @@ from client.state import Delivered, Event, MessageName, Refused, Settled, Skippe
 from protocol.ids import stamp_ms
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from protocol.sparrow_pb2 import EDIT, ERASE, READ, Hint, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, Hint, Message
 
 __all__ = ["History", "HistoryEntry"]
 
@@ -36,6 +36,8 @@ class History:
 
     MARKS_PER_LINE = 4
     UNREAD_PER_LINE = 10
+    MOST_UNREAD = 10_000
+    """But no more than so many, or as many as lines: strangers cause them."""
     SPARE = 20
     """This part of the limit more is kept before it is looked which are too many."""
 
@@ -134,6 +136,8 @@ class History:
         elif message.kind not in NO_LINES:
             name = (mine, peer, message.from_device, stream, message_id)
             change = self._changes.get(Target(peer, message.from_id, message.from_device, message.stream, message.id))
+            if change is not None and not change.applies_to(message.kind):
+                change = None
             self._do(
                 lines.INSERT_SHOWN + lines.UNLESS_NAMED,
                 *(*name, int(message.kind), message.body if change is None else change.body),
@@ -150,7 +154,7 @@ class History:
         self._do(
             lines.CHANGE,
             *(change.body, *columns, *self.line_name(target.peer, target.name)),
-            *(bool(change.erased_by), *columns[:4]),
+            *(bool(change.erased_by), int(TEXT), *columns[:4]),
         )
 
     def line_name(self, peer: str, name: MessageName) -> tuple[object, ...]:
@@ -214,7 +218,7 @@ class History:
         self._new += by
         if self._new > self._limit // self.SPARE:
             self._new = 0
-            unread = self._limit * self.UNREAD_PER_LINE
+            unread = min(self._limit * self.UNREAD_PER_LINE, max(self._limit, self.MOST_UNREAD))
             for doomed, limit in ((lines.TOO_MANY, self._limit), (lines.UNREAD_TOO_MANY, unread)):
                 # A page of which something goes has to be fetched again.
                 self._do(lines.TORN_PAGES.format(doomed), limit)

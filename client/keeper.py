@@ -13,6 +13,7 @@ from typing import Final
 from client import events
 from client.api.conversations import MAX_PAGE, ConversationsApi, Page
 from client.engine import Engine
+from client.flow import fresh
 from client.history import History
 from client.lines import HistoryEntry
 from client.memory import ClientJournal
@@ -176,6 +177,8 @@ class Walk:
     async def batch(self) -> list[HistoryEntry]:
         """The next ones, newest first; may be empty without being the last. Raises what requests raise."""
         history, keeper = self._keeper.history, self._keeper
+        if keeper.engine.error is not None:
+            raise fresh(keeper.engine.error)
         if history is not None:
             if keeper.kept is False:
                 return self._from_here(history, Stretch(OPEN, 0, None, 0))
@@ -244,7 +247,7 @@ class Walk:
         engine.core.touch()
         engine.turn()
         if engine.error is not None:
-            raise engine.error
+            raise fresh(engine.error)
         if fetched_ms:
             self._keeper.once_more(self._peer, fetched_ms)
         for change in changes:

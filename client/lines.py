@@ -109,7 +109,7 @@ CHANGE = f"""
 UPDATE history SET body = ?, revision = ?, edit_device = ?, edit_stream = ?, edit_id = ?, edited_stamp = ?,
     erased_by = ?
 WHERE {NAMED} AND erased_by = ''
-    AND (? OR (revision, edit_device, edit_stream, edit_id) < (?, ?, ?, ?))
+    AND (? OR kind = ? AND (revision, edit_device, edit_stream, edit_id) < (?, ?, ?, ?))
 """
 NEWEST = f"""
 SELECT {COLUMNS} FROM (

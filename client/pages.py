@@ -136,6 +136,8 @@ class Pages:
 
     def _insert(self, peer: str, line: PagedLine, state: State) -> None:
         best = self._changes.get(Target(peer, *line.name))
+        if best is not None and not best.applies_to(line.kind):
+            best = None
         body = line.body if best is None or _same(best, line) else best.body
         self._do(
             lines.INSERT_PAGED,

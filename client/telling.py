@@ -262,7 +262,7 @@ class Telling:
 
 
 def _as_it_reads(message: Message, change: Change | None) -> Message:
-    if change is not None:
+    if change is not None and change.applies_to(message.kind):
         wire = pb.Message()
         wire.CopyFrom(message.wire)
         wire.body = change.body

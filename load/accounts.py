@@ -29,7 +29,7 @@ from protocol.errors import (
     UnreachableError,
 )
 from sparrow.config.settings import Settings
-from store import StoreSettings, open_store
+from store import HistorySettings, StoreSettings, open_store
 from userapi.tokens import TokenMinter
 
 AT_ONCE = 16
@@ -178,13 +178,16 @@ async def store_accounts(settings: Settings, users: Sequence[str]) -> list[Accou
     Raises `ConfigError`, `StoreError`.
     """
     minter = TokenMinter(Path(settings.userapi.token_private_key_file), lifetime_s=LIFETIME_S)
-    return await make_accounts(settings.store, minter, users)
+    return await make_accounts(settings.store, minter, users, settings.history)
 
 
-async def make_accounts(settings: StoreSettings, minter: TokenMinter, users: Sequence[str]) -> list[Account]:
-    """Make the accounts and log all of them in. Raises `ConfigError`, `StoreError`."""
+async def make_accounts(
+    settings: StoreSettings, minter: TokenMinter, users: Sequence[str], history: HistorySettings
+) -> list[Account]:
+    """Make the accounts and log all of them in; a store that is not there yet keeps `history`. Raises `ConfigError`,
+    `StoreError`."""
     gate = asyncio.Semaphore(AT_ONCE_IN_STORE)
-    async with open_store(settings) as store:
+    async with open_store(settings, history=history) as store:
 
         async def make(user: str) -> None:
             async with gate:

@@ -28,7 +28,7 @@ from load.targets import Target
 from load.world import Address
 from protocol.errors import ConfigError, ServiceError
 from sparrow.config.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_link_key
-from store import StoreSettings
+from store import HistorySettings, StoreSettings
 from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
 
@@ -67,6 +67,7 @@ class Spawned(Target):
             raise ConfigError("more than one broker needs etcd, which is not on PATH: run scripts/install-etcd")
         self._folder = Path(tempfile.mkdtemp(prefix="sparrow-load-"))
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._history = HistorySettings(keep_days=365 if history else 0, ledger="")
         self._store = StoreSettings(path=str(self._folder / "sparrow.db"))
         private, public = self._folder / "token.key.pem", self._folder / "token.pub.pem"
         ensure_key_pair(private, public)
@@ -154,11 +155,11 @@ class Spawned(Target):
         return [process.pid for process in self._processes[-len(self._ports) :]]
 
     async def accounts(self, count: int) -> list[Account]:
-        return await make_accounts(self._store, self.minter, [f"user{n}" for n in range(count)])
+        return await make_accounts(self._store, self.minter, [f"user{n}" for n in range(count)], self._history)
 
     async def tokens(self, users: list[str]) -> list[str]:
         """Register users with a device each, if they are not there yet; returns their login tokens."""
-        return [account.token for account in await make_accounts(self._store, self.minter, users)]
+        return [account.token for account in await make_accounts(self._store, self.minter, users, self._history)]
 
     def stop(self) -> None:
         """End everything and remove the folder."""

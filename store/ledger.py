@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from protocol.errors import ConfigError
-from store.timelines import Erasure, Name
+from store.timelines import Archived, Erasure, Name, Result
 
 _log = logging.getLogger("sparrow.store")
 
@@ -26,7 +26,8 @@ class Ledger:
         self._failing = False
 
     async def add(self, erasures: Sequence[Erasure]) -> None:
-        """Note these, durably, before they happen. What cannot be noted is erased all the same, and logged."""
+        """Note these, durably, before anybody is told that they are erased: until then they are asked for again. What
+        cannot be noted is erased all the same, and logged."""
         if not self._path or not erasures:
             return
         try:
@@ -41,6 +42,15 @@ class Ledger:
             self._failing = True
         else:
             self._failing = False
+
+
+def kept_erasures(batch: Sequence[object], answers: Sequence[Archived]) -> list[Erasure]:
+    """Of a batch, what was erased."""
+    return [
+        one
+        for one, answer in zip(batch, answers, strict=True)
+        if isinstance(one, Erasure) and answer.result is Result.KEPT
+    ]
 
 
 def _append(path: Path, erasures: Iterable[Erasure]) -> None:

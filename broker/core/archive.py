@@ -91,7 +91,8 @@ class Archive:
         self._store = store
         self._quota = quota
         self._outcomes = outcomes
-        self._queue: deque[Archiving] = deque()
+        self.queue: deque[Archiving] = deque()
+        """What `flush` hands to the store."""
         self._appending: dict[int, list[Archiving]] = {}
         """Batches that the store is appending, by `id`."""
         self._rows = 0
@@ -141,7 +142,7 @@ class Archive:
         elif self._quota.no_space and not isinstance(archiving.entry, Erasure):
             self._finish(archiving, NO_SPACE, True)
         else:
-            self._queue.append(archiving)
+            self.queue.append(archiving)
 
     def tick(self) -> None:
         """Raise marks, of the last moment together."""
@@ -155,9 +156,9 @@ class Archive:
 
     def flush(self) -> None:
         """Begin what may begin."""
-        while self._queue and len(self._appending) < self._settings.max_appends_in_flight:
-            size = min(len(self._queue), self._settings.max_batch_rows)
-            batch = [self._queue.popleft() for _ in range(size)]
+        while self.queue and len(self._appending) < self._settings.max_appends_in_flight:
+            size = min(len(self.queue), self._settings.max_batch_rows)
+            batch = [self.queue.popleft() for _ in range(size)]
             self._appending[id(batch)] = batch
             self._store.archive([each.entry for each in batch], partial(self._archived, batch))
 
@@ -192,7 +193,7 @@ class Archive:
 
     def check(self) -> None:
         """Assert that the counts are what they count."""
-        under_way = [*self._queue, *(each for batch in self._appending.values() for each in batch)]
+        under_way = [*self.queue, *(each for batch in self._appending.values() for each in batch)]
         assert self._rows == len(under_way), f"{self._rows} entries are counted, and {len(under_way)} are on their way"
         size = sum(each.size for each in under_way)
         assert self._bytes == size, f"{self._bytes} bytes are counted, and {size} are on their way"

@@ -71,7 +71,8 @@ class Cached(Generic[K, V]):
         self._read = read
         self._worth = worth
         self._entries: dict[K, CachedValue[V]] = {}
-        self._wanted: dict[K, None] = {}
+        self.wanted: dict[K, None] = {}
+        """Keys that `flush` will read."""
         self._aging: dict[K, None] = {}
         """Keys to be read again at the next tick: many in one read, since each read has a price of its own."""
         self._reading: set[K] = set()
@@ -95,7 +96,7 @@ class Cached(Generic[K, V]):
                     self._aging[key] = None
                 return entry
         if key not in self._reading:
-            self._wanted[key] = None
+            self.wanted[key] = None
         return None
 
     def renew_at(self, read_at: float) -> float:
@@ -118,14 +119,14 @@ class Cached(Generic[K, V]):
 
     def tick(self) -> None:
         """Read again what has aged and is in use."""
-        self._wanted.update(self._aging)
+        self.wanted.update(self._aging)
         self._aging.clear()
 
     def flush(self) -> None:
         """Read what this turn asked for, at once."""
-        if not self._wanted:
+        if not self.wanted:
             return
-        keys, self._wanted = list(self._wanted), {}
+        keys, self.wanted = list(self.wanted), {}
         self._reading.update(keys)
         began = self._turn.now
         self._read(keys, lambda found: self._ended(keys, began, found))
@@ -135,7 +136,7 @@ class Cached(Generic[K, V]):
         spoilt = self._spoilt.intersection(keys)
         self._spoilt -= spoilt
         if found is not None:
-            self._wanted.update(dict.fromkeys(key for key in keys if key in spoilt))
+            self.wanted.update(dict.fromkeys(key for key in keys if key in spoilt))
             keys = [key for key in keys if key not in spoilt]
             self._keep(keys, began, found)
         self.on_read(keys, found is not None)

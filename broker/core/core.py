@@ -193,14 +193,20 @@ class BrokerCore:
         """Send what the turn has left behind; what a link does not take is stored."""
         self.logins.flush()
         self.inbox.flush()
-        self.devices.flush()
-        self.policy.flush()
-        self.hiding.flush()
+        # What is not there is not called for: in small turns these calls were 1 % of a message.
+        if self.devices.wanted:
+            self.devices.flush()
+        if self.policy.wanted:
+            self.policy.flush()
+        if self.hiding.wanted:
+            self.hiding.flush()
         self.quota.flush()
         self.notifier.flush()
         self.storage.flush()
-        self.archive.flush()
-        self.outcomes.flush()
+        if self.archive.queue:
+            self.archive.flush()
+        if self.outcomes.entries:
+            self.outcomes.flush()
         turn = self.turn
         out, turn.out = turn.out, {}
         for connector, encoded in out.items():

@@ -44,6 +44,13 @@ from store.contacts import Verdict
 from store.interface import COMMON
 from store.timelines import Audience, Edit
 
+_RARE = RECEIPT | CHANGE
+_KINDS = RECEIPT | QUIET | CHANGE
+_UNKEPT = RECEIPT | QUIET
+"""READ and changes are quiet, and stand in no timeline as messages."""
+_OF_COPIES = RECEIPT | QUIET | TRACED
+"""Flags that go along with each copy."""
+
 
 class Plan(NamedTuple):
     """Who gets copies of what one device writes to one user."""
@@ -96,12 +103,13 @@ class Routing:
 
     def route(self, connector: int, rec: Record) -> None:
         """An attempt has come from a connector."""
-        if rec[FLAGS] & CHANGE and self._archive.keeps:
-            return self._change(connector, rec)
         plan = self._plans.get((rec[TO], rec[BY]))
-        if plan is not None and self._turn.now < plan[0] and not rec[FLAGS] & RECEIPT:
-            return self._copies(connector, rec, plan)
-        return self._plan(connector, rec)
+        if plan is not None and self._turn.now < plan[0] and not rec[FLAGS] & _RARE:
+            self._copies(connector, rec, plan)
+        elif rec[FLAGS] & CHANGE and self._archive.keeps:
+            self._change(connector, rec)
+        else:
+            self._plan(connector, rec)
 
     def _plan(self, connector: int, rec: Record) -> None:
         """Find out who gets copies, and remember it."""
@@ -186,7 +194,8 @@ class Routing:
 
     def _copies(self, connector: int, rec: Record, plan: Plan) -> None:
         """Make every copy and send it on its way; with none to make, the author's own device has all there is."""
-        if rec[FLAGS] & (RECEIPT | QUIET | CHANGE) == QUIET:
+        flags = rec[FLAGS]
+        if flags & _KINDS == QUIET:
             hides = self._hiding.get(plan.author)
             if hides is None:
                 return self._wait(_hides(plan.author), connector, rec)
@@ -196,13 +205,15 @@ class Routing:
                 self._archive.read(rec, plan.user, bool(plan.devices))
         self.routed += 1
         _, user, devices, author, others, friends, audience = plan
-        kept = self._archive.keeps and not rec[FLAGS] & (RECEIPT | QUIET)
-        count = len(devices) + len(others) + kept
+        count = len(devices) + len(others)
+        kept = self._archive.keeps and not flags & _UNKEPT
+        if kept:
+            count += 1
         if not count:
             return self._answer(connector, rec[ATTEMPT], 0, SAFE)
-        flags = rec[FLAGS] & (RECEIPT | QUIET | TRACED)
-        if not friends and rec[FLAGS] & UNSEEN:
+        if not friends and flags & UNSEEN:
             flags |= QUIET
+        flags &= _OF_COPIES
         if flags & TRACED:
             self._trace(connector, rec, plan)
         index = 0

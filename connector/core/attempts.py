@@ -22,7 +22,6 @@ from fabric.records import (
     BLOCKS,
     CHANGE,
     DELIVERED,
-    FIRST_UNSEEN_KIND,
     HEADER,
     HISTORY_FULL,
     INBOX_BUSY,
@@ -38,11 +37,10 @@ from fabric.records import (
     TRACED,
     UNSEEN,
 )
-from protocol.allowed import SILENT_KINDS
 from protocol.errors import InvalidIdError
 from protocol.ids import Stamper, stamp_ms
 from protocol.server import Incoming, NotAllowed
-from protocol.sparrow_pb2 import READ, Failed
+from protocol.sparrow_pb2 import EDIT, ERASE, FILE, READ, TEXT, Failed
 
 REFUSALS: dict[int, tuple[Failed.Code, str]] = {
     NO_SUCH_USER: (Failed.NO_SUCH_USER, "there is no such user"),
@@ -52,6 +50,8 @@ REFUSALS: dict[int, tuple[Failed.Code, str]] = {
     NOT_ALLOWED: (Failed.NOT_ALLOWED, "this change comes too late, or does not fit what is kept under this name"),
 }
 """What settles a message for good."""
+_FLAGS: dict[int, int] = {FILE: 0, READ: QUIET, EDIT: QUIET | CHANGE, ERASE: QUIET | CHANGE}
+"""Of a message, by its kind; all kinds above these are clients' own."""
 _STAMP = struct.Struct("<BQ")
 _STAMP_TAG = 0x49
 """`Message.stamp`: field 9, fixed64."""
@@ -186,11 +186,7 @@ class Attempts:
         self._attempts[counter] = (session, stream, number, stamp, turn.now, link)
         key, suffix = session.key, session.suffix
         size = len(raw) + len(suffix) + _STAMP.size
-        flags = 0
-        if kind >= FIRST_UNSEEN_KIND:
-            flags = UNSEEN
-        elif kind in SILENT_KINDS:
-            flags = QUIET if kind == READ else QUIET | CHANGE
+        flags = _FLAGS.get(kind, UNSEEN) if kind > TEXT else 0
         if self.traced and self.traced.get(session.user, 0.0) > turn.now:
             flags |= TRACED
             self._traced.add(counter)

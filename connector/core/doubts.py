@@ -86,8 +86,8 @@ class Doubts:
             self.opened(session)
 
     def opened(self, session: Session) -> None:
-        """A connection that was waiting while we stood still."""
-        if self.standing_still:
+        """A connection that was waiting while we stood still; one that has been told Goodbye waits for nothing."""
+        if self.standing_still and session.phase != ENDED:
             session.unsure |= STOOD_STILL
             self.unsure.add(session)
             self._stood[session] = None

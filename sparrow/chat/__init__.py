@@ -20,7 +20,7 @@ from sparrow.chat.account import SignIn, SignInOptions, Terminal
 from sparrow.chat.chat import Chat, View
 from sparrow.chat.commands import obey
 
-HISTORY_LINES = 50_000
+HISTORY_LINES = 20_000
 """Kept in the state file, of all conversations together."""
 OPTIONS = Options(close_timeout_s=2.0)
 

@@ -66,6 +66,9 @@ class View(Protocol):
     def amended(self, line: Line) -> None:
         """A line was edited or erased."""
 
+    def loaded(self, conversation: Conversation) -> None:
+        """Older lines of what is open are here."""
+
     def above(self, conversation: Conversation) -> int:
         """How many lines of it are above what was shown."""
 
@@ -98,7 +101,7 @@ class Chat:
         """Why it ended, if it did not end because somebody wanted it to."""
         self._view = view
         self._client: Client | None = None
-        self.past = Past(self.model, view.refresh, view.notice)
+        self.past = Past(self.model, self._loaded, view.refresh, view.notice)
         self._news = asyncio.Event()
         self._contacts_changed = asyncio.Event()
         self._typed: asyncio.Queue[str] = asyncio.Queue()
@@ -246,14 +249,26 @@ class Chat:
         if conversation is not self.current:
             self.current = conversation
             self._view.opened(conversation)
-            if len(conversation.lines) < NEWEST_LINES:
-                self.wants_older()
+            self._wants_first()
         return conversation
 
     @property
     def looking(self) -> bool:
         """Whether older messages are on their way."""
         return self.past.running
+
+    def _wants_first(self) -> None:
+        """Of a conversation that is new on this device there is more to see."""
+        if self.connected and self.current is not None and len(self.current.lines) < NEWEST_LINES:
+            self.wants_older()
+
+    def _loaded(self) -> None:
+        conversation = self.current
+        if conversation is not None:
+            self._view.loaded(conversation)
+            if conversation.opened and conversation.unread:
+                self.submit("")  # what stands above what was read is read, too
+        self._view.refresh()
 
     def wants_older(self) -> None:
         """Look for older messages of the conversation that is open."""
@@ -313,6 +328,7 @@ class Chat:
             self._contacts_changed.set()
             self.model.device = event.device
             self.past.connected()
+            self._wants_first()
         elif isinstance(event, Hint):
             self._hinted(event)
         elif isinstance(event, Disconnected):

@@ -352,7 +352,7 @@ class Model:
     def edited(self, event: Edited) -> Line | None:
         """A message says something else now; None if it is not here."""
         line = self.known(event.peer, (event.sender, event.device, event.stream, event.id))
-        if line is None or line.peer != event.peer or line.erased:
+        if line is None or line.peer != event.peer or line.erased or line.kind != TEXT:
             return None
         line.text, line.edited = event.text, True
         return line

@@ -20,11 +20,17 @@ AT_ONCE: Final = 200
 
 
 class Past:
-    """Of one chat. `changed` is called when there are more lines, `say` with what went wrong."""
+    """Of one chat.
 
-    def __init__(self, model: Model, changed: Callable[[], object], say: Callable[[str], object]) -> None:
+    `loaded` is called when older lines are here, `listed` when conversations are, `say` with what went wrong.
+    """
+
+    def __init__(
+        self, model: Model, loaded: Callable[[], object], listed: Callable[[], object], say: Callable[[str], object]
+    ) -> None:
         self._model = model
-        self._changed = changed
+        self._loaded = loaded
+        self._listed = listed
         self._say = say
         self._client: Client | None = None
         self._back: dict[str, AsyncIterator[Message]] = {}
@@ -69,7 +75,7 @@ class Past:
                 self._model.older(each.user, newest)
             if not conversation.opened:
                 conversation.told_unread = each.unread
-        self._changed()
+        self._listed()
 
     def look(self, conversation: Conversation) -> None:
         """Get some more of it, in the background."""
@@ -81,7 +87,7 @@ class Past:
             await self.older(conversation, AT_ONCE)
         except SparrowError as error:
             self._say(f"older messages: {error}")
-        self._changed()
+        self._loaded()
 
     async def older(self, conversation: Conversation, count: int) -> int:
         """Put so many more lines into it, if there are; returns how many. Raises what requests raise."""

@@ -87,6 +87,14 @@ class PlainView:
     def opened(self, conversation: Conversation) -> None:
         """See `View`."""
         self._print(f"-- talking to {who(conversation.peer)}")
+        self._recent(conversation)
+
+    def loaded(self, conversation: Conversation) -> None:
+        """See `View`."""
+        if conversation.peer not in self._top:
+            self._recent(conversation)
+
+    def _recent(self, conversation: Conversation) -> None:
         recent = conversation.lines[-RECENT_LINES:]
         for line in recent:
             if line not in self._shown:

@@ -218,6 +218,10 @@ class Screen:
         """See `View`."""
         self.refresh()
 
+    def loaded(self, conversation: Conversation) -> None:
+        """See `View`."""
+        self.refresh()
+
     def above(self, conversation: Conversation) -> int:
         """See `View`."""
         return self._rows.above()

@@ -26,6 +26,7 @@ from sparrow.ops.history import replay
 from sparrow.ops.newfiles import created, errors_of
 from store.interface import Counts
 from store.sqlite import backup as database
+from store.sqlite.search_index import drop_index
 
 if TYPE_CHECKING:
     from sparrow.config.settings import Settings
@@ -135,6 +136,7 @@ def _unpack(settings: Settings, file: Path, target: Path) -> tuple[dict[str, Any
             path.parent.mkdir(parents=True, exist_ok=True)
             with created(path, mode) as out:
                 out.write(content)
+        drop_index(str(target))  # of words that another database had
         # Last: until it is there, all may be begun again.
         _put(draft, target)
     return manifest, list(keys), erased

@@ -71,7 +71,8 @@ class Archive:
             some = await self._edits([batch[at] for at in edits], keep_days, first_day)  # type: ignore[misc]
             _fill(answers, edits, some)
         if erasures:
-            _fill(answers, erasures, await self.erase([batch[at] for at in erasures]))  # type: ignore[misc]
+            some = await self.erase([batch[at] for at in erasures], first_day)  # type: ignore[misc]
+            _fill(answers, erasures, some)
         await self._usage.flush()
         return answers
 
@@ -195,13 +196,27 @@ class Archive:
 
     # Erasures.
 
-    async def erase(self, erasures: Sequence[Erasure]) -> list[Archived]:
-        """Put markers; one answer for each."""
+    async def erase(self, erasures: Sequence[Erasure], first_day: int | None = None) -> list[Archived]:
+        """Put markers; one answer for each. What erases nothing counts, since it is noted all the same; not without
+        `first_day`, where an account ends."""
         answers = [_soundness(erasure_is_sound(one), one.stamp, one.target) for one in erasures]
         sound = [number for number, answer in enumerate(answers) if answer is KEPT]
         targets = await self._targets([(erasures[number].conversation, erasures[number].target) for number in sound])
-        if targets is None:
+        if targets is None or not await self._know([erasures[number].target.author for number in sound]):
             return [FAILED if answer is KEPT else answer for answer in answers]
+        for number in sound:
+            one = erasures[number]
+            target = targets.get((one.conversation, one.target))
+            idle = target is None or target.stamp is None or bool(target.erased_by)
+            own = one.by == one.target.author
+            if (
+                first_day is not None
+                and idle
+                and own
+                and not self._usage.take(one.target.author, day_of(one.stamp), 0, first_day)
+            ):
+                answers[number] = FULL
+        sound = [number for number in sound if answers[number] is KEPT]
         done = await self._writing.markers([erasures[number] for number in sound])
         for number, well in zip(sound, done, strict=True):
             erasure = erasures[number]

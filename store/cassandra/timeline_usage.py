@@ -35,9 +35,9 @@ class _Author:
 class Usage:
     """What authors have."""
 
-    def __init__(self, connection: Connection, requests: Requests, limits: HistorySettings) -> None:
+    def __init__(self, connection: Connection, requests: Requests, history: HistorySettings) -> None:
         self._requests = requests
-        self._limits = limits
+        self._history = history
         self._read = connection.prepare(_READ)
         self._add = connection.prepare(_ADD)
         self._forget = connection.prepare(_FORGET)
@@ -81,14 +81,14 @@ class Usage:
     def take(self, author: str, day: int, size: int, first_day: int, rows: int = 1) -> bool:
         """Count one more, of so many bytes; False if there is no room for it. Of days before `first_day` nothing is
         kept any more."""
-        known, limits = self._authors[author], self._limits
+        known, history = self._authors[author], self._history
         rows_of_day, bytes_of_day = known.days.get(day, (0, 0))
-        if rows and rows_of_day + rows > limits.max_rows_per_day_of_author:
+        if rows and rows_of_day + rows > history.max_rows_per_day_of_author:
             return False
         if size > 0 and (
-            bytes_of_day + size > limits.max_bytes_per_day_of_author
+            bytes_of_day + size > history.max_bytes_per_day_of_author
             or sum([there[1] for at, there in known.days.items() if at >= first_day]) + size
-            > limits.max_bytes_of_author
+            > history.max_bytes_of_author
         ):
             return False
         self.add(author, day, rows, size)

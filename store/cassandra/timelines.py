@@ -19,7 +19,7 @@ from store.cassandra.timeline_members import Member, Terms, TimelineMembers
 from store.cassandra.timeline_rows import BOTH_VIEW, NEWEST, Row, TimelineRows, as_read, view_of
 from store.cassandra.timeline_usage import Usage
 from store.cassandra.timeline_writing import TimelineWriting
-from store.ledger import Ledger
+from store.ledger import Ledger, kept_erasures
 from store.settings import HistorySettings, StoreSettings
 from store.timeline_rules import (
     MAX_PAGE_BYTES,
@@ -119,9 +119,10 @@ class CassandraTimelines(Timelines):
     async def archive(self, batch: Sequence[Entry | Edit | Erasure]) -> Sequence[Archived]:
         if not batch:
             return []
-        await self._ledger.add([one for one in batch if isinstance(one, Erasure)])
         terms = await self._fresh_terms()
-        return await self._parts().archive.archive(batch, terms.keep_days)
+        answers = await self._parts().archive.archive(batch, terms.keep_days)
+        await self._ledger.add(kept_erasures(batch, answers))
+        return answers
 
     # Pages.
 

@@ -19,7 +19,6 @@ from store.sqlite import reading
 from store.sqlite.failures import primary_code, store_error
 from store.sqlite.lock import DataLock
 from store.sqlite.schema import VERSION, find_version
-from store.sqlite.search_index import companions as search_companions
 
 _BUSY_S = 30.0
 _NEVER_GIVEN = 1 << 40
@@ -27,9 +26,8 @@ _NEVER_GIVEN = 1 << 40
 
 
 def companions(path: Path) -> tuple[Path, ...]:
-    """The files that SQLite keeps beside a database in use, and the index of its words."""
-    own = tuple(path.with_name(path.name + end) for end in ("-wal", "-shm"))
-    return own + tuple(search_companions(str(path)))
+    """The files that SQLite keeps beside a database in use."""
+    return tuple(path.with_name(path.name + end) for end in ("-wal", "-shm"))
 
 
 def existing(path: Path) -> Path:

@@ -151,12 +151,14 @@ def archive_erasures(connection: sqlite3.Connection, erasures: Sequence[Erasure]
     ended: dict[Place, tuple[str, int]] = {}
     for (number, erasure, key), place in zip(sound, places, strict=True):
         standing = there.get(place)
+        # What erases nothing is bounded, too: it is noted in the ledger. Only the author's own way: who takes down
+        # fills nothing.
+        idle = standing is None or standing.erased
+        own = erasure.by == erasure.target.author
+        if idle and place not in bare and own and not usage.take(erasure.target.author, day_of(erasure.stamp), 0):
+            answers[number] = FULL
+            continue
         if standing is None:
-            # Only the author's own way is bounded; who takes down fills nothing.
-            own = erasure.by == erasure.target.author
-            if place not in bare and own and not usage.take(erasure.target.author, day_of(erasure.stamp), 0):
-                answers[number] = FULL
-                continue
             bare.setdefault(place, (streams[key].conversation, erasure))
             answers[number] = KEPT
             continue

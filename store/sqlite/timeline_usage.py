@@ -22,9 +22,9 @@ class Usage:
     """What the authors of one batch have, and what the batch adds."""
 
     def __init__(
-        self, connection: sqlite3.Connection, days: Collection[tuple[str, int]], limits: HistorySettings
+        self, connection: sqlite3.Connection, days: Collection[tuple[str, int]], history: HistorySettings
     ) -> None:
-        self._limits = limits
+        self._history = history
         wanted = list({*days, *((author, _ALL) for author, _ in days)})
         (found,) = connection.execute(
             "SELECT json_group_array(json_array(u.user, u.day, u.rows, u.bytes)) FROM json_each(?) AS w CROSS JOIN "
@@ -38,11 +38,12 @@ class Usage:
         """Count one more, of so many bytes more or less; False if there is no room for it."""
         rows_of_day, bytes_of_day = self._now(author, day)
         _, bytes_of_all = self._now(author, _ALL)
-        limits = self._limits
-        if rows and rows_of_day + rows > limits.max_rows_per_day_of_author:
+        history = self._history
+        if rows and rows_of_day + rows > history.max_rows_per_day_of_author:
             return False
         if size > 0 and (
-            bytes_of_day + size > limits.max_bytes_per_day_of_author or bytes_of_all + size > limits.max_bytes_of_author
+            bytes_of_day + size > history.max_bytes_per_day_of_author
+            or bytes_of_all + size > history.max_bytes_of_author
         ):
             return False
         self._add((author, day), rows, size)

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from protocol.errors import StoreError
 from protocol.ids import STAMP_SHIFT
-from store.ledger import Ledger
+from store.ledger import Ledger, kept_erasures
 from store.settings import HistorySettings, StoreSettings
 from store.sqlite import reading, writing
 from store.sqlite import timeline_files as files
@@ -101,9 +101,9 @@ class SqliteTimelines(Timelines):
         if not batch:
             return []
         size = sum([0 if isinstance(one, Erasure) else len(one.body) for one in batch])
-        await self._ledger.add([one for one in batch if isinstance(one, Erasure)])
         work = partial(_archive, batch=batch, limits=self._history)
         answers, ended = await self._writer.call(work, len(batch), size)
+        await self._ledger.add(kept_erasures(batch, answers))
         if any(isinstance(one, Erasure) for one in batch):
             self._scrub_soon()
         await self._remove_files(ended)

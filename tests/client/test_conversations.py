@@ -356,3 +356,26 @@ async def test_a_service_that_is_away_says_so_and_what_is_here_is_given(people: 
         assert await said(alice, b) == ["one"]
         alice._keeper.api.messages = away  # type: ignore[method-assign, assignment]
         assert [message.text async for message in conversation.backwards()] == ["one"]
+
+
+async def test_what_waits_to_be_taken_is_changed_or_gone(people: People, tmp_path: Path) -> None:
+    a, b = people.name("alice"), people.name("bob")
+    told = Events()
+    async with (
+        people.client(a) as alice,
+        people.client(b, state=tmp_path / "b.db", on_event=told.append) as bob,
+    ):
+        secret, other = await sent(alice, b, "secret", "wrnog")
+        async with asyncio.timeout(20):
+            await other.delivered
+        await (await secret.erase()).sent
+        await (await other.edit("wrong")).sent
+        await told.until(lambda event: isinstance(event, Edited))
+        (message,) = await received(bob, 1)
+        assert (message.text, message.revision) == ("wrong", 1)
+        assert message.edited_stamp
+        message.taken()
+    async with people.client(b, state=tmp_path / "b.db") as bob:
+        await sent(bob, a, "nothing waits")
+        assert bob._engine is not None
+        assert len(bob._engine.arrivals) == 0

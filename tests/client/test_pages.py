@@ -16,7 +16,7 @@ from client.schema import _FIRST, APPLICATION_ID
 from client.state import Settled, Skipped
 from protocol.inbound import Shown
 from protocol.outbound import OutboundStream, Outgoing
-from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, About, Hint, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, FILE, READ, TEXT, About, Hint, Message
 
 BIG = 2**64 - 1
 
@@ -199,6 +199,21 @@ def test_a_page_tells_what_was_changed(file: SqliteJournal) -> None:
     assert bodies(file)[1] == b"newest"
     put(file, edited)
     assert bodies(file)[1] == b"newest"
+
+
+@pytest.mark.parametrize("first", ["file", "edit", "page"])
+def test_only_a_text_is_edited(file: SqliteJournal, first: str) -> None:
+    the_file = came(1, kind=FILE, body=b"{}")
+    edit = change(EDIT, 1, revision=1, body=b"not a file")
+    if first == "page":
+        note(file, edit)
+        put(file, PagedLine(("bob", "b1", BIG, 1), 1 << 20, int(FILE), b"{}"))
+    else:
+        note(file, *((the_file, edit) if first == "file" else (edit, the_file)))
+    (entry,) = history(file).entries()
+    assert (entry.body, entry.revision) == (b"{}", 0)
+    note(file, change(ERASE, 1, number=91))
+    assert bodies(file) == [b""]
 
 
 def test_a_change_of_somebody_elses_message_does_nothing(file: SqliteJournal) -> None:

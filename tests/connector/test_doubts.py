@@ -247,3 +247,13 @@ def test_a_turn_that_is_only_late_changes_nothing() -> None:
     bench.now += STANDSTILL_S / 2
     alice.writes(1)
     assert bench.sent(ROUTE)
+
+
+def test_one_that_has_been_told_goodbye_waits_for_nothing() -> None:
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    bench.core.logins.end(alice.session, Goodbye.MOVE, "the connection is not closed yet")
+    stands_still(bench)
+    assert not bench.core.doubts.unsure
+    alice.hangs_up()
+    bench.core.check()

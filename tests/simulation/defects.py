@@ -546,7 +546,7 @@ DEFECTS = (
     ),
     Defect("Synced without a scan", 100, ((Catchup, "sync", _synced_at_once),)),
     Defect("an own copy's ack taken for DELIVERED", 100, ((Delivery, "_report", _own_copy_is_delivered),)),
-    Defect("DELIVERED of what may be unseen", 40, ((connector_attempts, "FIRST_UNSEEN_KIND", 1 << 40),)),
+    Defect("DELIVERED of what may be unseen", 40, ((connector_attempts, "UNSEEN", 0),)),
     Defect("DELIVERED of what may be unseen, from an inbox", 40, ((connector_catchup, "FIRST_UNSEEN_KIND", 1 << 40),)),
     Defect("live with the inbox unread", 40, ((Catchup, "begin", _live_with_inbox_unread),)),
     Defect("accepted when written", 40, ((Delivery, "_send", _written_is_delivered),)),

@@ -105,6 +105,18 @@ class Node:
                 assert answer.status_code == 201, answer.text
 
 
+def run(node: Node, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command of the operator's, in the node's folder."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "sparrow.cli", *arguments],
+        cwd=node.folder,
+        env=node.environment | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
 class FakeServer:
     """One connector that does what `on_event(session, event)` says; a context manager."""
 

@@ -23,18 +23,7 @@ from sparrow.config.settings import Settings, load
 from sparrow.ops import backup
 from store.sqlite.backup import companions, look_at
 from tests.sparrow.people import OPTIONS
-from tests.sparrow.serving import PASSWORD, Node
-
-
-def run(node: Node, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "sparrow.cli", *arguments],
-        cwd=node.folder,
-        env=node.environment | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+from tests.sparrow.serving import PASSWORD, Node, run
 
 
 def refused(node: Node, *arguments: str, **environment: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,18 +11,7 @@ from client import Client
 from sparrow.ops.history import told
 from store.timelines import HistoryTerms
 from tests.sparrow.people import OPTIONS
-from tests.sparrow.serving import PASSWORD, Node
-
-
-def run(node: Node, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "sparrow.cli", *arguments],
-        cwd=node.folder,
-        env=node.environment | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+from tests.sparrow.serving import PASSWORD, Node, run
 
 
 @pytest.fixture

@@ -55,6 +55,8 @@ async def test_a_message_through_a_node(tmp_path: Path, capsys: pytest.CaptureFi
             attempts.setdefault(attempt, []).append(text)
         assert attempts
         whole = max(attempts.values(), key=len)
+        # When it comes to stand in the timeline is the store's affair.
+        whole = [text for text in whole if text != "stands in the timeline"]
         assert [text.split()[0] for text in whole] == ["stream", "a", "written", "acked", "its"]
         assert f"from alice/{alice.device} to bob" in whole[0]
         assert whole[1].startswith(f"a copy for bob/{bob.device} goes to connector ")

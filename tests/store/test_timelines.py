@@ -16,6 +16,7 @@ from store.timelines import (
     MAX_UNREAD,
     R_B_MS,
     Archived,
+    Erasure,
     HistoryQuery,
     KeptMessage,
     Mark,
@@ -532,6 +533,24 @@ async def test_quotas(open_engine: OpenEngine) -> None:
         assert await results(store, *batch) == [Result.KEPT] * 4  # type: ignore[arg-type]
         others = entry(10, conversation=user, name=name(10, "bob"))
         assert await results(store, others, mine(11)) == [Result.KEPT, Result.FULL]  # type: ignore[arg-type]
+
+
+async def test_what_erases_nothing_counts(open_engine: OpenEngine, tmp_path: Path) -> None:
+    """It is in the ledger all the same; erasing what is there is for everybody, however full they are (P1)."""
+    ledger = tmp_path / "erased.log"
+    history = HistorySettings(max_rows_per_day_of_author=4, ledger=str(ledger))
+    conversation = conversation_of("quota2", "bob")
+    async with open_engine(history=history) as store:
+
+        def end(number: int, by: str = "quota2") -> Erasure:
+            return erasure(number, conversation=conversation, target=name(number, "quota2"), by=by)
+
+        entries = [entry(number, conversation=conversation, name=name(number, "quota2")) for number in (1, 2)]
+        await keep(store, *entries)
+        await keep(store, end(1), end(8))
+        assert await results(store, end(1), end(1), end(9)) == [Result.KEPT, Result.FULL, Result.FULL]
+        assert await results(store, end(2), end(9, "operator")) == [Result.KEPT, Result.KEPT]
+    assert [one.target.id for one in read_ledger(ledger)] == [1, 8, 1, 2, 9]
 
 
 @pytest.mark.parametrize("limit", ["max_bytes_per_day_of_author", "max_bytes_of_author"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -220,7 +221,8 @@ async def test_copies_that_wait_go(store: CassandraStore) -> None:
         await make_user(store, "bob", "d")
         stay = [copy(2, b"another"), copy(1, b"of another author", from_id="carol")]
         await store.append([copy(1, b"erased"), *stay, copy(1, b"erased", user="alice")])
-        await keep(store, entry(1), erasure(1))
+        now = int(time.time() * 1000) << 20  # what waits is sought around it
+        await keep(store, entry(1, stamp=now), erasure(1))
         assert await bodies(store, "alice", "d") == []
         assert await bodies(store, "bob", "d") == [row.body for row in stay]
 

@@ -138,7 +138,8 @@ def settings_in(folder: Path, **changes: object) -> UserApiSettings:
 def api(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """Over SQLite, unless a test asks for another engine (`with_each_engine`)."""
     monkeypatch.setattr(endings, "REPEAT_S", 3600.0)  # tests repeat by themselves
-    with api_in(tmp_path, kept(getattr(request, "param", "sqlite"), tmp_path)) as made:
+    conversations = any(word in request.module.__name__ for word in ("conversations", "history", "search"))
+    with api_in(tmp_path, kept(getattr(request, "param", "sqlite"), tmp_path, conversations)) as made:
         yield made
 
 

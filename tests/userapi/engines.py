@@ -21,6 +21,8 @@ ENGINES = {"sqlite": sqlite, "cassandra": _cassandra}
 each_engine = pytest.mark.parametrize("engine", list(ENGINES))
 
 
-def kept(engine: str, folder: Path) -> StoreSettings:
-    """The settings of an empty store."""
+def kept(engine: str, folder: Path, conversations: bool = True) -> StoreSettings:
+    """The settings of an empty store; without `conversations` there may be some of earlier tests."""
+    if engine == "cassandra" and conversations:
+        shared_cassandra().keeps = True
     return ENGINES[engine](folder)
