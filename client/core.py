@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from client.ages import TOO_OLD, Ages
+from client.erasures import Erasures
 from client.state import CHANGES, REPEATABLE, Delivered, Doubtful, Event, Journal, Kept, Refused, Settled, Skipped
 from client.streams import StreamKey, Streams
 from protocol.client import ACTIVE, ClientSession
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import Outbox, Outgoing
-from protocol.sparrow_pb2 import About, Failed, LoggedIn, Message, Pong, Receipt, Synced
+from protocol.sparrow_pb2 import ERASE, About, Failed, LoggedIn, Message, Pong, Receipt, Synced
 
 UNDERSTANDS = ("disabled", "changes")
 """What a server may offer that the first release did not have."""
@@ -54,6 +55,7 @@ class ClientCore:
         self._dirty = False
         self._understood: frozenset[str] = frozenset()
         self._ages = Ages()
+        self._erasures = Erasures()
         self.edit_hours = 0
         """A text may be edited for so long; 0: as long as it is kept."""
         self.heard = 0.0
@@ -85,6 +87,8 @@ class ClientCore:
             stream = self._inbound.setdefault(key, InboundStream())
             stream.receive(message.id, message.settled, message)
             self._blocked[key] = stream
+            if message.kind == ERASE:
+                self._erasures.told(message, self._inbound)
 
     # The connection.
 
@@ -278,6 +282,8 @@ class ClientCore:
             self._forget_for(key)
         else:
             self._streams.heard(key)
+        if message.kind == ERASE and self._erasures.told(message, self._inbound) != key:
+            self.paged()
         parked = len(stream.parked)
         shown = stream.receive(message.id, message.settled, message)
         if len(stream.parked) > parked:
@@ -285,11 +291,14 @@ class ClientCore:
         self._after(key, stream, shown + self._go_past(key, stream))
 
     def _go_past(self, key: StreamKey, stream: InboundStream[Message]) -> list[Shown[Message]]:
-        """Past what is missing, and here from a page: pages themselves move no stream (R-D)."""
-        return stream.go_past(lambda number: self._journal.paged((*key, number))) if stream.parked else []
+        """Past what is missing, and here from a page, or erased: pages themselves move no stream (R-D)."""
+        shown, gone = self._erasures.go_past(key, stream, lambda number: self._journal.paged((*key, number)))
+        if gone:
+            self._events.append(Skipped(*key, gone[0], gone[-1]))
+        return shown
 
     def paged(self) -> None:
-        """A page of history was kept, and committed: look whether something has waited for what stands on it."""
+        """A page of history was kept, and committed: look whether something has waited for what it tells."""
         for key, stream in list(self._blocked.items()):
             if shown := self._go_past(key, stream):
                 self._after(key, stream, shown)

@@ -195,7 +195,7 @@ def test_a_core_imports_no_shell(core: str) -> None:
 
 
 def test_the_client_core_is_known_whole() -> None:
-    assert {path.stem for path in client_core()} == {"ages", "core", "state", "streams"}
+    assert {path.stem for path in client_core()} == {"ages", "core", "erasures", "state", "streams"}
     assert not any("client" in imported(path.read_text()) for path in client_core()), "hides a module"
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from client.state import Delivered, Refused, Skipped
-from protocol.sparrow_pb2 import EDIT, TEXT, About, Frame, LoggedIn, Message, Receipt, Synced
-from tests.client.test_client_core import Bench, shown
+from client.erasures import Erasures
+from client.state import Delivered, Kept, KeptInbound, Refused, Skipped
+from protocol.inbound import InboundStream
+from protocol.sparrow_pb2 import EDIT, ERASE, TEXT, About, Frame, LoggedIn, Message, Receipt, Synced
+from tests.client.test_client_core import Bench, RecordingJournal, shown
 
 
 def log_in(bench: Bench, **more: Any) -> list[Frame]:
@@ -125,3 +127,72 @@ def test_what_was_unsettled_for_too_long_is_not_sent_again() -> None:
         each.numbered_ms = 0
     log_in(bench, server_time_ms=9_000_000, inbox_ttl_ms=500_000)
     assert [each.numbered_ms for each in bench.core.outgoing()] == [9_000_000]
+
+
+def erased(number: int, target: int, **more: Any) -> Frame:
+    return told(number, kind=ERASE, about=About(from_device="b1", stream=9, ids=[target]), **more)
+
+
+def test_what_was_erased_before_it_came_is_not_waited_for() -> None:
+    bench = Bench()
+    log_in(bench)
+    # 2 was erased while it was on its way or waited: it never comes.
+    bench.turn(told(1))
+    _, events = bench.turn(told(3))
+    assert shown(events) == []
+    frames, events = bench.turn(erased(4, 2))
+    assert shown(events) == [3, 4]
+    assert [event for event in events if isinstance(event, Skipped)] == [Skipped("bob", "b1", 9, 2, 2)]
+    assert not [frame for frame in frames if frame.HasField("sync")]
+    # If it comes all the same, it is acked and not shown.
+    frames, events = bench.turn(told(2))
+    assert shown(events) == []
+    assert [frame.ack.up_to for frame in frames if frame.HasField("ack")] == [4]
+
+
+def test_another_device_erases_what_is_waited_for() -> None:
+    bench = Bench()
+    log_in(bench)
+    bench.turn(told(2))
+    _, events = bench.turn(erased(1, 1, from_device="b2", stream=7))
+    assert sorted(shown(events)) == [1, 2]
+    # Nobody ends what somebody else wrote.
+    bench.turn(told(4))
+    _, events = bench.turn(erased(1, 3, from_id="eve", stream=8))
+    assert shown(events) == [1]
+
+
+def test_an_erasure_that_is_parked_counts_after_a_restart() -> None:
+    bench = Bench()
+    log_in(bench)
+    bench.turn(told(1))
+    bench.turn(told(4))
+    _, events = bench.turn(erased(5, 2))
+    assert shown(events) == []  # 3 is missing
+    parked = [frame.message for frame in (told(4), erased(5, 2))]
+    inbound = {("bob", "b1", 9): KeptInbound(next=2, settled=1, gaps=frozenset())}
+    bench = Bench(RecordingJournal(Kept(inbound=inbound, parked=parked)))
+    log_in(bench)
+    _, events = bench.turn(told(3))
+    assert shown(events) == [3, 4, 5]
+
+
+def test_what_was_shown_is_not_remembered_when_it_is_erased() -> None:
+    bench = Bench()
+    log_in(bench)
+    bench.turn(told(1))
+    bench.turn(erased(2, 1))
+    assert len(bench.core._erasures) == 0
+
+
+def test_erasures_are_bounded() -> None:
+    erasures, key = Erasures(most=2), ("bob", "b1", 9)
+    for number in (1, 2, 3):
+        assert erasures.told(erased(9, number).message, {}) == key
+    assert len(erasures) == 2
+    stream = InboundStream[Message]()
+    stream.receive(4, 1, told(4).message)
+    assert erasures.go_past(key, stream, lambda number: False) == ([], [])  # 1 was forgotten
+    items, gone = erasures.go_past(key, stream, lambda number: number == 1)
+    assert ([each.item.id for each in items], gone) == ([4], [2, 3])
+    assert len(erasures) == 0

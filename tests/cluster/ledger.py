@@ -96,6 +96,10 @@ class Ledger:
     """Whatever is waited for has happened by then."""
     sent: int = 0
     """How many messages are SENT."""
+    to_keep: int = 0
+    """How many of what was written are for the timeline: all but READ."""
+    kept: int = 0
+    """How many of these are SENT."""
     on_shown: Callable[[str, Message, Written], None] = lambda device, message, written: None
     """Told of everything that a device shows."""
     _highest: dict[tuple[str, str, str, int], int] = field(default_factory=dict)
@@ -175,6 +179,7 @@ class Ledger:
         if again:
             self.again.add(name)
         self.sent += not written.sent
+        self.kept += not written.sent and written.kind != READ
         written.sent = True
         written.delivered = written.delivered or delivered or name in self._delivered
         written.read = written.read or name in self._read
@@ -196,6 +201,7 @@ class Ledger:
     def write(self, key: bytes, written: Written) -> None:
         """Something is written."""
         self.written[key] = written
+        self.to_keep += written.kind != READ
         if written.kind == ERASE:
             self.written[written.target].erased = True
         self.changed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from client.state import Delivered
 from protocol.outbound import OutboundStream, Outgoing
-from protocol.sparrow_pb2 import TEXT, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, TEXT, About, Message
 from tests.cluster.ledger import Ledger, Written
 
 DEVICES = ("alice/a1", "alice/a2", "bob/b1", "bob/b2")
@@ -83,3 +83,40 @@ async def test_delivered_may_come_before_sent() -> None:
     ledger.delivered("alice/a1", Delivered("a1", 9, (7,)))
     sent(ledger, 7)
     assert ledger.written[b"9/7"].delivered
+
+
+async def test_what_was_erased_need_not_come() -> None:
+    ledger, _ = written(1)
+    ledger.write(b"edit", Written("alice/a1", "bob", sent=True, kind=EDIT, target=b"9/1"))
+    assert len(ledger.missing(("bob/b1",))) == 2
+    ledger.write(b"erase", Written("alice/a1", "bob", kind=ERASE, target=b"9/1"))
+    assert not ledger.missing(("bob/b1",))
+    assert not list(ledger.texts)
+
+
+async def test_an_edit_of_what_was_erased_may_be_refused() -> None:
+    ledger, _ = written(1)
+    outgoing = Outgoing("bob", EDIT, b"edit")
+    ledger.write(b"edit", Written("alice/a1", "bob", kind=EDIT, target=b"9/1"))
+    ledger.refuse(outgoing, "too late")
+    assert (ledger.refused, ledger.moot) == (["too late"], 0)
+    ledger.written[b"9/1"].erased = True
+    ledger.refuse(outgoing, "it was erased")
+    assert (ledger.refused, ledger.moot) == (["too late"], 1)
+
+
+async def test_delivered_before_sent_counts_for_nothing_else() -> None:
+    ledger, _ = written(7)
+    ledger.delivered("alice/a1", Delivered("a1", 9, (7,), early=True))
+    assert not ledger.written[b"9/7"].delivered
+    assert ledger.early == {("alice", "a1", 9, 7)}
+
+
+async def test_of_several_edits_the_highest_counts() -> None:
+    ledger, _ = written(1)
+    about = About(from_device="a1", stream=9, ids=[1])
+    for device, revision in (("a1", 1), ("a2", 2), ("a1", 2)):
+        edit = Message(from_id="alice", from_device=device, stream=9, id=5, kind=EDIT, body=b"x", revision=revision)
+        edit.about.CopyFrom(about)
+        ledger.show("bob/b1", edit, late=False)
+    assert ledger.view("bob/b1").edits["alice", "a1", 9, 1][:2] == (2, ("alice", "a2", 9, 5))

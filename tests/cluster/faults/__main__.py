@@ -23,6 +23,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/faults", description="Break a whole cluster, and count.")
     parser.add_argument("rows", metavar="ROW", nargs="*", help=f"{', '.join(ROWS)} (default: all)")
     parser.add_argument("--rate", type=float, default=200.0, help="messages a second (default: 200)")
+    parser.add_argument("--no-changes", action="store_true", help="nobody edits or erases anything")
     parser.add_argument("--short", action="store_true", help="short faults, as in scripts/test")
     options = parser.parse_args()
     if unknown := [name for name in options.rows if name not in ROWS]:
@@ -33,15 +34,16 @@ def parse() -> argparse.Namespace:
 async def _play(rows: list[Row], options: argparse.Namespace) -> bool:
     """Whether the promise was kept in all of them."""
     kept = True
+    people = replace(size(options.rate), changes=not options.no_changes)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         for nodes in sorted({row.cassandra for row in rows}):
             async with running(Path(folder) / f"cluster-{nodes}", nodes) as cluster:
                 if not options.short:  # a fresh Cassandra costs several times as much as a warm one
-                    await play(cluster, ROWS["nothing"], replace(FULL, link=WARM_UP_S), size(options.rate))
+                    await play(cluster, ROWS["nothing"], replace(FULL, link=WARM_UP_S), people)
                 for row in rows:
                     if row.cassandra != nodes:
                         continue
-                    result = await play(cluster, row, SHORT if options.short else FULL, size(options.rate))
+                    result = await play(cluster, row, SHORT if options.short else FULL, people)
                     print(result.line, flush=True)
                     print(f"{row.name}: cores busy before the fault: {result.cpu}", file=sys.stderr)
                     try:

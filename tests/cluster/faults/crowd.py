@@ -57,6 +57,8 @@ class Spec:
     api: str
     """The user API's URL."""
     guard_s: float
+    changes: bool = True
+    """They edit and erase, too."""
 
 
 @dataclass
@@ -114,11 +116,10 @@ class Account:
 class Crowd(People):
     """People at a given rate, who read what they are shown."""
 
-    changes = True
-
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec.tokens, spec.addresses, spec.seed, ssl.create_default_context(cafile=spec.ca))
         self._spec = spec
+        self.changes = spec.changes
         self.ledger.guard_s = spec.guard_s
         self.ledger.on_shown = self._shown
         self._dice = random.Random(spec.seed)
@@ -213,11 +214,12 @@ class Crowd(People):
         return [*self._failed(), *self._goodbyes()]
 
     def counts(self) -> dict[str, int]:
-        """As it is now; `unsettled`: of the device that has the most."""
+        """As it is now. `to_keep`: written and no READ, which is in no timeline; `kept`: of these SENT; `unsettled`: of
+        the device that has the most."""
         ledger = self.ledger
         unsettled = max(device.core.unsettled for device in self.devices.values())
-        written = len(ledger.written) - ledger.moot
-        return {"written": written, "sent": ledger.sent, "early": len(ledger.early), "unsettled": unsettled}
+        to_keep = ledger.to_keep - ledger.moot
+        return {"to_keep": to_keep, "kept": ledger.kept, "early": len(ledger.early), "unsettled": unsettled}
 
     def want(self, device: str, online: bool) -> None:
         """Whether the device, if it is one of ours, is to connect again once its connection is lost."""

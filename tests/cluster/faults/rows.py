@@ -134,14 +134,14 @@ async def _store_is_away(scene: Scene) -> None:
     await scene.until(lambda now: now["early"] > before["early"], "DELIVERED before SENT")
     await asyncio.sleep(scene.times.outage / 2)
     now = await scene.counts()
-    assert now["sent"] == before["sent"], "somebody was told SENT while the store was away"
+    assert now["kept"] == before["kept"], "somebody was told SENT while the store was away"
     scene.notes.append(f"{now['early']:,} × DELIVERED before SENT, at most {now['unsettled']} unsettled of a device")
 
 
 async def _store_is_back(scene: Scene) -> None:
     """All that was written while it was away is SENT within seconds."""
-    written = (await scene.counts())["written"]
-    took_s = await scene.until(lambda now: now["sent"] >= written, "SENT of all that waited")
+    to_keep = (await scene.counts())["to_keep"]
+    took_s = await scene.until(lambda now: now["kept"] >= to_keep, "SENT of all that waited")
     scene.notes.append(f"as much as was written by then is SENT after {took_s:.1f} s")
 
 

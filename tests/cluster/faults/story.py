@@ -74,6 +74,8 @@ class Size:
     """Processes."""
     max_unsettled: int
     """Of a device."""
+    changes: bool = True
+    """They edit and erase, too."""
 
 
 def size(rate: float) -> Size:
@@ -366,4 +368,5 @@ async def _spec(cluster: Whole, size: Size, prefix: str, seed: int) -> Spec:
         max_unsettled=size.max_unsettled,
         guard_s=GUARD_S,
         api=cluster.api,
+        changes=size.changes,
     )
