@@ -25,7 +25,7 @@ from fabric.control import Answer
 from fabric.tokens import Identity
 from protocol.framing import FrameReader
 from protocol.ids import STAMP_SHIFT, address
-from protocol.inbound import InboundStream
+from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import About, Frame, Goodbye, LoggedIn, Message
 from store.timelines import HistoryTerms, KeptMessage, conversation_of
@@ -518,9 +518,13 @@ class SimClient(Process):
         self.world.after(self.world.delay(0.01, 2.0), lambda: self.event(lambda: self._paged(found), life))
 
     def _paged(self, found: Sequence[KeptMessage]) -> None:
+        # What has come in this turn is about to be shown.
+        coming = [message_key(event.item) for event in self.core._events if isinstance(event, Shown)]
         for message in found:
             name: MessageName = tuple(message.name)
-            if name[:2] != (self.user, self.device) and self.cluster.checker.paged(self, name):
+            if (name[:3], name[3]) in coming or name[:2] == (self.user, self.device):
+                continue
+            if self.cluster.checker.paged(self, name):
                 self.journal.pages.add(name)
         self.core.paged()
 
