@@ -32,6 +32,7 @@ DEFAULTS: dict[str, dict[str, float]] = {
     "storm": {"sessions": 1_000},
     "mixed": {"rate": 200.0, "seconds": 60.0},
     "soak": {"rate": 200.0, "seconds": 3600.0},
+    "history": {"pairs": 10, "rate": 200.0, "seconds": 5.0},
 }
 """Where a scenario's differ from those of `Options`."""
 
@@ -53,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             ("users", "rate", "seconds"),
         ),
         ("soak", "the same for an hour, to see whether memory grows", ("users", "rate", "seconds")),
+        (
+            "history",
+            "fill conversations; new devices read them back, follow what goes on, and see what was edited and erased",
+            ("pairs", "messages", "devices", "rate", "seconds"),
+        ),
     ):
         command = scenarios.add_parser(name, parents=[common], help=help_text, description=help_text + ".")
         for option in chosen:
@@ -69,6 +75,7 @@ _HELP = {
     "sessions": "clients",
     "users": "people, or absent users",
     "messages": "in all",
+    "devices": "new ones, which read all back",
     "flaps": "clients that leave a second, and come back within one",
     "seconds": "for how long to measure",
 }
@@ -94,7 +101,7 @@ def _common() -> argparse.ArgumentParser:
     target.add_argument("--connectors", type=_positive, default=2, help="of --spawn cluster (default: 2)")
     target.add_argument("--brokers", type=_positive, default=1, help="of --spawn cluster (default: 1)")
     target.add_argument("--curve", action="store_true", help="with CURVE between them")
-    target.add_argument("--history", action="store_true", help="with conversations kept (--spawn)")
+    target.add_argument("--history", action="store_true", help="of --spawn: conversations are kept")
     target.add_argument("--api", metavar="URL", help="a running user API: accounts are made over HTTP")
     target.add_argument("--accounts", type=Path, metavar="FILE", help="of --api: keeps the accounts for the next run")
     target.add_argument("--config", type=Path, metavar="FILE", help="settings of a user API: accounts into its store")
@@ -159,14 +166,16 @@ def target_of(arguments: argparse.Namespace) -> Target:
     # Servers of our own inherit the limit.
     shape = {"scripts": 3, "cluster": arguments.connectors}.get(arguments.spawn, 1)
     raise_descriptors(-(-_connections(options_of(arguments)) // shape))
+    reads_back = arguments.scenario == "history"
     if arguments.spawn == "scripts":
-        return WholeCluster(arguments.history)
+        return WholeCluster(arguments.history or reads_back)
     return Spawned(
         arguments.spawn or "one",
         curve=arguments.curve,
         connectors=arguments.connectors,
         brokers=arguments.brokers,
-        history=arguments.history,
+        history=arguments.history or reads_back,
+        userapi=reads_back,
     )
 
 

@@ -30,6 +30,8 @@ from protocol.errors import (
 )
 from sparrow.config.settings import Settings
 from store import HistorySettings, StoreSettings, open_store
+from userapi.passwords import Passwords
+from userapi.settings import UserApiSettings
 from userapi.tokens import TokenMinter
 
 AT_ONCE = 16
@@ -136,6 +138,10 @@ class ApiAccounts:
             self.save()
         return [Account(kept.user, kept.device, kept.token) for kept in self._kept[:count]]
 
+    async def further(self, users: Sequence[str]) -> list[Account]:
+        """A new device of each of these users, whose accounts were got before. Raises what `get` raises."""
+        return await _new_devices(self._api, users, self._password, self._patiently)
+
     async def _renew(self, kept: Kept) -> None:
         """Without the password where that is possible: checking one costs the server 25 ms of CPU."""
         login = await self._refreshed(kept) or await self._with_password(kept)
@@ -197,3 +203,42 @@ async def make_accounts(
 
         await asyncio.gather(*map(make, users))
     return [Account(user, DEVICE, minter.mint(user, DEVICE, time.time())[0]) for user in users]
+
+
+async def further_in_store(settings: StoreSettings, url: str, trust: Trust, users: Sequence[str]) -> list[Account]:
+    """A new device of each of these users, by a login at the user API, which tells brokers of it; they get a password.
+
+    Raises `ConfigError`, `StoreError`, and what `UserApi` raises.
+    """
+    password = secrets.token_urlsafe(18)
+    hashed = Passwords(UserApiSettings()).hash(password)
+    async with open_store(settings) as store:
+        for user in users:
+            account = await store.account(user)
+            if account is not None:
+                await store.change_password(user, account.password_hash, hashed)
+
+    async def at_once(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        return await ask()
+
+    return await _new_devices(UserApi(url, trust=trust), users, password, at_once)
+
+
+async def _new_devices(
+    api: UserApi, users: Sequence[str], password: str, ask: Callable[[Callable[[], Awaitable[Login]]], Awaitable[Login]]
+) -> list[Account]:
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(user: str) -> Account:
+        async with gate:
+            login = await ask(lambda: api.login(user, password, "", "load test, new"))
+        return Account(user, login.device, login.token)
+
+    return list(await asyncio.gather(*map(one, users)))
+
+
+async def drop_devices(url: str, trust: Trust, accounts: Sequence[Account]) -> None:
+    """Remove the devices of these accounts. Raises what `UserApi` raises."""
+    web = UserApi(url, trust=trust).web
+    for account in accounts:
+        web.check(await web.request("DELETE", f"/v1/me/devices/{account.device}", token=account.token))

@@ -10,15 +10,32 @@ from typing import NamedTuple
 
 from load.people import LAST_RESEND_S, RESEND_S, Person
 from load.streams import In, Out, Pending
-from load.wire import head, read_message, read_tail, text_tail
+from load.wire import change_tail, head, read_message, read_tail, text_tail
 from load.world import World
-from protocol.allowed import MAX_ABOUT_IDS
+from protocol.allowed import CHANGES, MAX_ABOUT_IDS
 from protocol.framing import MESSAGE_TAG, FrameReader, delimit, message_frame, sole_receipt, varint
 from protocol.inbound import InboundStream
-from protocol.sparrow_pb2 import READ, About, Ack, Failed, Frame, Goodbye, LoggedIn, Login, Ping, Receipt, Sync
+from protocol.sparrow_pb2 import (
+    EDIT,
+    ERASE,
+    READ,
+    TEXT,
+    About,
+    Ack,
+    Failed,
+    Frame,
+    Goodbye,
+    LoggedIn,
+    Login,
+    Ping,
+    Receipt,
+    Sync,
+)
 
 ORDER_WAIT_S = 10.0
 RETRY_LIMIT_S = 5.0
+EDITED_AT = -1.0
+"""When a text was to be sent, in the body that an EDIT gives it: so it is told from the one that was sent."""
 _QUIET = (Goodbye.MOVE, Goodbye.TRY_AGAIN, Goodbye.LOGGED_OUT)
 """What a server may say to a client that does nothing wrong."""
 
@@ -53,7 +70,9 @@ class LoadClient(Person):
         for heard in self.ins.values():
             if heard.stream is not None:
                 heard.stream.disconnected()
-        self._out.append(delimit(Frame(login=Login(token=self.token, client="load")).SerializeToString()))
+        self._out.append(
+            delimit(Frame(login=Login(token=self.token, client="load", understands=("changes",))).SerializeToString())
+        )
 
     def received(self, data: bytes) -> None:
         for payload in self._reader.receive(data):
@@ -78,7 +97,7 @@ class LoadClient(Person):
             return
         receipt = Receipt.FromString(raw)
         out = self.outs.get(receipt.stream)
-        if not receipt.sent:
+        if not receipt.sent and not receipt.early:
             self._counted += 1
         if out is None:
             self.world.counts.foreign += 1
@@ -195,10 +214,10 @@ class LoadClient(Person):
             stream.next = number + 1
             if settled > stream.settled:
                 stream.settled = settled
-            if kind == READ:
-                self._show_read(heard, number, content)
-            else:
+            if kind == TEXT:
                 self.show(heard, number, content)
+            else:
+                self._show(heard, Content(number, kind, content), False)
             return
         if number < stream.next or number in stream.parked:
             self.world.counts.repeated_on_the_wire += 1
@@ -210,10 +229,13 @@ class LoadClient(Person):
 
     def _show(self, heard: In, item: Content, late: bool) -> None:
         number, kind, content = item
-        if kind != READ:
-            self.show(heard, number, content, late)
-        else:
+        if kind == READ:
             self._show_read(heard, number, content, late)
+        elif kind in CHANGES:
+            heard.tally.show(number, late)
+            self.world.counts.changes_received += 1
+        else:
+            self.show(heard, number, content, late)
 
     def _show_read(self, heard: In, number: int, content: bytes, late: bool = False) -> None:
         heard.tally.show(number, late)
@@ -246,6 +268,24 @@ class LoadClient(Person):
             some = list(islice(ids, at, at + MAX_ABOUT_IDS))
             self.world.counts.reads_sent += 1
             self._append(mine, None, read_tail(mine.dest, self.devices.get(mine.dest, "load"), author.number, some))
+
+    # Changes.
+
+    def edit(self, out: Out, number: int) -> None:
+        """Give a text of ours another body: the same, written before all time. `flush` sends it."""
+        self._change(out, number, EDIT, b"".join((head(EDITED_AT, number, out.number), out.padding)))
+
+    def erase(self, out: Out, number: int) -> None:
+        """End a text of ours. `flush` sends it."""
+        self._change(out, number, ERASE, b"")
+
+    def _change(self, out: Out, number: int, kind: int, body: bytes) -> None:
+        own = out.next + len(out.backlog)
+        self.world.changed[out.number, number] = kind, own
+        self.world.changes.add((out.number, own))
+        self.world.counts.changes_sent += 1
+        tail = change_tail(out.dest, self.devices.get(self.user, "load"), out.number, number, body)
+        self._append(out, None, tail)
 
 
 class Sender(LoadClient):

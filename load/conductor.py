@@ -62,6 +62,7 @@ class Conductor:
         self._phase = _ACCOUNTS
         self._began = time.monotonic()
         self._accounts: list[Account] = []
+        self._newcomers: list[Account] = []
         self._troubles: Counter[str] = Counter()
         self._memory: dict[int, list[tuple[float, int]]] = {}
 
@@ -92,6 +93,24 @@ class Conductor:
         self._limit.reschedule(asyncio.get_running_loop().time() + 2 * self.options.seconds + EXTRA_S)
         self.phase("starting")
         await self.crew.start(self.options, self.target, self._accounts)
+
+    async def meet(self, devices: int) -> None:
+        """So many new devices, of as many people: those of each pair, one pair after the other."""
+        sizes = [each["count"] for each in await self.crew.do("size")]
+        chosen: list[list[str]] = []
+        at = left = 0
+        for n, size in enumerate(sizes):
+            left = devices // len(sizes) + (n < devices % len(sizes))
+            pairs = zip(self._accounts[at : at + size // 2], self._accounts[at + size // 2 : at + size], strict=True)
+            chosen.append([account.user for pair in pairs for account in pair][:left])
+            at += size
+        self._newcomers = await self.target.further([user for users in chosen for user in users])
+        new = iter(self._newcomers)
+        await self.crew.meet([[next(new) for _ in users] for users in chosen])
+
+    async def part(self) -> None:
+        """The new devices are gone."""
+        await self.target.drop(self._newcomers)
 
     async def log_in(self, how: str = "log_in", **arguments: object) -> None:
         """Bring everybody; figures of logins and of the memory that sessions take."""

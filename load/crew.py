@@ -111,6 +111,11 @@ class Crew:
             await worker.do("tokens", tokens=tokens[at : at + size])
             at += size
 
+    async def meet(self, newcomers: Sequence[Sequence[Account]]) -> None:
+        """New devices, for each process those of its people."""
+        for worker, accounts in zip(self.workers, newcomers, strict=True):
+            await worker.do("meet", accounts=accounts)
+
     async def close(self) -> None:
         """End all."""
         await asyncio.gather(*(worker.close() for worker in self.workers))
@@ -131,7 +136,7 @@ def share(options: Options, target: Target, accounts: Sequence[Account], sources
         part = size / len(accounts)
         own = replace(options, rate=options.rate * part, flaps=options.flaps * part)
         specs.append(
-            Spec(own, accounts[at : at + size], target.addresses, target.dialect, target.ca, sources, first=at)
+            Spec(own, accounts[at : at + size], target.addresses, target.dialect, target.ca, target.api, sources, at)
         )
         at += size
     return specs

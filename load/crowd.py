@@ -47,9 +47,9 @@ class Crowd:
         self.people: list[Person] = [
             make(account, options.body_bytes, self.world, spec.first + n) for n, account in enumerate(spec.accounts)
         ]
-        devices = {account.user: account.device for account in spec.accounts}
+        self.devices = {account.user: account.device for account in spec.accounts}
         for person in self.people:
-            person.devices = devices
+            person.devices = self.devices
         self.outs: list[Out] = []
         """Those that the traffic goes through."""
         self._latencies = {name: Histogram() for name in LATENCIES}
@@ -312,6 +312,7 @@ class Crowd:
             not any(map(_open, self._all_outs()))
             and counts.received >= counts.sent_acks
             and counts.reads_received >= counts.reads_sent
+            and counts.changes_received >= counts.changes_sent
             and not any(out.undelivered for out in self._all_outs())
         )
 
@@ -327,12 +328,16 @@ class Crowd:
                 return
             await asyncio.sleep(0.02)
 
+    def everybody(self) -> Iterator[Person]:
+        """All clients."""
+        return iter(self.people)
+
     async def _keep(self) -> None:
         """Repeats, questions about gaps, and pings, each second."""
         at = 0
         while True:
             await asyncio.sleep(1.0)
-            for person in self.people:
+            for person in self.everybody():
                 if person.unsettled or person in self.world.blocked:
                     person.overdue()
             share = -(-len(self.people) * PINGS_PER_HEARTBEAT // min(person.heartbeat_s for person in self.people))

@@ -26,6 +26,7 @@ USED = {
     "flap": ("pairs", "rate", "flaps"),
     "mixed": ("users", "rate"),
     "soak": ("users", "rate"),
+    "history": ("pairs", "messages", "devices", "rate"),
 }
 """Which options make a scenario what it is."""
 

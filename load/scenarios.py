@@ -12,6 +12,10 @@ from collections.abc import Awaitable, Callable
 from load.conductor import Conductor, Stretch
 from load.histogram import Histogram, summary_ms
 from load.measure import resident_kib
+from protocol.errors import ConfigError
+
+PAGES = (50, 500)
+"""Messages on a page."""
 
 
 def _traffic(conductor: Conductor, stretch: Stretch) -> None:
@@ -142,6 +146,66 @@ async def offline(conductor: Conductor) -> None:
     await conductor.finish()
 
 
+async def history(conductor: Conductor) -> None:
+    """Conversations are filled; new devices read all back, and again after changes, and follow what goes on."""
+    options, figures = conductor.options, conductor.report.figures
+    if not conductor.target.api:
+        raise ConfigError("history is read over HTTP: name servers that have a user API")
+    await conductor.gather(2 * options.pairs)
+    await conductor.log_in("log_in_pairs")
+    await conductor.crew.do("converse")
+    empty = conductor.target.disk_bytes()
+    conductor.phase("filling")
+    each = max(1, options.messages // (2 * options.pairs))
+    async with conductor.stretch() as filling:
+        await conductor.crew.do("write_all", each=each)
+    total = each * 2 * options.pairs
+    figures |= {
+        "messages": total,
+        "filled_per_second": round(total / filling.seconds),
+        "fill_cpu_us_per_message": filling.cpu_us_per(total),
+    }
+    await conductor.meet(options.devices)
+    verified = 0
+    for limit in PAGES:
+        conductor.phase(f"pages of {limit}")
+        verified += await _read_back(conductor, limit)
+    full = conductor.target.disk_bytes()
+    figures["disk_bytes_per_message"] = None if full is None or empty is None else round((full - empty) / total)
+    await conductor.crew.do("open_loop")
+    await conductor.crew.do("follow")
+    conductor.phase("following")
+    await asyncio.sleep(options.seconds)
+    answers = await conductor.crew.do("caught_up")
+    figures |= {f"followed_{how}": sum(answer[how] for answer in answers) for how in ("paged", "live")}
+    verified += sum(answer["verified"] for answer in answers)
+    conductor.phase("changing")
+    figures["changed"] = sum(answer["changed"] for answer in await conductor.crew.do("change"))
+    verified += await _read_back(conductor, max(PAGES), figures=False)
+    figures["verified"] = verified
+    await conductor.part()
+    await conductor.finish()
+
+
+async def _read_back(conductor: Conductor, limit: int, *, figures: bool = True) -> int:
+    """Every new device reads everything; how many messages that were."""
+    took = Histogram()
+    async with conductor.stretch() as stretch:
+        answers = await conductor.crew.do("read_back", limit=limit)
+    for answer in answers:
+        took.add(Histogram.of_json(answer["took"]))
+    verified = sum(int(answer["verified"]) for answer in answers)
+    if figures:
+        times = summary_ms(took)
+        conductor.report.figures |= {
+            f"page_of_{limit}_p50_ms": times["p50"],
+            f"page_of_{limit}_p99_ms": times["p99"],
+            f"fetched_per_second_by_{limit}": round(verified / stretch.seconds),
+            f"fetch_cpu_us_per_message_by_{limit}": stretch.cpu_us_per(verified),
+        }
+    return verified
+
+
 Scenario = Callable[[Conductor], Awaitable[None]]
 SCENARIOS: dict[str, Scenario] = {
     "pairs": pairs,
@@ -152,4 +216,5 @@ SCENARIOS: dict[str, Scenario] = {
     "flap": flap,
     "mixed": mixed,
     "soak": mixed,
+    "history": history,
 }

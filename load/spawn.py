@@ -11,17 +11,19 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from load.accounts import LIFETIME_S, make_accounts
+from client.tls import Trust
+from load.accounts import LIFETIME_S, further_in_store, make_accounts
 from load.measure import children
 from load.spec import Account
 from load.targets import Target
@@ -29,6 +31,7 @@ from load.world import Address
 from protocol.errors import ConfigError, ServiceError
 from sparrow.config.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_link_key
 from store import HistorySettings, StoreSettings
+from store.sqlite.search_index import index_path
 from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
 
@@ -37,10 +40,17 @@ KEPT = ", conversations kept"
 """What the shape of servers says besides, where history is kept."""
 
 
+_KEEP_DAYS = "SPARROW_HISTORY__KEEP_DAYS"
+
+
 def kept_for(history: bool) -> dict[str, str]:
     """The environment of servers that keep conversations, or do not; unless somebody has chosen."""
-    name = "SPARROW_HISTORY__KEEP_DAYS"
-    return {} if name in os.environ else {name: "365" if history else "0"}
+    return {} if _KEEP_DAYS in os.environ else {_KEEP_DAYS: "365" if history else "0"}
+
+
+def keeps(environment: dict[str, str]) -> bool:
+    """Whether servers with this, and what is in the environment of ours, keep conversations."""
+    return (environment | os.environ)[_KEEP_DAYS] != "0"
 
 
 def free_port() -> int:
@@ -54,15 +64,23 @@ class Spawned(Target):
     """A node (`one`), or brokers and connectors (`cluster`). Several brokers get an etcd, which has to be installed."""
 
     def __init__(
-        self, shape: str, *, curve: bool = False, connectors: int = 2, brokers: int = 1, history: bool = False
+        self,
+        shape: str,
+        *,
+        curve: bool = False,
+        connectors: int = 2,
+        brokers: int = 1,
+        history: bool = False,
+        userapi: bool = False,
     ) -> None:
-        """`connectors` and `brokers` are for a cluster; `history`: conversations are kept. Raises `ConfigError`."""
+        """`connectors` and `brokers` are for a cluster; `history`: conversations are kept; `userapi`: a cluster has
+        one, as a node does. Raises `ConfigError`."""
         super().__init__()
         self._count = (1, 1) if shape == "one" else (connectors, brokers)
         if min(self._count) < 1:
             raise ConfigError("a cluster has at least one connector and one broker")
-        self.shape = "one" if shape == "one" else f"cluster of {connectors} connectors and {brokers} brokers"
-        self.shape += KEPT if history else ""
+        self._is_node = shape == "one"
+        self.shape = "one" if self._is_node else f"cluster of {connectors} connectors and {brokers} brokers"
         if self._count[1] > 1 and shutil.which("etcd") is None:
             raise ConfigError("more than one broker needs etcd, which is not on PATH: run scripts/install-etcd")
         self._folder = Path(tempfile.mkdtemp(prefix="sparrow-load-"))
@@ -73,6 +91,11 @@ class Spawned(Target):
         ensure_key_pair(private, public)
         self.minter = TokenMinter(private, lifetime_s=LIFETIME_S)
         self._environment = (_curve(self._folder) if curve else {}) | kept_for(history)
+        self.shape += KEPT if keeps(self._environment) else ""
+        self._userapi = userapi and not self._is_node
+        self._api_port = free_port()
+        if userapi or self._is_node:
+            self.api = f"http://127.0.0.1:{self._api_port}"
         self._ports = [free_port() for _ in range(self._count[0])]
         self.connectors: list[tuple[str, int]] = [("127.0.0.1", port) for port in self._ports]
         self.addresses = [Address(*connector) for connector in self.connectors]
@@ -93,15 +116,17 @@ class Spawned(Target):
         if len(brokers) > 1:
             self._start_etcd()
         endpoints = ",".join(brokers)
-        if self.shape == "one":
+        if self._is_node:
             self._serve("serve", self._ports[0], brokers[0], endpoints)
         else:
             for number, broker in enumerate(brokers, 1):
                 self._serve("broker", number, broker, endpoints)
+            if self._userapi:
+                self._serve("userapi", self._api_port, brokers[0], endpoints)
             for port in self._ports:
                 self._serve("connector", port, brokers[0], endpoints)
         deadline = time.monotonic() + START_TIMEOUT_S
-        for port in self._ports:
+        for port in (*self._ports, *((self._api_port,) if self.api else ())):
             self._wait(deadline, partial(listens, port))
 
     def _wait(self, deadline: float, done: Callable[[], bool]) -> None:
@@ -125,14 +150,16 @@ class Spawned(Target):
         name = f"{command}-{port}"
         environment = self._environment | {
             "SPARROW_CONNECTOR__NAME": name,
-            "SPARROW_CONNECTOR__LISTEN_PORT": str(port if command != "broker" else 0),
+            "SPARROW_CONNECTOR__LISTEN_PORT": str(port if command in ("serve", "connector") else 0),
             "SPARROW_CONNECTOR__BROKERS": brokers,
             "SPARROW_CONNECTOR__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
             "SPARROW_BROKER__NAME": name,
             "SPARROW_BROKER__LISTEN": broker,
             "SPARROW_STORE__PATH": self._store.path,
-            **{name: value for name, value in _ROOM.items() if name not in os.environ},
-            "SPARROW_USERAPI__LISTEN_PORT": str(free_port()),
+            "SPARROW_HISTORY__LEDGER": str(self._folder / "erased.log"),
+            **{name: value for name, value in ROOM.items() if name not in os.environ},
+            "SPARROW_USERAPI__BROKERS": brokers,
+            "SPARROW_USERAPI__LISTEN_PORT": str(self._api_port if command in ("serve", "userapi") else free_port()),
             "SPARROW_USERAPI__TOKEN_PRIVATE_KEY_FILE": str(self._folder / "token.key.pem"),
             "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
         }
@@ -157,6 +184,12 @@ class Spawned(Target):
     async def accounts(self, count: int) -> list[Account]:
         return await make_accounts(self._store, self.minter, [f"user{n}" for n in range(count)], self._history)
 
+    async def further(self, users: Sequence[str]) -> list[Account]:
+        return await further_in_store(self._store, self.api, Trust(), users)
+
+    def disk_bytes(self) -> int | None:
+        return sum(map(pages_bytes, (Path(self._store.path), index_path(self._store.path))))
+
     async def tokens(self, users: list[str]) -> list[str]:
         """Register users with a device each, if they are not there yet; returns their login tokens."""
         return [account.token for account in await make_accounts(self._store, self.minter, users, self._history)]
@@ -173,12 +206,18 @@ class Spawned(Target):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-_ROOM = {
+ROOM = {
     **{
         f"SPARROW_BROKER__INBOX_MAX_{name}": str(value)
         for what, value in (("ROWS", 10**9), ("BYTES", 10**12))
         for name in (what, f"{what}_OF_AUTHOR")
     },
+    "SPARROW_HISTORY__MAX_ROWS_PER_DAY_OF_AUTHOR": str(10**9),
+    "SPARROW_HISTORY__MAX_BYTES_PER_DAY_OF_AUTHOR": str(10**12),
+    "SPARROW_HISTORY__MAX_BYTES_OF_AUTHOR": str(10**12),
+    "SPARROW_USERAPI__MAX_HISTORY_MESSAGES_PER_SECOND_OF_ACCOUNT": str(10**9),
+    "SPARROW_USERAPI__ACCESS_TOKEN_LIFETIME_S": "86400",
+    "SPARROW_USERAPI__MAX_REQUESTS_PER_SECOND_OF_ACCOUNT": "0",
     "SPARROW_CONNECTOR__MAX_MESSAGES_PER_SECOND": "0",
     "SPARROW_CONNECTOR__MAX_MESSAGES_PER_SECOND_OF_ACCOUNT": "0",
     "SPARROW_CONNECTOR__MAX_FRAMES_PER_SECOND": "0",
@@ -205,6 +244,18 @@ def listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
+
+
+def pages_bytes(database: Path) -> int:
+    """What the pages that are in use take, in the write-ahead log or copied back; 0 if there is no such database."""
+    if not database.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        size, count, free = (
+            int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+    return size * (count - free)
 
 
 def _etcd_leads(url: str) -> bool:

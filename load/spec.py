@@ -47,6 +47,8 @@ class Options:
     users: int = 100
     messages: int = 10_000
     sessions: int = 5_000
+    devices: int = 10
+    """New ones, that read all back."""
     flaps: float = 20.0
     """Clients that leave a second."""
     drain_s: float = 60.0
@@ -68,6 +70,8 @@ class Spec:
     """Or "mqtt", "xmpp"."""
     ca: str = ""
     """PEM file; empty: the system's."""
+    api: str = ""
+    """URL of the user API; empty: not known."""
     sources: Sequence[str] = ()
     first: int = 0
     """Number of the first client, among those of all processes."""

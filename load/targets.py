@@ -12,7 +12,7 @@ from types import TracebackType
 
 from client.connection import TLS_SCHEME
 from client.tls import Trust
-from load.accounts import ApiAccounts, store_accounts
+from load.accounts import ApiAccounts, drop_devices, further_in_store, store_accounts
 from load.measure import holders
 from load.spec import Account
 from load.world import Address
@@ -34,6 +34,8 @@ class Target(abc.ABC):
     """Whether texts are kept for somebody who has never been here."""
     renews_tokens_s = 0.0
     """How often logged-in clients need new tokens; 0: never."""
+    api = ""
+    """URL of the user API; empty: it is not known, or there is none."""
 
     def __init__(self) -> None:
         self.addresses: list[Address] = []
@@ -48,6 +50,17 @@ class Target(abc.ABC):
     @abc.abstractmethod
     async def accounts(self, count: int) -> list[Account]:
         """So many to log in as; each time the same."""
+
+    async def further(self, users: Sequence[str]) -> list[Account]:
+        """A new device of each of these, whose accounts were made before. Raises `ConfigError` if there are none."""
+        raise ConfigError(f"{self.name} keeps no history that a new device could read")
+
+    async def drop(self, accounts: Sequence[Account]) -> None:  # noqa: B027 -- most end with the run
+        """Remove what `further` has made, from servers that outlive the run."""
+
+    def disk_bytes(self) -> int | None:
+        """What the database takes, without what is free in it; None where that cannot be told."""
+        return None
 
     def pids(self) -> list[int]:
         """The ids of all server processes that run on this machine."""
@@ -98,13 +111,21 @@ class ByApi(Running):
     ) -> None:
         """Raises `ConfigError`."""
         super().__init__(connectors, ca, pids)
-        self._accounts = ApiAccounts(url, Trust(ca), file)
+        self.api = url
+        self._trust = Trust(ca)
+        self._accounts = ApiAccounts(url, self._trust, file)
 
     async def accounts(self, count: int) -> list[Account]:
         # A token is needed at a login only; the default life is 15 minutes.
         found = await self._accounts.get(count, 1.5 * self.renews_tokens_s, self._tell)
         self._use(self._accounts.connectors)
         return found
+
+    async def further(self, users: Sequence[str]) -> list[Account]:
+        return await self._accounts.further(users)
+
+    async def drop(self, accounts: Sequence[Account]) -> None:
+        await drop_devices(self.api, self._trust, accounts)
 
     def _tell(self, ready: int) -> None:
         self.progress = f"{ready:,}"
@@ -117,6 +138,19 @@ class ByStore(Running):
         """Raises `ConfigError`."""
         super().__init__(connectors or settings.userapi.connectors, ca, pids)
         self._settings = settings
+        self.api = url_of(settings)
 
     async def accounts(self, count: int) -> list[Account]:
         return await store_accounts(self._settings, [f"load-{n}" for n in range(count)])
+
+    async def further(self, users: Sequence[str]) -> list[Account]:
+        return await further_in_store(self._settings.store, self.api, Trust(self.ca or None), users)
+
+    async def drop(self, accounts: Sequence[Account]) -> None:
+        await drop_devices(self.api, Trust(self.ca or None), accounts)
+
+
+def url_of(settings: Settings) -> str:
+    """Where a user API with these settings listens."""
+    own = settings.userapi
+    return f"http{'s' if own.tls_certificate_file else ''}://{own.listen_host}:{own.listen_port}"

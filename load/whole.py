@@ -11,13 +11,15 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from load.accounts import store_accounts
-from load.spawn import KEPT, kept_for
+from client.tls import Trust
+from load.accounts import further_in_store, store_accounts
+from load.spawn import KEPT, ROOM, keeps, kept_for
 from load.spec import Account
-from load.targets import Target, parse_address
+from load.targets import Target, parse_address, url_of
 from protocol.errors import ConfigError, ServiceError
 from sparrow.config.settings import load
 
@@ -34,8 +36,8 @@ class WholeCluster(Target):
     def __init__(self, history: bool = False) -> None:
         """Raises `ConfigError` where the script is not."""
         super().__init__()
-        self._environment = kept_for(history)
-        self.shape += KEPT if history else ""
+        self._environment = ROOM | kept_for(history)
+        self.shape += KEPT if keeps(self._environment) else ""
         self._script = ROOT / "scripts" / "cluster"
         if not self._script.exists():
             raise ConfigError("--spawn scripts needs a checkout of Sparrow, with scripts/cluster: use --spawn cluster")
@@ -44,28 +46,22 @@ class WholeCluster(Target):
 
     def __enter__(self) -> WholeCluster:
         try:
-            self._call("start")
+            self._call("start", "--environment")
             settings = load(self._folder / "cluster" / "userapi.toml", {})
         except BaseException:
             self._end()
             raise
-        self._settings = settings
+        self._settings, self.api = settings, url_of(settings)
         self.addresses = [parse_address(text) for text in settings.userapi.connectors]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end()
 
-    def _call(self, command: str) -> None:
-        environment = (
-            os.environ
-            | self._environment
-            | {
-                "SPARROW_CLUSTER_DIR": str(self._folder / "cluster"),
-                "SPARROW_CLUSTER_PORTS": str(self._ports()),
-            }
-        )
-        done = subprocess.run([self._script, command], env=environment, capture_output=True, text=True)
+    def _call(self, command: str, *options: str) -> None:
+        own = {"SPARROW_CLUSTER_DIR": str(self._folder / "cluster"), "SPARROW_CLUSTER_PORTS": str(self._ports())}
+        environment = self._environment | os.environ | own
+        done = subprocess.run([self._script, command, *options], env=environment, capture_output=True, text=True)
         if done.returncode:
             raise ServiceError(f"scripts/cluster {command} failed: {done.stderr.strip()[-1000:]}")
 
@@ -83,6 +79,9 @@ class WholeCluster(Target):
 
     async def accounts(self, count: int) -> list[Account]:
         return await store_accounts(self._settings, [f"load-{n}" for n in range(count)])
+
+    async def further(self, users: Sequence[str]) -> list[Account]:
+        return await further_in_store(self._settings.store, self.api, Trust(self.ca or None), users)
 
     def pids(self) -> list[int]:
         mark = f"CLUSTER_PROCESS={self._folder / 'cluster'}:".encode()

@@ -11,7 +11,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 
 from protocol.framing import varint
-from protocol.sparrow_pb2 import READ, TEXT, About
+from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, About
 
 _HEAD = struct.Struct("<dQQ")
 HEAD_BYTES = 32
@@ -72,6 +72,15 @@ def text_tail(dest: str, body_bytes: int) -> tuple[bytes, bytes]:
     """What stands before `head` and what behind it in a text to `dest`."""
     rest = padding(body_bytes)
     return _addressed(dest) + b"\x38" + varint(TEXT) + b"\x42" + varint(HEAD_BYTES + len(rest)), rest
+
+
+def change_tail(dest: str, device: str, stream: int, number: int, body: bytes = b"") -> bytes:
+    """The bytes behind the id of an EDIT of this message, or without a body of an ERASE."""
+    about = About(from_device=device, stream=stream, ids=(number,)).SerializeToString()
+    named = b"\x52" + varint(len(about)) + about
+    if not body:
+        return _addressed(dest) + b"\x38" + varint(ERASE) + named
+    return _addressed(dest) + b"\x38" + varint(EDIT) + b"\x42" + varint(len(body)) + body + named + b"\x58\x01"
 
 
 def read_tail(dest: str, device: str, stream: int, ids: Sequence[int]) -> bytes:

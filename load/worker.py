@@ -16,6 +16,7 @@ import uvloop
 
 from load.crowd import Crowd
 from load.limits import raise_descriptors
+from load.readers import Readers
 from load.spec import LINE_BYTES, Spec
 from protocol.errors import SparrowError
 
@@ -48,7 +49,7 @@ async def _serve() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     spec = Spec.of_json(await reader.readline())
     raise_descriptors(len(spec.accounts))
-    crowd = Crowd(spec)
+    crowd = Readers(spec) if spec.options.scenario == "history" else Crowd(spec)
     # What lives as long as the run need not be looked through again and again.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

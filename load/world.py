@@ -48,6 +48,11 @@ class Counts:
     reads_sent: int = 0
     """Messages of kind READ written."""
     reads_received: int = 0
+    changes_sent: int = 0
+    """Messages of kinds EDIT and ERASE written."""
+    changes_received: int = 0
+    paged: int = 0
+    """Messages on pages, read over HTTP."""
     read_acks: int = 0
     """Texts that a READ told of."""
     resent: int = 0
@@ -95,11 +100,15 @@ class World:
         self.mixed_up = 0
         self.streams: dict[bytes, Out] = {}
         """Who writes there, by the stream's bytes."""
+        self.changed: dict[tuple[int, int], tuple[int, int]] = {}
+        """Stream and id of a text that was changed → kind and id of the change, in the same stream."""
+        self.changes: set[tuple[int, int]] = set()
+        """Stream and id of changes."""
         self.read_after: Callable[[], float] | None = None
         """How long a text waits to be read, in seconds; None: nobody reads."""
         self.blocked: set[Any] = set()
         """Clients that something is missing for."""
-        self._tls = tls
+        self.tls = tls
         self._sources = sources
         self._addresses = addresses
         self.gate = asyncio.Semaphore(at_once)
@@ -138,7 +147,7 @@ class World:
     async def dial(self, protocol: asyncio.Protocol, address: Address, number: int = 0) -> None:
         """Connect the client of this number. Raises `OSError`."""
         loop = asyncio.get_running_loop()
-        trust = self._tls if address.tls else None
+        trust = self.tls if address.tls else None
         if not self._sources:
             await loop.create_connection(lambda: protocol, address.host, address.port, ssl=trust)
             return

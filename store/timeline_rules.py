@@ -10,6 +10,7 @@ import dataclasses
 import json
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from protocol.errors import MisuseError
@@ -122,14 +123,15 @@ def stamp_is_sound(stamp: int) -> bool:
 
 
 def _name_is_sound(conversation: str, name: Name) -> bool:
+    author, _, stream, number = name
+    return _is_in(conversation, author) and 0 <= stream < 2**64 and 0 <= number <= MAX_ID
+
+
+@lru_cache(maxsize=10_000)
+def _is_in(conversation: str, author: str) -> bool:
+    """Whether this is a conversation, and the author in it. Asked for every message, mostly of the same few."""
     one, other = members_of(conversation)
-    return (
-        bool(one)
-        and conversation == conversation_of(one, other)
-        and name.author in (one, other)
-        and 0 <= name.stream < 2**64
-        and 0 <= name.id <= MAX_ID
-    )
+    return bool(one) and conversation == conversation_of(one, other) and author in (one, other)
 
 
 def other_of(conversation: str, user: str) -> str | None:

@@ -17,7 +17,7 @@ from load.limits import raise_descriptors
 from load.peers.servers import PEERS
 from load.peers.table import markdown
 from load.report import Report, write, write_text
-from load.spawn import Spawned
+from load.spawn import KEPT, Spawned
 from load.spec import Options
 from load.targets import Target
 from protocol.errors import SparrowError
@@ -31,11 +31,11 @@ SHAPES = {
 SERVERS = ("sparrow", *PEERS)
 
 SETTINGS = """\
-Settings: bodies of 100 bytes; no TLS; one node of Sparrow, one process of each other server; clients of one make, in
-{processes} process(es) on the same machine. A text in flight is one without SENT: Sparrow's SENT (safe on disk or with
-its reader), mosquitto's PUBACK (QoS 1, persistence on, written each second), ejabberd's ack by XEP-0198. Every text is
-answered by DELIVERED: Sparrow's own; for mosquitto a message back at QoS 1 for each read of a socket; for ejabberd a
-receipt by XEP-0184. µs CPU: of all server processes. Warm-up {warm_up_s:g} s, then {seconds:g} s."""
+Settings: bodies of 100 bytes; no TLS; one node of Sparrow, {kept}, one process of each other server; clients of one
+make, in {processes} process(es) on the same machine. A text in flight is one without SENT: Sparrow's SENT (safe on disk
+or with its reader), mosquitto's PUBACK (QoS 1, persistence on, written each second), ejabberd's ack by XEP-0198. Every
+text is answered by DELIVERED: Sparrow's own; for mosquitto a message back at QoS 1 for each read of a socket; for
+ejabberd a receipt by XEP-0184. µs CPU: of all server processes. Warm-up {warm_up_s:g} s, then {seconds:g} s."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -46,6 +46,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=6.0, help="of each shape (default: 6)")
     parser.add_argument("--warm-up-s", type=float, default=1.5, help="before measuring (default: 1.5)")
     parser.add_argument("--rounds", type=int, default=1, help="how often (default: 1); the table has medians")
+    parser.add_argument("--history", action="store_true", help="Sparrow keeps conversations (default: it does not)")
     parser.add_argument("--processes", type=int, default=1, help="generator processes (default: 1)")
     parser.add_argument("--servers", default=",".join(SERVERS), help=f"some of {','.join(SERVERS)}")
     parser.add_argument("--shapes", default=",".join(SHAPES), help=f"some of {','.join(SHAPES)}")
@@ -57,9 +58,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def target(server: str) -> Target:
-    """A new one. Raises `ConfigError` if it is not installed."""
-    return PEERS[server]() if server in PEERS else Spawned("one")
+def target(server: str, history: bool = False) -> Target:
+    """A new one; `history`: Sparrow keeps conversations. Raises `ConfigError` if it is not installed."""
+    return PEERS[server]() if server in PEERS else Spawned("one", history=history)
 
 
 def runs(chosen: argparse.Namespace) -> Iterator[Report]:
@@ -78,7 +79,7 @@ def runs(chosen: argparse.Namespace) -> Iterator[Report]:
             )
             for server in chosen.servers.split(","):
                 print(f"peers: {shape}, {server}", file=sys.stderr, flush=True)
-                with target(server) as running:
+                with target(server, chosen.history) as running:
                     yield run_against(running, options, quiet=True)
 
 
@@ -100,7 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
         write_text(chosen.html, page(reports))
     machine = reports[0].machine
     print(markdown(reports))
-    print("\n" + SETTINGS.format(processes=chosen.processes, warm_up_s=chosen.warm_up_s, seconds=chosen.seconds))
+    shapes = (report.shape for report in reports if report.server == "sparrow")
+    kept = "which keeps conversations" if any(KEPT in shape for shape in shapes) else "which keeps no conversations"
+    times = {"warm_up_s": chosen.warm_up_s, "seconds": chosen.seconds}
+    print("\n" + SETTINGS.format(kept=kept, processes=chosen.processes, **times))
     print(f"Machine: {machine['cpus']} CPUs, load average {machine['load_average']} at the beginning.")
     return 0 if all(report.promise.kept for report in reports) else 1
 

@@ -18,6 +18,17 @@ _KEEP_DAYS = 3
 _OF_VALUE = ", ".join(f"json_extract(w.value, '$[{field}]')" for field in range(4))
 
 
+class _Day:
+    """What an author has of one day."""
+
+    __slots__ = ("bytes", "bytes_of_all", "more", "more_rows", "rows")
+
+    def __init__(self, rows: int, size: int, bytes_of_all: int) -> None:
+        self.rows, self.bytes, self.bytes_of_all = rows, size, bytes_of_all
+        self.more_rows = self.more = 0
+        """Of this batch."""
+
+
 class Usage:
     """What the authors of one batch have, and what the batch adds."""
 
@@ -31,38 +42,36 @@ class Usage:
             "usage AS u ON u.user = json_extract(w.value, '$[0]') AND u.day = json_extract(w.value, '$[1]')",
             (json.dumps(wanted),),
         ).fetchone()
-        self._there = {(user, day): (rows, size) for user, day, rows, size in json.loads(found)}
-        self._added: dict[tuple[str, int], tuple[int, int]] = {}
+        there = {(user, day): (rows, size) for user, day, rows, size in json.loads(found)}
+        self._days = {key: _Day(*there.get(key, (0, 0)), there.get((key[0], _ALL), (0, 0))[1]) for key in days}
+        self._all: dict[str, int] = {}
+        """Bytes that each author has more or less by this batch."""
 
     def take(self, author: str, day: int, size: int, rows: int = 1) -> bool:
         """Count one more, of so many bytes more or less; False if there is no room for it."""
-        rows_of_day, bytes_of_day = self._now(author, day)
-        _, bytes_of_all = self._now(author, _ALL)
-        history = self._history
-        if rows and rows_of_day + rows > history.max_rows_per_day_of_author:
+        there, history, more = self._days[author, day], self._history, self._all.get(author, 0)
+        if rows and there.rows + rows > history.max_rows_per_day_of_author:
             return False
         if size > 0 and (
-            bytes_of_day + size > history.max_bytes_per_day_of_author
-            or bytes_of_all + size > history.max_bytes_of_author
+            there.bytes + size > history.max_bytes_per_day_of_author
+            or there.bytes_of_all + more + size > history.max_bytes_of_author
         ):
             return False
-        self._add((author, day), rows, size)
-        self._add((author, _ALL), 0, size)
+        there.rows += rows
+        there.bytes += size
+        there.more_rows += rows
+        there.more += size
+        self._all[author] = more + size
         return True
-
-    def _now(self, author: str, day: int) -> tuple[int, int]:
-        key = (author, day)
-        rows, size = self._there.get(key, (0, 0))
-        more_rows, more = self._added.get(key, (0, 0))
-        return rows + more_rows, size + more
-
-    def _add(self, key: tuple[str, int], rows: int, size: int) -> None:
-        there = self._added.get(key, (0, 0))
-        self._added[key] = (there[0] + rows, there[1] + size)
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Keep what was added."""
-        rows = [(author, day, *more) for (author, day), more in self._added.items() if more != (0, 0)]
+        rows = [
+            (author, day, there.more_rows, there.more)
+            for (author, day), there in self._days.items()
+            if there.more_rows or there.more
+        ]
+        rows += [(author, _ALL, 0, more) for author, more in self._all.items() if more]
         if rows:
             connection.execute(
                 f"INSERT INTO usage (user, day, rows, bytes) SELECT {_OF_VALUE} FROM json_each(?) AS w WHERE true "

@@ -77,10 +77,11 @@ def archive_entries(
         place = stream.id, entry.name.id
         standing = there.get(place)
         if standing is None:
-            if not usage.take(entry.name.author, day_of(entry.stamp), len(entry.body)):
+            author = entry.name.author
+            if not usage.take(author, day_of(entry.stamp), len(entry.body)):
                 answers[number] = FULL
                 continue
-            view = view_for(entry.conversation, entry.name.author, entry.audience)
+            view = view_for(entry.conversation, author, entry.audience)
             there[place] = Standing(0, view, entry.stamp, entry.kind, erased=False, entry=entry)
             new.append((place, entry, stream))
             if entry.file:

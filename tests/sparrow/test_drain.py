@@ -95,7 +95,7 @@ async def test_one_that_takes_longer(deployment: Deployment) -> None:
         status, output, _ = await said(process.pid, "--timeout-s", "0.1")
         assert status == 1
         assert "still there after 0.1 s" in output.splitlines()[-1]
-        assert (await said(process.pid))[0] == 0
+        assert (await said(process.pid))[0] in (0, 2)  # 2: it was gone before anybody looked
         assert await process.ended() == 0
 
 
