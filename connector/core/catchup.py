@@ -64,7 +64,7 @@ class Catchup:
     @property
     def behind(self) -> int:
         """Sessions that are not live: they read their inbox."""
-        return len(self._reading)
+        return sum(session.phase != LIVE for session in self._reading)
 
     def new_scan(self) -> Scan:
         """What a new session begins with."""
@@ -92,6 +92,9 @@ class Catchup:
             return
         if session.phase == LIVE:
             session.to(SETTLING)
+        self._owe(session)
+
+    def _owe(self, session: Session) -> None:
         session.scan.owed = True
         self._reading[session] = None
         self._ask(session)
@@ -105,12 +108,18 @@ class Catchup:
         link.out.append(notify.encode_heard())
 
     def sync(self, session: Session, n: int) -> None:
-        """The device asks for one whole scan; whoever asks again and again waits."""
+        """The device asks for one whole scan; whoever asks again and again waits.
+
+        A live session stays so meanwhile: nothing was missed here, and the store may be away for long.
+        """
         scan = session.scan
         scan.sync_asked = n
         if not scan.syncs.wait_s(self._syncs, self._turn.now):
             scan.syncs.left -= 1.0
-        self.read_again(session)
+        if session.phase == LIVE:
+            self._owe(session)
+        else:
+            self.read_again(session)
 
     # Reading.
 
@@ -155,8 +164,14 @@ class Catchup:
         if page.failed:
             self._restart(scan, self._turn.now + self.RETRY_S)
             return
+        found = list(page.rows())
+        if session.phase == LIVE and len(session.unacked) + len(found) > self._settings.max_unacked:
+            # Live copies have taken the room that was there when it was asked for.
+            self._restart(scan, self._turn.now)
+            self.fall_behind(session)
+            return
         scan.cursor = page.cursor
-        for key, kind, row in page.rows():
+        for key, kind, row in found:
             # One of a later release's kinds stays for a connector of that release.
             if key not in session.rows and kind in _ROWS:
                 self._row(session, key, kind, row)
@@ -209,7 +224,12 @@ class Catchup:
     def _try_live(self, session: Session) -> None:
         """Live: at the end of the inbox, with nothing on its way into it that we know of."""
         scan = session.scan
-        if session.phase != SETTLING or scan.under_way or scan.owed or session.returned or scan.predecessor_until:
+        if session.phase not in (SETTLING, LIVE) or scan.under_way or scan.owed:
+            return
+        if session.phase == LIVE:
+            self._reading.pop(session, None)
+            return
+        if session.returned or scan.predecessor_until:
             return
         session.to(LIVE)
         self._reading.pop(session, None)
@@ -253,8 +273,9 @@ class Catchup:
         """Assert what holds of all sessions at the end of a turn."""
         for session in self._sessions.values():
             scan, reading = session.scan, session in self._reading
-            assert reading == (session.phase in (BEHIND, SETTLING)), f"{session.phase=}, {reading=}"
+            owed = scan.under_way or scan.owed
+            assert reading == (session.phase in (BEHIND, SETTLING) or owed), f"{session.phase=}, {reading=}, {owed=}"
             assert scan.under_way or not scan.request, "a page is asked for outside a scan"
             if session.phase == LIVE:
-                owed = (scan.under_way, scan.owed, session.returned, scan.predecessor_until)
-                assert not any(owed), f"live, and {owed}"
+                awaited = (session.returned, scan.predecessor_until)
+                assert not any(awaited), f"live, and {awaited}"

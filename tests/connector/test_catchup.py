@@ -389,3 +389,51 @@ def test_a_row_of_a_later_releases_kind_stays_in_the_inbox_and_holds_nothing_up(
     assert bob.session.rows == {b"key1", b"key2"}
     bob.acks(2)
     assert b"other" not in b"".join(rec.body for rec in bench.sent())
+
+
+def test_a_live_session_stays_live_while_a_sync_waits_for_the_store() -> None:
+    bench = Bench()
+    bob = bench.live()
+    bob.took()
+    bob.syncs(1)
+    bench.receives(copy(bob, 1))
+    assert ids(bob.took("message")) == [1]
+    bob.acks(1)
+    for number in (2, 3):
+        bench.page(bob, failed=True)  # the store is away
+        bench.receives(copy(bob, number))
+        assert ids(bob.took("message")) == [number]
+        bob.acks(number)
+        bench.passes(Catchup.RETRY_S + 0.1)
+    assert not bench.sent(STORE)
+    # A page that is not the last, and live copies between.
+    bench.page(bob, [row(11)], end=False, cursor=b"c1")
+    bench.receives(copy(bob, 4))
+    bench.page(bob, [row(12)], cursor=b"c2")
+    frames = bob.took()
+    assert [frame.WhichOneof("kind") for frame in frames] == ["message", "message", "message", "synced"]
+    assert ids(frame.message for frame in frames if frame.HasField("message")) == [11, 4, 12]
+    assert bob.session.phase == LIVE
+    # A row that was appended meanwhile makes it settle, as ever.
+    bob.syncs(2)
+    bench.notify(bob)
+    assert bob.session.phase == SETTLING
+
+
+def test_a_page_that_has_no_room_any_more_is_asked_for_again() -> None:
+    """Live copies take the room that was there when it was asked for: no more is sent than `LoggedIn` has told."""
+    bench = Bench(max_unacked=4)
+    bob = bench.live()
+    bob.syncs(1)
+    bench.sent()
+    for number in (1, 2, 3):
+        bench.receives(copy(bob, number))
+    bench.page(bob, [row(11), row(12)], cursor=b"c1")
+    assert ids(bob.took("message")) == [1, 2, 3]
+    assert bob.session.phase == BEHIND
+    assert not bench.sent(PAGE)
+    bob.acks(3)
+    assert fresh(bench.only(PAGE))
+    bench.page(bob, [row(11), row(12)], cursor=b"c1")
+    assert bob.took_kinds() == ["message", "message", "synced"]
+    assert bob.session.phase == LIVE

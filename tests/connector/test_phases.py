@@ -97,6 +97,6 @@ def test_a_wrong_count_is_found() -> None:
 def test_what_a_live_session_may_not_be_is_found() -> None:
     bench = Bench()
     bob = bench.live()
-    bob.session.scan.owed = True
+    bob.session.scan.predecessor_until = 1.0
     with pytest.raises(AssertionError, match="live, and"):
         bench.core.check()
