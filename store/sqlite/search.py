@@ -56,7 +56,7 @@ class Search:
             lambda connection: connection.execute("BEGIN"),
         )
         self._following: asyncio.Task[None] | None = None
-        self._open = False
+        self._starting: asyncio.Task[None] | None = None
         self._merge_at: float | None = None
 
     async def start(self) -> None:
@@ -71,12 +71,19 @@ class Search:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
+        if self._starting is not None:
+            await asyncio.gather(self._starting, return_exceptions=True)
         await self._index.stop()
 
     async def _opened(self) -> Worker:
-        if not self._open:
-            await self._index.start()
-            self._open = True
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._index.start())
+        try:
+            # Whoever gives up waiting leaves a thread that is to be ended.
+            await asyncio.shield(self._starting)
+        except StoreError:
+            self._starting = None
+            raise
         return self._index
 
     # Following.
