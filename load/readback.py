@@ -70,7 +70,7 @@ class Readback:
                 return False
         elif (erased and kind != ERASE) or (edited and kind != EDIT):
             return False
-        text = message.get("text", "")
+        text: str = message.get("text", "")
         if erased:
             return bool(text == "")
         try:

@@ -193,7 +193,7 @@ class BrokerCore:
         """Send what the turn has left behind; what a link does not take is stored."""
         self.logins.flush()
         self.inbox.flush()
-        # What is not there is not called for: in small turns these calls were 1 % of a message.
+        # What is not there is not called for: small turns would pay for it with each message.
         if self.devices.wanted:
             self.devices.flush()
         if self.policy.wanted:

@@ -18,6 +18,7 @@ from load.report import Report
 from load.spawn import KEPT, Spawned
 from load.spec import Options
 from load.streams import Out
+from load.targets import Target
 from load.wire import head, padding
 from load.world import World
 from protocol.sparrow_pb2 import EDIT, ERASE, FILE, TEXT
@@ -74,12 +75,17 @@ def test_a_cluster_gets_a_user_api() -> None:
 
 
 def test_servers_that_keep_nothing_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert target("sparrow").shape == "one"
-    assert target("sparrow", history=True).shape == "one" + KEPT
+    def shape(made: Target) -> str:
+        assert isinstance(made, Spawned)
+        made.stop()  # its folder goes
+        return made.shape
+
+    assert shape(target("sparrow")) == "one"
+    assert shape(target("sparrow", history=True)) == "one" + KEPT
     assert not parse([]).history
     assert parse(["--history"]).history
     monkeypatch.setenv("SPARROW_HISTORY__KEEP_DAYS", "0")
-    assert Spawned("one", history=True).shape == "one"
+    assert shape(Spawned("one", history=True)) == "one"
 
 
 # Pages that are wrong.
