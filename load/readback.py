@@ -72,7 +72,7 @@ class Readback:
             return False
         text: str = message.get("text", "")
         if erased:
-            return bool(text == "")
+            return text == ""
         try:
             at, written, stream = read_head(text[:HEAD_BYTES].encode())
         except (ValueError, struct.error):  # no base64, or too short
