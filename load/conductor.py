@@ -16,7 +16,7 @@ from typing import Any
 from load.crew import Crew
 from load.histogram import Histogram, summary_ms
 from load.ledger import Verdict
-from load.measure import cpu_s, machine, resident_kib, role, slope_kib_per_hour
+from load.measure import GONE, cpu_s, machine, resident_kib, role, slope_kib_per_hour
 from load.report import Report, Second, settings
 from load.spec import LATENCIES, Account, Options
 from load.targets import Target
@@ -65,6 +65,7 @@ class Conductor:
         self._newcomers: list[Account] = []
         self._troubles: Counter[str] = Counter()
         self._memory: dict[int, list[tuple[float, int]]] = {}
+        self._roles: dict[int, str] = {}
 
     async def run(self, scenario: Callable[[Conductor], Any]) -> Report:
         """Raises `SparrowError` if it cannot be run, `TimeoutError` if it does not end."""
@@ -178,6 +179,8 @@ class Conductor:
             at, took, looked = now - self._began, now - looked, now
             for pid in pids:
                 self._memory.setdefault(pid, []).append((at, resident_kib((pid,))))
+                if self._roles.get(pid, GONE) == GONE:
+                    self._roles[pid] = role(pid)
             counts: Counter[str] = Counter()
             one_way = Histogram()
             for worker in self.crew.workers:
@@ -219,12 +222,14 @@ class Conductor:
     def _sum_up_memory(self) -> None:
         """For each server process: first, last, and how fast it grows, without the first fifth."""
         for pid, samples in self._memory.items():
+            if self._roles[pid] == GONE:
+                continue  # seen for a moment, on its way in or out
             steady = samples[len(samples) // 5 :]
             slope = slope_kib_per_hour(steady) if self.options.scenario == "soak" else None
             self.report.memory.append(
                 {
                     "pid": pid,
-                    "process": role(pid),
+                    "process": self._roles[pid],
                     "first_mib": round(samples[0][1] / 1024, 1),
                     "last_mib": round(samples[-1][1] / 1024, 1),
                     "kib_per_hour": None if slope is None else round(slope),

@@ -16,6 +16,7 @@ from protocol.errors import ConfigError
 from protocol.sparrow_pb2 import TEXT, Message
 
 _ROLES = ("serve", "connector", "broker", "userapi", "etcd")
+GONE = "gone"
 
 
 def cpu_s(pids: Iterable[int]) -> float:
@@ -50,13 +51,14 @@ def children(pid: int) -> list[int]:
 
 
 def role(pid: int) -> str:
-    """What a process is, as far as its command line tells: "connector", say."""
+    """What a process is, as far as its command line tells: "connector", say; `GONE` of one that has ended, or is just
+    beginning or ending, when there is no command line."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
-        return "gone"
+        return GONE
     names = [Path(word).name for word in words if word]
-    return next((known for known in _ROLES if known in names), names[0] if names else "?")
+    return next((known for known in _ROLES if known in names), names[0] if names else GONE)
 
 
 def holders(pids: Iterable[int]) -> list[int]:

@@ -105,7 +105,7 @@ def test_several_brokers_with_an_etcd_of_their_own_and_curve() -> None:
     with Spawned("cluster", connectors=3, brokers=2, curve=True) as servers:
         report = kept(run_against(servers, replace(SHORT, scenario="flap", pairs=6), quiet=True))
         roles = {each["process"] for each in report.memory}
-        assert roles == {"etcd", "broker", "connector"}
+        assert roles >= {"etcd", "broker", "connector"}
         assert "Traceback" not in servers.log()
 
 
