@@ -88,6 +88,10 @@ class NotFoundError(MisuseError):
     """There is no such account, device, file, message, or request to be a friend."""
 
 
+class NotAllowedHereError(MisuseError):
+    """One's role in a group, or a group's limit, does not allow it."""
+
+
 class HistoryNotKeptError(MisuseError):
     """The service keeps no conversations: there is what this device has kept itself."""
 

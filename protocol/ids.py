@@ -1,10 +1,11 @@
-"""User and device ids, addresses made of both, and stamps.
+"""User, group and device ids, addresses made of both, and stamps.
 
 Owns their syntax. Pure functions; touches nothing.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 
 from protocol.errors import InvalidIdError
@@ -12,6 +13,7 @@ from protocol.errors import InvalidIdError
 _USER = re.compile(r"[a-z0-9._-]{1,64}")
 _TAKEN = frozenset({"me", "system", "sparrow"})
 """Words of programs, which nobody may be mistaken for."""
+_GROUP = re.compile(r"~[a-z2-7]{24}")
 _DEVICE = re.compile(r"[a-z0-9]{1,32}")
 
 STAMP_SHIFT = 20
@@ -35,6 +37,25 @@ def check_new_user_id(user: str) -> str:
             f"user id {user!r}: begin with a letter or a digit, and use none of {', '.join(sorted(_TAKEN))}"
         )
     return user
+
+
+def is_group_id(name: str) -> bool:
+    """Whether it is a group's id: no user's can be one, and it needs no escaping in a URL."""
+    return _GROUP.fullmatch(name) is not None
+
+
+def check_dest_id(dest: object) -> str:
+    """Return `dest`, the id of a user or of a group. Raises `InvalidIdError`."""
+    if isinstance(dest, str) and dest[:1] == "~":
+        if not is_group_id(dest):
+            raise InvalidIdError(f"group id {dest[:80]!r}: use the id that the user API gave")
+        return dest
+    return check_user_id(dest)
+
+
+def new_group_id(random: bytes) -> str:
+    """A group's id of 15 random bytes."""
+    return "~" + base64.b32encode(random).decode().lower()
 
 
 def is_device_id(device: str) -> bool:

@@ -53,18 +53,20 @@ class Frame(_message.Message):
     def __init__(self, login: _Optional[_Union[Login, _Mapping]] = ..., message: _Optional[_Union[Message, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., sync: _Optional[_Union[Sync, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., logout: _Optional[_Union[Logout, _Mapping]] = ..., logged_in: _Optional[_Union[LoggedIn, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., synced: _Optional[_Union[Synced, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., hint: _Optional[_Union[Hint, _Mapping]] = ...) -> None: ...
 
 class Login(_message.Message):
-    __slots__ = ("token", "client", "start", "tries", "understands")
+    __slots__ = ("token", "client", "start", "tries", "understands", "fresh")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     TRIES_FIELD_NUMBER: _ClassVar[int]
     UNDERSTANDS_FIELD_NUMBER: _ClassVar[int]
+    FRESH_FIELD_NUMBER: _ClassVar[int]
     token: str
     client: str
     start: int
     tries: int
     understands: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, token: _Optional[str] = ..., client: _Optional[str] = ..., start: _Optional[int] = ..., tries: _Optional[int] = ..., understands: _Optional[_Iterable[str]] = ...) -> None: ...
+    fresh: bool
+    def __init__(self, token: _Optional[str] = ..., client: _Optional[str] = ..., start: _Optional[int] = ..., tries: _Optional[int] = ..., understands: _Optional[_Iterable[str]] = ..., fresh: _Optional[bool] = ...) -> None: ...
 
 class LoggedIn(_message.Message):
     __slots__ = ("user_id", "device_id", "session", "previous_session", "server_time_ms", "heartbeat_ms", "max_frame_bytes", "max_message_bytes", "max_unsettled_per_stream", "max_unsettled_per_connection", "max_unacked", "understands", "inbox_ttl_ms", "edit_hours")
@@ -99,7 +101,7 @@ class LoggedIn(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., device_id: _Optional[str] = ..., session: _Optional[int] = ..., previous_session: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., heartbeat_ms: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_unsettled_per_stream: _Optional[int] = ..., max_unsettled_per_connection: _Optional[int] = ..., max_unacked: _Optional[int] = ..., understands: _Optional[_Iterable[str]] = ..., inbox_ttl_ms: _Optional[int] = ..., edit_hours: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("stream", "id", "settled", "from_id", "from_device", "dest_id", "kind", "body", "stamp", "about", "revision", "mark")
+    __slots__ = ("stream", "id", "settled", "from_id", "from_device", "dest_id", "kind", "body", "stamp", "about", "revision", "mark", "version", "erased")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     SETTLED_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +114,8 @@ class Message(_message.Message):
     ABOUT_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     MARK_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ERASED_FIELD_NUMBER: _ClassVar[int]
     stream: int
     id: int
     settled: int
@@ -124,7 +128,9 @@ class Message(_message.Message):
     about: About
     revision: int
     mark: int
-    def __init__(self, stream: _Optional[int] = ..., id: _Optional[int] = ..., settled: _Optional[int] = ..., from_id: _Optional[str] = ..., from_device: _Optional[str] = ..., dest_id: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., body: _Optional[bytes] = ..., stamp: _Optional[int] = ..., about: _Optional[_Union[About, _Mapping]] = ..., revision: _Optional[int] = ..., mark: _Optional[int] = ...) -> None: ...
+    version: int
+    erased: bool
+    def __init__(self, stream: _Optional[int] = ..., id: _Optional[int] = ..., settled: _Optional[int] = ..., from_id: _Optional[str] = ..., from_device: _Optional[str] = ..., dest_id: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., body: _Optional[bytes] = ..., stamp: _Optional[int] = ..., about: _Optional[_Union[About, _Mapping]] = ..., revision: _Optional[int] = ..., mark: _Optional[int] = ..., version: _Optional[int] = ..., erased: _Optional[bool] = ...) -> None: ...
 
 class About(_message.Message):
     __slots__ = ("from_device", "stream", "ids")
@@ -143,10 +149,12 @@ class Ack(_message.Message):
     def __init__(self, up_to: _Optional[int] = ...) -> None: ...
 
 class Sync(_message.Message):
-    __slots__ = ("n",)
+    __slots__ = ("n", "group")
     N_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     n: int
-    def __init__(self, n: _Optional[int] = ...) -> None: ...
+    group: str
+    def __init__(self, n: _Optional[int] = ..., group: _Optional[str] = ...) -> None: ...
 
 class Synced(_message.Message):
     __slots__ = ("n",)
@@ -189,7 +197,7 @@ class Receipt(_message.Message):
     def __init__(self, stream: _Optional[int] = ..., ids: _Optional[_Iterable[int]] = ..., stamps: _Optional[_Iterable[int]] = ..., sent: _Optional[bool] = ..., delivered: _Optional[bool] = ..., from_device: _Optional[str] = ..., early: _Optional[bool] = ...) -> None: ...
 
 class Hint(_message.Message):
-    __slots__ = ("kind", "user_id", "stamp")
+    __slots__ = ("kind", "user_id", "stamp", "group", "version")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNSPECIFIED: _ClassVar[Hint.Kind]
@@ -201,6 +209,8 @@ class Hint(_message.Message):
         PROFILE_CHANGED: _ClassVar[Hint.Kind]
         MARK_RAISED: _ClassVar[Hint.Kind]
         HISTORY_CHANGED: _ClassVar[Hint.Kind]
+        GROUP_CHANGED: _ClassVar[Hint.Kind]
+        SKIPPED: _ClassVar[Hint.Kind]
     UNSPECIFIED: Hint.Kind
     FRIEND_ASKED: Hint.Kind
     FRIEND_ACCEPTED: Hint.Kind
@@ -210,13 +220,19 @@ class Hint(_message.Message):
     PROFILE_CHANGED: Hint.Kind
     MARK_RAISED: Hint.Kind
     HISTORY_CHANGED: Hint.Kind
+    GROUP_CHANGED: Hint.Kind
+    SKIPPED: Hint.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     STAMP_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     kind: Hint.Kind
     user_id: str
     stamp: int
-    def __init__(self, kind: _Optional[_Union[Hint.Kind, str]] = ..., user_id: _Optional[str] = ..., stamp: _Optional[int] = ...) -> None: ...
+    group: str
+    version: int
+    def __init__(self, kind: _Optional[_Union[Hint.Kind, str]] = ..., user_id: _Optional[str] = ..., stamp: _Optional[int] = ..., group: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Failed(_message.Message):
     __slots__ = ("stream", "id", "code", "text", "retry_after_ms")
@@ -233,6 +249,7 @@ class Failed(_message.Message):
         INBOX_FULL: _ClassVar[Failed.Code]
         NO_SPACE: _ClassVar[Failed.Code]
         HISTORY_FULL: _ClassVar[Failed.Code]
+        NOT_MEMBER: _ClassVar[Failed.Code]
     UNSPECIFIED: Failed.Code
     NO_SUCH_USER: Failed.Code
     TOO_LARGE: Failed.Code
@@ -244,6 +261,7 @@ class Failed(_message.Message):
     INBOX_FULL: Failed.Code
     NO_SPACE: Failed.Code
     HISTORY_FULL: Failed.Code
+    NOT_MEMBER: Failed.Code
     STREAM_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]

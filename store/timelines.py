@@ -64,6 +64,14 @@ class Entry(NamedTuple):
     audience: Audience = Audience.BOTH
     file: str = ""
     """Of a FILE: the file's id. Whoever may see the message may read the file, as long as it is kept."""
+    version: int = 0
+    """Of a group's message: the version it was routed in. Each (name, version) is a row of its own, and the body the
+    first one's (docs/design/groups.md, G3, G4)."""
+    open: bool = False
+    """Of a group's message: also who becomes a member later may see it."""
+    settled: int = 0
+    """Of a group's message: `Message.settled`. EDIT and ERASE are rows there, too, without a body; pages and counts of
+    unread messages pass over them."""
 
 
 class Edit(NamedTuple):
