@@ -13,10 +13,10 @@ from typing import TypeAlias
 from connector.core.link import Link
 from connector.core.links import Links
 from connector.core.phases import ENDED
-from connector.core.rates import Rate, RateLimit
 from connector.core.receipts import Receipts
 from connector.core.state import Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
+from fabric.rates import Rate, RateLimit
 from fabric.records import (
     BLOCKED,
     BLOCKS,

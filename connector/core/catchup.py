@@ -13,10 +13,10 @@ from connector.core.link import Link
 from connector.core.links import Links
 from connector.core.phases import BEHIND, ENDED, LIVE, SETTLING
 from connector.core.rate_limited_log import RateLimitedLog
-from connector.core.rates import RateLimit
 from connector.core.state import Scan, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric.control import Notify, PageRequest, Rows
+from fabric.rates import RateLimit
 from fabric.records import FIRST_UNSEEN_KIND, Record
 from fabric.rows import RowKind
 from protocol.allowed import SILENT_KINDS

@@ -19,12 +19,12 @@ from connector.core.links import Links
 from connector.core.logins import Logins
 from connector.core.phases import ENDED, GREETING, LIVE
 from connector.core.rate_limited_log import RateLimitedLog
-from connector.core.rates import RateLimit
 from connector.core.receipts import Receipts
 from connector.core.state import Ports, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric import records
 from fabric.control import Evicted, HeartbeatReply, Hint
+from fabric.rates import RateLimit
 from fabric.records import ATTEMPT, BODY, COPY, KIND, ORIGIN, OUTCOMES, ROUTE, unpack_outcomes
 from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync

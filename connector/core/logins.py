@@ -18,10 +18,10 @@ from connector.core.link import Link
 from connector.core.links import Links
 from connector.core.phases import ENDED, GREETING
 from connector.core.rate_limited_log import RateLimitedLog
-from connector.core.rates import Rate
 from connector.core.state import Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
 from fabric.control import Close, Closed, Evict, Evicted, Offline, Online, OnlineReply, Stored
+from fabric.rates import Rate
 from fabric.records import DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
 from protocol.errors import TokenError
 from protocol.framing import varint

@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from connector.core.phases import ALLOWED, GREETING, PHASES
-from connector.core.rates import Bucket
+from fabric.rates import Bucket
 from fabric.records import Record
 from fabric.tokens import Identity
 from protocol.server import ServerSession

@@ -6,7 +6,7 @@ import pytest
 
 from connector.buffers import WriteBuffers
 from connector.core.core import FRAME_BURST_S
-from connector.core.rates import Rate
+from fabric.rates import Rate
 from fabric import records
 from protocol.framing import delimit
 from protocol.sparrow_pb2 import Failed, Frame, Goodbye, Ping
