@@ -245,6 +245,11 @@ class ServerSession:
         self.counted += 1
         self._out.append(message_frame(encoded))
 
+    def group_frame(self, frame: bytes) -> None:
+        """Send a `Message` that is framed already (`protocol.framing.message_frame`), for many at once; counted."""
+        self.counted += 1
+        self._out.append(frame)
+
     def delivered(self, encoded: bytes) -> None:
         """Send an encoded `Receipt` without `sent`; counted."""
         self.counted += 1

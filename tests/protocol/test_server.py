@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.framing import FrameReader, delimit
+from protocol.framing import FrameReader, delimit, message_frame
 from protocol.server import (
     ACTIVE,
     CLOSED,
@@ -374,6 +374,14 @@ def with_counted() -> ServerSession:
 def test_what_is_counted() -> None:
     session = with_counted()
     assert (session.counted, session.acked, session.unacked) == (5, 2, 3)
+
+
+def test_a_message_that_is_framed_already_is_the_same_and_counted() -> None:
+    one, other = active(), active()
+    one.message(b"\x10\x01")
+    other.group_frame(message_frame(b"\x10\x01"))
+    assert one.data_to_send() == other.data_to_send()
+    assert one.counted == other.counted == other.unacked == 1
 
 
 @pytest.mark.parametrize("up_to", [2, 3, 5])
