@@ -221,8 +221,7 @@ def entry_of(message: Message, conversation: str) -> Entry:
     kind, body = int(message.kind), message.body
     about = message.about.SerializeToString() if message.HasField("about") else b""
     file = _file_of(body) if kind == FILE else ""
-    name, settled = name_of(message), message.settled
-    return Entry(conversation, name, message.stamp, kind, body, about, file=file, settled=settled)
+    return Entry(conversation, name_of(message), message.stamp, kind, body, about, file=file)
 
 
 def change_of(message: Message, audience: Audience) -> Edit | Erasure:

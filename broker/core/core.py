@@ -29,7 +29,8 @@ from broker.core.storing import Storage
 from broker.settings import BrokerSettings
 from fabric import records
 from fabric.authorship import author_of
-from fabric.control import Evict, Evicted, Heartbeat, HeartbeatReply
+from fabric.control import Evict, Evicted
+from fabric.heartbeats import Heartbeat, HeartbeatReply
 from fabric.records import BODY, COPY, FLAGS, KIND, ORIGIN, OUTCOMES, RECEIPT, ROUTE, TO, Record, encode
 from protocol.ids import split_address
 from store.settings import HistorySettings

@@ -38,7 +38,7 @@ from fabric.records import (
 from protocol.framing import varint
 from protocol.ids import split_address
 from store.groups import Group, Role
-from store.timelines import R_B_MS, Audience, Entry
+from store.timelines import R_B_MS, Audience
 
 BURST_S = 4.0
 _VERSION_TAG = b"\x68"
@@ -149,7 +149,8 @@ class GroupRouting:
 
     def _append(self, sharing: Sharing) -> None:
         rec, group = sharing.record, sharing.group
-        entry: Entry = entry_of(read_message(rec), group.group)._replace(version=group.version, open=group.open)
+        message = read_message(rec)
+        entry = entry_of(message, group.group)._replace(version=group.version, open=group.open, settled=message.settled)
         if rec[FLAGS] & CHANGE:
             entry = entry._replace(body=b"", file="")
         self._under_way[sharing] = None

@@ -12,8 +12,8 @@ from itertools import count
 
 from broker.core.state import Turn
 from broker.settings import BrokerSettings
-from fabric.control import Heartbeat
 from fabric.group_records import GroupCopy, GroupHeard, GroupLook
+from fabric.heartbeats import Heartbeat
 from fabric.records import Record
 
 SILENT = 2.0
@@ -78,23 +78,14 @@ class Looks:
             return False
         return peer.linked if peer.knows_groups else None
 
-    def hand(
-        self,
-        connector: int,
-        group: bytes,
-        author: bytes,
-        stamp: int,
-        began_ms: int,
-        sessions: list[int],
-        message: bytes,
-    ) -> None:
-        """Hand a message to the connector, and owe it until it is confirmed."""
+    def hand(self, connector: int, copy: GroupCopy, began_ms: int) -> None:
+        """Hand a message, whose append began at this Unix time, to the connector, and owe it until it is confirmed."""
         number = next(self._numbers)
-        self._turn.push(connector, GroupCopy(group, author, number, stamp, sessions, message).encode())
+        self._turn.push(connector, copy._replace(number=number).encode())
         peer = self._peers.get(connector)
         if peer is not None:
             due = self._turn.now + self._settings.group_look_s
-            peer.copies[number] = Owed(group, stamp, began_ms, set(sessions), due, number)
+            peer.copies[number] = Owed(copy.group, copy.stamp, began_ms, copy.sessions, due, number)
 
     def confirmed(self, connector: int, rec: Record) -> None:
         """These are in hand there. Raises `RecordError`."""

@@ -165,10 +165,11 @@ class Catchup:
             self._restart(scan, self._turn.now + self.RETRY_S)
             return
         found = list(page.rows())
-        if session.phase == LIVE and len(session.unacked) + len(found) > self._settings.max_unacked:
-            # Live copies have taken the room that was there when it was asked for.
+        if len(session.unacked) + len(found) > self._settings.max_unacked:
+            # Live copies, or messages of groups, have taken the room that was there when it was asked for.
             self._restart(scan, self._turn.now)
-            self.fall_behind(session)
+            if session.phase == LIVE:
+                self.fall_behind(session)
             return
         scan.cursor = page.cursor
         for key, kind, row in found:

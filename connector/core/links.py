@@ -12,7 +12,7 @@ from hashlib import blake2b
 from connector.core.link import Link
 from connector.core.state import Ports, Turn
 from connector.settings import ConnectorSettings
-from fabric.control import Heartbeat, HeartbeatReply
+from fabric.heartbeats import Heartbeat, HeartbeatReply
 from fabric.records import OUTCOMES, batches, record
 from protocol.ids import check_dest_id
 
