@@ -1,4 +1,4 @@
-"""What a client may send: which kinds, ids and contents of a message (docs/protocol.md, "Messages", "READ" and "Groups").
+"""What a client may send: kinds, ids and contents of a message (docs/protocol.md, "Messages", "READ" and "Groups").
 
 Owns these limits, for servers, which refuse what is beyond with `NOT_ALLOWED`, and for clients, which refuse it at the
 call. Which bytes are a message at all is `protocol.strict`'s business.
