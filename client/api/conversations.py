@@ -98,12 +98,16 @@ class ConversationsApi:
 
     async def report(self, user: str, name: MessageName, text: str) -> None:
         """Report what the other wrote to those who run the service."""
-        _, device, stream, number = name
-        await self._api.send(
-            "POST",
-            f"{_PATH}/{conversation_in_path(user)}/messages/{device}/{stream}/{number}/report",
-            json={"text": text},
-        )
+        author, device, stream, number = name
+        asked = {"params": {"author": author}} if is_group_id(user) else {}
+        path = f"{_PATH}/{conversation_in_path(user)}/messages/{device}/{stream}/{number}"
+        await self._api.send("POST", f"{path}/report", json={"text": text}, **asked)
+
+    async def take_down(self, group: str, name: MessageName) -> None:
+        """Erase somebody's message in a group that we own, for all."""
+        author, device, stream, number = name
+        path = f"{_PATH}/{conversation_in_path(group)}/messages/{device}/{stream}/{number}"
+        await self._api.send("DELETE", path, params={"author": author})
 
     async def search(self, words: str, user: str, limit: int) -> list[tuple[str, PagedLine]]:
         """Messages with these words, newest first, each with whose conversation it is in.
