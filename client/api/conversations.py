@@ -99,9 +99,9 @@ class ConversationsApi:
     async def report(self, user: str, name: MessageName, text: str) -> None:
         """Report what the other wrote to those who run the service."""
         author, device, stream, number = name
-        asked = {"params": {"author": author}} if is_group_id(user) else {}
+        asked = {"author": author} if is_group_id(user) else {}
         path = f"{_PATH}/{conversation_in_path(user)}/messages/{device}/{stream}/{number}"
-        await self._api.send("POST", f"{path}/report", json={"text": text}, **asked)
+        await self._api.send("POST", f"{path}/report", json={"text": text}, params=asked)
 
     async def take_down(self, group: str, name: MessageName) -> None:
         """Erase somebody's message in a group that we own, for all."""
