@@ -206,7 +206,7 @@ class Cluster:
             or (
                 client.core.logged_in
                 and not client.core.unsettled
-                and not client.core._blocked
+                and not client.core.blocked
                 and not self.database.queues.get((client.user, client.device))
             )
             for client in self.clients
