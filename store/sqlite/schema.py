@@ -215,6 +215,7 @@ CREATE TRIGGER edited_message AFTER INSERT ON edits BEGIN
 CREATE TRIGGER unedited_message AFTER DELETE ON edits BEGIN
     INSERT OR IGNORE INTO unindexed SELECT position FROM messages WHERE stream = old.stream AND id = old.id; END;
 """
+_CONSENT = "ALTER TABLE accounts ADD COLUMN friends_may_add_me INTEGER NOT NULL DEFAULT 0;"
 STEPS = (
     _ACCOUNTS_AND_INBOX,
     _CONTACTS,
@@ -225,6 +226,7 @@ STEPS = (
     _LOGINS,
     _AUTHORS,
     _TIMELINES,
+    _CONSENT,
 )
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)
