@@ -40,7 +40,7 @@ class Verdict(IntEnum):
 
 
 # Of a pair, `low` is the user whose id sorts first.
-_LOW_ASKS, _HIGH_ASKS, _FRIENDS, _LOW_BLOCKS, _HIGH_BLOCKS = 1, 2, 4, 8, 16
+_LOW_ASKS, _HIGH_ASKS, _FRIENDS, LOW_BLOCKS, HIGH_BLOCKS = 1, 2, 4, 8, 16
 _LOW_BELIEVES, _HIGH_BELIEVES = 32, 64
 """This user is blocked, and still sees a friend; 0.1 does not know it, and shows them none."""
 
@@ -88,7 +88,7 @@ def seen_by(user: str, other: str, bits: int, since_ms: int) -> Relation:
     """What an engine has kept, as `user` sees it."""
     low = user < other
     mine, theirs = (_LOW_ASKS, _HIGH_ASKS) if low else (_HIGH_ASKS, _LOW_ASKS)
-    my_block, their_block = (_LOW_BLOCKS, _HIGH_BLOCKS) if low else (_HIGH_BLOCKS, _LOW_BLOCKS)
+    my_block, their_block = (LOW_BLOCKS, HIGH_BLOCKS) if low else (HIGH_BLOCKS, LOW_BLOCKS)
     believes = bits & (_LOW_BELIEVES if low else _HIGH_BELIEVES)
     return Relation(
         friend=bool(bits & _FRIENDS or (believes and bits & their_block)),
@@ -113,7 +113,7 @@ def change(user: str, other: str, bits: int, what: Change) -> int:
     """
     low = user < other
     mine, theirs = (_LOW_ASKS, _HIGH_ASKS) if low else (_HIGH_ASKS, _LOW_ASKS)
-    my_block = _LOW_BLOCKS if low else _HIGH_BLOCKS
+    my_block = LOW_BLOCKS if low else HIGH_BLOCKS
     believes, they_believe = (_LOW_BELIEVES, _HIGH_BELIEVES) if low else (_HIGH_BELIEVES, _LOW_BELIEVES)
     asking = _LOW_ASKS | _HIGH_ASKS
     if what == Change.ASK:

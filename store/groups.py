@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from store.timelines import KeptMessage
+from store.timelines import KeptMessage, Marks
 
 MAX_MEMBERS: Final = 1_000
 MAX_GROUPS_OF_USER: Final = 500
@@ -133,7 +133,9 @@ class GroupRow(NamedTuple):
     version: int
     settled: int
     message: KeptMessage
-    """`erased_by` not empty, or an EDIT that does not count: without body."""
+    """`erased_by` not empty: without body, erased or taken down; "superseded" (`timeline_rules.SUPERSEDED`): an EDIT
+    that does not count (any more). An EDIT that counts has its body, `revision` and `edited_stamp`; an ERASE has its
+    `about` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,10 @@ class Groups(abc.ABC):
     @abc.abstractmethod
     async def drop_link(self, group: str, link: str) -> None:
         """It ends."""
+
+    @abc.abstractmethod
+    async def marks(self, group: str) -> Mapping[str, Marks]:
+        """How far each present member has read (`Timelines.raise_marks`)."""
 
     @abc.abstractmethod
     async def was_member(self, group: str, user: str) -> bool:

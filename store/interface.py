@@ -18,6 +18,7 @@ from fabric.rows import RowKind as RowKind
 from store.contacts import Change, Relation, Verdict
 from store.files import File as File
 from store.files import Uploads as Uploads
+from store.groups import Groups
 from store.logins import Login, Refresh
 from store.profiles import Profile as Profile
 from store.sessions import NoSession, SessionStart, Standing
@@ -133,6 +134,11 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def timelines(self) -> Timelines:
         """What is kept of conversations."""
+
+    @property
+    @abc.abstractmethod
+    def groups(self) -> Groups:
+        """What is kept of groups."""
 
     @property
     @abc.abstractmethod

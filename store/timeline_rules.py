@@ -13,8 +13,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from protocol.errors import MisuseError
-from protocol.ids import STAMP_SHIFT
+from protocol.ids import STAMP_SHIFT, is_group_id
+from protocol.sparrow_pb2 import About
 from store.timelines import (
     MAX_KEEP_DAYS,
     MAX_REVISION,
@@ -27,6 +30,7 @@ from store.timelines import (
     Name,
     Report,
     conversation_of,
+    is_group,
     members_of,
 )
 
@@ -35,10 +39,14 @@ MAX_STAMP: Final = 2**62 - 1
 MAX_ID: Final = 2**53
 TEXT: Final = 1
 FILE: Final = 2
+EDIT: Final = 4
+ERASE: Final = 5
 OWN_KINDS: Final = 1000
 """From here on kinds are the clients' own."""
 MARKER_DAYS: Final = MAX_KEEP_DAYS + 365
 """A marker lives for the longest keeping allowed and a year."""
+SUPERSEDED: Final = "superseded"
+"""`erased_by` of an EDIT's row in a scan that does not count (any more)."""
 MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
 """Bodies on one page, unless it is a single one."""
 _DAY_MS: Final = 86_400_000
@@ -99,7 +107,11 @@ def is_late(edit: int, target: int, edit_hours: float) -> bool:
 
 def entry_is_sound(entry: Entry) -> bool:
     """Whether it can be kept at all; its stamp is another question (`stamp_is_sound`)."""
-    return _name_is_sound(entry.conversation, entry.name) and 0 <= entry.kind < 2**31
+    if not _name_is_sound(entry.conversation, entry.name) or not 0 <= entry.kind < 2**31:
+        return False
+    if is_group(entry.conversation):
+        return 0 < entry.version < 2**53 and 0 <= entry.settled <= MAX_ID
+    return not entry.version
 
 
 def edit_is_sound(edit: Edit) -> bool:
@@ -130,6 +142,8 @@ def _name_is_sound(conversation: str, name: Name) -> bool:
 @lru_cache(maxsize=10_000)
 def _is_in(conversation: str, author: str) -> bool:
     """Whether this is a conversation, and the author in it. Asked for every message, mostly of the same few."""
+    if is_group(conversation):
+        return is_group_id(conversation) and bool(author)
     one, other = members_of(conversation)
     return bool(one) and conversation == conversation_of(one, other) and author in (one, other)
 
@@ -163,17 +177,48 @@ def edited(message: KeptMessage, cells: Iterable[Cell], reader: str, edit_hours:
     """The message as `reader` sees it: with the highest of the edits that count (R-E)."""
     if message.kind != TEXT or message.erased_by:
         return message
-    best: Cell | None = None
-    for cell in cells:
-        if cell.audience is Audience.AUTHOR and reader != message.name.author:
-            continue
-        if not cell.checked and is_late(cell.stamp, message.stamp, edit_hours):
-            continue
-        if best is None or (cell.revision, cell.name) > (best.revision, best.name):
-            best = cell
+    shown = [cell for cell in cells if cell.audience is Audience.BOTH or reader == message.name.author]
+    best = _counting(shown, message.stamp, edit_hours)
     if best is None:
         return message
     return dataclasses.replace(message, body=best.body, revision=best.revision, edited_stamp=best.stamp, edit=best.name)
+
+
+def _counting(cells: Iterable[Cell], target: int, edit_hours: float) -> Cell | None:
+    """The highest that is not too late for a target of this stamp; 0: it is not known."""
+    best: Cell | None = None
+    for cell in cells:
+        if target and not cell.checked and is_late(cell.stamp, target, edit_hours):
+            continue
+        if best is None or (cell.revision, cell.name) > (best.revision, best.name):
+            best = cell
+    return best
+
+
+def target_of(change: KeptMessage) -> Name | None:
+    """What an EDIT or ERASE names; None if that cannot be read."""
+    try:
+        about = About.FromString(change.about)
+    except DecodeError:
+        return None
+    if not about.ids:
+        return None
+    author, device = change.name[:2]
+    return Name(author, about.from_device or device, about.stream, about.ids[0])
+
+
+def edit_as_scanned(edit: KeptMessage, target: KeptMessage | None, cells: Iterable[Cell], hours: float) -> KeptMessage:
+    """A group's row of an EDIT: with its body if it is the one that counts, else without (G3). `target` is None if it
+    is not there."""
+    if edit.erased_by:
+        return edit
+    if target is not None and target.erased_by:
+        return dataclasses.replace(edit, erased_by=target.erased_by)
+    if target is None or target.kind == TEXT:
+        best = _counting(cells, 0 if target is None else target.stamp, hours)
+        if best is not None and best.name == edit.name:
+            return dataclasses.replace(edit, body=best.body, revision=best.revision, edited_stamp=best.stamp)
+    return dataclasses.replace(edit, erased_by=SUPERSEDED)
 
 
 # Positions of pages: the engine's letter, the stamp, and what tells apart messages of one stamp.

@@ -34,6 +34,11 @@ def members_of(conversation: str) -> tuple[str, str]:
     return one, other
 
 
+def is_group(conversation: str) -> bool:
+    """Whether it is a group's, and not one of two users."""
+    return conversation[:1] == "~"
+
+
 class Audience(IntEnum):
     """For whom an entry is. It only ever widens."""
 
@@ -65,8 +70,8 @@ class Entry(NamedTuple):
     file: str = ""
     """Of a FILE: the file's id. Whoever may see the message may read the file, as long as it is kept."""
     version: int = 0
-    """Of a group's message: the version it was routed in. Each (name, version) is a row of its own, and the body the
-    first one's (docs/design/groups.md, G3, G4)."""
+    """Of a group's message: the version it was routed in, from 1 on. Each (name, version) is a row of its own, another
+    attempt in the same version only beyond `R_B_MS`; the body is the first one's (docs/design/groups.md, G3, G4)."""
     open: bool = False
     """Of a group's message: also who becomes a member later may see it."""
     settled: int = 0

@@ -22,6 +22,7 @@ from store.sqlite.schema import VERSION, find_version
 
 _BUSY_S = 30.0
 _NEVER_GIVEN = 1 << 40
+_VERSIONS = 1 << 20
 """So many positions are left out: more than were given between a backup and its restore."""
 
 
@@ -100,6 +101,9 @@ def begin_anew(path: Path) -> None:
                 "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'inbox')"
             )
             connection.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'inbox'", (_NEVER_GIVEN,))
+            # Nor does a group get a version that members have seen otherwise.
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'group_states'").fetchone():
+                connection.execute("UPDATE group_states SET version = version + ?", (_VERSIONS,))
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise store_error(str(path), error) from error

@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Mapping
 
-from store.contacts import Change, Relation, Verdict, keeps_since, pair_of, seen_by
+from store.contacts import HIGH_BLOCKS, LOW_BLOCKS, Change, Relation, Verdict, keeps_since, pair_of, seen_by
 from store.contacts import change as changed
 
 _SOME = (
@@ -49,6 +49,16 @@ def change(
     else:
         connection.execute("DELETE FROM contacts WHERE low = ? AND high = ?", pair)
     return before, seen_by(user, other, after, now_ms)
+
+
+def blocked_by(connection: sqlite3.Connection, user: str) -> frozenset[str]:
+    """Whom the user has blocked."""
+    (found,) = connection.execute(
+        "SELECT json_group_array(json_array(low, high)) FROM (SELECT low, high FROM contacts WHERE low = ?1 "
+        "AND bits & ?2 UNION ALL SELECT low, high FROM contacts WHERE high = ?1 AND bits & ?3)",
+        (user, LOW_BLOCKS, HIGH_BLOCKS),
+    ).fetchone()
+    return frozenset(high if low == user else low for low, high in json.loads(found))
 
 
 def forget(connection: sqlite3.Connection, user: str) -> None:

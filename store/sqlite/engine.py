@@ -34,6 +34,7 @@ from store.sessions import NoSession, SessionStart, Standing
 from store.settings import NOT_KEPT, HistorySettings, StoreSettings
 from store.sqlite import accounts, contacts, files, reading, writing
 from store.sqlite.disk import Disk
+from store.sqlite.groups import SqliteGroups
 from store.sqlite.lock import DataLock
 from store.sqlite.schema import begin_immediate, open_reader, open_writer
 from store.sqlite.timelines import SqliteTimelines
@@ -82,10 +83,15 @@ class SqliteStore(Store):
             self.remove_file,
             owner=ownership is not Ownership.NONE,
         )
+        self._groups = SqliteGroups(settings, history, self._writer, self._reader, self._now_ms)
 
     @property
     def timelines(self) -> SqliteTimelines:
         return self._timelines
+
+    @property
+    def groups(self) -> SqliteGroups:
+        return self._groups
 
     @property
     def commits(self) -> int:
@@ -360,7 +366,7 @@ class SqliteStore(Store):
         for file in await self._reader.call(partial(files.expired, now_ms=now)):
             await self.remove_file(file)
             total += 1
-        return total + await self._timelines.purge()
+        return total + await self._timelines.purge() + await self._groups.purge()
 
     async def _purge_for_ever(self) -> None:
         while True:

@@ -215,6 +215,80 @@ CREATE TRIGGER edited_message AFTER INSERT ON edits BEGIN
 CREATE TRIGGER unedited_message AFTER DELETE ON edits BEGIN
     INSERT OR IGNORE INTO unindexed SELECT position FROM messages WHERE stream = old.stream AND id = old.id; END;
 """
+# A group's message is a row of `messages`, with the version of its first attempt; `view` 4: EDIT and ERASE, which pages
+# pass over. Rows of later attempts are few: `attempts`. Nothing of this is written where a conversation's message is.
+# `group_intervals`: who was in it in which versions; `until` 0: is, so these are the lists of groups as well.
+_GROUPS = """
+ALTER TABLE messages ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN open INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE devices ADD COLUMN checkpoint INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE attempts (
+    position INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    stamp INTEGER NOT NULL,
+    conversation INTEGER NOT NULL,
+    open INTEGER NOT NULL,
+    settled INTEGER NOT NULL,
+    PRIMARY KEY (position, version, stamp)
+) WITHOUT ROWID;
+CREATE INDEX attempts_by_stamp ON attempts (conversation, stamp, position, version);
+CREATE TRIGGER dropped_attempts AFTER DELETE ON messages BEGIN
+    DELETE FROM attempts WHERE position = old.position; END;
+CREATE TABLE group_states (
+    group_id TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    picture TEXT NOT NULL,
+    admins_write INTEGER NOT NULL,
+    admins_add INTEGER NOT NULL,
+    open INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    closed_ms INTEGER
+) WITHOUT ROWID;
+CREATE TABLE group_members (
+    group_id TEXT NOT NULL,
+    user TEXT NOT NULL,
+    role INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (group_id, user)
+) WITHOUT ROWID;
+CREATE TABLE group_changes (
+    group_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    user TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (group_id, version)
+) WITHOUT ROWID;
+CREATE TABLE group_intervals (
+    user TEXT NOT NULL,
+    group_id TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    until INTEGER NOT NULL DEFAULT 0,
+    left_ms INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (user, group_id, since)
+) WITHOUT ROWID;
+CREATE INDEX group_intervals_by_end ON group_intervals (left_ms) WHERE until > 0;
+CREATE TABLE group_invitations (
+    user TEXT NOT NULL,
+    group_id TEXT NOT NULL,
+    invited_by TEXT NOT NULL,
+    ms INTEGER NOT NULL,
+    PRIMARY KEY (user, group_id)
+) WITHOUT ROWID;
+CREATE TABLE group_links (
+    group_id TEXT NOT NULL,
+    link TEXT NOT NULL,
+    digest TEXT NOT NULL UNIQUE,
+    ends_ms INTEGER NOT NULL,
+    uses_left INTEGER NOT NULL,
+    made_by TEXT NOT NULL,
+    PRIMARY KEY (group_id, link)
+) WITHOUT ROWID;
+"""
 _CONSENT = "ALTER TABLE accounts ADD COLUMN friends_may_add_me INTEGER NOT NULL DEFAULT 0;"
 STEPS = (
     _ACCOUNTS_AND_INBOX,
@@ -226,6 +300,7 @@ STEPS = (
     _LOGINS,
     _AUTHORS,
     _TIMELINES,
+    _GROUPS,
     _CONSENT,
 )
 """What makes each version of the one before it, oldest first."""

@@ -17,13 +17,14 @@ from typing import Any
 
 from protocol.errors import MisuseError, SearchNotOfferedError, StoreError
 from store.settings import HistorySettings, StoreSettings
+from store.sqlite import group_reading
 from store.sqlite import search_index as index
 from store.sqlite import timeline_reading as timeline
 from store.sqlite.search_index import Indexed, conversation_word, member_of
 from store.sqlite.timeline_streams import BOTH_VIEW, NO_VIEW, conversation_id, view_of
 from store.sqlite.worker import Worker
 from store.timeline_rules import TEXT
-from store.timelines import MAX_PAGE, Found, FoundPage, members_of
+from store.timelines import MAX_PAGE, Found, FoundPage, is_group, members_of
 from store.words import MAX_WORDS, has_phrase, words
 
 _log = logging.getLogger("sparrow.store")
@@ -35,6 +36,7 @@ MERGE_S = 30.0
 _POSITION = struct.Struct(">cQ")
 _LETTER = b"w"
 _LAST = 2**63 - 1
+Floors = tuple[int, int]
 
 
 class Search:
@@ -132,20 +134,25 @@ class Search:
 
     # Asking.
 
-    async def find(self, user: str, text: str, conversation: str, before: bytes, limit: int, floor: int) -> FoundPage:
-        """See `Timelines.search`."""
+    async def find(
+        self, user: str, text: str, conversation: str, before: bytes, limit: int, floors: Floors
+    ) -> FoundPage:
+        """See `Timelines.search`. `floors`: the lowest stamps that are shown of conversations, and of groups."""
         if not self._offered:
             raise SearchNotOfferedError("search is switched off here")
         phrase = words(text)[:MAX_WORDS]
         if not phrase:
             raise MisuseError("there is no word in it: name one, or a few that follow one another")
         start = _start(before)
-        who = member_of(user)
         if conversation:
             number = await self._store_reader.call(partial(conversation_id, conversation=conversation))
-            if number is None or user not in members_of(conversation):
+            if number is None or not (is_group(conversation) or user in members_of(conversation)):
                 return FoundPage((), b"")
-            who = conversation_word(number)
+            who = [conversation_word(number)]
+        else:
+            # Who is in a group changes, so it stands in the index for itself.
+            groups = await self._store_reader.call(partial(group_reading.numbers_of, user=user))
+            who = [member_of(user), *map(conversation_word, groups)]
         worker = await self._opened()
         asked = min(max(limit, 1), MAX_PAGE)
         positions = await worker.call(
@@ -153,7 +160,7 @@ class Search:
         )
         return await self._store_reader.call(
             partial(
-                _page, user=user, phrase=phrase, positions=positions, limit=asked, floor=floor, hours=self._edit_hours
+                _page, user=user, phrase=phrase, positions=positions, limit=asked, floors=floors, hours=self._edit_hours
             ),
             rows=asked,
         )
@@ -216,7 +223,7 @@ def _indexed(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], edit
     for author, some in by_author.items():
         messages = timeline.messages_of(connection, [row[:8] for row in some], names, author, edit_hours)
         for row, message in zip(some, messages, strict=True):
-            members = members_of(row[10])
+            members = () if is_group(row[10]) else members_of(row[10])
             readers = members if row[8] == BOTH_VIEW else (members[row[8] - 1],)
             who = " ".join([conversation_word(row[9]), *dict.fromkeys(map(member_of, readers))])
             found.append(Indexed(row[0], " ".join(words(message.body.decode(errors="replace"))), who))
@@ -242,7 +249,7 @@ def _page(
     phrase: list[str],
     positions: Sequence[int],
     limit: int,
-    floor: int,
+    floors: Floors,
     hours: float,
 ) -> FoundPage:
     """Those that the user may see, and that say it as the user reads them."""
@@ -254,7 +261,7 @@ def _page(
     visible = [
         rows[position]
         for position in positions
-        if position in rows and _may_see(rows[position], user, floor) and rows[position][5] is None
+        if position in rows and rows[position][5] is None and _may_see(connection, rows[position], user, floors)
     ]
     names = timeline.names_of(connection, {row[2] for row in visible})
     messages = timeline.messages_of(connection, [row[:8] for row in visible], names, user, hours)
@@ -271,6 +278,9 @@ def _page(
     return FoundPage(tuple(sorted(chosen, key=lambda each: each.message.stamp, reverse=True)), end)
 
 
-def _may_see(row: Sequence[Any], user: str, floor: int) -> bool:
+def _may_see(connection: sqlite3.Connection, row: Sequence[Any], user: str, floors: Floors) -> bool:
     view, conversation = row[8], row[10]
+    floor, group_floor = floors
+    if is_group(conversation):
+        return group_reading.may_see(connection, conversation, user, row[0], group_floor)
     return user in members_of(conversation) and view in (BOTH_VIEW, view_of(conversation, user)) and row[1] >= floor

@@ -126,13 +126,15 @@ def scrub(path: str) -> bool:
     return not busy
 
 
-def find(connection: sqlite3.Connection, phrase: Sequence[str], who: str, before: int, limit: int) -> list[int]:
-    """Positions of messages that have all these words, the last as a beginning; from the newest back.
+def find(
+    connection: sqlite3.Connection, phrase: Sequence[str], who: Sequence[str], before: int, limit: int
+) -> list[int]:
+    """Positions of messages that have all these words, the last as a beginning, and one of `who`; from the newest back.
 
     Raises `MisuseError` for a question that takes longer than `SLOW_S`.
     """
     *whole, begun = [f'"{word}"' for word in phrase]
-    question = f"who : {who} AND text : ({' AND '.join([*whole, begun + ' *'])})"
+    question = f"who : ({' OR '.join(who)}) AND text : ({' AND '.join([*whole, begun + ' *'])})"
     end = time.monotonic() + SLOW_S
     connection.set_progress_handler(lambda: int(time.monotonic() > end), _STEPS)
     try:

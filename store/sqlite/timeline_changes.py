@@ -29,7 +29,7 @@ from store.timeline_rules import (
     stamp_is_sound,
     stored,
 )
-from store.timelines import Archived, Audience, Edit, Erasure, Result, members_of
+from store.timelines import Archived, Audience, Edit, Erasure, Result, is_group, members_of
 
 MAX_INBOX_ROWS = 10_000
 """So many rows of one inbox are looked through for copies of an erased message."""
@@ -172,7 +172,9 @@ def archive_erasures(connection: sqlite3.Connection, erasures: Sequence[Erasure]
     if FULL in answers:
         drop_unused(connection, [stream for stream, _ in places])
     for _, erasure, _ in sound:
-        _drop_waiting(connection, erasure)
+        # Nothing of a group waits in inboxes.
+        if not is_group(erasure.conversation):
+            _drop_waiting(connection, erasure)
     return Erased(answers, files)
 
 

@@ -9,20 +9,39 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from protocol.ids import STAMP_SHIFT
+from store.settings import StoreSettings
 from store.timelines import Entry
 
 _DAY_MS = 86_400_000
+
+
+class Lives(NamedTuple):
+    """How long rows live, in ms."""
+
+    kept: int
+    """Of conversations."""
+    group: int
+    """Of groups: the longer of that and an inbox's."""
+
+
+def lives_of(keep_days: int, settings: StoreSettings) -> Lives:
+    """What follows from `keep_days`."""
+    return Lives(keep_days * _DAY_MS, max(keep_days * _DAY_MS, settings.inbox_ttl_ms))
+
+
 _RAISE = (
     "UPDATE files SET expires_ms = max(expires_ms, e.ends) FROM (SELECT k.file AS file, "
-    f"max((m.stamp >> {STAMP_SHIFT}) + ?) AS ends FROM %s kept_files AS k %s "
+    f"max((max(m.stamp, coalesce((SELECT max(a.stamp) FROM attempts AS a WHERE a.position = m.position), 0)) "
+    f">> {STAMP_SHIFT}) + CASE WHEN m.version > 0 THEN ?2 ELSE ?1 END) AS ends FROM %s kept_files AS k %s "
     "CROSS JOIN messages AS m ON m.stream = k.stream AND m.id = k.id "
     "WHERE m.erased_by IS NULL GROUP BY k.file) AS e WHERE files.file = e.file"
 )
 
 
-def keep_files(connection: sqlite3.Connection, named: Sequence[tuple[Entry, tuple[int, int]]], keep_days: int) -> None:
+def keep_files(connection: sqlite3.Connection, named: Sequence[tuple[Entry, tuple[int, int]]], lives: Lives) -> None:
     """Messages that were inserted name files, which live as long as they."""
     rows = [(entry.file, *place, entry.name.author) for entry, place in named]
     connection.execute(
@@ -33,13 +52,13 @@ def keep_files(connection: sqlite3.Connection, named: Sequence[tuple[Entry, tupl
         (json.dumps(rows),),
     )
     files = sorted({entry.file for entry, _ in named})
-    raising = _RAISE % ("json_each(?2) AS w CROSS JOIN", "ON k.file = w.value")
-    connection.execute(raising.replace("?)", "?1)"), (keep_days * _DAY_MS, json.dumps(files)))
+    raising = _RAISE % ("json_each(?3) AS w CROSS JOIN", "ON k.file = w.value")
+    connection.execute(raising, (*lives, json.dumps(files)))
 
 
-def raise_all(connection: sqlite3.Connection, keep_days: int) -> None:
+def raise_all(connection: sqlite3.Connection, lives: Lives) -> None:
     """All that are named live at least as long as their messages do from now on."""
-    connection.execute(_RAISE % ("", ""), (keep_days * _DAY_MS,))
+    connection.execute(_RAISE % ("", ""), lives)
 
 
 def end_files(connection: sqlite3.Connection, places: Collection[tuple[int, int]]) -> list[str]:
@@ -70,6 +89,18 @@ def drop_names(connection: sqlite3.Connection, places: Collection[tuple[int, int
         "AND k.id = json_extract(w.value, '$[1]'))",
         (json.dumps(list(places)),),
     )
+
+
+def in_groups(connection: sqlite3.Connection, file: str) -> list[tuple[str, int]]:
+    """Groups, and positions of their messages, that name it."""
+    (found,) = connection.execute(
+        "SELECT json_group_array(json_array(c.name, m.position)) FROM kept_files AS k "
+        "CROSS JOIN messages AS m ON m.stream = k.stream AND m.id = k.id AND m.version > 0 AND m.erased_by IS NULL "
+        "CROSS JOIN streams AS s ON s.id = m.stream CROSS JOIN files AS f ON f.file = k.file AND f.owner = s.user "
+        "CROSS JOIN conversations AS c ON c.id = m.conversation WHERE k.file = ?",
+        (file,),
+    ).fetchone()
+    return [(group, position) for group, position in json.loads(found)]
 
 
 def may_read(connection: sqlite3.Connection, file: str, user: str, floor: int) -> bool:

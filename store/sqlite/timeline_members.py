@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from store.sqlite.timeline_streams import chunks, values
 from store.timeline_rules import MAX_STAMP, other_of, pack_report, unpack_report
-from store.timelines import Mark, Report
+from store.timelines import Mark, Report, is_group
 
 _Key = tuple[str, str | None]
 _Marks = tuple[int, int]
@@ -37,7 +37,7 @@ def raise_marks(connection: sqlite3.Connection, marks: Sequence[Mark]) -> list[b
 
 
 def _rise(connection: sqlite3.Connection, marks: Sequence[Mark]) -> tuple[list[bool], dict[_Key, _Marks]]:
-    keys = [(mark.user, other_of(mark.conversation, mark.user)) for mark in marks]
+    keys = _keys(connection, marks)
     (found,) = connection.execute(
         "SELECT json_group_array(json_array(m.user, m.other, m.private, m.public)) FROM json_each(?) AS w "
         "CROSS JOIN members AS m ON m.user = json_extract(w.value, '$[0]') AND m.other = json_extract(w.value, '$[1]')",
@@ -54,6 +54,36 @@ def _rise(connection: sqlite3.Connection, marks: Sequence[Mark]) -> tuple[list[b
             there[key] = changed[key] = max(private, stamp), stamp if mark.public else public
         answers.append(rises)
     return answers, changed
+
+
+def _keys(connection: sqlite3.Connection, marks: Sequence[Mark]) -> list[_Key]:
+    """User and other, or group; None: they are not in it."""
+    asked = {(mark.user, mark.conversation) for mark in marks if is_group(mark.conversation)}
+    inside: set[_Key] = set()
+    if asked:
+        (found,) = connection.execute(
+            "SELECT json_group_array(json_array(m.user, m.group_id)) FROM json_each(?) AS w CROSS JOIN group_members "
+            "AS m ON m.group_id = json_extract(w.value, '$[1]') AND m.user = json_extract(w.value, '$[0]')",
+            (json.dumps(list(asked)),),
+        ).fetchone()
+        inside = {(user, group) for user, group in json.loads(found)}
+    keys: list[_Key] = []
+    for mark in marks:
+        if not is_group(mark.conversation):
+            keys.append((mark.user, other_of(mark.conversation, mark.user)))
+        else:
+            key = (mark.user, mark.conversation)
+            keys.append(key if key in inside else (mark.user, None))
+    return keys
+
+
+def hide_group(connection: sqlite3.Connection, user: str, group: str, stamp: int) -> None:
+    """The same for a group that the user is in."""
+    connection.execute(
+        "INSERT INTO members (user, other, hidden) SELECT user, group_id, ?3 FROM group_members "
+        "WHERE user = ?1 AND group_id = ?2 ON CONFLICT DO UPDATE SET hidden = max(hidden, excluded.hidden)",
+        (user, group, min(stamp, MAX_STAMP)),
+    )
 
 
 def hide(connection: sqlite3.Connection, user: str, other: str, stamp: int) -> None:

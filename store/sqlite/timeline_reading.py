@@ -108,7 +108,7 @@ def messages_of(
         (json.dumps([row[0] for row in rows]),),
     ).fetchone()
     bodies = bytes.fromhex(text)
-    cells = _cells(connection, [(row[2], row[3]) for row in rows if row[4] == TEXT], names)
+    cells = cells_of(connection, [(row[2], row[3]) for row in rows if row[4] == TEXT], names)
     messages = []
     start = 0
     for _, stamp, stream, number, kind, erased_by, size, about in rows:
@@ -120,9 +120,10 @@ def messages_of(
     return messages
 
 
-def _cells(
+def cells_of(
     connection: sqlite3.Connection, places: Sequence[tuple[int, int]], names: dict[int, tuple[str, str, int]]
 ) -> dict[tuple[int, int], list[Cell]]:
+    """The edits of the messages in these places; `names`: of their streams."""
     (found,) = connection.execute(
         "SELECT json_group_array(json_array(e.stream, e.id, e.revision, e.device, e.edit_stream, e.edit_id, e.stamp, "
         "e.audience, e.checked, hex(e.body))) FROM json_each(?) AS w CROSS JOIN edits AS e "

@@ -11,12 +11,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
-from store.timeline_rules import stored
-from store.timelines import Audience, Name, members_of
+from store.timeline_rules import EDIT, ERASE, stored
+from store.timelines import Audience, Entry, Name, is_group, members_of
 
 _T = TypeVar("_T")
 _CHUNKS = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
 BOTH_VIEW, NO_VIEW = 0, 3
+CHANGES_VIEW = 4
+"""Of a group's EDIT and ERASE: scans alone read it."""
 
 
 class Key(NamedTuple):
@@ -48,9 +50,12 @@ def view_of(conversation: str, user: str) -> int:
     return members.index(user) + 1 if user in members else NO_VIEW
 
 
-def view_for(conversation: str, author: str, audience: Audience) -> int:
+def view_for(entry: Entry) -> int:
     """The view in which an entry stands."""
-    return BOTH_VIEW if audience is Audience.BOTH else view_of(conversation, author)
+    if is_group(entry.conversation):
+        # A block silences nobody in a common group.
+        return CHANGES_VIEW if entry.kind in (EDIT, ERASE) else BOTH_VIEW
+    return BOTH_VIEW if entry.audience is Audience.BOTH else view_of(entry.conversation, entry.name.author)
 
 
 def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

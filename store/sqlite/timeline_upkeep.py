@@ -11,13 +11,18 @@ from collections import Counter
 
 from protocol.ids import STAMP_SHIFT
 from store.sqlite.timeline_changes import drop_edits
-from store.sqlite.timeline_files import drop_names, raise_all
-from store.sqlite.timeline_streams import drop_unused
+from store.sqlite.timeline_files import Lives, drop_names, raise_all
+from store.sqlite.timeline_streams import CHANGES_VIEW, drop_unused
 from store.sqlite.timeline_usage import forget_days, give_back
 from store.timeline_rules import day_of, floor_of, next_floor, unstored
 from store.timelines import R_B_MS, HistoryTerms, Name
 
 _TRAIL = 2 * R_B_MS << STAMP_SHIFT
+# A later attempt of a group's message needs its body for as long.
+_OVER = (
+    "erased_by IS NULL AND stamp < ? AND NOT EXISTS (SELECT 1 FROM attempts AS a "
+    "WHERE a.position = messages.position AND a.stamp >= ?) ORDER BY stamp LIMIT ?"
+)
 
 
 def terms(connection: sqlite3.Connection) -> HistoryTerms:
@@ -31,26 +36,35 @@ def floor(connection: sqlite3.Connection, now_ms: int) -> int:
     return floor_of(keep_days, lowered, now_ms)
 
 
-def set_keep_days(connection: sqlite3.Connection, days: int, since_ms: int, now_ms: int) -> HistoryTerms:
+def group_floor(connection: sqlite3.Connection, now_ms: int, inbox_ttl_ms: int) -> int:
+    """The lowest stamp that is shown of groups."""
+    return min(floor(connection, now_ms), max(now_ms - inbox_ttl_ms, 0) << STAMP_SHIFT)
+
+
+def set_keep_days(connection: sqlite3.Connection, days: int, since_ms: int, now_ms: int, lives: Lives) -> HistoryTerms:
     """Keep for so long; what is below the floor of now stays there."""
     before, lowered = connection.execute("SELECT keep_days, floor FROM history").fetchone()
     lowest = next_floor(before, days, lowered, now_ms)
     connection.execute("UPDATE history SET keep_days = ?, since_ms = ?, floor = ?", (days, since_ms, lowest))
     if days > before:
-        raise_all(connection, days)
+        raise_all(connection, lives)
     return HistoryTerms(days, since_ms)
 
 
-def purge(connection: sqlite3.Connection, now_ms: int, limit: int) -> int:
-    """Drop up to `limit` messages, and as many markers and edits, whose time is over; returns how many in all."""
-    lowest = floor(connection, now_ms)
-    gone = _drop(connection, "erased_by IS NULL AND stamp < ? ORDER BY stamp", lowest, limit)
-    gone += _drop(connection, "erased_by IS NOT NULL AND ends < ? ORDER BY ends", now_ms << STAMP_SHIFT, limit)
+def purge(connection: sqlite3.Connection, now_ms: int, floor: int, lowest: int, limit: int) -> int:
+    """Drop up to `limit` messages below the stamp `lowest`, and as many markers and edits, whose time is over; returns
+    how many in all."""
+    gone = _drop(connection, _OVER, (lowest, lowest, limit))
+    gone += _drop(
+        connection, "erased_by IS NOT NULL AND ends < ? ORDER BY ends LIMIT ?", (now_ms << STAMP_SHIFT, limit)
+    )
     # Edits whose target never came.
     (found,) = connection.execute(
         "SELECT json_group_array(json_array(stream, id)) FROM "
-        "(SELECT stream, id FROM edits WHERE stamp < ? ORDER BY stamp LIMIT ?)",
-        (lowest - _TRAIL, limit),
+        "(SELECT e.stream, e.id FROM edits AS e CROSS JOIN streams AS s ON s.id = e.stream "
+        "CROSS JOIN conversations AS c ON c.id = s.conversation "
+        "WHERE e.stamp < ?1 AND (e.stamp < ?2 OR c.name < '~') ORDER BY e.stamp LIMIT ?3)",
+        (floor - _TRAIL, lowest - _TRAIL, limit),
     ).fetchone()
     places = [(stream, number) for stream, number in json.loads(found)]
     if places:
@@ -60,11 +74,31 @@ def purge(connection: sqlite3.Connection, now_ms: int, limit: int) -> int:
     return gone + len(places)
 
 
-def _drop(connection: sqlite3.Connection, which: str, before: int, limit: int) -> int:
+def find_over(
+    connection: sqlite3.Connection, after: tuple[int, int], lowest: int, limit: int
+) -> tuple[list[int], tuple[int, int] | None]:
+    """Where conversations' messages are over among up to `limit` from behind a (stamp, position) on, where those of
+    groups live longer; and where to go on."""
+    (found,) = connection.execute(
+        "SELECT json_group_array(json_array(stamp, position, version)) FROM (SELECT stamp, position, version "
+        "FROM messages WHERE erased_by IS NULL AND (stamp, position) > (?, ?) AND stamp < ? "
+        "ORDER BY stamp, position LIMIT ?)",
+        (*after, lowest, limit),
+    ).fetchone()
+    rows = json.loads(found)
+    return [row[1] for row in rows if not row[2]], tuple(rows[-1][:2]) if rows else None
+
+
+def drop_over(connection: sqlite3.Connection, positions: list[int]) -> int:
+    """Drop these messages; returns how many there were."""
+    return _drop(connection, "position IN (SELECT value FROM json_each(?))", (json.dumps(positions),))
+
+
+def _drop(connection: sqlite3.Connection, which: str, values: tuple[object, ...]) -> int:
     (found,) = connection.execute(
         "SELECT json_group_array(json_array(m.position, m.stream, m.id, s.user, m.stamp, length(m.body))) FROM "
-        f"(SELECT * FROM messages WHERE {which} LIMIT ?) AS m CROSS JOIN streams AS s ON s.id = m.stream",
-        (before, limit),
+        f"(SELECT * FROM messages WHERE {which}) AS m CROSS JOIN streams AS s ON s.id = m.stream",
+        values,
     ).fetchone()
     rows = json.loads(found)
     if not rows:
@@ -93,6 +127,7 @@ def words(
         "m.id AS id, c.name AS name, s.device AS device, s.stream AS number FROM streams AS s "
         "CROSS JOIN messages AS m ON m.stream = s.id CROSS JOIN conversations AS c ON c.id = s.conversation "
         "WHERE s.user = ?1 AND s.id >= ?2 AND (s.id > ?2 OR m.id > ?3) AND m.erased_by IS NULL "
+        f"AND m.view <> {CHANGES_VIEW} "
         "ORDER BY s.id, m.id LIMIT ?4)",
         (user, *after, limit),
     ).fetchone()

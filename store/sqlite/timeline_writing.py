@@ -11,8 +11,9 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from protocol.ids import STAMP_SHIFT
 from store.settings import HistorySettings
-from store.sqlite.timeline_files import end_files, keep_files
+from store.sqlite.timeline_files import Lives, end_files, keep_files
 from store.sqlite.timeline_streams import (
     BOTH_VIEW,
     NO_VIEW,
@@ -27,8 +28,8 @@ from store.sqlite.timeline_streams import (
     view_for,
 )
 from store.sqlite.timeline_usage import Usage
-from store.timeline_rules import day_of, entry_is_sound, may_widen, stamp_is_sound
-from store.timelines import Archived, Entry, Result
+from store.timeline_rules import EDIT, ERASE, day_of, entry_is_sound, may_widen, stamp_is_sound
+from store.timelines import R_B_MS, Archived, Entry, Result, is_group
 
 KEPT, FAILED = Archived(Result.KEPT), Archived(Result.FAILED)
 FULL, NOT_ALLOWED = Archived(Result.FULL), Archived(Result.NOT_ALLOWED)
@@ -47,10 +48,15 @@ class Standing:
     erased: bool
     entry: Entry | None = None
     changed: bool = False
+    version: int = 0
+    open: bool = False
+    settled: int = 0
+    attempts: list[tuple[int, int]] | None = None
+    """Of a group's message that came again: version and stamp of each of its rows."""
 
 
 def archive_entries(
-    connection: sqlite3.Connection, entries: Sequence[Entry], limits: HistorySettings, keep_days: int
+    connection: sqlite3.Connection, entries: Sequence[Entry], limits: HistorySettings, lives: Lives
 ) -> list[Archived]:
     """Keep these; one answer for each."""
     answers: list[Archived] = [NOT_ALLOWED] * len(entries)
@@ -61,6 +67,9 @@ def archive_entries(
         if not stamp_is_sound(entry.stamp):
             answers[number] = FAILED
             continue
+        if entry.kind in (EDIT, ERASE) and entry.body and is_group(entry.conversation):
+            # The text of an EDIT stands with its target, and goes with it.
+            entry = entry._replace(body=b"")
         sound.append((number, entry, key_of(entry.conversation, entry.name)))
     if not sound:
         return answers
@@ -72,6 +81,7 @@ def archive_entries(
     listings: list[tuple[Key, int, int]] = []
     named: list[tuple[Entry, Place]] = []
     late: list[Place] = []
+    again: list[tuple[Place, Entry]] = []
     for number, entry, key in sound:
         stream = streams[key]
         place = stream.id, entry.name.id
@@ -81,30 +91,42 @@ def archive_entries(
             if not usage.take(author, day_of(entry.stamp), len(entry.body)):
                 answers[number] = FULL
                 continue
-            view = view_for(entry.conversation, author, entry.audience)
-            there[place] = Standing(0, view, entry.stamp, entry.kind, erased=False, entry=entry)
+            view = view_for(entry)
+            there[place] = Standing(
+                0, view, entry.stamp, entry.kind, erased=False, entry=entry, version=entry.version, open=entry.open
+            )
             new.append((place, entry, stream))
             if entry.file:
                 named.append((entry, place))
         elif not _is_repeat(standing, entry, bodies):
             continue
+        elif entry.version and standing.view != NO_VIEW:
+            if not _has_row(connection, standing, entry):
+                if not usage.take(entry.name.author, day_of(entry.stamp), 0):
+                    answers[number] = FULL
+                    continue
+                again.append((place, entry))
+                if entry.file:
+                    named.append((entry, place))
         else:
             if entry.file and standing.view == NO_VIEW:
                 named.append((entry, place))
                 late.append(place)
             _merge(standing, entry)
         answers[number] = KEPT
-        if stream.listed < 1 + entry.audience:
+        if stream.listed < 1 + entry.audience and not entry.version:
             level = 2 if there[place].view == BOTH_VIEW else 1
             if stream.listed < level:
                 listings.append((key, stream.id, level))
     _insert(connection, new, there)
     _change(connection, there.values())
+    if again:
+        _insert_attempts(connection, again)
     if listings:
         name_in_lists(connection, listings)
     usage.write(connection)
     if named:
-        keep_files(connection, named, keep_days)
+        keep_files(connection, named, lives)
     if late:
         # Erased before they came.
         end_files(connection, late)
@@ -119,12 +141,12 @@ def stands(connection: sqlite3.Connection, places: Sequence[Place]) -> dict[Plac
     for chunk in chunks(places):
         (rows,) = connection.execute(
             "SELECT json_group_array(json_array("
-            "m.stream, m.id, m.position, m.view, m.stamp, m.kind, m.erased_by IS NOT NULL)) FROM ("
+            "m.stream, m.id, m.position, m.view, m.stamp, m.kind, m.version, m.erased_by IS NOT NULL)) FROM ("
             f"{values(len(chunk), 2)}) AS w CROSS JOIN messages AS m ON m.stream = w.column1 AND m.id = w.column2",
             [value for place in chunk for value in place],
         ).fetchone()
-        for stream, number, position, view, stamp, kind, erased in json.loads(rows):
-            found[stream, number] = Standing(position, view, stamp, kind, bool(erased))
+        for stream, number, position, view, stamp, kind, version, erased in json.loads(rows):
+            found[stream, number] = Standing(position, view, stamp, kind, bool(erased), version=version)
     return found
 
 
@@ -146,11 +168,37 @@ def _is_repeat(standing: Standing, entry: Entry, bodies: dict[int, tuple[bytes, 
     return standing.kind == entry.kind and stood == (entry.body, entry.about)
 
 
+def _has_row(connection: sqlite3.Connection, standing: Standing, entry: Entry) -> bool:
+    """Whether there is a row for this attempt of a group's message; if not, it is noted as one."""
+    if standing.attempts is None:
+        standing.attempts = [(standing.version, standing.stamp)]
+        standing.attempts += connection.execute(
+            "SELECT version, stamp FROM attempts WHERE position = ?", (standing.position,)
+        ).fetchall()
+    for version, stamp in standing.attempts:
+        if version == entry.version and abs(stamp - entry.stamp) <= R_B_MS << STAMP_SHIFT:
+            return True
+    standing.attempts.append((entry.version, entry.stamp))
+    return False
+
+
+def _insert_attempts(connection: sqlite3.Connection, again: Sequence[tuple[Place, Entry]]) -> None:
+    rows = [(*place, entry.version, entry.stamp, int(entry.open), entry.settled) for place, entry in again]
+    fields = ", ".join(f"json_extract(w.value, '$[{number}]')" for number in range(2, 6))
+    connection.execute(
+        "INSERT OR IGNORE INTO attempts (position, conversation, version, stamp, open, settled) "
+        f"SELECT m.position, m.conversation, {fields} FROM json_each(?) AS w CROSS JOIN messages AS m "
+        "ON m.stream = json_extract(w.value, '$[0]') AND m.id = json_extract(w.value, '$[1]')",
+        (json.dumps(rows),),
+    )
+
+
 def _merge(standing: Standing, entry: Entry) -> None:
-    view = view_for(entry.conversation, entry.name.author, entry.audience)
+    view = view_for(entry)
     if standing.view == NO_VIEW:
         # A marker whose message comes only now.
         standing.view, standing.stamp, standing.kind, standing.changed = view, entry.stamp, entry.kind, True
+        standing.version, standing.open, standing.settled = entry.version, entry.open, entry.settled
         return
     if view == BOTH_VIEW and standing.view != BOTH_VIEW and may_widen(entry.stamp, standing.stamp):
         standing.view = BOTH_VIEW
@@ -165,7 +213,8 @@ def _insert(
 ) -> None:
     for chunk in chunks(new):
         connection.execute(
-            f"INSERT INTO messages (stream, id, conversation, view, stamp, kind, body, about) {values(len(chunk), 8)}",
+            "INSERT INTO messages (stream, id, conversation, view, stamp, kind, body, about, version, open, settled) "
+            + values(len(chunk), 11),
             [
                 value
                 for place, entry, stream in chunk
@@ -177,6 +226,9 @@ def _insert(
                     entry.kind,
                     entry.body,
                     entry.about or None,
+                    entry.version,
+                    entry.open,
+                    entry.settled,
                 )
             ],
         )
@@ -184,14 +236,23 @@ def _insert(
 
 def _change(connection: sqlite3.Connection, standings: Iterable[Standing]) -> None:
     changed = [
-        (standing.position, standing.view, standing.stamp, standing.kind)
+        (
+            standing.position,
+            standing.view,
+            standing.stamp,
+            standing.kind,
+            standing.version,
+            int(standing.open),
+            standing.settled,
+        )
         for standing in standings
         if standing.changed and standing.entry is None
     ]
     if changed:
         connection.execute(
             "UPDATE messages SET view = json_extract(w.value, '$[1]'), stamp = json_extract(w.value, '$[2]'), "
-            "kind = json_extract(w.value, '$[3]') FROM json_each(?) AS w "
+            "kind = json_extract(w.value, '$[3]'), version = json_extract(w.value, '$[4]'), "
+            "open = json_extract(w.value, '$[5]'), settled = json_extract(w.value, '$[6]') FROM json_each(?) AS w "
             "WHERE messages.position = json_extract(w.value, '$[0]')",
             (json.dumps(changed),),
         )

@@ -18,17 +18,19 @@ from protocol.errors import StoreError
 from protocol.ids import STAMP_SHIFT
 from store.ledger import Ledger, kept_erasures
 from store.settings import HistorySettings, StoreSettings
-from store.sqlite import reading, writing
+from store.sqlite import group_reading, reading, writing
 from store.sqlite import timeline_files as files
 from store.sqlite import timeline_members as members
 from store.sqlite import timeline_reading as timeline
 from store.sqlite import timeline_upkeep as upkeep
 from store.sqlite.search import Search
 from store.sqlite.timeline_changes import archive_edits, archive_erasures, erase
+from store.sqlite.timeline_files import lives_of
 from store.sqlite.timeline_writing import FAILED, archive_entries
 from store.sqlite.worker import Worker
 from store.timeline_rules import MAX_STAMP, marker_end, other_of
 from store.timelines import (
+    R_B_MS,
     Archived,
     Edit,
     Entry,
@@ -43,6 +45,7 @@ from store.timelines import (
     Name,
     Report,
     Timelines,
+    is_group,
 )
 
 _log = logging.getLogger("sparrow.store")
@@ -78,6 +81,8 @@ class SqliteTimelines(Timelines):
         self._remove_file = remove_file
         self._search = Search(settings, history, writer, reader, owner)
         self._scrubbing: asyncio.Task[None] | None = None
+        self._looked_to = 0
+        """Unix time in ms: what is over of conversations before has been dropped."""
 
     async def start(self) -> None:
         """When the threads run."""
@@ -94,14 +99,15 @@ class SqliteTimelines(Timelines):
         return await self._reader.call(upkeep.terms)
 
     async def set_keep_days(self, days: int, since_ms: int) -> HistoryTerms:
-        work = partial(upkeep.set_keep_days, days=days, since_ms=since_ms, now_ms=self._now_ms())
+        lives = lives_of(days, self._settings)
+        work = partial(upkeep.set_keep_days, days=days, since_ms=since_ms, now_ms=self._now_ms(), lives=lives)
         return await self._writer.call(work)
 
     async def archive(self, batch: Sequence[Entry | Edit | Erasure]) -> Sequence[Archived]:
         if not batch:
             return []
         size = sum([0 if isinstance(one, Erasure) else len(one.body) for one in batch])
-        work = partial(_archive, batch=batch, limits=self._history)
+        work = partial(_archive, batch=batch, limits=self._history, settings=self._settings)
         answers, ended = await self._writer.call(work, len(batch), size)
         await self._ledger.add(kept_erasures(batch, answers))
         if any(isinstance(one, Erasure) for one in batch):
@@ -116,41 +122,53 @@ class SqliteTimelines(Timelines):
                 await self._remove_file(file)
 
     async def page(self, query: HistoryQuery) -> HistoryPage:
-        work = self._shown(partial(timeline.page, query=query, edit_hours=self._history.edit_hours))
+        engine = group_reading if is_group(query.conversation) else timeline
+        work = self._shown(partial(engine.page, query=query, edit_hours=self._history.edit_hours), query.conversation)
         return await self._reader.call(work, rows=query.limit)
 
     async def message(self, conversation: str, name: Name, reader: str) -> KeptMessage | None:
+        engine = group_reading if is_group(conversation) else timeline
         work = partial(
-            timeline.message,
+            engine.message,
             conversation=conversation,
             name=name,
             reader=reader,
             edit_hours=self._history.edit_hours,
         )
-        return await self._reader.call(self._shown(work))
+        return await self._reader.call(self._shown(work, conversation))
 
     async def search(
         self, user: str, text: str, conversation: str = "", before: bytes = b"", limit: int = 50
     ) -> FoundPage:
         now_ms = self._now_ms()
         floor = await self._reader.call(partial(upkeep.floor, now_ms=now_ms))
-        return await self._search.find(user, text, conversation, before, limit, floor)
+        ttl_ms = self._settings.inbox_ttl_ms
+        group_floor = await self._reader.call(partial(upkeep.group_floor, now_ms=now_ms, inbox_ttl_ms=ttl_ms))
+        return await self._search.find(user, text, conversation, before, limit, (floor, group_floor))
 
     async def rebuild_search(self) -> None:
         await self._search.rebuild()
 
     async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:
-        work = partial(
-            timeline.conversations,
-            user=user,
-            after=after,
-            limit=limit,
-            hidden=hidden,
-            edit_hours=self._history.edit_hours,
-        )
-        return await self._reader.call(self._shown(work), rows=limit)
+        # No user's id comes behind a group's.
+        found: list[Listed] = []
+        for engine, sort in ((timeline, ""), (group_reading, "~")):
+            if len(found) < limit and (engine is group_reading or not is_group(after)):
+                work = partial(
+                    engine.conversations,
+                    user=user,
+                    after=after if is_group(after) or engine is timeline else "",
+                    limit=limit - len(found),
+                    hidden=hidden,
+                    edit_hours=self._history.edit_hours,
+                )
+                found += await self._reader.call(self._shown(work, sort), rows=limit)
+        return found
 
     async def listed(self, user: str, conversation: str) -> Listed | None:
+        if is_group(conversation):
+            of_group = partial(group_reading.listed, user=user, group=conversation, edit_hours=self._history.edit_hours)
+            return await self._reader.call(self._shown(of_group, conversation))
         other = other_of(conversation, user)
         if other is None:
             return None
@@ -159,15 +177,22 @@ class SqliteTimelines(Timelines):
 
     async def hide(self, user: str, conversation: str, stamp: int) -> None:
         other = other_of(conversation, user)
-        if other is not None:
+        if is_group(conversation):
+            await self._writer.call(partial(members.hide_group, user=user, group=conversation, stamp=stamp))
+        elif other is not None:
             await self._writer.call(partial(members.hide, user=user, other=other, stamp=stamp))
 
     async def unread(self, user: str, conversations: Collection[str]) -> Mapping[str, int]:
+        answer = dict.fromkeys(conversations, 0)
         wanted = [(one, other) for one in conversations if (other := other_of(one, user)) is not None]
-        if not wanted:
-            return dict.fromkeys(conversations, 0)
-        work = self._shown(partial(timeline.unread, user=user, wanted=wanted))
-        return dict.fromkeys(conversations, 0) | await self._reader.call(work, rows=len(wanted))
+        if wanted:
+            work = self._shown(partial(timeline.unread, user=user, wanted=wanted))
+            answer |= await self._reader.call(work, rows=len(wanted))
+        groups = [one for one in conversations if is_group(one)]
+        if groups:
+            work = self._shown(partial(group_reading.unread, user=user, groups=groups), groups[0])
+            answer |= await self._reader.call(work, rows=len(groups))
+        return answer
 
     async def raise_marks(self, marks: Sequence[Mark]) -> Sequence[bool]:
         if not marks:
@@ -187,7 +212,16 @@ class SqliteTimelines(Timelines):
         await self._writer.call(partial(members.drop_report, report=report))
 
     async def may_read_file(self, file: str, user: str) -> bool:
-        return await self._reader.call(self._shown(partial(files.may_read, file=file, user=user)))
+        return await self._reader.call(self._shown(partial(self._may_read, file=file, user=user)))
+
+    def _may_read(self, connection: sqlite3.Connection, file: str, user: str, floor: int) -> bool:
+        if files.may_read(connection, file, user, floor):
+            return True
+        group_floor = upkeep.group_floor(connection, self._now_ms(), self._settings.inbox_ttl_ms)
+        return any(
+            group_reading.may_see(connection, group, user, position, group_floor)
+            for group, position in files.in_groups(connection, file)
+        )
 
     async def forget_author(self, user: str, keep_words: bool) -> None:
         if not keep_words:
@@ -216,15 +250,35 @@ class SqliteTimelines(Timelines):
         total = 0
         limit = self._settings.chunk_rows
         now = self._now_ms()
-        while gone := await self._writer.call(partial(upkeep.purge, now_ms=now, limit=limit), rows=limit):
+        floor = await self._reader.call(self._shown(_floor))
+        lowest = await self._reader.call(self._shown(_floor, "~"))
+        total += await self._purge_conversations(floor, lowest)
+        work = partial(upkeep.purge, now_ms=now, floor=floor, lowest=lowest, limit=limit)
+        while gone := await self._writer.call(work, rows=limit):
             total += gone
         if total:
             self._scrub_soon()
         return total
 
-    def _shown(self, work: Callable[..., _T]) -> Callable[[sqlite3.Connection], _T]:
-        """`work`, with the lowest stamp that is shown as its `floor`."""
+    async def _purge_conversations(self, floor: int, lowest: int) -> int:
+        """Where groups live longer, conversations' messages are looked for among theirs, since the last purge."""
+        limit = self._settings.chunk_rows
+        total = 0
+        after: tuple[int, int] | None = (max(lowest, self._looked_to - 2 * R_B_MS << STAMP_SHIFT), -1)
+        while floor > lowest and after is not None:
+            look = partial(upkeep.find_over, after=after, lowest=floor, limit=limit)
+            positions, after = await self._reader.call(look, rows=limit)
+            if positions:
+                total += await self._writer.call(partial(upkeep.drop_over, positions=positions), rows=limit)
+        self._looked_to = floor >> STAMP_SHIFT
+        return total
+
+    def _shown(self, work: Callable[..., _T], conversation: str = "") -> Callable[[sqlite3.Connection], _T]:
+        """`work`, with the lowest stamp that is shown of such a conversation as its `floor`."""
         now_ms = self._now_ms()
+        if is_group(conversation):
+            ttl_ms = self._settings.inbox_ttl_ms
+            return lambda connection: work(connection, floor=upkeep.group_floor(connection, now_ms, ttl_ms))
         return lambda connection: work(connection, floor=upkeep.floor(connection, now_ms))
 
     # The write-ahead log.
@@ -243,6 +297,10 @@ class SqliteTimelines(Timelines):
                 _log.warning("emptying the write-ahead log of %s: %s", self._settings.path, error)
 
 
+def _floor(connection: sqlite3.Connection, floor: int) -> int:
+    return floor
+
+
 def scrub(path: str) -> bool:
     """Copy the write-ahead log into the database and cut it off; False while somebody reads an old state."""
     with contextlib.closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as connection:
@@ -251,12 +309,15 @@ def scrub(path: str) -> bool:
 
 
 def _archive(
-    connection: sqlite3.Connection, batch: Sequence[Entry | Edit | Erasure], limits: HistorySettings
+    connection: sqlite3.Connection,
+    batch: Sequence[Entry | Edit | Erasure],
+    limits: HistorySettings,
+    settings: StoreSettings,
 ) -> tuple[list[Archived], list[str]]:
     """One answer for each, and files that are over. What cannot be written fails alone."""
     connection.execute("SAVEPOINT archive")
     try:
-        answers, ended = _archive_all(connection, batch, limits)
+        answers, ended = _archive_all(connection, batch, limits, settings)
     except Exception as error:
         # Busy, full, broken: these are not of one entry.
         if isinstance(error, sqlite3.OperationalError) or not connection.in_transaction:
@@ -267,22 +328,25 @@ def _archive(
             _log.warning("a message cannot be kept: %s", type(error).__name__)
             return [FAILED], []
         half = len(batch) // 2
-        first, ended = _archive(connection, batch[:half], limits)
-        second, more = _archive(connection, batch[half:], limits)
+        first, ended = _archive(connection, batch[:half], limits, settings)
+        second, more = _archive(connection, batch[half:], limits, settings)
         return first + second, ended + more
     connection.execute("RELEASE archive")
     return answers, ended
 
 
 def _archive_all(
-    connection: sqlite3.Connection, batch: Sequence[Entry | Edit | Erasure], limits: HistorySettings
+    connection: sqlite3.Connection,
+    batch: Sequence[Entry | Edit | Erasure],
+    limits: HistorySettings,
+    settings: StoreSettings,
 ) -> tuple[list[Archived], list[str]]:
     answers = [FAILED] * len(batch)
     ended: list[str] = []
     entries = [(number, one) for number, one in enumerate(batch) if isinstance(one, Entry)]
     if entries:
-        keep_days = upkeep.terms(connection).keep_days
-        _fill(answers, entries, archive_entries(connection, [one for _, one in entries], limits, keep_days))
+        lives = lives_of(upkeep.terms(connection).keep_days, settings)
+        _fill(answers, entries, archive_entries(connection, [one for _, one in entries], limits, lives))
     if len(entries) == len(batch):
         return answers, ended
     edits = [(number, one) for number, one in enumerate(batch) if isinstance(one, Edit)]
