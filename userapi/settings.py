@@ -148,7 +148,7 @@ class UserApiSettings:
     """Groups made, members added or invited, joins, new names, roles and the like by one account. Leaving, and removing
     somebody, is never refused."""
     max_group_changes_per_minute_of_group: int = 120
-    """The same in one group, by all of its members together."""
+    """Members who come in, new names, pictures and settings of one group."""
     max_group_invitations_per_hour_of_account: int = 200
     """Of one account, into all of its groups."""
     max_registrations_per_hour_of_address: int = 60

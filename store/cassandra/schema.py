@@ -194,6 +194,7 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
             PRIMARY KEY (bucket, report)
         )""",
     ),
+    ("ALTER TABLE users ADD IF NOT EXISTS friends_may_add_me boolean STATIC",),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)

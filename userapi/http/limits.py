@@ -157,12 +157,17 @@ class Limits:
         """Count a report by `user`. Raises `ProblemError` when there were too many."""
         _refuse(self._reports.use(user), "reports by this account")
 
-    def check_group_change(self, user: str, group: str = "") -> None:
-        """Count a change of a group by `user`. Raises `ProblemError` when there were too many, by them or there."""
-        _refuse(self._changes_of_groups.wait_s(group) if group else 0.0, "changes of this group")
+    def check_group_change(self, user: str) -> None:
+        """Count a change of a group that `user` asks for. Raises `ProblemError` when there were too many."""
         _refuse(self._group_changes.use(user), "changes of groups by this account")
-        if group:
-            self._changes_of_groups.add(group, 1)
+
+    def check_changes_of(self, group: str) -> None:
+        """Raises `ProblemError` when a group has changed too often."""
+        _refuse(self._changes_of_groups.wait_s(group), "changes of this group")
+
+    def group_changed(self, group: str) -> None:
+        """It has; what came to nothing does not count, or one member could keep the others from changing it."""
+        self._changes_of_groups.add(group, 1)
 
     def check_invitation(self, user: str) -> None:
         """Count an invitation by `user`. Raises `ProblemError` when there were too many."""
