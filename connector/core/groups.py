@@ -188,51 +188,51 @@ class GroupCatchup:
         self._ask(session, reading)
 
     def sync(self, session: Session, n: int, group: str) -> None:
-        """The device asks for one whole scan, of a group or of everything."""
+        """The device asks for one whole scan, of a group or of everything; whoever asks again and again waits."""
         reading = session.groups
         if reading is not None:
             asked = reading.sync_asked
             asked[group] = max(n, asked.get(group, 0))
             if len(asked) > MAX_DIRTY:
                 del asked[next(iter(asked))]
-            self._owe(session, reading, group, self._since(reading))
+            self._reading[session] = None
+            self._begin_syncs(session, reading)
         elif group == ALL:
             self._synced_groups(session, n)
         else:
             session.wire.synced(n)  # who understands no groups is sent none
             self._turn.mark(session)
 
+    def _begin_syncs(self, session: Session, reading: GroupReading) -> None:
+        """Scans that were asked for, and may begin by now, are owed."""
+        now = self._turn.now
+        for group in list(reading.sync_asked):
+            limit, bucket = (
+                (self._full_scans, reading.full_scans) if group == ALL else (self._one_scans, reading.one_scans)
+            )
+            if not bucket.wait_s(limit, now):
+                bucket.left -= 1.0
+                reading.sync_owed[group] = reading.sync_asked.pop(group)
+                self._owe(session, reading, group, self._since(reading))
+
     def _since(self, reading: GroupReading) -> int:
         """The stamp from which on a scan has to begin; 0: whatever the store says of the device."""
         return max(0, reading.checkpoint - TRAIL_MS) << STAMP_SHIFT
 
     def _next(self, reading: GroupReading) -> bool:
-        """Begin the next read that is owed and may begin now."""
-        now, dirty = self._turn.now, reading.dirty
+        """Begin the next read that is owed: of all groups first, since what is read of one may be behind it."""
+        dirty, owed = reading.dirty, reading.sync_owed
         if ALL in dirty:
-            wait_s = reading.full_scans.wait_s(self._full_scans, now)
-            if not wait_s:
-                reading.full_scans.left -= 1.0
-                since = min(dirty.values()) or self._since(reading)
-                dirty.clear()  # what is to be read of each is in it
-                reading.sync_answers = reading.sync_asked.pop(ALL, 0)
-                self._start(reading, ALL, since)
-                return True
-            reading.not_before = now + wait_s
-        for group in list(dirty):
-            if group == ALL:
-                continue
-            if group in reading.sync_asked:
-                wait_s = reading.one_scans.wait_s(self._one_scans, now)
-                if wait_s:
-                    reading.not_before = now + wait_s
-                    continue
-                reading.one_scans.left -= 1.0
-                reading.sync_answers = reading.sync_asked.pop(group)
+            # Of each group it reads what is to be read of that one alone.
+            since = min(dirty.values()) or self._since(reading)
+            dirty.clear()
+            reading.sync_answers, reading.sync_owed = owed, {}
+            self._start(reading, ALL, since)
+        elif dirty:
+            group = next(iter(dirty))
+            reading.sync_answers = {group: owed.pop(group)} if group in owed else {}
             self._start(reading, group, dirty.pop(group))
-            reading.not_before = 0.0
-            return True
-        return False
+        return reading.reading is not None
 
     def _start(self, reading: GroupReading, group: str, since: int) -> None:
         reading.reading, reading.since = group, since
@@ -276,13 +276,11 @@ class GroupCatchup:
             return
         reading.request, reading.not_before = 0, 0.0
         if page.failed:
-            self._restart(reading, self._turn.now + self.RETRY_S)
+            reading.not_before = self._turn.now + self.RETRY_S  # the same page again
             return
         found = list(page.rows())
         if len(session.unacked) + len(session.buffered) + len(found) > self._settings.max_unacked:
-            # Copies have taken the room that was there when it was asked for.
-            self._restart(reading, self._turn.now)
-            return
+            return  # copies have taken the room that was there when it was asked for: the same page again
         reading.cursor, reading.began_ms = page.cursor, page.began_ms
         for group, kind, row in found:
             if kind == ROW_MESSAGE:
@@ -295,22 +293,6 @@ class GroupCatchup:
             self._end(session, reading)
         self._ask(session, reading)
         self._done(session, reading)
-
-    def _restart(self, reading: GroupReading, at: float) -> None:
-        """The read has failed: it is owed again, from this time on."""
-        group, since, reading.reading = reading.reading, reading.since, None
-        reading.request, reading.not_before = 0, at
-        assert group is not None
-        since = min([since, *(stamp for stamp, _ in reading.held)]) if since else since
-        reading.held.clear()
-        reading.held_bytes = 0
-        if group == ALL and not since:
-            reading.dirty[ALL] = 0
-        else:
-            reading.dirty[group] = min(since, reading.dirty.get(group, since))
-        if reading.sync_answers:
-            reading.sync_asked[group] = max(reading.sync_answers, reading.sync_asked.get(group, 0))
-        reading.sync_answers = 0
 
     def _end(self, session: Session, reading: GroupReading) -> None:
         """The read has seen the end."""
@@ -325,15 +307,16 @@ class GroupCatchup:
                 break
             self.copies += 1
             self._write(session, frame)
-        answers, reading.sync_answers = reading.sync_answers, 0
-        if answers and group == ALL:
-            self._synced_groups(session, answers)
-        elif answers:
-            session.wire.synced(answers)
-            self._turn.mark(session)
+        answers, reading.sync_answers = reading.sync_answers, {}
+        for asked, n in answers.items():
+            if asked == ALL:
+                self._synced_groups(session, n)
+            else:
+                session.wire.synced(n)
+                self._turn.mark(session)
 
     def _done(self, session: Session, reading: GroupReading) -> None:
-        if reading.is_clean:
+        if reading.is_clean and not reading.sync_asked:
             self._reading.pop(session, None)
 
     # What it waits for.
@@ -352,8 +335,10 @@ class GroupCatchup:
                 del self._reading[session]
                 continue
             if reading.request and now - reading.asked_at > timeout:
-                self._restart(reading, now)
+                reading.request = 0
+            self._begin_syncs(session, reading)
             self._ask(session, reading)
+            self._done(session, reading)
 
     @property
     def reading(self) -> int:

@@ -172,9 +172,11 @@ class GroupReading:
     """Live messages (stamp and frame) of the group that is being read."""
     held_bytes: int = 0
     sync_asked: dict[str, int] = field(default_factory=dict)
+    """Group → the last Sync of it that has to wait, since there were too many."""
+    sync_owed: dict[str, int] = field(default_factory=dict)
     """Group → the last Sync of it that no read has begun for."""
-    sync_answers: int = 0
-    """The Sync that the end of this read answers; 0: none."""
+    sync_answers: dict[str, int] = field(default_factory=dict)
+    """What the end of this read answers."""
     checkpoint: int = 0
     """Unix ms before which the device has everything; 0: not known here."""
     kept: int = 0

@@ -105,7 +105,8 @@ class Cluster:
         self._groups()
 
     def _skew(self) -> float:
-        return self.world.random.uniform(-30.0, 30.0)
+        skew = self.world.random.uniform(-30.0, 30.0)
+        return 0.0 if "clocks agree" in self.emphasis else skew
 
     def _people(self) -> None:
         random = self.world.random
@@ -365,7 +366,8 @@ class Cluster:
 
     def _plan_groups(self) -> None:
         """People come and go."""
-        for _ in range(self.groups.randint(0, 12) if self.has_groups else 0):
+        many = 60 if "people come and go" in self.emphasis else self.groups.randint(0, 12)
+        for _ in range(many if self.has_groups else 0):
             self.world.at(self.groups.uniform(1.0, self.active_s), self.story.something_changes)
 
     def _plan_room(self) -> None:
@@ -381,6 +383,7 @@ class Cluster:
     def _plan_history(self) -> None:
         """Clocks that are set wrong for a while."""
         many = 4 if "step clock" in self.emphasis else self.history.choice((0, 0, 1))
+        many = 0 if "clocks agree" in self.emphasis else many
         for client in self.clients if "other bodies" in self.emphasis else ():
             for _ in range(20):
                 self.world.at(self.history.uniform(1.0, self.active_s), lambda client=client: self._rewrite(client))

@@ -6,9 +6,7 @@ within the number of seeds that stands beside it. Owns nothing but the patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 from unittest.mock import patch
@@ -46,28 +44,11 @@ from protocol.sparrow_pb2 import Frame
 from store.sessions import Standing
 from store.timelines import Archived, Result
 from tests.simulation import nodes
+from tests.simulation.defect import Defect
+from tests.simulation.group_defects import GROUP_DEFECTS
 from tests.simulation.network import Connection
 from tests.simulation.services import Database, SimPresence, SimStore
 from tests.simulation.timelines import Timelines
-
-
-@dataclass(frozen=True)
-class Defect:
-    """What is wrong, and within how many seeds that shows."""
-
-    name: str
-    seeds: int
-    patches: tuple[tuple[Any, str, Any], ...]
-    emphasis: tuple[str, ...] = ()
-    """What the runs have more of, so that a rare sequence of events comes often."""
-
-    @contextmanager
-    def on(self) -> Iterator[None]:
-        """Switch it on."""
-        with ExitStack() as stack:
-            for target, attribute, replacement in self.patches:
-                stack.enter_context(patch.object(target, attribute, replacement))
-            yield
 
 
 def _sent_before_append(self: Any, storing: Any) -> None:
@@ -627,4 +608,5 @@ DEFECTS = (
     Defect("a place of any age", 100, ((broker_archive, "R_B_MS", 1 << 60),), STEPS),
     Defect("a stamp left ahead of a clock that stepped back", 100, ((ids, "_MAX_STAMP_AHEAD", 1 << 63),), STEPS),
     Defect("of one start, a lower try that replaces a higher", 200, ((Rank, "is_behind", _never_behind),), LATE),
+    *GROUP_DEFECTS,
 )

@@ -139,6 +139,8 @@ class SimBroker(Process):
 class SimConnector(Process):
     """A connector process."""
 
+    HEARTBEAT_S = 20.0
+
     def __init__(self, world: World, name: str, cluster: Cluster, wall_skew_s: float) -> None:
         super().__init__(world, name, wall_skew_s)
         self.cluster = cluster
@@ -160,7 +162,7 @@ class SimConnector(Process):
             link_timeout_s=1.0,
             receipt_retry_s=1.5,
             request_timeout_s=3.0,
-            heartbeat_s=20.0,
+            heartbeat_s=self.HEARTBEAT_S,
             rejoin_per_tick=2,
             inbox_full_retry_s=3.0,
             inbox_busy_retry_s=1.5,
