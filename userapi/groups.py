@@ -94,6 +94,11 @@ class GroupWork:
 
     # Of a user.
 
+    def was_in(self, user: str, group: str) -> bool:
+        """Whether the user's list has it: they are in it, or were, also when it was closed. Raises `StoreError`."""
+        found = self.bridge.call(self.store.of_user, user, group[:-1], 1)
+        return bool(found) and found[0].group == group
+
     def present(self, user: str) -> Iterator[str]:
         """All groups that the user is in. Raises `StoreError`."""
         behind = ""

@@ -164,26 +164,15 @@ def list_conversations(query: dict[str, Any]) -> Response:
         raise no_cursor("after") from None
     parts.limits.check_history(user)
     found = parts.bridge.call(parts.history.timelines.conversations, user, after, limit)
-    profiles = parts.bridge.call(parts.bridge.store.profiles, [one.other for one in found if not _is_group(one)])
-    present = _present(parts, [one.other for one in found if _is_group(one)])
+    people = [one.other for one in found if not is_group_id(one.other)]
+    profiles = parts.bridge.call(parts.bridge.store.profiles, people)
     parts.limits.read_history(user, max(1, len(found)))
-    shown = [one for one in found if not _is_group(one) or one.other in present]
     return unstored(
         {
-            "conversations": [_conversation(one, profiles.get(one.other)) for one in shown],
+            "conversations": [_conversation(one, profiles.get(one.other)) for one in found],
             "next": found[-1].other if len(found) == limit else None,
         }
     )
-
-
-def _is_group(one: Listed) -> bool:
-    return is_group_id(one.other)
-
-
-def _present(parts: Service, groups: list[str]) -> set[str]:
-    """Those of these groups that the caller is in."""
-    found = parts.bridge.call(parts.groups.store.groups, groups) if groups else {}
-    return {id_ for id_, group in found.items() if group is not None and caller().user in group.members}
 
 
 def _conversation(listed: Listed, profile: Profile | None) -> dict[str, Any]:
@@ -220,18 +209,16 @@ def count_unread(query: dict[str, Any]) -> dict[str, Any] | Response:
     if len(others) > _MAX_IDS:
         raise ProblemError("invalid_value", f'the field "ids" names more than {_MAX_IDS}', field="ids")
     try:
-        present = _present(parts, [check_dest_id(other) for other in others if other[:1] == "~"])
+        # Of a group that they are not in there is nothing to be counted.
         wanted = {
-            other: other if other in present else conversation_of(user, check_user_id(other))
-            for other in others
-            if other in present or not is_group_id(other)
+            other: other if is_group_id(other) else conversation_of(user, check_user_id(other)) for other in others
         }
     except InvalidIdError as error:
         raise ProblemError("invalid_value", f'the field "ids": {error}', field="ids") from None
     parts.limits.check_history(user)
     found = parts.bridge.call(parts.history.timelines.unread, user, list(wanted.values()))
     parts.limits.read_history(user, len(wanted) + sum(found.values()))
-    return {"unread": {other: found.get(wanted.get(other, ""), 0) for other in others}}
+    return {"unread": {other: found.get(one, 0) for other, one in wanted.items()}}
 
 
 # One of them.

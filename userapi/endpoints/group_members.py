@@ -244,7 +244,7 @@ def _leave(group: str, user: str) -> None:
         # Not counted is leaving alone, and not what may be a repeat of it.
         parts.limits.check_group_change(user)
         found = parts.groups.find(group)
-        if found is None or not was_member(group, user):
+        if found is None or not parts.groups.was_in(user, group):
             raise ProblemError("not_member")
         outcome = Outcome(found, found, False)
     else:

@@ -31,6 +31,7 @@ from userapi.endpoints.group_forms import (
     change,
     check_admin,
     group_name,
+    hold_answer,
     mine,
     note,
     rendered_group,
@@ -225,15 +226,26 @@ def change_group(body: dict[str, Any], group: str) -> dict[str, Any]:
     check_admin(before)
     if body.get("picture"):
         _show_to_members(parts, body["picture"], group)
-    outcomes = [change(group, partial(_step, name, value), limited=True) for name, value in body.items()]
-    outcome = outcomes[-1] if outcomes else Outcome(before, before, False)
-    for one in outcomes:
-        if one.changed and one.before.picture not in ("", one.group.picture):
-            _hide_from_members(parts, one.before.picture, group)
+    outcomes = [Outcome(before, before, False)]
+    try:
+        for name in ("name", "picture", *SETTINGS):
+            if name in body:
+                one = change(group, partial(_step, name, body[name]), limited=True)
+                outcomes.append(one)
+    finally:
+        _tell_all(outcomes)
     if any(one.changed for one in outcomes):
         note("group_changed", group, fields=",".join(sorted(body)))
-    told(Outcome(outcome.group, outcome.before, any(one.changed for one in outcomes)))
-    return rendered_group(outcome.group, user)
+    hold_answer(parts)
+    return rendered_group(outcomes[-1].group, user)
+
+
+def _tell_all(outcomes: list[Outcome]) -> None:
+    """Of several changes of a group, as of one."""
+    parts, before, group = service(), outcomes[0].before, outcomes[-1].group
+    if before.picture not in ("", group.picture):
+        _hide_from_members(parts, before.picture, group.group)
+    parts.notices.tell([Outcome(group, before, any(one.changed for one in outcomes))], caller().user)
 
 
 def _step(name: str, value: str, found: Group) -> Step | None:
@@ -281,7 +293,7 @@ def close_group(group: str) -> tuple[str, int]:
     """Close a group, as an owner: for all of its members and for good. May be repeated."""
     parts, user = service(), caller().user
     found = parts.groups.find(group)
-    if found is not None and found.closed and parts.bridge.call(parts.groups.store.was_member, group, user):
+    if found is not None and found.closed and parts.groups.was_in(user, group):
         parts.limits.check_group_change(user)
         told(Outcome(found, found, False))
         return "", 204

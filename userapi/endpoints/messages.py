@@ -156,12 +156,12 @@ def _edit(name: Name) -> dict[str, str]:
 
 def conversation_with(other: str, *, own: bool = False) -> str:
     """The id of the caller's conversation with `other`, or of the group that this is. Raises `ProblemError` for what is
-    no id, and for a group that the caller is not in; `own`: one's own words there stay one's own.
+    no id, and for a group that the caller is not in; `own`: one's own words there are asked for, which stay one's own.
 
     Nobody's conversation but the caller's own can be named, whatever `other` is.
     """
     if is_group_id(other):
-        if not (own and service().bridge.call(service().groups.store.was_member, other, caller().user)):
+        if not own:
             mine(other)
         return other
     try:
