@@ -305,6 +305,10 @@ class ClientCore:
         """The changes of a group up to this version are shown: so may be what waits for them."""
         self._receiving.group_at(group, version)
 
+    def group_left(self, group: str) -> bool:
+        """We are in this group no more: what waits may be shown. Whether anything was known of it."""
+        return self._receiving.group_left(group)
+
     def group_version(self, group: str) -> int:
         """Up to which version the changes of a group are shown; 0: nothing is known of it."""
         return self._receiving.held.version(group)

@@ -75,6 +75,13 @@ class Held:
             self._keep(group, queue)
         return free
 
+    def left(self, group: str) -> list[Shown[Message]]:
+        """Nothing more is told of this group; returns what may be shown."""
+        self._shown.pop(group, None)
+        self._given_up.pop(group, None)
+        self._since.pop(group, None)
+        return list(self._waiting.pop(group, ()))
+
     def _keep(self, group: str, queue: deque[Shown[Message]]) -> None:
         if queue:
             self._waiting[group] = queue

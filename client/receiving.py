@@ -169,6 +169,15 @@ class Receiving:
         if wanted := self.held.waiting().get(group):
             self._tell(GroupBehind(group, wanted))
 
+    def group_left(self, group: str) -> bool:
+        """We are in this group no more; whether anything was known of it."""
+        known = self.held.version(group) > 0
+        self._release(self.held.left(group))
+        if known:
+            self._journal.put_group(group, 0)
+            self.dirty = True
+        return known
+
     def release_overdue(self, now: float) -> None:
         """Show what has waited for too long."""
         self._release(self.held.overdue(now))

@@ -25,7 +25,7 @@ class Member:
     user: str
     """The user's id."""
     role: str
-    """member, admin or owner."""
+    """The role: member, admin or owner."""
     since: int
     """The version of the group that made them a member."""
 
@@ -43,11 +43,11 @@ class Group:
     picture: str
     """A file's id, which members may fetch; "": none."""
     who_may_write: str
-    """all, or admins."""
+    """Who: `all`, or `admins`."""
     who_may_add: str
-    """all, or admins."""
+    """Who: `all`, or `admins`."""
     newcomers_see: str
-    """nothing, or history."""
+    """What was said before they came: `nothing`, or the `history`."""
     created_ms: int
     """When it was made, in milliseconds of Unix time."""
     role: str
@@ -85,7 +85,7 @@ class GroupChange:
     actor: str
     """Who did it; "": those who run the service."""
     kind: str
-    """made, renamed, picture, settings, added, joined, left, removed, role, closed; of a later release, another."""
+    """What: made, renamed, picture, settings, added, joined, left, removed, role or closed; of a later release, another."""
     user: str | None
     """Of added, joined, left, removed, role: whose membership it is."""
     value: str | None
