@@ -271,5 +271,6 @@ def test_what_a_broker_says_before_it_is_up_waits_where_none_is() -> None:
     bench.passes(0.2)
     assert not bob.took()
     assert bench.registers_again() == [bob.session.number]
+    bench.passes(1.5)
     bench.page(bob)
     assert [message.id for message in bob.took("message")] == [1]
