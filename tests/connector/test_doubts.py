@@ -257,20 +257,3 @@ def test_one_that_has_been_told_goodbye_waits_for_nothing() -> None:
     assert not bench.core.doubts.unsure
     alice.hangs_up()
     bench.core.check()
-
-
-def test_what_a_broker_says_before_it_is_up_waits_where_none_is() -> None:
-    """Another broker may have said meanwhile that the session has ended, which nobody could tell us."""
-    bench = Bench(up=(B1,), brokers=(B1,))
-    bob = bench.live("bob/b1/l1")
-    bench.passes(4.0, keep_up=False)
-    assert not bench.core.links.ready
-    bench.receives(copy(bob))
-    assert not bob.took()
-    bench.heartbeat(B1)
-    bench.passes(0.2)
-    assert not bob.took()
-    assert bench.registers_again() == [bob.session.number]
-    bench.passes(1.5)
-    assert not bob.took()
-    assert bench.only(STORE).attempt == 101  # the inbox has it, which is read next
