@@ -194,6 +194,59 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
             PRIMARY KEY (bucket, report)
         )""",
     ),
+    # Groups: `store.cassandra.group_states` says what the parts of a partition are, and which rows `group_lists` has.
+    (
+        "ALTER TABLE users ADD IF NOT EXISTS checkpoint bigint",
+        "ALTER TABLE timeline ADD IF NOT EXISTS version bigint",
+        "ALTER TABLE timeline ADD IF NOT EXISTS open boolean",
+        "ALTER TABLE timeline ADD IF NOT EXISTS settled bigint",
+        # Of a row beside a group's message, for each version in which it came.
+        "ALTER TABLE bodies ADD IF NOT EXISTS open boolean",
+        """CREATE TABLE IF NOT EXISTS group_states (
+            group_id text,
+            part tinyint,
+            key text,
+            version bigint STATIC,
+            name text STATIC,
+            picture text STATIC,
+            admins_write boolean STATIC,
+            admins_add boolean STATIC,
+            open boolean STATIC,
+            created_ms bigint STATIC,
+            closed_ms bigint STATIC,
+            role tinyint,
+            since bigint,
+            until bigint,
+            left_ms bigint,
+            told text,
+            PRIMARY KEY (group_id, part, key)
+        )""",
+        """CREATE TABLE IF NOT EXISTS group_lists (
+            user text,
+            group_id text,
+            left_ms bigint,
+            PRIMARY KEY (user, group_id)
+        )""",
+        # Until when there are rows, to the minute, so that it is rarely written.
+        "CREATE TABLE IF NOT EXISTS group_newest (group_id text PRIMARY KEY, until bigint)",
+        """CREATE TABLE IF NOT EXISTS group_invitations (
+            user text,
+            group_id text,
+            invited_by text,
+            ms bigint,
+            PRIMARY KEY (user, group_id)
+        )""",
+        """CREATE TABLE IF NOT EXISTS group_links (
+            group_id text,
+            link text,
+            digest text,
+            ends_ms bigint,
+            uses_left int,
+            made_by text,
+            PRIMARY KEY (group_id, link)
+        )""",
+        "CREATE TABLE IF NOT EXISTS group_secrets (digest text PRIMARY KEY, group_id text, link text)",
+    ),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)
