@@ -131,10 +131,18 @@ class Together:
         self._event = event
         self._etcd = Etcd(etcd)
         self._mirror = Mirror(self._etcd, prefix, event)
-        self.presence = EtcdPresence(
-            self._etcd, self._mirror, prefix, settings.lease_s, etcd.call_timeout_s, event, superseded, changed
-        )
         self._members = Members(self._etcd, self._mirror, prefix, settings.lease_s, incarnation, settings.endpoint)
+        self.presence = EtcdPresence(
+            self._etcd,
+            self._mirror,
+            prefix,
+            settings.lease_s,
+            etcd.call_timeout_s,
+            event,
+            superseded,
+            changed,
+            self._members.key,
+        )
         self._following: asyncio.Task[None] | None = None
 
     def members(self) -> Mapping[int, str]:

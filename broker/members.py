@@ -35,7 +35,8 @@ class Members:
         self._ttl_s = math.ceil(lease_s)
         self._incarnation = incarnation
         self._endpoint = endpoint
-        self._key = prefix + BROKERS + b"%016x" % incarnation
+        self.key = prefix + BROKERS + b"%016x" % incarnation
+        """What says in etcd that this broker is a member."""
         self._found: dict[int, str] = {}
         self._here = True
         self._lease = 0
@@ -86,9 +87,7 @@ class Members:
             try:
                 if not self._lease:
                     granted = await self._etcd.call(GRANT, api.LeaseGrantRequest(ttl=self._ttl_s), writes=True)
-                    request = api.PutRequest(
-                        key=self._key, value=f"{self._endpoint} {KNOWS}".encode(), lease=granted.id
-                    )
+                    request = api.PutRequest(key=self.key, value=f"{self._endpoint} {KNOWS}".encode(), lease=granted.id)
                     await self._etcd.call(PUT, request, writes=True)
                     self._lease = granted.id
                 elif not (await self._etcd.keep_alive([self._lease])).get(self._lease):

@@ -27,6 +27,7 @@ from fabric import records
 from fabric.facts import BY_STRANGERS
 from protocol.errors import RecordError, SparrowError
 from store.contacts import Verdict
+from store.groups import Group, GroupPage, GroupQuery
 from store.interface import NewRow, Page, PageQuery, Removal, Store
 from store.sessions import NoSession, SessionStart, Standing
 from store.settings import HistorySettings
@@ -164,6 +165,18 @@ class StoreCalls:
     ) -> None:
         """See `StorePort`."""
         self._call("archive", self._store.timelines.archive(batch), done)
+
+    def groups(self, groups: Collection[str], done: Callable[[Mapping[str, Group | None] | None], None]) -> None:
+        """See `StorePort`."""
+        self._call("groups", self._store.groups.groups(groups), done)
+
+    def scan_groups(self, queries: Sequence[GroupQuery], done: Callable[[Sequence[GroupPage] | None], None]) -> None:
+        """See `StorePort`."""
+        self._call("scan_groups", self._store.groups.scan(queries), done)
+
+    def raise_checkpoints(self, checkpoints: Mapping[tuple[str, str], int]) -> None:
+        """See `StorePort`."""
+        self._call("raise_checkpoints", self._store.groups.raise_checkpoints(checkpoints), _nothing)
 
     def raise_marks(self, marks: Sequence[Mark]) -> None:
         """See `StorePort`."""

@@ -68,6 +68,17 @@ class BrokerSettings:
     notify_repeat_s: float = 0.5
     notify_timeout_s: float = 3.0
     """If the connector of a device has not heard of a stored copy by then, it is not safe: its author repeats."""
+    group_author_bytes_per_second: float = 16 * 1024 * 1024
+    """What one author may have handed out to members of groups: bytes of bodies × sessions that they reach. Over four
+    seconds; beyond it `Failed{TOO_FAST, retry_after}`. 0: no limit."""
+    group_bytes_per_second: float = 64 * 1024 * 1024
+    """The same of one group, all its authors together."""
+    group_look_s: float = 0.5
+    """What a connector has not confirmed by then of a group, it is told to look for itself, until it confirms that."""
+    max_group_messages: int = 20_000
+    """Messages to groups that are being appended or handed out; beyond it `Failed{UNAVAILABLE, retry_after}`."""
+    max_group_looks: int = 2_000
+    """Groups that one connector is to look for; beyond it, it is told to look for all."""
     lease_s: float = 5.0
     """A connector silent for this long is gone, and its sessions with it."""
     stop_timeout_s: float = 5.0

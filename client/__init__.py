@@ -8,6 +8,8 @@
             await message.mark_read()
         await alice.contacts.ask("bob")
         await alice.send_file("bob", "holiday.jpg")
+        group = await alice.groups.make("Hiking")
+        await alice.send(group.group, "hello, all")
 
 It reconnects and repeats by itself, keeps messages in order and drops repeats. All errors are `SparrowError`s; the
 ones that matter to a client are named here. Everything runs in one asyncio event loop (uvloop is fine), not in threads.
@@ -16,6 +18,7 @@ ones that matter to a client are named here. Everything runs in one asyncio even
 from client.api.contacts import Contact, Contacts, Friend
 from client.api.devices import Device, Devices
 from client.api.files import File, Files
+from client.api.groups import Group, GroupChange, Invitation, Link, LinkedGroup, Member, MyGroup, ReadBy
 from client.api.logins import UserApi, register
 from client.api.profiles import OwnProfile, Profile, Profiles
 from client.client import DEFAULT_API, Client
@@ -30,6 +33,8 @@ from client.events import (
     Erased,
     Event,
     Found,
+    GroupChanged,
+    GroupLeft,
     Hint,
     HintKind,
     MarkRaised,
@@ -39,6 +44,7 @@ from client.events import (
     SendingChanged,
     Unreadable,
 )
+from client.groups import Groups
 from client.lines import HistoryEntry
 from client.messages import FILE, TEXT, Message, Milestone, Sending, State
 from client.options import Options
@@ -59,8 +65,10 @@ from protocol.errors import (
     MessageTooLargeError,
     MisuseError,
     NoSuchUserError,
+    NotAllowedHereError,
     NotFoundError,
     NotFriendError,
+    NotMemberError,
     PeerError,
     RefusedError,
     ReplacedError,
@@ -110,20 +118,32 @@ __all__ = [
     "Files",
     "Found",
     "Friend",
+    "Group",
+    "GroupChange",
+    "GroupChanged",
+    "GroupLeft",
+    "Groups",
     "Hint",
     "HintKind",
     "HistoryEntry",
     "HistoryNotKeptError",
     "InvalidIdError",
+    "Invitation",
+    "Link",
+    "LinkedGroup",
     "LocalFileError",
     "MarkRaised",
+    "Member",
     "Message",
     "MessageTooLargeError",
     "Milestone",
     "MisuseError",
+    "MyGroup",
     "NoSuchUserError",
+    "NotAllowedHereError",
     "NotFoundError",
     "NotFriendError",
+    "NotMemberError",
     "Options",
     "OwnMessage",
     "OwnProfile",
@@ -131,6 +151,7 @@ __all__ = [
     "Profile",
     "Profiles",
     "Progress",
+    "ReadBy",
     "ReadElsewhere",
     "RefusedError",
     "ReplacedError",

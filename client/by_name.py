@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from client import arguments
 from client.engine import Engine
 from client.messages import Sending
-from protocol.ids import check_user_id
+from protocol.ids import check_dest_id, check_user_id
 
 
 class ByName:
@@ -21,6 +21,8 @@ class ByName:
 
     async def mark_read(self, sender: str, device: str, stream: int, ids: Iterable[int]) -> None:
         """Do what `Message.mark_read` does, for messages that are known by name only, from `history()` for example.
+
+        Of a group, `Client.groups.mark_read` does it.
 
         Args:
             sender: Their author.
@@ -42,7 +44,7 @@ class ByName:
         """Do what `Message.edit` does, for a message that is known by name only, from `history()` for example.
 
         Args:
-            dest: The user it was written to.
+            dest: The user, or the group, it was written to.
             device: The device of ours it was written on; empty: this one.
             stream: Its stream.
             number: Its id in it.
@@ -62,7 +64,7 @@ class ByName:
         """Do what `Message.erase` does, for a message that is known by name only.
 
         Args:
-            dest: The user it was written to.
+            dest: The user, or the group, it was written to.
             device: The device of ours it was written on; empty: this one.
             stream: Its stream.
             number: Its id in it.
@@ -77,6 +79,6 @@ class ByName:
 
     def _named(self, dest: str, device: str, stream: int, number: int) -> Engine:
         engine = self._open_engine()
-        check_user_id(dest)
+        check_dest_id(dest)
         arguments.marked(device or engine.credentials.device, stream, [number])
         return engine

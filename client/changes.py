@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from client.state import MessageName
+from client.streams import keyed
 from protocol.allowed import MAX_REVISION
 from protocol.sparrow_pb2 import EDIT, ERASE, TEXT, Message
 
@@ -25,7 +26,7 @@ class Target(NamedTuple):
     """A message that was changed, in a conversation. Only there, and only by its author, does a change apply."""
 
     peer: str
-    """The other user of the conversation."""
+    """The other user of the conversation, or the group."""
     author: str
     device: str
     stream: int
@@ -35,6 +36,11 @@ class Target(NamedTuple):
     def name(self) -> MessageName:
         """What names the message for ever."""
         return self[1:]
+
+    @property
+    def key(self) -> MessageName:
+        """The same where it stands beside others: a group's id is behind the device (`client.streams.StreamKey`)."""
+        return self.author, keyed(self.device, self.peer), self.stream, self.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,21 +14,26 @@ from types import TracebackType
 from client import arguments, events
 from client.api.conversations import ConversationsApi
 from client.api.files import File, Told
+from client.api.groups import GroupsApi
 from client.api.logins import UserApi
 from client.api.signed import SignedApi
 from client.by_name import ByName
 from client.credentials import Credentials
 from client.engine import Engine
 from client.flow import fresh
+from client.following import Following
+from client.group_marks import GroupMarks
 from client.journal import open_journal
 from client.keeper import Keeper
 from client.lines import HistoryEntry
 from client.messages import FILE, TEXT, Message, Sending
 from client.options import Options
 from client.over_http import OverHttp
+from client.state import Event
 from client.tls import Trust
 from protocol.errors import ClosedError, MisuseError, UnreachableError
-from protocol.ids import check_device_id, check_user_id
+from protocol.ids import check_dest_id, check_device_id, check_user_id
+from protocol.sparrow_pb2 import LoggedIn
 
 log = logging.getLogger("sparrow.client")
 
@@ -165,7 +170,9 @@ class Client(ByName, OverHttp):
         self._api.web.keep_connections()
         self._signed = SignedApi(self._api.web, credentials)
         self._keeper = Keeper(self._engine, ConversationsApi(self._signed), journal)
-        self._engine.noticed = self._keeper.noticed
+        self._following = Following(self._engine, GroupsApi(self._signed)) if self._on_event else None
+        self._marks = GroupMarks(self._engine, self._keeper.api, journal)
+        self._engine.noticed, self._engine.group_read = self._noticed, self._marks.read
         try:
             self._engine.start()
             if not self._background:
@@ -173,6 +180,13 @@ class Client(ByName, OverHttp):
         except BaseException:
             await self._close(clean=False)
             raise
+
+    def _noticed(self, event: Event) -> None:
+        self._keeper.noticed(event)
+        if self._following is not None:
+            self._following.noticed(event)
+        if isinstance(event, LoggedIn):
+            self._marks.tell()
 
     async def _wait_until_logged_in(self, engine: Engine) -> None:
         await asyncio.wait([engine.ready], timeout=self._options.open_timeout_s)
@@ -195,6 +209,9 @@ class Client(ByName, OverHttp):
             return
         self._closing = True
         self._keeper.close()
+        self._marks.close()
+        if self._following is not None:
+            self._following.close()
         try:
             if clean:
                 # A loop that was left is done with its last message; one that an error has ended is not.
@@ -217,28 +234,28 @@ class Client(ByName, OverHttp):
     # What an application does.
 
     async def send(self, dest: str, body: str | bytes | bytearray | memoryview, *, kind: int = TEXT) -> Sending:
-        """Send a message to one user. Await what it returns to learn what became of it.
+        """Send a message to one user, or to a group. Await what it returns to learn what became of it.
 
         It returns when the message is kept (with a state file: on the disk), after waiting while
         `Options.max_unsettled` are neither safe nor refused. The message is then sent again and again until it is safe,
         over reconnections and, with a state file, over restarts.
 
         Args:
-            dest: The user it is for.
+            dest: The user, or the group, it is for.
             body: A text, or bytes. Together with the fields around it, it has to fit into what the server takes: about
                 64,000 bytes, unless the server says otherwise.
             kind: `TEXT` (then bytes have to be UTF-8), `FILE`, or a number of the application's own from 1000 to
                 2^31-1.
 
         Raises:
-            InvalidIdError: `dest` is no user id.
+            InvalidIdError: `dest` is no id of a user or a group.
             MessageTooLargeError: The body is larger than the server takes; the text says how large it may be.
             MisuseError: `body` or `kind` is none of the above.
             ClosedError: The client is not open, or is closed meanwhile.
             SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
         """
         engine = self._open_engine()
-        check_user_id(dest)
+        check_dest_id(dest)
         content = arguments.content(body, kind)
         arguments.fits(content, dest, engine.max_message)
         return await engine.submit(dest, int(kind), content)
@@ -309,25 +326,25 @@ class Client(ByName, OverHttp):
     async def send_file(
         self, dest: str, file: str | os.PathLike[str] | File, *, progress: Told | None = None
     ) -> Sending:
-        """Send a file to one user: they may read it, and have a `FILE` message that says so.
+        """Send a file to one user, or to a group: they may read it, and have a `FILE` message that says so.
 
         Raises the errors of every call, too (`docs/library/userapi.md`, "Errors of every call").
 
         Args:
-            dest: The user it is for.
+            dest: The user, or the group, it is for.
             file: The path of a file, which is uploaded, or one that is uploaded already.
             progress: Called in the event loop with the bytes that are done and those of the whole file; it must not
                 block.
 
         Raises:
-            InvalidIdError: `dest` is no user id.
+            InvalidIdError: `dest` is no id of a user or a group.
             LocalFileError: The file cannot be read.
             FileTooLargeError: It is larger than the user API takes.
             ChecksumError: It was changed while it was uploaded.
             NotFoundError: The file that is uploaded already is no more.
             MisuseError: The file may have no more readers.
         """
-        check_user_id(dest)
+        check_dest_id(dest)
         if isinstance(file, File):
             await self.files.allow(file.file, dest)
         else:

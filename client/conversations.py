@@ -14,14 +14,14 @@ from client.messages import Message, State
 from client.pages import PagedLine
 from protocol import sparrow_pb2 as pb
 from protocol.errors import HistoryNotKeptError, MisuseError, NotFoundError, SearchNotOfferedError
-from protocol.ids import check_user_id
+from protocol.ids import check_dest_id, is_group_id
 
 FOUND = 50
 """Messages that a search gives, unless it asks for more."""
 
 
 class Conversations:
-    """What one user and others write each other.
+    """What one user and others write each other, groups included.
 
     Where the service keeps conversations, that is all of them, on every device; what was fetched is kept in the state
     file of a client with `history`. Where it keeps none, it is what that file has.
@@ -34,15 +34,15 @@ class Conversations:
         self._keeper = keeper
 
     async def of(self, user: str) -> Conversation:
-        """Return the conversation with one user, whether anything was said in it or not.
+        """Return the conversation with one user, or of one group, whether anything was said in it or not.
 
         Args:
-            user: The other user's id; of notes to oneself, one's own.
+            user: The other user's id, or the group's; of notes to oneself, one's own.
 
         Raises:
-            InvalidIdError: `user` is no user id.
+            InvalidIdError: `user` is no id of either.
         """
-        check_user_id(user)
+        check_dest_id(user)
         keeper = self._keeper
         try:
             listed = await keeper.api.one(user)
@@ -106,7 +106,7 @@ class Conversation:
     def __init__(self, keeper: Keeper, listed: Listed) -> None:
         self._keeper = keeper
         self.user = listed.user
-        """The other user's id."""
+        """The other user's id, or the group's."""
         self.newest = None if listed.newest is None else _message(keeper, listed.newest, listed.user)
         """The newest message; None if there is none."""
         self.unread = listed.unread
@@ -114,7 +114,12 @@ class Conversation:
         self.mark = listed.mark
         """Up to which stamp we have read."""
         self.read_by_other = listed.read_by_other
-        """Up to which stamp they have, as far as they show it."""
+        """Up to which stamp they have, as far as they show it; in a group it is 0: see `Groups.read_by`."""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a group's."""
+        return is_group_id(self.user)
 
     async def backwards(self) -> AsyncIterator[Message]:
         """Give what was said, from the newest message back to the first.
@@ -135,6 +140,10 @@ class Conversation:
         newest = 0 if self.newest is None else self.newest.wire.stamp
         if history is not None:
             newest = max(newest, history.newest_stamp(self.user))
+        if self.is_group:
+            await keeper.engine.read_group(self.user, newest)
+            return
+        if history is not None:
             streams: dict[tuple[str, int], list[int]] = {}
             for entry in history.unread(self.user):
                 streams.setdefault((entry.device, entry.stream), []).append(entry.id)
@@ -170,10 +179,10 @@ class Conversation:
         return await _find(self._keeper, words, self.user, limit)
 
     async def report(self, message: Message, text: str) -> None:
-        """Report what the other wrote to those who run the service; they get a copy of the message.
+        """Report what another wrote to those who run the service; they get a copy of the message.
 
         Args:
-            message: Theirs.
+            message: Theirs, of this conversation.
             text: What is wrong with it.
 
         Raises:
@@ -181,18 +190,18 @@ class Conversation:
             HistoryNotKeptError: The service keeps no conversations.
             NotFoundError: It is not there any more.
         """
-        if message.sender != self.user:
-            raise MisuseError("only what the other wrote can be reported")
+        if message.sender == self._keeper.engine.user or self.user not in (message.sender, message.group):
+            raise MisuseError("only what others wrote here can be reported")
         await self._keeper.api.report(self.user, message.name, text)
 
     def __repr__(self) -> str:
-        return f"<Conversation with {self.user}, {self.unread} unread>"
+        return f"<Conversation {'of' if self.is_group else 'with'} {self.user}, {self.unread} unread>"
 
 
 def _message(keeper: Keeper, line: PagedLine, peer: str) -> Message:
     author, device, stream, number = line.name
     wire = pb.Message(from_id=author, from_device=device, stream=stream, id=number, settled=1, stamp=line.stamp)
-    wire.dest_id = peer if author == keeper.engine.user else keeper.engine.user
+    wire.dest_id = peer if author == keeper.engine.user or is_group_id(peer) else keeper.engine.user
     wire.kind, wire.body = line.kind, line.body  # type: ignore[assignment]
     message = Message(keeper.engine, wire, False)
     message.revision, message.edited_stamp, message.erased_by = line.revision, line.edited_stamp, line.erased_by

@@ -6,18 +6,20 @@ together with the stream's `next`, before it is acked or shown. Owns when it wan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
+from client.acks import Acks
 from client.ages import TOO_OLD, Ages
-from client.erasures import Erasures
-from client.state import CHANGES, REPEATABLE, Delivered, Doubtful, Event, Journal, Kept, Refused, Settled, Skipped
-from client.streams import StreamKey, Streams
-from protocol.client import ACTIVE, ClientSession
-from protocol.inbound import InboundStream, Shown
+from client.receiving import Receiving
+from client.state import CHANGES, REPEATABLE, Delivered, Doubtful, Event, Journal, Kept, Refused, Settled
+from client.streams import group_of
+from client.syncs import Syncs
+from protocol.client import ACTIVE, ClientSession, Unreadable
+from protocol.ids import is_group_id
 from protocol.outbound import Outbox, Outgoing
-from protocol.sparrow_pb2 import ERASE, About, Failed, LoggedIn, Message, Pong, Receipt, Synced
+from protocol.sparrow_pb2 import About, Failed, LoggedIn, Message, Pong, Receipt, Synced
 
-UNDERSTANDS = ("disabled", "changes")
+UNDERSTANDS = ("disabled", "changes", "groups")
 """What a server may offer that the first release did not have."""
 
 
@@ -29,7 +31,8 @@ class ClientCore:
     BLOCKED_TICK_S = 0.5
     """How often a stream that waits for something missing is looked at."""
 
-    def __init__(self, journal: Journal, random64: Callable[[], int]) -> None:
+    def __init__(self, journal: Journal, random64: Callable[[], int], *, follows: bool = False) -> None:
+        """`follows`: somebody gets the changes of groups (`GroupBehind`), and messages wait for them."""
         self._journal = journal
         self._random64 = random64
         self._start = random64()
@@ -38,24 +41,22 @@ class ClientCore:
         self._session = ClientSession()
         self._events: list[Event] = []
         self._outbox = Outbox()
-        self._inbound: dict[StreamKey, InboundStream[Message]] = {}
-        self._blocked: dict[StreamKey, InboundStream[Message]] = {}
-        self._changed: dict[StreamKey, InboundStream[Message]] = {}
-        self._user = ""
+        self._receiving = Receiving(journal, self._tell, self.ORDER_WAIT_S, follows)
         self._drafts: list[Outgoing] = []
         self._found: set[int] = set()
         """Drafts that were there at the start, until the first login."""
         self.doubtful: dict[int, Outgoing] = {}
         """Drafts that go out only when a person says so (`send_again`) or never (`give_up`), oldest first."""
         self._draft_counter = 0
-        self._syncs = 0
-        self._sync_open = 0
-        self._sync_at = 0.0
+        self._syncs = Syncs(self.SYNC_TIMEOUT_S)
+        self._acks = Acks()
         self._now = 0.0
         self._dirty = False
         self._understood: frozenset[str] = frozenset()
         self._ages = Ages()
-        self._erasures = Erasures()
+        self._leaving = False
+        self.fresh = False
+        """Of groups, only what is written from a login on is wanted."""
         self.edit_hours = 0
         """A text may be edited for so long; 0: as long as it is kept."""
         self.heard = 0.0
@@ -79,25 +80,21 @@ class ClientCore:
         self._drafts = [draft for draft in kept.drafts if draft.draft not in kept.doubtful]
         self._found = {draft.draft for draft in self._drafts}
         self._draft_counter = max((draft.draft for draft in kept.drafts), default=0)
-        for key, state in kept.inbound.items():
-            self._inbound[key] = InboundStream(state.next, state.settled, state.gaps)
-        self._streams = Streams(self._inbound)
-        for message in kept.parked:
-            key = (message.from_id, message.from_device, message.stream)
-            stream = self._inbound.setdefault(key, InboundStream())
-            stream.receive(message.id, message.settled, message)
-            self._blocked[key] = stream
-            if message.kind == ERASE:
-                self._erasures.told(message, self._inbound)
+        self._receiving.restore(kept, self._now)
+
+    def _tell(self, event: Event) -> None:
+        self._events.append(event)
 
     # The connection.
 
     def connected(self, token: str, client: str) -> None:
         """A new connection is open: log in."""
         self._session = ClientSession()
+        self._acks.connected()
+        self._leaving = False
         self._tries += 1
         tries = self._tries if self._start else 0
-        self._session.login(token, client, start=self._start, tries=tries, understands=UNDERSTANDS)
+        self._session.login(token, client, start=self._start, tries=tries, understands=UNDERSTANDS, fresh=self.fresh)
         self.heard = self._now
 
     def disconnected(self) -> None:
@@ -107,23 +104,22 @@ class ClientCore:
             self._dirty = True
         self.logged_in = False
         self._session = ClientSession()  # nothing more may be taken to be said on the one that is gone
-        self._sync_open = 0
-        for stream in self._blocked.values():
-            stream.disconnected()
+        self._syncs.disconnected()
+        self._receiving.disconnected()
 
     def time(self, now: float) -> None:
         """The time of the events that follow, in seconds of a steady clock."""
         elapsed, self._now = now - self._now, now
         if self.logged_in:
-            for stream in self._blocked.values():
-                stream.blocked_s += elapsed
+            self._receiving.lived(elapsed)
 
     def data(self, data: bytes) -> None:
         """Bytes from the server. A breach of the protocol shows in `broken`."""
         self.heard = self._now
         for event in self._session.receive_data(data):
             if isinstance(event, Message):
-                self._message(event)
+                self._count(event)
+                self._receiving.message(event, self._now)
             elif isinstance(event, Receipt):
                 self._receipt(event)
             elif isinstance(event, Failed):
@@ -133,7 +129,15 @@ class ClientCore:
             elif isinstance(event, LoggedIn):
                 self._logged_in(event)
             elif not isinstance(event, Pong):
+                if isinstance(event, Unreadable):
+                    self._acks.counted(self._now)
                 self._events.append(event)
+
+    def _count(self, message: Message) -> None:
+        if group_of(message):
+            self._acks.counted_late(len(message.body), self._now)
+        else:
+            self._acks.counted(self._now)
 
     @property
     def broken(self) -> Exception | None:
@@ -142,10 +146,11 @@ class ClientCore:
 
     def _logged_in(self, frame: LoggedIn) -> None:
         self.logged_in = True
-        self._user = frame.user_id
+        self._receiving.user = frame.user_id
         self.heartbeat_s = frame.heartbeat_ms / 1000
         self._understood = frozenset(frame.understands)
         self._ages.logged_in(frame, self._now)
+        self._acks.window(frame.max_unacked)
         self.edit_hours = frame.edit_hours
         self.forked = frame.previous_session != self._known_session
         if self.forked:
@@ -160,11 +165,12 @@ class ClientCore:
         self._date_unsettled()
         drafts, self._drafts = self._drafts, []
         for outgoing in drafts:
-            if self._is_understood(outgoing.kind):
+            if self._may_go(outgoing):
                 self._number(outgoing)
             else:
                 self._drafts.append(outgoing)
         self._events.append(frame)
+        self._events += self._receiving.wanted()
 
     def _date_unsettled(self) -> None:
         """What an earlier release has numbered is as old as this login, as far as anybody knows."""
@@ -180,8 +186,11 @@ class ClientCore:
         """The server's Unix time now, in milliseconds; 0: not known."""
         return self._ages.server_ms(self._now)
 
-    def _is_understood(self, kind: int) -> bool:
-        return kind not in CHANGES or "changes" in self._understood
+    def _may_go(self, outgoing: Outgoing) -> bool:
+        """Whether this server knows such messages."""
+        if outgoing.kind in CHANGES and "changes" not in self._understood:
+            return False
+        return "groups" in self._understood or not is_group_id(outgoing.dest)
 
     def _doubt(self) -> None:
         """What was found in this state, that somebody else has perhaps had, they may have sent."""
@@ -198,7 +207,7 @@ class ClientCore:
             return False
         self._journal.put_doubtful(self.doubtful)
         self._dirty = True
-        if self.logged_in:
+        if self.logged_in and self._may_go(outgoing):
             self._number(outgoing)
         else:
             self._drafts.append(outgoing)
@@ -224,11 +233,14 @@ class ClientCore:
     def send(
         self, dest: str, kind: int, body: bytes, about: About | None = None, *, revision: int = 0, mark: int = 0
     ) -> Outgoing:
-        """Take a message; it is kept, and sent if logged in, at `flush`. A change waits for a server that knows it."""
+        """Take a message; it is kept, and sent if logged in, at `flush`.
+
+        A change, and what is for a group, waits for a server that knows it.
+        """
         self._draft_counter += 1
         outgoing = Outgoing(dest, kind, body, about, draft=self._draft_counter, revision=revision, mark=mark)
         self._dirty = True
-        if self.logged_in and self._is_understood(kind):
+        if self.logged_in and self._may_go(outgoing):
             self._number(outgoing)
         else:
             self._drafts.append(outgoing)
@@ -244,6 +256,8 @@ class ClientCore:
 
     def _receipt(self, receipt: Receipt) -> None:
         if not receipt.sent:
+            if not receipt.early:
+                self._acks.counted(self._now)
             self._events.append(Delivered(receipt.from_device, receipt.stream, tuple(receipt.ids), receipt.early))
             return
         for number, stamp in zip(receipt.ids, receipt.stamps, strict=False):
@@ -274,79 +288,30 @@ class ClientCore:
 
     # Receiving.
 
-    def _message(self, message: Message) -> None:
-        key = (message.from_id, message.from_device, message.stream)
-        stream = self._inbound.get(key)
-        if stream is None:
-            stream = self._inbound[key] = InboundStream()
-            self._forget_for(key)
-        else:
-            self._streams.heard(key)
-        if message.kind == ERASE and self._erasures.told(message, self._inbound) != key:
-            self.paged()
-        parked = len(stream.parked)
-        shown = stream.receive(message.id, message.settled, message)
-        if len(stream.parked) > parked:
-            self._journal.park(message)
-        self._after(key, stream, shown + self._go_past(key, stream))
-
-    def _go_past(self, key: StreamKey, stream: InboundStream[Message]) -> list[Shown[Message]]:
-        """Past what is missing, and here from a page, or erased: pages themselves move no stream (R-D)."""
-        shown, gone = self._erasures.go_past(key, stream, lambda number: self._journal.paged((*key, number)))
-        if gone:
-            self._events.append(Skipped(*key, gone[0], gone[-1]))
-        return shown
+    @property
+    def blocked(self) -> int:
+        """Streams in which something is missing."""
+        return len(self._receiving.blocked)
 
     def paged(self) -> None:
         """A page of history was kept, and committed: look whether something has waited for what it tells."""
-        for key, stream in list(self._blocked.items()):
-            if shown := self._go_past(key, stream):
-                self._after(key, stream, shown)
-
-    def _forget_for(self, key: StreamKey) -> None:
-        """Room for a new stream. Nothing is lost by it: what is missing in one that comes again is asked for (R5)."""
-        gone = self._streams.too_many(key, self._user, self._blocked.__contains__)
-        if gone is not None:
-            self._inbound.pop(gone, None)
-            self._changed.pop(gone, None)
-            self._journal.drop_inbound(gone)
+        self._receiving.paged(self._now)
 
     def _synced(self, n: int) -> None:
-        if n >= self._sync_open:
-            self._sync_open = 0
-        for key, stream in list(self._blocked.items()):
-            self._after(key, stream, stream.synced(n) + self._go_past(key, stream))
+        self._syncs.synced(n)
+        self._receiving.synced(n, self._now)
 
-    def _after(self, key: StreamKey, stream: InboundStream[Message], shown: Iterable[Shown[Message]]) -> None:
-        for item in shown:
-            if item.item.kind not in REPEATABLE and self._journal.paged((*key, item.item.id)):
-                self._journal.again(item.item)
-                continue
-            self._journal.show(item.item, item.late)
-            self._events.append(item)
-        if stream.skipped is not None:
-            self._events.append(Skipped(*key, *stream.skipped))
-            stream.skipped = None
-        self._changed[key] = stream
-        self._dirty = True
-        if stream.parked or stream.syncing or stream.wants_sync(self.ORDER_WAIT_S):
-            self._blocked[key] = stream
-        else:
-            self._blocked.pop(key, None)
+    def group_at(self, group: str, version: int) -> None:
+        """The changes of a group up to this version are shown: so may be what waits for them."""
+        self._receiving.group_at(group, version)
 
-    def _ask_sync(self) -> None:
-        if self._sync_open and self._now - self._sync_at < self.SYNC_TIMEOUT_S:
-            return
-        if self._sync_open:
-            for stream in self._blocked.values():
-                stream.disconnected()
-        wanting = [stream for stream in self._blocked.values() if stream.wants_sync(self.ORDER_WAIT_S)]
-        if wanting:
-            self._syncs += 1
-            self._sync_open, self._sync_at = self._syncs, self._now
-            for stream in wanting:
-                stream.asked(self._syncs, self.ORDER_WAIT_S)
-            self._session.sync(self._syncs)
+    def group_left(self, group: str) -> bool:
+        """We are in this group no more: what waits may be shown. Whether anything was known of it."""
+        return self._receiving.group_left(group)
+
+    def group_version(self, group: str) -> int:
+        """Up to which version the changes of a group are shown; 0: nothing is known of it."""
+        return self._receiving.held.version(group)
 
     # The turn.
 
@@ -355,24 +320,27 @@ class ClientCore:
 
         Raises `StateError` if it could not be kept; then the core is of no more use.
         """
+        self._receiving.release_overdue(self._now)
         if self._events and self._journal.note(self._events):
             self._dirty = True
-        if self._dirty:
-            for key, stream in self._changed.items():
-                self._journal.put_inbound(key, stream)
-            self._changed.clear()
+        if self._dirty or self._receiving.dirty:
+            self._receiving.keep()
             self._journal.commit()
             self._dirty = False
         events, self._events = self._events, []
         if self._session.state == ACTIVE and self._session.error is None:
-            if not self.hold_acks:
+            if self._leaving or (self._acks.is_due(self._now) and not self.hold_acks):
                 self._session.ack()
-            self._ask_sync()
+                self._acks.acked()
+            self._syncs.ask(self._receiving.blocked, self._session, self.ORDER_WAIT_S, self._now)
             for outgoing in self._outbox.due(self._now):
                 if self._ages.is_too_old(outgoing, self._now):
                     self._give_up_old(outgoing)
-                elif self._is_understood(outgoing.kind):
+                elif self._may_go(outgoing):
                     self._session.message(outgoing.message())
+            if self._leaving:
+                self._leaving = False
+                self._session.logout()
         return self._session.data_to_send(), events
 
     def _give_up_old(self, outgoing: Outgoing) -> None:
@@ -382,15 +350,16 @@ class ClientCore:
 
     def next_wake(self) -> float | None:
         """When `flush` will have something to do although nothing happens, on the clock of `time`; None: never."""
-        if self._session.state != ACTIVE:
-            return None
-        if self._events:
-            return self._now
-        due = self._outbox.next_due()
-        if self._blocked:
-            tick = self._now + self.BLOCKED_TICK_S
-            due = tick if due is None else min(due, tick)
-        return due
+        dues = [self._receiving.held.next_due()]
+        if self._session.state == ACTIVE:
+            dues.append(self._outbox.next_due())
+            if self._events:
+                return self._now
+            if self._receiving.blocked:
+                dues.append(self._now + self.BLOCKED_TICK_S)
+            if not self.hold_acks:
+                dues.append(self._acks.due)
+        return min((due for due in dues if due is not None), default=None)
 
     def touch(self) -> None:
         """The journal's owner has put something into it: the next `flush` commits it."""
@@ -402,9 +371,8 @@ class ClientCore:
             self._session.ping(1)
 
     def logout(self) -> None:
-        """Ask for a Goodbye."""
-        if self._session.state == ACTIVE:
-            self._session.logout()
+        """Ask for a Goodbye, at the next `flush`: behind an ack of all that is kept."""
+        self._leaving = self._session.state == ACTIVE
 
     @property
     def unsettled(self) -> int:

@@ -56,7 +56,8 @@ class Engine:
         self._on_event = on_event
         self._trust = trust or Trust()
         journal.is_device(user, credentials.device)
-        self.core = ClientCore(journal, lambda: secrets.randbits(64) or 1)
+        self.core = ClientCore(journal, lambda: secrets.randbits(64) or 1, follows=on_event is not None)
+        self.core.fresh = options.fresh
         self.arrivals = Arrivals(options.max_waiting)
         self.telling = Telling(user, self, self.arrivals, journal, self.tell, self._settled_one)
         self.telling.restore(self.core.outgoing(), self.core.doubtful)
@@ -65,7 +66,9 @@ class Engine:
         self.connection: Connection | None = None
         self.error: SparrowError | None = None
         self.noticed: Callable[[Event], object] = lambda event: None
-        """Told of what has happened, for history."""
+        """Told of what has happened, for history and groups."""
+        self.group_read: Callable[[str, int], object] = lambda group, stamp: None
+        """Told up to where a group was read."""
         self.reason = "no connection yet"
         """Why there is no connection."""
         self.ready: asyncio.Future[None] = self._loop.create_future()
@@ -149,6 +152,9 @@ class Engine:
         if message.read or message.sender == self.user:
             return
         message.read = True
+        if message.group:
+            await self.read_group(message.group, message.wire.stamp)
+            return
         author, device, stream, number = message.name
         await self.read_names(author, device, stream, [number], message.wire.stamp)
 
@@ -157,6 +163,13 @@ class Engine:
         if self.error is not None:
             raise fresh(self.error)
         self._reads.put((author, device, stream), ids, mark)
+        await self._keep()
+
+    async def read_group(self, group: str, stamp: int) -> None:
+        """All of a group's messages up to this stamp are read."""
+        if self.error is not None:
+            raise fresh(self.error)
+        self.group_read(group, stamp)
         await self._keep()
 
     def take(self, message: Message) -> None:

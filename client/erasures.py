@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from client.streams import StreamKey
+from client.streams import StreamKey, group_of
 from protocol.inbound import InboundStream, Shown
 from protocol.sparrow_pb2 import Message
 
@@ -28,7 +28,7 @@ class Erasures:
 
     def told(self, message: Message, streams: Mapping[StreamKey, InboundStream[Message]]) -> StreamKey:
         """An ERASE has come: in whose stream its target is waited for no more."""
-        key = (message.from_id, message.about.from_device, message.about.stream)
+        key = (message.from_id, message.about.from_device + group_of(message), message.about.stream)
         stream = streams.get(key)
         for number in message.about.ids:
             if stream is None or number >= stream.next:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
+from client.api.groups import GroupChange
 from client.messages import Message, Sending, State
 from protocol import sparrow_pb2 as pb
 from protocol.errors import SparrowError
@@ -97,7 +98,7 @@ class Edited:
     """A message has another text from now on. It may be one that is not known here, or not yet."""
 
     peer: str
-    """The other user of the conversation."""
+    """The other user of the conversation, or the group."""
     sender: str
     """The message's author, who has edited it."""
     device: str
@@ -117,7 +118,7 @@ class Erased:
     """A message is no more: show nothing of it. It may be one that is not known here."""
 
     peer: str
-    """The other user of the conversation."""
+    """The other user of the conversation, or the group."""
     sender: str
     """The message's author."""
     device: str
@@ -132,12 +133,33 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class MarkRaised:
-    """We have read, on another device, all that a user wrote up to a stamp."""
+    """We have read, on another device, all that was written to us, by a user or in a group, up to a stamp."""
 
     peer: str
-    """The other user."""
+    """The other user, or the group."""
     stamp: int
     """Up to where."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChanged:
+    """A group has changed. It is told before the first message of that version or a later one, where it can be had.
+
+    After a crash a change may be told twice.
+    """
+
+    group: str
+    """The group."""
+    change: GroupChange
+    """Who did what."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLeft:
+    """We are in a group no more: we have left it on another device, were removed, or it was closed."""
+
+    group: str
+    """The group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +167,7 @@ class Found:
     """Messages were found in the history that have not come as messages, and are older than what has."""
 
     peer: str
-    """The other user of the conversation."""
+    """The other user of the conversation, or the group."""
     messages: tuple[Message, ...]
     """Newest first."""
 
@@ -179,10 +201,14 @@ class HintKind(IntEnum):
     PROFILE_CHANGED = int(pb.Hint.PROFILE_CHANGED)
     """The user, a friend or we ourselves, has another profile."""
     HISTORY_CHANGED = int(pb.Hint.HISTORY_CHANGED)
-    """A message in the conversation with the user was erased over HTTP, or taken down.
+    """A message in the conversation with the user, or in the group, was erased over HTTP, or taken down.
 
     `Erased` follows for one that is in the state file.
     """
+    GROUP_CHANGED = int(pb.Hint.GROUP_CHANGED)
+    """The group has another version, or our own membership or invitation has changed. `GroupChanged` follows."""
+    SKIPPED = int(pb.Hint.SKIPPED)
+    """Of the group, older messages stand in its history alone: see `Conversation.backwards`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +218,11 @@ class Hint:
     kind: HintKind
     """What has changed."""
     user: str
-    """Whom it is about."""
+    """Whom it is about, or who did it; may be empty where it is about a group."""
+    group: str = ""
+    """Which group it is about; empty: none."""
+    version: int = 0
+    """Of GROUP_CHANGED, the version that the group has now."""
 
 
 Event: TypeAlias = (
@@ -206,6 +236,8 @@ Event: TypeAlias = (
     | Edited
     | Erased
     | MarkRaised
+    | GroupChanged
+    | GroupLeft
     | Found
     | Doubtful
     | Unreadable

@@ -108,12 +108,12 @@ class Arrivals:
         message = self._messages.popleft()
         if len(self._messages) <= self._limit // 2:
             self.full = False
-        self.given[message.name] = message
+        self.given[message.key] = message
         return message
 
-    def find(self, name: tuple[str, str, int, int]) -> Message | None:
-        """One that waits to be taken."""
-        return next((message for message in self._messages if message.name == name), None)
+    def find(self, key: tuple[str, str, int, int]) -> Message | None:
+        """One that waits to be taken, by `Message.key`."""
+        return next((message for message in self._messages if message.key == key), None)
 
     def drop(self, message: Message) -> None:
         """It was erased: nobody gets it."""

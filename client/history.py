@@ -15,8 +15,9 @@ from client.lines import Do, HistoryEntry, Query
 from client.messages import GIVEN_UP, State
 from client.pages import Pages
 from client.schema import signed, unsigned
-from client.state import Delivered, Event, MessageName, Refused, Settled, Skipped
-from protocol.ids import stamp_ms
+from client.state import Delivered, Event, MessageName, Refused, Settled, Skipped, peer_of
+from client.streams import split_device
+from protocol.ids import is_group_id, stamp_ms
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
 from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, Hint, Message
@@ -103,7 +104,7 @@ class History:
         elif isinstance(event, Shown):
             self._shown(event.item, event.late)
         elif isinstance(event, Hint) and event.kind == Hint.MARK_RAISED:
-            self.read_up_to(event.user_id, event.stamp)
+            self.read_up_to(event.group or event.user_id, event.stamp)
         else:
             return False
         return True
@@ -127,14 +128,16 @@ class History:
 
     def _shown(self, message: Message, late: bool) -> None:
         mine = message.from_id == self.user
-        peer = message.dest_id if mine else message.from_id
+        peer = peer_of(message, self.user)
         stream, message_id = signed(message.stream), signed(message.id)
+        if message.kind == READ and is_group_id(peer):
+            return  # nobody may send one
         if message.kind == READ and mine:
             self._read_by_me(peer, message.about.stream, message.about.ids)
         elif message.kind == READ:
             self._mark(peer, message.about.stream, message.about.ids, State.READ)
         elif message.kind not in NO_LINES:
-            name = (mine, peer, message.from_device, stream, message_id)
+            name = (mine, peer, self._author(peer, message.from_id), message.from_device, stream, message_id)
             change = self._changes.get(Target(peer, message.from_id, message.from_device, message.stream, message.id))
             if change is not None and not change.applies_to(message.kind):
                 change = None
@@ -158,10 +161,15 @@ class History:
         )
 
     def line_name(self, peer: str, name: MessageName) -> tuple[object, ...]:
-        """What names a line: mine, peer, device, stream and id."""
+        """What names a line: mine, peer, author, device, stream and id."""
         author, device, stream, message_id = name
         mine = author == self.user
-        return mine, peer, "" if mine and device == self.device else device, signed(stream), signed(message_id)
+        device = "" if mine and device == self.device else device
+        return mine, peer, self._author(peer, author), device, signed(stream), signed(message_id)
+
+    def _author(self, peer: str, author: str) -> str:
+        """As it stands in a line: where it says nothing new, nothing."""
+        return author if author != self.user and is_group_id(peer) else ""
 
     def read_up_to(self, peer: str, stamp: int) -> None:
         """All that they wrote up to this stamp is read."""
@@ -172,17 +180,19 @@ class History:
         """Whether this message is a line that was paged, as committed."""
         if not self._any_paged:
             return False
-        author, device, stream, message_id = name
+        author, keyed, stream, message_id = name
+        device, group = split_device(keyed)
         found = self._query(
-            "SELECT 1 FROM history WHERE stream = ? AND id = ? AND paged AND mine = ? AND device = ? "
-            "AND (mine OR peer = ?)",
-            *(signed(stream), signed(message_id), author == self.user, device, author),
+            "SELECT 1 FROM history WHERE stream = ? AND id = ? AND paged AND mine = ? AND device = ? AND author = ? "
+            "AND (mine AND ? = '' OR peer = ?)",
+            *(signed(stream), signed(message_id), author == self.user, device, self._author(group, author)),
+            *(group, group or author),
         )
         return bool(found)
 
     def again(self, message: Message) -> None:
         """A paged one has come as a message: the lower stamp counts, and the page's body."""
-        peer = message.dest_id if message.from_id == self.user else message.from_id
+        peer = peer_of(message, self.user)
         name = (message.from_id, message.from_device, message.stream, message.id)
         which = self.line_name(peer, name)
         self._do(f"UPDATE history SET stamp = min(stamp, ?) WHERE {lines.NAMED}", signed(message.stamp), *which)
@@ -278,8 +288,9 @@ class History:
     def around(self, event: Skipped) -> tuple[str, int, int] | None:
         """Whose conversation something was skipped in, and between which stamps it must stand; None: nobody knows."""
         mine = event.from_id == self.user
-        which = (signed(event.stream), mine, event.from_device, "" if mine else event.from_id)
-        sql = "FROM history WHERE stream = ? AND mine = ? AND device = ? AND ? IN ('', peer)"
+        which: tuple[object, ...] = (signed(event.stream), mine, event.device)
+        which += (self._author(event.group, event.from_id), event.group or ("" if mine else event.from_id))
+        sql = "FROM history WHERE stream = ? AND mine = ? AND device = ? AND author = ? AND ? IN ('', peer)"
         below = self._query(f"SELECT peer, max(stamp) {sql} AND id < ?", *which, signed(event.first))[0]
         above = self._query(f"SELECT peer, min(stamp) {sql} AND id > ?", *which, signed(event.last))[0]
         peer = above[0] or below[0]

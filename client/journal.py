@@ -30,9 +30,9 @@ from client.memory import (
 )
 from client.schema import DEVICE, signed, unsigned
 from client.state import Event, Kept, KeptInbound, MessageName
-from client.streams import StreamKey
+from client.streams import StreamKey, stream_key
 from protocol.errors import ConfigError, StateError
-from protocol.inbound import InboundStream
+from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import Message
 
@@ -113,6 +113,10 @@ class SqliteJournal(Noting):
             state = KeptInbound(unsigned(next_id), unsigned(settled), frozenset(map(int, gaps.split())))
             kept.inbound[from_id, device, unsigned(number)] = state
         kept.parked = [Message.FromString(row[0]) for row in self._query("SELECT message FROM parked")]
+        held = self._query("SELECT message, late FROM untaken WHERE held ORDER BY position")
+        kept.held = [Shown(Message.FromString(message), bool(late)) for message, late in held]
+        groups = self._query("SELECT name, version FROM groups")
+        kept.groups = {group: unsigned(version) for group, version in groups}
         return kept
 
     def put_session(self, session: int, is_open: bool) -> None:
@@ -180,12 +184,33 @@ class SqliteJournal(Noting):
 
     def show(self, message: Message, late: bool) -> None:
         """See `Journal`."""
+        self._put_untaken(message, late, False)
+
+    def hold(self, message: Message, late: bool) -> None:
+        """See `Journal`."""
+        self._put_untaken(message, late, True)
+
+    def _put_untaken(self, message: Message, late: bool, held: bool) -> None:
         key = _key(message)
-        self._do("DELETE FROM parked WHERE from_id = ? AND from_device = ? AND stream = ? AND id = ?", *key)
-        self._do(
-            "INSERT OR IGNORE INTO untaken (from_id, from_device, stream, id, late, message) VALUES (?, ?, ?, ?, ?, ?)",
-            *(*key, late, message.SerializeToString()),
-        )
+        self._do(f"DELETE FROM parked WHERE {_NAMED}", *key)
+        self._do(_PUT_UNTAKEN, *key, late, message.SerializeToString(), held)
+
+    def release(self, message: Message, *, show: bool) -> None:
+        """See `Journal`."""
+        sql = "UPDATE untaken SET held = 0" if show else "DELETE FROM untaken"
+        self._do(f"{sql} WHERE {_NAMED} AND held", *_key(message))
+
+    def put_group(self, group: str, version: int) -> None:
+        """See `Journal`."""
+        self._do(_PUT_GROUP.format("version"), group, signed(version))
+
+    def put_mark(self, group: str, stamp: int) -> None:
+        """See `ClientJournal`."""
+        self._do(_PUT_GROUP.format("mark"), group, signed(stamp))
+
+    def marks(self) -> dict[str, int]:
+        """See `ClientJournal`."""
+        return {group: unsigned(mark) for group, mark in self._query("SELECT name, mark FROM groups WHERE mark != 0")}
 
     def paged(self, name: MessageName) -> bool:
         """See `Journal`."""
@@ -193,7 +218,7 @@ class SqliteJournal(Noting):
 
     def again(self, message: Message) -> None:
         """See `Journal`."""
-        self._do("DELETE FROM parked WHERE from_id = ? AND from_device = ? AND stream = ? AND id = ?", *_key(message))
+        self._do(f"DELETE FROM parked WHERE {_NAMED}", *_key(message))
         if self.history is not None:
             self.history.again(message)
 
@@ -207,7 +232,7 @@ class SqliteJournal(Noting):
         edit = (change.revision, edit_device, signed(edit_stream), signed(edit_id))
         self._do(_PUT_CHANGE, target.peer, *name, *edit, change.body, signed(change.stamp), change.erased_by)
         if change.erased_by:
-            self.untake(target.name)
+            self.untake(target.key)
         if self.history is not None:
             self.history.changed(change)
 
@@ -254,20 +279,20 @@ class SqliteJournal(Noting):
     def untaken(self) -> list[Untaken]:
         """See `ClientJournal`. Raises `ConfigError` for a damaged file."""
         try:
-            rows = self._query("SELECT message, late FROM untaken ORDER BY position")
+            rows = self._query("SELECT message, late FROM untaken WHERE NOT held ORDER BY position")
             return [Untaken(Message.FromString(message), bool(late)) for message, late in rows]
         except DecodeError as error:
             raise ConfigError(f"state file {self._path} is damaged ({error}): {schema.NAME_ANOTHER}") from error
 
     def taken(self, message: Message) -> None:
         """See `ClientJournal`."""
-        self._do("DELETE FROM untaken WHERE from_id = ? AND from_device = ? AND stream = ? AND id = ?", *_key(message))
+        self._do(f"DELETE FROM untaken WHERE {_NAMED}", *_key(message))
 
     def untake(self, name: MessageName) -> None:
         """See `ClientJournal`."""
         from_id, device, stream, number = name
         key = (from_id, device, signed(stream), signed(number))
-        self._do("DELETE FROM untaken WHERE from_id = ? AND from_device = ? AND stream = ? AND id = ?", *key)
+        self._do(f"DELETE FROM untaken WHERE {_NAMED}", *key)
 
     def value(self, key: str) -> str | None:
         """See `ClientJournal`."""
@@ -293,13 +318,21 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 
 
 def _key(message: Message) -> tuple[str, str, int, int]:
-    return message.from_id, message.from_device, signed(message.stream), signed(message.id)
+    from_id, device, stream = stream_key(message)
+    return from_id, device, signed(stream), signed(message.id)
 
 
 def _content(kind: int, body: bytes, about: bytes | None, revision: int, mark: int, numbered_ms: int = 0) -> Content:
     return Content(kind, body, about, revision, unsigned(mark), numbered_ms)
 
 
+_NAMED = "from_id = ? AND from_device = ? AND stream = ? AND id = ?"
+_PUT_UNTAKEN = """
+INSERT OR IGNORE INTO untaken (from_id, from_device, stream, id, late, message, held) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_PUT_GROUP = """
+INSERT INTO groups (name, {0}) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET {0} = excluded.{0}
+"""
 _PUT_DRAFT = """
 INSERT OR REPLACE INTO drafts (draft, dest, kind, body, about, revision, mark) VALUES (?, ?, ?, ?, ?, ?, ?)
 """

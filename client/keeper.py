@@ -12,6 +12,7 @@ from typing import Final
 
 from client import events
 from client.api.conversations import MAX_PAGE, ConversationsApi, Page
+from client.changes import Target
 from client.engine import Engine
 from client.flow import fresh
 from client.history import History
@@ -23,7 +24,7 @@ from client.schema import SEEN_MS
 from client.state import Event, MessageName, Skipped
 from protocol import sparrow_pb2 as pb
 from protocol.errors import HistoryNotKeptError, SparrowError
-from protocol.ids import STAMP_SHIFT, stamp_ms
+from protocol.ids import STAMP_SHIFT, is_group_id, stamp_ms
 
 log = logging.getLogger("sparrow.client")
 
@@ -51,6 +52,8 @@ class Keeper:
         """Conversation → down to which stamp it is to be looked at."""
         self._looking: asyncio.Task[None] | None = None
         self._again: dict[str, asyncio.TimerHandle] = {}
+        self._here = 0
+        """Up to this stamp, what came before this session is here."""
 
     @property
     def history(self) -> History | None:
@@ -75,8 +78,14 @@ class Keeper:
         elif isinstance(event, Skipped):
             self._skipped(self.history, event)
         elif isinstance(event, pb.Hint) and event.kind == pb.Hint.HISTORY_CHANGED:
-            self.history.pages.forget(event.user_id, event.stamp, event.stamp or OPEN)
-            self._look(event.user_id, event.stamp or OPEN - 1)
+            peer = event.group or event.user_id
+            self.history.pages.forget(peer, event.stamp, event.stamp or OPEN)
+            self._look(peer, event.stamp or OPEN - 1)
+            self.engine.changed()
+        elif isinstance(event, pb.Hint) and event.kind == pb.Hint.SKIPPED:
+            # What was here before is all there is of what was said by then; behind it something is missing.
+            self.history.pages.close(event.group, self._here)
+            self._look(event.group, max(1, self._here))
             self.engine.changed()
 
     def _logged_in(self, frame: pb.LoggedIn) -> None:
@@ -85,10 +94,11 @@ class Keeper:
         if history is None:
             return
         seen_ms = int(self.journal.value(SEEN_MS) or 0)
+        self._here = max(0, (seen_ms << STAMP_SHIFT) - SLOW)
         life_ms = frame.inbox_ttl_ms
         if self.engine.core.forked or (life_ms and seen_ms and frame.server_time_ms - seen_ms > life_ms):
             # What came meanwhile went to somebody else who had this state, or is gone from the inbox.
-            history.pages.close("", max(0, (seen_ms << STAMP_SHIFT) - SLOW))
+            history.pages.close("", self._here)
         self.journal.put_value(SEEN_MS, str(frame.server_time_ms))
         for peer, fetched_ms in history.pages.again().items():
             self._once_more(peer, fetched_ms)
@@ -221,7 +231,7 @@ class Walk:
         engine, history = self._keeper.engine, self._keeper.history
         if history is None:
             for line in page.messages:
-                self._keeper.journal.put_paged(line.name)
+                self._keeper.journal.put_paged(Target(self._peer, *line.name).key)
             found = [self._entry(line) for line in page.messages]
         else:
             found = self._keep(history, page)
@@ -271,7 +281,7 @@ class Walk:
 
     @staticmethod
     def _name(entry: HistoryEntry) -> tuple[object, ...]:
-        return entry.mine, entry.device, entry.stream, entry.id
+        return entry.mine, entry.author, entry.device, entry.stream, entry.id
 
     def _entry(self, line: PagedLine) -> HistoryEntry:
         author, device, stream, number = line.name
@@ -283,13 +293,13 @@ class Walk:
         return HistoryEntry(
             *(mine, self._peer, "" if own_device else device, stream, number, 0, line.kind, line.body),
             *(line.stamp, stamp_ms(line.stamp), False, state, ""),
-            *(line.revision, line.edited_stamp, line.erased_by),
+            *(line.revision, line.edited_stamp, line.erased_by, "" if mine or not is_group_id(self._peer) else author),
         )
 
 
 def name_of(engine: Engine, entry: HistoryEntry) -> MessageName:
     """What names a line's message."""
-    author = engine.user if entry.mine else entry.peer
+    author = engine.user if entry.mine else entry.author or entry.peer
     device = entry.device or (engine.credentials.device if entry.mine else "")
     return author, device, entry.stream, entry.id
 
@@ -303,7 +313,7 @@ def message_of(engine: Engine, entry: HistoryEntry, peer: str) -> Message:
         stream=stream,
         id=number,
         settled=1,
-        dest_id=peer if entry.mine else engine.user,
+        dest_id=peer if entry.mine or is_group_id(peer) else engine.user,
         kind=entry.kind,  # type: ignore[arg-type]
         body=entry.body,
         stamp=entry.stamp,

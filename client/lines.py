@@ -30,7 +30,7 @@ class HistoryEntry:
     mine: bool
     """We have written it."""
     peer: str
-    """The other user."""
+    """The other user, or the group."""
     device: str
     """The author's device; empty: this one."""
     stream: int
@@ -59,6 +59,8 @@ class HistoryEntry:
     """The stamp of that edit."""
     erased_by: str = ""
     """Not empty: it was erased, by this user, or taken down by "operator"; then it has no body."""
+    author: str = ""
+    """In a group, who has written it, if not we; in a conversation of two it is empty."""
 
 
 def changed_columns(change: Change | None) -> tuple[Any, ...]:
@@ -70,19 +72,19 @@ def changed_columns(change: Change | None) -> tuple[Any, ...]:
 
 
 def entry(mine: int, peer: str, device: str, stream: int, message_id: int, draft: int, *rest: Any) -> HistoryEntry:
-    kind, body, stamp, at_ms, late, state, note, revision, edited, erased_by = rest
+    kind, body, stamp, at_ms, late, state, note, revision, edited, erased_by, author = rest
     return HistoryEntry(
         *(bool(mine), peer, device, unsigned(stream), unsigned(message_id), draft, kind, body),
         *(unsigned(stamp), at_ms, bool(late), State(state), note),
-        *(revision, 0 if erased_by else unsigned(edited), erased_by),
+        *(revision, 0 if erased_by else unsigned(edited), erased_by, author),
     )
 
 
 COLUMNS = (
     "mine, peer, device, stream, id, draft, kind, body, stamp, at_ms, late, state, note, "
-    "revision, edited_stamp, erased_by"
+    "revision, edited_stamp, erased_by, author"
 )
-NAMED = "mine = ? AND peer = ? AND device = ? AND stream = ? AND id = ?"
+NAMED = "mine = ? AND peer = ? AND author = ? AND device = ? AND stream = ? AND id = ?"
 PLACE = "max(stamp, at_ms << 20) DESC, position DESC"
 """Newest first; what has no stamp yet stands where it was written."""
 
@@ -93,17 +95,17 @@ SELECT 1, ?, '', ?, ?, ?, ?, ?, 0, ?, 0, 0, ''
 """
 UNLESS_THERE = "WHERE NOT EXISTS (SELECT 1 FROM history WHERE stream = ? AND id = ? AND mine)"
 INSERT_SHOWN = """
-INSERT INTO history (mine, peer, device, stream, id, draft, kind, body, stamp, at_ms, late, state, note,
+INSERT INTO history (mine, peer, author, device, stream, id, draft, kind, body, stamp, at_ms, late, state, note,
     revision, edit_device, edit_stream, edit_id, edited_stamp, erased_by)
-SELECT ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?,
+SELECT ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?,
     coalesce((SELECT max(state) FROM marks WHERE stream = ? AND id = ? AND peer IN ('', ?) AND ?), 0), '',
     ?, ?, ?, ?, ?, ?
 """
 UNLESS_NAMED = f"WHERE NOT EXISTS (SELECT 1 FROM history WHERE {NAMED})"
 INSERT_PAGED = """
-INSERT INTO history (mine, peer, device, stream, id, draft, kind, body, stamp, at_ms, late, state, note, paged,
-    revision, edit_device, edit_stream, edit_id, edited_stamp, erased_by)
-VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0, ?, '', 1, ?, ?, ?, ?, ?, ?)
+INSERT INTO history (mine, peer, author, device, stream, id, draft, kind, body, stamp, at_ms, late, state, note,
+    paged, revision, edit_device, edit_stream, edit_id, edited_stamp, erased_by)
+VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0, ?, '', 1, ?, ?, ?, ?, ?, ?)
 """
 CHANGE = f"""
 UPDATE history SET body = ?, revision = ?, edit_device = ?, edit_stream = ?, edit_id = ?, edited_stamp = ?,

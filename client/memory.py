@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 from client.changes import Changes, change_of
 from client.history import History
-from client.state import Event, Journal, Kept, KeptInbound, MessageName, Settled
-from client.streams import StreamKey
+from client.state import Event, Journal, Kept, KeptInbound, MessageName, Settled, peer_of
+from client.streams import StreamKey, stream_key
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import EDIT, ERASE, About, LoggedIn, Message
@@ -53,6 +53,12 @@ class ClientJournal(Journal, Protocol):
 
     def taken(self, message: Message) -> None:
         """The application has used this message."""
+
+    def put_mark(self, group: str, stamp: int) -> None:
+        """A group was read up to this stamp, and the server does not know it yet; 0: it does."""
+
+    def marks(self) -> dict[str, int]:
+        """Groups, and up to where they were read, that the server does not know of; as committed."""
 
     def value(self, key: str) -> str | None:
         """A small value, as committed."""
@@ -101,8 +107,8 @@ def remember_paged(names: dict[MessageName, None], name: MessageName) -> None:
 
 
 def message_name(message: Message) -> MessageName:
-    """What names a message for ever."""
-    return message.from_id, message.from_device, message.stream, message.id
+    """What names a message for ever; a group's is behind the device."""
+    return *stream_key(message), message.id
 
 
 class Noting:
@@ -129,8 +135,7 @@ class Noting:
             message.from_id, message.from_device, message.stamp = self.user, self.device, event.stamp
             return self._change(message, message.dest_id)
         elif isinstance(event, Shown) and event.item.kind in (EDIT, ERASE):
-            message = event.item
-            return self._change(message, message.dest_id if message.from_id == self.user else message.from_id)
+            return self._change(event.item, peer_of(event.item, self.user))
         return False
 
     def _change(self, message: Message, peer: str) -> bool:
@@ -153,6 +158,9 @@ class MemoryJournal(Noting):
         self._inbound: dict[StreamKey, KeptInbound] = {}
         self._parked: dict[MessageName, Message] = {}
         self._untaken: dict[MessageName, Untaken] = {}
+        self._held: dict[MessageName, Shown[Message]] = {}
+        self._groups: dict[str, int] = {}
+        self._marks: dict[str, int] = {}
         self._values: dict[str, str] = {}
         self._pending: list[tuple[Any, ...]] = []
         self._paged: dict[MessageName, None] = {}
@@ -163,6 +171,7 @@ class MemoryJournal(Noting):
         self._pending.clear()
         kept = Kept(*self._session, inbound=dict(self._inbound), parked=list(self._parked.values()))
         kept.doubtful = self._doubtful
+        kept.held, kept.groups = list(self._held.values()), dict(self._groups)
         for number, (dest, next_id, retired) in self._streams.items():
             stream = OutboundStream(number, dest, next_id, retired)
             for message_id, content in sorted(self._messages.get(number, {}).items()):
@@ -236,6 +245,33 @@ class MemoryJournal(Noting):
         name = message_name(message)
         self._pending.append((self._parked.pop, name, None))
         self._pending.append((self._untaken.setdefault, name, Untaken(message, late)))
+
+    def hold(self, message: Message, late: bool) -> None:
+        """See `Journal`."""
+        name = message_name(message)
+        self._pending.append((self._parked.pop, name, None))
+        self._pending.append((self._held.setdefault, name, Shown(message, late)))
+
+    def release(self, message: Message, *, show: bool) -> None:
+        """See `Journal`."""
+        self._pending.append((self._release, message_name(message), show))
+
+    def _release(self, name: MessageName, show: bool) -> None:
+        held = self._held.pop(name, None)
+        if held is not None and show:
+            self._untaken.setdefault(name, Untaken(*held))
+
+    def put_group(self, group: str, version: int) -> None:
+        """See `Journal`."""
+        self._pending.append((self._groups.__setitem__, group, version))
+
+    def put_mark(self, group: str, stamp: int) -> None:
+        """See `ClientJournal`."""
+        self._pending.append((self._marks.__setitem__, group, stamp))
+
+    def marks(self) -> dict[str, int]:
+        """See `ClientJournal`."""
+        return {group: stamp for group, stamp in self._marks.items() if stamp}
 
     def paged(self, name: MessageName) -> bool:
         """See `Journal`."""

@@ -11,14 +11,17 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Protocol
 
+from client.state import MessageName
+from client.streams import group_of, stream_key
 from protocol import sparrow_pb2 as pb
 from protocol.errors import MisuseError, SparrowError
 from protocol.files import FileReference, parse_file_reference
-from protocol.ids import stamp_ms
+from protocol.ids import is_group_id, stamp_ms
 
 TEXT = int(pb.TEXT)
 FILE = int(pb.FILE)
 DOUBTFUL = "it may have been sent already"
+NOT_IN_GROUPS = "in a group nobody is told DELIVERED and READ: wait for SENT, and ask Client.groups.read_by"
 NO_TEXT = "only a TEXT can be edited: erase it, and send another"
 NOT_OUT_YET = "it has not been sent yet: wait until the client is connected"
 GIVEN_UP = "given up: it may have been sent already"
@@ -82,8 +85,18 @@ class Message:
 
     @property
     def dest(self) -> str:
-        """The user whom it was written to."""
+        """The user, or the group, that it was written to."""
         return self.wire.dest_id
+
+    @property
+    def group(self) -> str:
+        """The group that it was written to; empty: it is between two users."""
+        return group_of(self.wire)
+
+    @property
+    def version(self) -> int:
+        """The version of the group in which it was sent; 0: it was written to a user, or comes from the history."""
+        return self.wire.version if self.group else 0
 
     @property
     def kind(self) -> int:
@@ -119,10 +132,16 @@ class Message:
         """What names the message for ever: from_id, from_device, stream and id."""
         return self.wire.from_id, self.wire.from_device, self.wire.stream, self.wire.id
 
+    @property
+    def key(self) -> MessageName:
+        """The same where it stands beside messages of other conversations (`client.streams.StreamKey`)."""
+        return *stream_key(self.wire), self.wire.id
+
     async def mark_read(self) -> None:
         """Tell the author, and the reader's other devices, that the message was read. Doing so again does nothing.
 
-        Messages marked in the same turn of the event loop are told about together.
+        In a group it says that all is read that was written there up to it. Messages marked in the same turn of the
+        event loop are told about together.
 
         Raises:
             ClosedError: The client is not open, or is closed meanwhile.
@@ -200,7 +219,7 @@ class Sending:
     def __init__(self, dest: str, kind: int, body: bytes, owner: Owner | None = None) -> None:
         self._owner = owner
         self.dest = dest
-        """The user it is for."""
+        """The user, or the group, it is for."""
         self.kind = kind
         """What the body is, as in `Message.kind`."""
         self.body = body
@@ -228,17 +247,20 @@ class Sending:
 
     @property
     def sent(self) -> Milestone:
-        """Reached when the message is safe: every device of the addressee has it, or finds it in its inbox."""
+        """Reached when the message is safe: every device of the addressee has it, or finds it in its inbox.
+
+        In a group: every device of every member.
+        """
         return Milestone(self, State.SENT)
 
     @property
     def delivered(self) -> Milestone:
-        """Reached when a device of the addressee has the message."""
+        """Reached when a device of the addressee has the message. In a group, awaiting it raises `MisuseError`."""
         return Milestone(self, State.DELIVERED)
 
     @property
     def read(self) -> Milestone:
-        """Reached when the addressee has read the message."""
+        """Reached when the addressee has read the message. In a group, awaiting it raises `MisuseError`."""
         return Milestone(self, State.READ)
 
     @property
@@ -262,9 +284,12 @@ class Sending:
 
         Raises:
             RefusedError: The message was refused for good; the subclass says why.
+            MisuseError: It is for a group, where nobody is told DELIVERED and READ.
             ClosedError: The client was closed before.
             SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
         """
+        if state > State.SENT and is_group_id(self.dest):
+            raise MisuseError(NOT_IN_GROUPS)
         loop = asyncio.get_running_loop()
         while not self.has_reached(state):
             error = self.error or self._closed

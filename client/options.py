@@ -25,5 +25,10 @@ class Options:
     """How long entering the client may take, in seconds."""
     close_timeout_s: float = 5.0
     """How long leaving the client waits for messages to become safe, in seconds."""
+    fresh: bool = False
+    """Of groups, have only what is written while the client is logged in.
+
+    For a program that keeps nothing, and misses nothing by it. What is written to the user waits for it all the same.
+    """
     timing: Timing = field(default_factory=Timing)
     """How the client treats its connections."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 from client.api.contacts import Contacts
 from client.api.devices import Devices
 from client.api.files import Files
+from client.api.groups import GroupsApi
 from client.api.profiles import Profiles
 from client.api.signed import SignedApi
 from client.conversations import Conversations
 from client.engine import LOGGED_OUT, Engine
+from client.groups import Groups
 from client.keeper import Keeper
 from client.options import Options
 from protocol.errors import ClosedError
@@ -81,6 +83,16 @@ class OverHttp:
         """
         self._open_engine()
         return Conversations(self._keeper)
+
+    @property
+    def groups(self) -> Groups:
+        """Groups: which there are, who is in them, and who may do what.
+
+        Raises:
+            ClosedError: The client is not open, or is closed meanwhile.
+            SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
+        """
+        return Groups(self._open_engine(), GroupsApi(self._signed), self._keeper.api)
 
     async def change_password(self, old: str, new: str) -> None:
         """Change the password. The user's other devices are logged out; this one stays.

@@ -149,7 +149,16 @@ CREATE TABLE pages (
     PRIMARY KEY (peer, low)
 ) WITHOUT ROWID;
 """
-STEPS: tuple[str, ...] = (_FIRST, _HISTORY)
+_GROUPS = """
+CREATE TABLE groups (
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL DEFAULT 0,
+    mark INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+ALTER TABLE untaken ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN author TEXT NOT NULL DEFAULT '';
+"""
+STEPS: tuple[str, ...] = (_FIRST, _HISTORY, _GROUPS)
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)
 

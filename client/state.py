@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from client.streams import StreamKey
+from client.streams import StreamKey, group_of, split_device
 from protocol.client import Unreadable
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
@@ -20,7 +20,13 @@ CHANGES = frozenset({int(EDIT), int(ERASE)})
 REPEATABLE = frozenset({int(READ), *CHANGES})
 """Kinds that say nothing new when they are told twice under two names."""
 MessageName: TypeAlias = tuple[str, str, int, int]
-"""from_id, from_device, stream, id."""
+"""from_id, from_device, stream, id. Where names of groups' messages stand beside others, the group's id is behind the
+device, as in `StreamKey`."""
+
+
+def peer_of(message: Message, user: str) -> str:
+    """The conversation of a message, as `user` sees it: a group, or the other one of two."""
+    return group_of(message) or (message.dest_id if message.from_id == user else message.from_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +72,42 @@ class Skipped:
 
     from_id: str
     from_device: str
+    """As in `StreamKey`."""
     stream: int
     first: int
     last: int
 
+    @property
+    def device(self) -> str:
+        """The author's device."""
+        return split_device(self.from_device)[0]
+
+    @property
+    def group(self) -> str:
+        """Empty: of a conversation of two."""
+        return split_device(self.from_device)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBehind:
+    """Messages of a group wait for its changes up to this version: show them, then `ClientCore.group_at`."""
+
+    group: str
+    version: int
+
 
 Event: TypeAlias = (
-    LoggedIn | Shown[Message] | Settled | Delivered | Refused | Doubtful | Skipped | Unreadable | Hint | Goodbye
+    LoggedIn
+    | Shown[Message]
+    | Settled
+    | Delivered
+    | Refused
+    | Doubtful
+    | Skipped
+    | GroupBehind
+    | Unreadable
+    | Hint
+    | Goodbye
 )
 
 
@@ -100,6 +135,10 @@ class Kept:
     """Of the drafts, those that may have been sent already."""
     inbound: dict[StreamKey, KeptInbound] = field(default_factory=dict)
     parked: list[Message] = field(default_factory=list)
+    held: list[Shown[Message]] = field(default_factory=list)
+    """Messages of groups that wait for changes, in the order in which they came."""
+    groups: dict[str, int] = field(default_factory=dict)
+    """Up to which version the changes of a group are shown."""
 
 
 class Journal(Protocol):
@@ -131,6 +170,15 @@ class Journal(Protocol):
 
     def show(self, message: Message, late: bool) -> None:
         """Keep a message that is to be shown; it may have been parked."""
+
+    def hold(self, message: Message, late: bool) -> None:
+        """Keep a message of a group that is to be shown behind changes; it may have been parked."""
+
+    def release(self, message: Message, *, show: bool) -> None:
+        """It is shown now, or (being erased, or here from a page) never."""
+
+    def put_group(self, group: str, version: int) -> None:
+        """Up to which version the changes of a group are shown."""
 
     def paged(self, name: MessageName) -> bool:
         """Whether this message is here from a page of its conversation's history, as committed."""

@@ -8,13 +8,39 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
+from protocol.ids import is_group_id
+from protocol.sparrow_pb2 import Message
+
 StreamKey: TypeAlias = tuple[str, str, int]
-"""from_id, from_device, stream."""
+"""from_id, from_device, stream. In a group, its id stands behind the device: whoever uses one stream for a group and
+for something else has two, which cannot get into each other's way."""
 
 MAX_STREAMS_OF_USER: Final = 1_000
 """Of one author, all their devices and restarts together."""
 MAX_STREAMS: Final = 100_000
 """Of all authors; beyond it whoever has most gives way."""
+
+
+def group_of(message: Message) -> str:
+    """The group that a message was written to; empty: it is between two users."""
+    dest = message.dest_id
+    return dest if dest[:1] == "~" and is_group_id(dest) else ""
+
+
+def stream_key(message: Message) -> StreamKey:
+    """The stream of a message."""
+    return message.from_id, message.from_device + group_of(message), message.stream
+
+
+def keyed(device: str, peer: str) -> str:
+    """The device of a `StreamKey` in a conversation."""
+    return device + peer if is_group_id(peer) else device
+
+
+def split_device(device: str) -> tuple[str, str]:
+    """The device of a `StreamKey`, and its group; empty: none."""
+    name, tilde, group = device.partition("~")
+    return name, tilde + group
 
 
 class Streams:

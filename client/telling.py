@@ -13,6 +13,7 @@ from client.changes import Change, Target, change_of
 from client.flow import Arrivals
 from client.journal import ClientJournal, MessageName, Untaken
 from client.messages import DOUBTFUL, GIVEN_UP, Message, Owner, Sending, State
+from client.streams import group_of
 from protocol import sparrow_pb2 as pb
 from protocol.client import Unreadable
 from protocol.errors import (
@@ -20,6 +21,7 @@ from protocol.errors import (
     MessageTooLargeError,
     NoSuchUserError,
     NotFriendError,
+    NotMemberError,
     RefusedError,
     SparrowError,
 )
@@ -31,6 +33,7 @@ _REFUSALS: dict[int, type[RefusedError]] = {
     int(pb.Failed.TOO_LARGE): MessageTooLargeError,
     int(pb.Failed.BLOCKED): BlockedError,
     int(pb.Failed.NOT_FRIEND): NotFriendError,
+    int(pb.Failed.NOT_MEMBER): NotMemberError,
 }
 _WAITING: dict[int, str] = {
     int(pb.Failed.INBOX_FULL): "their inbox is full, or that of another device of yours",
@@ -155,9 +158,9 @@ class Telling:
         elif isinstance(event, Unreadable):
             self._tell(events.Unreadable())
         elif isinstance(event, pb.Hint) and event.kind == pb.Hint.MARK_RAISED:
-            self._tell(events.MarkRaised(event.user_id, event.stamp))
+            self._tell(events.MarkRaised(event.group or event.user_id, event.stamp))
         elif isinstance(event, pb.Hint) and event.kind in _HINTS:
-            self._tell(events.Hint(events.HintKind(event.kind), event.user_id))
+            self._tell(events.Hint(events.HintKind(event.kind), event.user_id, event.group, event.version))
 
     def _settled(self, event: state.Settled) -> None:
         sending = event.outgoing.tag
@@ -204,12 +207,14 @@ class Telling:
 
     def _shown(self, wire: pb.Message, late: bool) -> None:
         mine = wire.from_id == self._user
-        about, peer = wire.about, wire.dest_id if mine else wire.from_id
+        about, peer = wire.about, state.peer_of(wire, self._user)
         change = self._journal.changes.get(Target(peer, wire.from_id, wire.from_device, wire.stream, wire.id))
         if wire.kind in state.CHANGES:
             self._changed(wire, peer)
         elif change is not None and change.erased_by:
             pass  # it has come together with its end: nothing of it is shown
+        elif wire.kind == pb.READ and group_of(wire):
+            pass  # nobody may send one
         elif wire.kind == pb.READ and mine:
             self._tell(events.ReadElsewhere(wire.dest_id, about.from_device, about.stream, tuple(about.ids)))
         elif wire.kind == pb.READ:
@@ -218,7 +223,7 @@ class Telling:
             self._tell(events.OwnMessage(_as_it_reads(Message(self._owner, wire, late), change)))
         else:
             message = _as_it_reads(Message(self._owner, wire, late), change)
-            self._untaken.add(message.name)
+            self._untaken.add(message.key)
             self._arrivals.put(message)
             return
         # Told is used. It is enough that the next commit keeps this, whenever that is: telling it again is harmless.
@@ -233,7 +238,7 @@ class Telling:
     def changed(self, change: Change) -> None:
         """Tell what has become of a message; one that waits to be taken is changed, or gone."""
         target = change.target
-        waiting = self._arrivals.find(target.name)
+        waiting = self._arrivals.find(target.key)
         if waiting is not None and change.erased_by:
             self._arrivals.drop(waiting)
             self.take(waiting)
@@ -246,10 +251,10 @@ class Telling:
 
     def take(self, message: Message) -> bool:
         """The application has used it; whether that is news."""
-        self._arrivals.given.pop(message.name, None)
-        if message.name not in self._untaken:
+        self._arrivals.given.pop(message.key, None)
+        if message.key not in self._untaken:
             return False
-        self._untaken.discard(message.name)
+        self._untaken.discard(message.key)
         self._journal.taken(message.wire)
         return True
 

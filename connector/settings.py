@@ -91,6 +91,8 @@ class ConnectorSettings:
     """A DELIVERED that is not safe by then is tried again."""
     attempt_timeout_s: float = 60.0
     """An attempt without an outcome is forgotten by then; its sender repeats long before."""
+    group_scan_s: float = 10.0
+    """A session reads all its groups from its checkpoint no more often, but for two reads at once; 0: no limit."""
     predecessor_timeout_s: float = 5.0
     """How long a new session waits for the one it replaced to store what it had in hand."""
     request_timeout_s: float = 5.0

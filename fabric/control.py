@@ -23,79 +23,14 @@ from fabric.records import (
     Record,
     pack_keys,
     pack_login,
-    pack_members,
     pack_terms,
     record,
     unpack_keys,
     unpack_login,
-    unpack_members,
     unpack_rows,
     unpack_spared,
     unpack_terms,
 )
-from protocol.errors import RecordError
-
-
-class Heartbeat(NamedTuple):
-    """HEARTBEAT up: a connector is alive, and wants its lease kept."""
-
-    connector: int
-    """Incarnation of the connector."""
-    lease: int
-    """0: none yet."""
-    beat: int
-    """1 to 65,535, then 1 again; 0: a connector of 0.1, which does not number them."""
-
-    @classmethod
-    def of(cls, rec: Record) -> Heartbeat:
-        return cls(rec[ORIGIN], rec[ATTEMPT], rec[COUNT])
-
-    def encode(self) -> bytes:
-        return record(records.HEARTBEAT, origin=self.connector, attempt=self.lease, count=self.beat)
-
-
-class HeartbeatReply(NamedTuple):
-    """HEARTBEAT down: the broker's answer."""
-
-    broker: int
-    """Incarnation of the broker."""
-    lease: int
-    """The one that holds now."""
-    asked: int
-    """The lease that the connector named."""
-    beat: int
-    """Number of the heartbeat; 0: a broker of 0.1."""
-    unwell: bool
-    """The broker's store does not answer: others are better."""
-    members: dict[int, str]
-    """All brokers that it knows to be alive, incarnation → endpoint."""
-    knows_changes: bool = False
-    """It knows what an EDIT and an ERASE are."""
-    wall_ms: int = 0
-    """Its Unix time; 0: not told."""
-
-    @classmethod
-    def of(cls, rec: Record) -> HeartbeatReply:
-        """Raises `RecordError`."""
-        members, flags = dict(unpack_members(rec[BODY])), rec[FLAGS]
-        unwell, knows_changes = bool(flags & records.UNWELL), bool(flags & records.KNOWS_CHANGES)
-        if len(rec[BY]) not in (0, 8):
-            raise RecordError("a broker's time cannot be read")
-        wall_ms = int.from_bytes(rec[BY], "little")
-        return cls(rec[ORIGIN], rec[ATTEMPT], rec[SESSION], rec[COUNT], unwell, members, knows_changes, wall_ms)
-
-    def encode(self) -> bytes:
-        flags = records.UNWELL if self.unwell else 0
-        return record(
-            records.HEARTBEAT,
-            flags=flags | records.KNOWS_CHANGES if self.knows_changes else flags,
-            by=self.wall_ms.to_bytes(8, "little") if self.wall_ms else b"",
-            count=self.beat,
-            origin=self.broker,
-            attempt=self.lease,
-            session=self.asked,
-            body=pack_members(self.members.items()),
-        )
 
 
 class Online(NamedTuple):

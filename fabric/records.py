@@ -26,8 +26,9 @@ HEADER_BYTES: Final = HEADER.size
 
 # Kinds. "origin" is the incarnation of a connector, "session" a session's number.
 HEARTBEAT: Final = 1  # up: origin, attempt = lease, count = number of the beat.
+# up, too: flags KNOWS_GROUPS, LINKED
 # down: origin = broker, attempt = lease, session = lease asked, count = number of the beat (0.1: 0), by = the broker's
-# Unix time in ms (0.1: nothing), flags UNWELL, KNOWS_CHANGES, body
+# Unix time in ms (0.1: nothing), to = `clear` in Unix ms, flags UNWELL, KNOWS_CHANGES, KNOWS_GROUPS, body
 ONLINE: Final = 2  # up: to, session, attempt = lease, flags AGAIN, body = login, start and tries (0.1: nothing)
 ONLINE_REPLY: Final = 3  # down: to, session, attempt = previous session, flags = result, body = terms (0.1: nothing)
 OFFLINE: Final = 4  # up: to, session
@@ -50,7 +51,20 @@ CHANGED: Final = 19  # from the user API: attempt = request, body = users
 WHERE: Final = 20  # from the user API: attempt = request, body = users
 ANSWER: Final = 21  # to the user API: attempt = request, flags FAILED, body
 CLOSED: Final = 22  # up: to, session and attempt of the CLOSE: there is no such session (any more), or it is spared
-LAST_KIND: Final = 22
+GROUP_COPY: Final = (
+    23  # down: to = group, by = author's address, attempt = number, session = stamp, body = sessions and
+)
+# an encoded Message
+GROUP_LOOK: Final = 24  # down: to = group or nothing (all), attempt = number, session = lowest stamp, body = sessions
+GROUP_HEARD: Final = 25  # up: body = numbers of GROUP_COPY and GROUP_LOOK
+GROUP_PAGE: Final = 26  # up: to = address, session, attempt = request, origin = when the scan began, by = cursor,
+# count = limit, flags FRESH, body = group and stamp
+GROUP_ROWS: Final = (
+    27  # down: session, attempt = request, origin = when the scan began, by = cursor, flags END, FAILED,
+)
+# body = rows
+CHECKPOINT: Final = 28  # up: to = address, attempt = Unix ms
+LAST_KIND: Final = 28
 """The last that this release knows. Whoever gets a record of any other passes over it."""
 
 # Flags of ROUTE, COPY, STORE.
@@ -66,6 +80,8 @@ CHANGE: Final = 64  # of ROUTE, with QUIET: an EDIT or ERASE. QUIET without it: 
 # Flags of the others.
 UNWELL: Final = 1  # of a HEARTBEAT down: the broker's store does not answer, other brokers are better
 KNOWS_CHANGES: Final = 2  # of a HEARTBEAT down: the broker knows what CHANGE is
+KNOWS_GROUPS: Final = 4  # of a HEARTBEAT: who says it knows groups
+LINKED: Final = 8  # of a HEARTBEAT up: the connector counts this broker among those that are up
 AGAIN: Final = 1
 FRESH: Final = 1
 END: Final = 1
@@ -97,6 +113,9 @@ INBOX_BUSY: Final = 9  # the same, of a device that is there and about to take i
 NO_SPACE: Final = 10  # the store's disk is nearly full
 HISTORY_FULL: Final = 11  # as much as may be kept of this author is kept
 NOT_ALLOWED: Final = 12  # another body under the same name, or a change that may not be made
+GROUP_BUSY: Final = 13  # so many sessions cannot be reached so often
+NOT_MEMBER: Final = 14  # of the group; or there is none
+ADMINS_ONLY: Final = 15  # the group's admins alone may write there
 OTHERS_BIT: Final = 0x80
 
 UNREADABLE: Final = (RecordError, InvalidIdError, UnicodeDecodeError)

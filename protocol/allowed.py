@@ -1,4 +1,4 @@
-"""What a client may send: which kinds, ids and contents of a message (docs/protocol.md, "Messages" and "READ").
+"""What a client may send: kinds, ids and contents of a message (docs/protocol.md, "Messages", "READ" and "Groups").
 
 Owns these limits, for servers, which refuse what is beyond with `NOT_ALLOWED`, and for clients, which refuse it at the
 call. Which bytes are a message at all is `protocol.strict`'s business.
@@ -72,6 +72,8 @@ def _has_unknown_fields(message: Message) -> bool:
 def _not_read(message: Message, abouts: int) -> str:
     """Why this is no READ that a client may send."""
     about = message.about
+    if message.dest_id[:1] == "~":
+        return "READ is no message in a group: raise the mark of its conversation over HTTP"
     if message.body:
         return "a READ has no body"
     if not abouts or not about.stream or not about.ids or 0 in about.ids:

@@ -129,16 +129,28 @@ class ClientSession:
         self.counted += 1
         return Unreadable(len(payload))
 
+    @property
+    def unacked(self) -> int:
+        """Counted frames beyond the last ack."""
+        return self.counted - self.acked
+
     # Out.
 
     def login(
-        self, token: str, client: str = "", *, start: int = 0, tries: int = 0, understands: Iterable[str] = ()
+        self,
+        token: str,
+        client: str = "",
+        *,
+        start: int = 0,
+        tries: int = 0,
+        understands: Iterable[str] = (),
+        fresh: bool = False,
     ) -> None:
         """The first frame. Raises `MisuseError` if it is not."""
         if self.state != NEW:
             raise MisuseError("log in once a connection")
         self.state = LOGGING_IN
-        login = Login(token=token, client=client, start=start, tries=tries, understands=understands)
+        login = Login(token=token, client=client, start=start, tries=tries, understands=understands, fresh=fresh)
         self._push(Frame(login=login))
 
     def message(self, message: Message) -> None:
@@ -153,10 +165,10 @@ class ClientSession:
             self.acked = self.counted
             self._push(Frame(ack=Ack(up_to=self.acked)))
 
-    def sync(self, n: int) -> None:
-        """Ask for one whole scan of the inbox."""
+    def sync(self, n: int, group: str = "") -> None:
+        """Ask for one whole scan of the inbox and of all groups, or of this group alone."""
         self._require_active()
-        self._push(Frame(sync=Sync(n=n)))
+        self._push(Frame(sync=Sync(n=n, group=group)))
 
     def ping(self, n: int) -> None:
         """Say that we are here."""

@@ -167,6 +167,10 @@ class NotFriendError(RefusedError):
     """The addressee takes messages from friends only."""
 
 
+class NotMemberError(RefusedError):
+    """We are no member of the group, or there is none (any more)."""
+
+
 class UnreachableError(UnavailableError):
     """Nothing answers at the address."""
 

@@ -24,6 +24,7 @@ from protocol.framing import (
     sole_ack,
     sole_message,
 )
+from protocol.ids import is_group_id
 from protocol.sparrow_pb2 import (
     FILE,
     TEXT,
@@ -166,6 +167,8 @@ class ServerSession:
             return self._ack(frame.ack.up_to)
         if kind == "sync" and not frame.sync.n:
             return self._breach(Goodbye.MALFORMED, "sync needs n >= 1")
+        if kind == "sync" and frame.sync.group and not is_group_id(frame.sync.group):
+            return self._breach(Goodbye.MALFORMED, "group of sync is no group's id")
         if kind == "login":
             self.state = LOGGING_IN
         elif kind == "logout":
@@ -217,6 +220,8 @@ class ServerSession:
         """What is wrong with a message that is not plainly right."""
         if message.from_id or message.from_device or message.stamp:
             return self._breach(Goodbye.MALFORMED, "from_id, from_device and stamp are set by the server")
+        if message.version or message.erased:
+            return self._breach(Goodbye.MALFORMED, "version and erased are set by the server")
         try:
             abouts, kind = check_message(raw)
         except FrameError as error:
@@ -244,6 +249,11 @@ class ServerSession:
         """Send an encoded `Message`; counted."""
         self.counted += 1
         self._out.append(message_frame(encoded))
+
+    def group_frame(self, frame: bytes) -> None:
+        """Send a `Message` that is framed already (`protocol.framing.message_frame`), for many at once; counted."""
+        self.counted += 1
+        self._out.append(frame)
 
     def delivered(self, encoded: bytes) -> None:
         """Send an encoded `Receipt` without `sent`; counted."""

@@ -36,6 +36,8 @@ _MESSAGE: Final[Mapping[int, frozenset[int]]] = {
     10: frozenset((BYTES,)),
     11: frozenset((VARINT,)),
     12: frozenset((FIXED64,)),
+    13: frozenset((VARINT,)),
+    14: frozenset((VARINT,)),
 }
 _ABOUT: Final[Mapping[int, frozenset[int]]] = {
     1: frozenset((BYTES,)),
@@ -51,7 +53,8 @@ PLAIN_BYTES: Final = 16
 bytes, and nothing else."""
 
 _VOUCHED_BYTES: Final = 13
-"""Tags, lengths and `stamp` of what the server puts behind a message: `from_id`, `from_device` and `stamp`."""
+"""Tags, lengths and `stamp` of what the server puts behind a message: `from_id`, `from_device` and `stamp`. To one of a
+group it puts `version`, too."""
 
 
 def varint_bytes(value: int) -> int:
@@ -103,6 +106,8 @@ def readable(message: Message, encoded: bytes) -> bytes:
     if message.body:
         plain = plain_bytes(message.id, message.settled, message.dest_id, message.kind, message.body)
         if plain + behind == len(encoded):
+            return encoded
+        if message.version and plain + behind + 1 + varint_bytes(message.version) == len(encoded):
             return encoded
     elif is_plain_read(encoded[:-behind]):
         return encoded

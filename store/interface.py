@@ -180,7 +180,11 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def change_profile(
-        self, user: str, display_name: str | None = None, hides_presence: bool | None = None
+        self,
+        user: str,
+        display_name: str | None = None,
+        hides_presence: bool | None = None,
+        friends_may_add_me: bool | None = None,
     ) -> Profile:
         """Change what is not None; returns what stands then. Raises `NotFoundError` without such an account."""
 

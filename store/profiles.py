@@ -18,3 +18,5 @@ class Profile:
     hides_presence: bool
     """Friends see neither whether the user is online nor when they were."""
     created_ms: int  # Unix time
+    friends_may_add_me: bool = False
+    """Friends may make the user a member of a group without asking."""

@@ -19,10 +19,14 @@ from userapi.endings import Endings
 from userapi.endpoints import (
     accounts,
     admin,
+    admin_groups,
     contacts,
     conversations,
     devices,
     files,
+    group_links,
+    group_members,
+    groups,
     health,
     logins,
     metrics,
@@ -30,10 +34,12 @@ from userapi.endpoints import (
     reports,
     search,
 )
+from userapi.groups import GroupWork
 from userapi.history import History
 from userapi.http import document, doors, limits, problems, web
 from userapi.http.counts import Counts
 from userapi.identity import Identity
+from userapi.notices import Notices
 from userapi.passwords import Passwords
 from userapi.service import EXTENSION, Service
 from userapi.settings import UserApiSettings
@@ -51,7 +57,11 @@ AREAS = (
     search.area,
     reports.area,
     files.area,
+    groups.area,
+    group_members.area,
+    group_links.area,
     admin.area,
+    admin_groups.area,
     metrics.area,
     health.area,
 )
@@ -79,6 +89,7 @@ def create_app(
     minter = TokenMinter(Path(settings.token_private_key_file), settings.access_token_lifetime_s)
     counted = limits.Limits(settings, steady)
     counts = counts or Counts()
+    notices = Notices(fabric, settings.further_device_delay_s, counts, steady)
     app.extensions[EXTENSION] = Service(
         settings,
         bridge,
@@ -91,6 +102,8 @@ def create_app(
         limits=counted,
         endings=Endings(bridge, fabric, steady),
         history=History(bridge, history or HistorySettings(), steady),
+        groups=GroupWork(bridge, counts, clock),
+        notices=notices,
         counts=counts,
         identity=identity,
         admin_token=admin.read_admin_token(settings),

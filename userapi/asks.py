@@ -17,6 +17,7 @@ from userapi.brokers import Brokers
 
 MAX_USERS = 1000
 """How many users one question may name."""
+_HINTS_AT_ONCE = 100
 
 
 class Fabric(Protocol):
@@ -48,6 +49,9 @@ class Fabric(Protocol):
 
         `stamp`: of the message that it is about, or how far a mark has risen; 0 of all else.
         """
+
+    def hint_of_group(self, users: Collection[str], hint: Hint) -> None:
+        """Tell the sessions of those of `users` that are online the very same; may be lost."""
 
     def online(self, users: Collection[str]) -> Mapping[str, bool]:
         """Who is online now."""
@@ -103,6 +107,13 @@ class BrokerFabric:
             for user, hint in zip(users, hints, strict=True)
         ]
         self._bridge.together(*asks)
+
+    def hint_of_group(self, users: Collection[str], hint: Hint) -> None:
+        """See `Fabric`."""
+        body, there = hint.SerializeToString(), [user for user, is_online in self.online(users).items() if is_online]
+        for at in range(0, len(there), _HINTS_AT_ONCE):
+            some = there[at : at + _HINTS_AT_ONCE]
+            self._bridge.together(*(partial(self._brokers.ask, HINT, to=user.encode(), body=body) for user in some))
 
     def online(self, users: Collection[str]) -> Mapping[str, bool]:
         """See `Fabric`."""

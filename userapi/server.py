@@ -27,7 +27,6 @@ from userapi.app import create_app
 from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
-from userapi.endings import Endings
 from userapi.endpoints.admin import read_admin_token
 from userapi.http.counts import Counts
 from userapi.identity import Identity, open_identity
@@ -37,7 +36,7 @@ from userapi.process import listening
 from userapi.process.arbiter import Arbiter, Manager
 from userapi.process.tls import Certificate
 from userapi.process.worker import Worker
-from userapi.service import EXTENSION
+from userapi.service import EXTENSION, Service
 from userapi.settings import UserApiSettings
 
 _log = logging.getLogger("sparrow.userapi")
@@ -88,7 +87,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._bridge: StoreBridge | None = None
         self._brokers: Brokers | None = None
         self._identity: Identity | None = None
-        self._endings: Endings | None = None
+        self._parts: Service | None = None
         self.counts = Counts()  # here, before the workers are forked
         self.certificate = Certificate(settings) if settings.tls_certificate_file else None
         super().__init__()
@@ -128,16 +127,17 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         app = create_app(
             self.settings, self._bridge, fabric, identity=self._identity, counts=self.counts, history=self._history
         )
-        self._endings = app.extensions[EXTENSION].endings
+        self._parts = app.extensions[EXTENSION]
         return app
 
     def _when_ready(self, arbiter: Any) -> None:
         _log.info("user API listens on %s", base_url(self.settings))
 
     def _worker_exit(self, arbiter: Any, worker: Any) -> None:
-        if self._endings is not None:
-            self._endings.stop()
-            self._endings = None
+        if self._parts is not None:
+            self._parts.endings.stop()
+            self._parts.notices.stop()
+            self._parts = None
         if self._bridge is not None:
             if self._brokers is not None:
                 self._bridge.call(self._brokers.close)

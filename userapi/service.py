@@ -16,8 +16,10 @@ from fabric.tokens import TokenVerifier
 from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
 from userapi.endings import Endings
+from userapi.groups import GroupWork
 from userapi.history import History
 from userapi.http.counts import Counts
+from userapi.notices import Notices
 from userapi.passwords import Passwords
 from userapi.settings import UserApiSettings
 from userapi.tokens import TokenMinter
@@ -44,6 +46,8 @@ class Service:
     limits: Limits
     endings: Endings
     history: History
+    groups: GroupWork
+    notices: Notices
     counts: Counts
     identity: Identity | None
     """The user system that keeps the passwords; None: we do."""

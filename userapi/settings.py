@@ -59,6 +59,8 @@ class UserApiSettings:
     """Origins of web pages whose scripts may call the API, such as "https://chat.example.net"; empty: none."""
     blocks_are_silent: bool = False
     """As `broker.blocks_are_silent`: whoever is blocked goes on seeing a friend. Set both alike."""
+    who_may_write: str = "anyone"
+    """As `broker.who_may_write`: with "friends", only these are invited into groups. Set both alike."""
     connectors: tuple[str, ...] = ("127.0.0.1:7400",)
     """host:port of the connectors, or tls://host:port of those that speak TLS, as clients reach them; every login's
     answer names them."""
@@ -96,7 +98,7 @@ class UserApiSettings:
     """Devices of one user, at most; each gets a copy of every message."""
     further_device_delay_s: float = 2.0
     """The token of a user's second and later device is handed out this long after the device was added, so that
-    every broker knows of it by then; at least the brokers' `cache_s`."""
+    every broker knows of it by then; so is the answer to a change of a group. At least the brokers' `cache_s`."""
 
     registration: str = "open"
     """Who makes accounts: "open": everybody, their own; "admin": only POST /v1/admin/accounts."""
@@ -142,6 +144,13 @@ class UserApiSettings:
     """Requests with an access token of one account, at most."""
     max_history_messages_per_second_of_account: int = 10_000
     """Messages of conversations that one account reads, at most; ten seconds' worth at once."""
+    max_group_changes_per_minute_of_account: int = 60
+    """Groups made, members added or invited, joins, new names, roles and the like by one account. Leaving, and removing
+    somebody, is never refused."""
+    max_group_changes_per_minute_of_group: int = 120
+    """Members who come in, new names, pictures and settings of one group."""
+    max_group_invitations_per_hour_of_account: int = 200
+    """Of one account, into all of its groups."""
     max_registrations_per_hour_of_address: int = 60
     """Set it to as many as share an address, where an office or a school registers in an hour."""
     max_logins_per_minute_of_address: int = 60

@@ -30,7 +30,7 @@ from fabric.records import (
 )
 from protocol.errors import FileReferenceError, RecordError
 from protocol.files import parse_file_reference
-from protocol.ids import STAMP_SHIFT
+from protocol.ids import STAMP_SHIFT, is_group_id
 from protocol.sparrow_pb2 import EDIT, FILE, Message
 from store.settings import HistorySettings
 from store.timelines import (
@@ -113,13 +113,12 @@ class Archive:
     def add(self, origin: int, rec: Record, flags: int, index: int, count: int, to: str, audience: Audience) -> None:
         """The copy for the timeline of a message to the user `to`. Raises `RecordError`."""
         message = read_message(rec)
-        kind, body = int(message.kind), message.body
-        about = message.about.SerializeToString() if message.HasField("about") else b""
-        file = _file_of(body) if kind == FILE else ""
-        entry = Entry(
-            conversation_of(message.from_id, to), name_of(message), message.stamp, kind, body, about, audience, file
-        )
+        entry = entry_of(message, conversation_of(message.from_id, to))._replace(audience=audience)
         self._add(Archiving(origin, rec[ATTEMPT], index, count, flags, entry, len(rec[BODY]), None))
+
+    def keep(self, origin: int, rec: Record, entry: Entry, then: OnKept) -> None:
+        """Keep a group's message, before anybody gets it."""
+        self._add(Archiving(origin, rec[ATTEMPT], 0, 0, rec[FLAGS] & TRACED, entry, len(rec[BODY]), then))
 
     def change(self, origin: int, rec: Record, change: Edit | Erasure, then: OnKept) -> None:
         """Keep an EDIT or ERASE before anybody gets it."""
@@ -171,7 +170,7 @@ class Archive:
         wall_ms = self._turn.wall_ms
         for archiving, (result, visible) in zip(batch, found, strict=True):
             # Whoever has paged past this place by now would never see it (rule R-B).
-            late = abs(wall_ms - (archiving.entry.stamp >> STAMP_SHIFT)) > R_B_MS and archiving.then is None
+            late = abs(wall_ms - (archiving.entry.stamp >> STAMP_SHIFT)) > R_B_MS and isinstance(archiving.entry, Entry)
             state = UNAVAILABLE if late and result == Result.KEPT else STATES[result]
             self._finish(archiving, state, visible)
 
@@ -217,10 +216,19 @@ def name_of(message: Message) -> Name:
     return Name(message.from_id, message.from_device, message.stream, message.id)
 
 
+def entry_of(message: Message, conversation: str) -> Entry:
+    """A message as it is kept."""
+    kind, body = int(message.kind), message.body
+    about = message.about.SerializeToString() if message.HasField("about") else b""
+    file = _file_of(body) if kind == FILE else ""
+    return Entry(conversation, name_of(message), message.stamp, kind, body, about, file=file)
+
+
 def change_of(message: Message, audience: Audience) -> Edit | Erasure:
     """What an EDIT or ERASE asks of the store."""
     about, author = message.about, message.from_id
-    conversation = conversation_of(author, message.dest_id)
+    to = message.dest_id
+    conversation = to if is_group_id(to) else conversation_of(author, to)
     target = Name(author, about.from_device, about.stream, about.ids[0])
     if message.kind == EDIT:
         name, revision = name_of(message), message.revision

@@ -12,9 +12,13 @@ from broker.core.asks import Asks, SendAnswer
 from broker.core.cached import Freshness
 from broker.core.closings import Closings
 from broker.core.devices import Devices
+from broker.core.group_pages import GroupPages
+from broker.core.group_routing import GroupRouting
 from broker.core.hiding import Hiding
 from broker.core.inbox import InboxRequests
 from broker.core.logins import Registrations
+from broker.core.looks import Looks
+from broker.core.memberships import Memberships
 from broker.core.notifier import Notifier
 from broker.core.outcomes import Outcomes
 from broker.core.policy import Policy
@@ -25,7 +29,8 @@ from broker.core.storing import Storage
 from broker.settings import BrokerSettings
 from fabric import records
 from fabric.authorship import author_of
-from fabric.control import Evict, Evicted, Heartbeat, HeartbeatReply
+from fabric.control import Evict, Evicted
+from fabric.heartbeats import Heartbeat, HeartbeatReply
 from fabric.records import BODY, COPY, FLAGS, KIND, ORIGIN, OUTCOMES, RECEIPT, ROUTE, TO, Record, encode
 from protocol.ids import split_address
 from store.settings import HistorySettings
@@ -64,8 +69,12 @@ class BrokerCore:
         self.outcomes = Outcomes(turn)
         self.storage = Storage(settings, turn, presence, store, self.notifier, self.quota, self.outcomes)
         self.archive = Archive(settings, history, turn, store, self.quota, self.outcomes)
+        self.memberships = Memberships(settings, turn, self.freshness, store)
+        self.looks = Looks(settings, turn)
+        self.groups = GroupRouting(settings, turn, presence, self.memberships, self.archive, self.looks, self.outcomes)
+        self.group_pages = GroupPages(settings, turn, store)
         self.routing = Routing(
-            settings, turn, presence, self.devices, self.policy, self.hiding, self.storage, self.archive
+            settings, turn, presence, self.devices, self.policy, self.hiding, self.storage, self.archive, self.groups
         )
         self.closings = Closings(settings, turn, presence)
         self.logins = Registrations(settings, turn, presence, store, self.closings, inbox_ttl_ms, history)
@@ -144,6 +153,12 @@ class BrokerCore:
             self.turn.push(Evicted.of(rec).connector, encode(rec))
         elif kind == records.CLOSED:
             self.closings.confirmed(rec)
+        elif kind == records.GROUP_HEARD:
+            self.looks.confirmed(connector, rec)
+        elif kind == records.GROUP_PAGE:
+            self.group_pages.page(connector, rec)
+        elif kind == records.CHECKPOINT:
+            self.group_pages.checkpoint(rec)
         else:
             self._pass_over("a connector", kind)
 
@@ -163,7 +178,20 @@ class BrokerCore:
     def _beat_answered(self, connector: int, beat: Heartbeat, lease: int | None) -> None:
         holds = beat.lease if lease is None else lease
         unwell, members = not self._ports.well(), dict(self._ports.members())
-        reply = HeartbeatReply(self.incarnation, holds, beat.lease, beat.beat, unwell, members, True, self.turn.wall_ms)
+        self.looks.heartbeat(connector, beat)
+        clear_ms = self.groups.clear_ms(connector)
+        reply = HeartbeatReply(
+            self.incarnation,
+            holds,
+            beat.lease,
+            beat.beat,
+            unwell,
+            members,
+            True,
+            self.turn.wall_ms,
+            True,
+            clear_ms,
+        )
         self.turn.push(connector, reply.encode())
 
     def superseded(self, user: str, device: str, old: Location) -> None:
@@ -171,10 +199,11 @@ class BrokerCore:
         self.logins.superseded(user, device, old)
 
     def changed(self, users: Collection[str] | None) -> None:
-        """What the store keeps of these users is not what it was; None: of anybody."""
+        """What the store keeps of these users, and groups, is not what it was; None: of anybody."""
         self.devices.forget(users)
         self.policy.changed(users)
         self.hiding.forget(users)
+        self.memberships.forget(users)
         self.logins.changed(users)
 
     def tick(self) -> None:
@@ -183,6 +212,9 @@ class BrokerCore:
         self.devices.tick()
         self.policy.tick()
         self.hiding.tick()
+        self.memberships.tick()
+        self.groups.tick()
+        self.looks.tick()
         self.logins.tick()
         self.notifier.tick()
         self.closings.tick()
@@ -200,11 +232,15 @@ class BrokerCore:
             self.policy.flush()
         if self.hiding.wanted:
             self.hiding.flush()
+        if self.memberships.wanted:
+            self.memberships.flush()
         self.quota.flush()
         self.notifier.flush()
         self.storage.flush()
         if self.archive.queue:
             self.archive.flush()
+        self.groups.flush()
+        self.group_pages.flush()
         if self.outcomes.entries:
             self.outcomes.flush()
         turn = self.turn
@@ -235,6 +271,7 @@ class BrokerCore:
         self.storage.check()
         self.archive.check()
         self.routing.check()
+        self.groups.check()
         self.notifier.check()
         self.closings.check()
         self.quota.check()
@@ -242,4 +279,4 @@ class BrokerCore:
     @property
     def idle(self) -> bool:
         """Whether nothing is in flight that a graceful stop should wait for."""
-        return not self.storage.rows and not self.archive.rows and not self.routing.waiting
+        return not self.storage.rows and not self.archive.rows and not self.routing.waiting and not self.groups.waiting

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from broker.core.archive import Archive, change_of, read_message
 from broker.core.devices import DeviceList, Devices
+from broker.core.group_routing import GroupRouting
 from broker.core.hiding import Hiding
 from broker.core.policy import Policy
 from broker.core.state import Location, Presence, Storing, Turn
@@ -80,6 +81,7 @@ class Routing:
         hiding: Hiding,
         storage: Storage,
         archive: Archive,
+        groups: GroupRouting,
     ) -> None:
         self._settings = settings
         self._turn = turn
@@ -89,6 +91,7 @@ class Routing:
         self._hiding = hiding
         self._storage = storage
         self._archive = archive
+        self._groups = groups
         self._plans: dict[tuple[bytes, bytes], Plan] = {}
         self._waiting: dict[Hashable, list[tuple[int, Record]]] = {}
         """What waits, by the key of what is being read."""
@@ -106,6 +109,8 @@ class Routing:
         plan = self._plans.get((rec[TO], rec[BY]))
         if plan is not None and self._turn.now < plan[0] and not rec[FLAGS] & _RARE:
             self._copies(connector, rec, plan)
+        elif rec[TO][:1] == b"~":
+            self._groups.route(connector, rec)
         elif rec[FLAGS] & CHANGE and self._archive.keeps:
             self._change(connector, rec)
         else:

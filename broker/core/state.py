@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from fabric.records import Record
 from store.contacts import Verdict
+from store.groups import Group, GroupPage, GroupQuery
 from store.interface import NewRow, Page, PageQuery, Removal
 from store.sessions import NoSession, SessionStart, Standing
 from store.timelines import Archived, Edit, Entry, Erasure, Mark
@@ -70,8 +71,14 @@ class Presence(Protocol):
     def barrier(self, done: Callable[[bool], None]) -> None:
         """Call `done(True)` when the local map holds every location taken before this call; False: nobody can say."""
 
-    def changed(self, users: Collection[str], done: Callable[[bool], None]) -> None:
-        """Tell all brokers that something kept of these users has changed; `done(True)` when none can miss it."""
+    @property
+    def joined(self) -> int:
+        """As the last barrier that passed has shown: names the time for which, without a break, the cluster has counted
+        this broker among its members; 0: it does not."""
+
+    def changed(self, names: Collection[str], done: Callable[[bool], None]) -> None:
+        """Tell all brokers that something kept of these users and groups has changed; `done(True)` when none can miss
+        it."""
 
     def keep_alive(self, connector: int, lease: int, done: Callable[[int | None], None]) -> None:
         """Keep a connector's lease; `done` gets it, or a new one if it had run out (`lease` 0: none yet)."""
@@ -124,6 +131,15 @@ class StorePort(Protocol):
         self, batch: Sequence[Entry | Edit | Erasure], done: Callable[[Sequence[Archived] | None], None]
     ) -> None:
         """Put these into timelines: an answer for each, in order."""
+
+    def groups(self, groups: Collection[str], done: Callable[[Mapping[str, Group | None] | None], None]) -> None: ...
+
+    def scan_groups(
+        self, queries: Sequence[GroupQuery], done: Callable[[Sequence[GroupPage] | None], None]
+    ) -> None: ...
+
+    def raise_checkpoints(self, checkpoints: Mapping[tuple[str, str], int]) -> None:
+        """Keep these, soon: (user, device) → Unix ms. One that is lost only makes a device read more."""
 
     def raise_marks(self, marks: Sequence[Mark]) -> None:
         """Raise marks, soon; one that is lost is raised by the next READ."""

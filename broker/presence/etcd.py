@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from broker.core.state import UNKNOWN_RANK, Location, Rank, Swapped
 from broker.etcd import Etcd, Mirror
 from broker.etcd import api_pb2 as api
-from broker.etcd.client import RANGE
+from broker.etcd.client import TXN
 from broker.presence.changes import Changes
 from broker.presence.leases import Leases
 from broker.presence.swaps import Removal, Swap, Swaps, decode_location, encode_location
@@ -42,11 +42,17 @@ class EtcdPresence:
         event: Callable[[Callable[[], None]], None],
         superseded: Callable[[str, str, Location], None],
         on_changed: Callable[[Collection[str] | None], None],
+        member: bytes,
     ) -> None:
+        """`member` is the key that says that this broker is a member."""
         self._etcd = etcd
         self._mirror = mirror
         self._locations = prefix + LOCATIONS
         self._mark = prefix + MARK
+        reads = (api.RangeRequest(key=self._mark), api.RangeRequest(key=member))
+        self._look = api.TxnRequest(success=[api.RequestOp(range=read) for read in reads])
+        self.joined = 0
+        """`create_revision` of our own key, as the last barrier read it; 0: it was not there."""
         self._barrier_timeout_s = barrier_timeout_s
         self._event = event
         self._superseded = superseded
@@ -127,11 +133,13 @@ class EtcdPresence:
         while self._barriers:
             barriers, self._barriers = self._barriers, []
             try:
-                response = await self._etcd.call(RANGE, api.RangeRequest(key=self._mark))
+                response = await self._etcd.call(TXN, self._look)
             except SparrowError:
                 self._event(lambda barriers=barriers: _tell(barriers, False))  # type: ignore[misc]
                 continue
-            revision = response.kvs[0].mod_revision if response.kvs else 0
+            mark, member = (answer.range.kvs for answer in response.responses)
+            revision = mark[0].mod_revision if mark else 0
+            self.joined = member[0].create_revision if member else 0
             if response.header.revision < self._mirror.revision:
                 self._mirror.restart()  # etcd has lost its data: the map is of no use
                 self._event(lambda barriers=barriers: _tell(barriers, False))  # type: ignore[misc]

@@ -21,6 +21,8 @@ class MemoryPresence:
         first_lease: int,
         on_changed: Callable[[Collection[str] | None], None] = lambda users: None,
     ) -> None:
+        self.joined = 1
+        """Always: there is no cluster to be left out of."""
         self._lease_s = lease_s
         self._on_changed = on_changed
         self._users: dict[str, dict[str, Location]] = {}

@@ -10,11 +10,12 @@ import binascii
 from dataclasses import dataclass
 from typing import Any, Final
 
-from client.api.signed import SignedApi, in_path
+from client.api.signed import SignedApi, conversation_in_path
 from client.changes import NO_NAME
 from client.pages import PagedLine
 from client.state import MessageName
 from protocol.errors import HistoryNotKeptError, NotFoundError
+from protocol.ids import is_group_id
 from protocol.sparrow_pb2 import TEXT
 
 MAX_PAGE: Final = 500
@@ -77,30 +78,36 @@ class ConversationsApi:
     async def one(self, user: str) -> Listed:
         """One conversation; one without anything if nothing was ever written there."""
         try:
-            return self._listed(await self._get(f"{_PATH}/{in_path(user)}", known=False))
+            return self._listed(await self._get(f"{_PATH}/{conversation_in_path(user)}", known=False))
         except NotFoundError:
             return Listed(user, None, 0, 0)
 
     async def messages(self, user: str, before: str, limit: int) -> Page:
         """One page, from the newest message or `before` a place back."""
         asked = {"limit": str(limit)} | ({"before": before} if before else {})
-        answer = await self._get(f"{_PATH}/{in_path(user)}/messages", params=asked)
+        answer = await self._get(f"{_PATH}/{conversation_in_path(user)}/messages", params=asked)
         return Page([self._line(one) for one in self._items(answer, "messages")], self._next(answer))
 
     async def mark(self, user: str, stamp: int) -> None:
         """Say how far we have read, to our own devices."""
-        await self._api.send("PUT", f"{_PATH}/{in_path(user)}/mark", json={"stamp": str(stamp)})
+        await self._api.send("PUT", f"{_PATH}/{conversation_in_path(user)}/mark", json={"stamp": str(stamp)})
 
     async def hide(self, user: str) -> None:
         """Take a conversation out of the list until something newer is written."""
-        await self._api.send("DELETE", f"{_PATH}/{in_path(user)}")
+        await self._api.send("DELETE", f"{_PATH}/{conversation_in_path(user)}")
 
     async def report(self, user: str, name: MessageName, text: str) -> None:
         """Report what the other wrote to those who run the service."""
-        _, device, stream, number = name
-        await self._api.send(
-            "POST", f"{_PATH}/{in_path(user)}/messages/{device}/{stream}/{number}/report", json={"text": text}
-        )
+        author, device, stream, number = name
+        asked = {"author": author} if is_group_id(user) else {}
+        path = f"{_PATH}/{conversation_in_path(user)}/messages/{device}/{stream}/{number}"
+        await self._api.send("POST", f"{path}/report", json={"text": text}, params=asked)
+
+    async def take_down(self, group: str, name: MessageName) -> None:
+        """Erase somebody's message in a group that we own, for all."""
+        author, device, stream, number = name
+        path = f"{_PATH}/{conversation_in_path(group)}/messages/{device}/{stream}/{number}"
+        await self._api.send("DELETE", path, params={"author": author})
 
     async def search(self, words: str, user: str, limit: int) -> list[tuple[str, PagedLine]]:
         """Messages with these words, newest first, each with whose conversation it is in.

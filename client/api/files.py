@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
 
 from client.api.local import Part, Source, safe_name, target_of
-from client.api.signed import SignedApi, in_path
+from client.api.signed import SignedApi, conversation_in_path
 from client.connection import Timing
 from protocol.errors import ChecksumError, MisuseError, NotFoundError, SparrowError, UnavailableError
 from protocol.files import FileReference
-from protocol.ids import check_user_id
+from protocol.ids import check_dest_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,7 +94,7 @@ class Files:
 
         Args:
             path: The file. It is never whole in memory.
-            readers: Users who may download it beside us; 100 at most, unless the service is set otherwise.
+            readers: Users and groups that may download it beside us; 100 at most, unless the service is set otherwise.
             name: What readers are to call it, up to 255 characters on one line; without one, the path's last part.
             media_type: Such as `image/jpeg`; without one, what the path's ending suggests.
             progress: Called in the event loop with the bytes that are done and those of the whole file; it must not
@@ -104,7 +104,7 @@ class Files:
             LocalFileError: The file cannot be read.
             FileTooLargeError: It is larger than the user API takes.
             ChecksumError: It was changed meanwhile.
-            InvalidIdError: One of `readers` is no user id.
+            InvalidIdError: One of `readers` is no id.
             MisuseError: There are too many readers, or no such name or media type is taken.
         """
         source = Source(Path(path))
@@ -114,7 +114,7 @@ class Files:
                 "filename": safe_name(source.path.name) if name is None else name,
                 "filetype": media_type or mimetypes.guess_type(source.path.name)[0] or ANY_TYPE,
                 "sha256": source.sha256,
-                "readers": ",".join(map(check_user_id, readers)),
+                "readers": ",".join(map(check_dest_id, readers)),
             }
             return await self._upload(source, told, _nobody if progress is None else progress)
         finally:
@@ -245,18 +245,18 @@ class Files:
         return await self._api.one(File, "GET", _path(file))
 
     async def allow(self, file: str, user: str) -> None:
-        """Let a user read a file of ours.
+        """Let a user, or a group, read a file of ours.
 
         Args:
             file: Its id.
-            user: Who may read it from now on.
+            user: Who may read it from now on. Of a group it is who may see our message of it there.
 
         Raises:
-            InvalidIdError: `user` is no user id.
+            InvalidIdError: `user` is no id.
             NotFoundError: We have no such file.
             MisuseError: It may have no more readers.
         """
-        await self._api.send("PUT", f"{_path(file)}/readers/{in_path(user)}")
+        await self._api.send("PUT", f"{_path(file)}/readers/{conversation_in_path(user)}")
 
     async def remove(self, file: str) -> None:
         """Remove a file of ours.

@@ -31,6 +31,8 @@ class OwnProfile(Profile):
     """Friends see neither that we are online nor when we were."""
     created_ms: int
     """When the account was made, in milliseconds of Unix time."""
+    friends_may_add_me: bool = False
+    """Friends may make us a member of a group without asking."""
 
 
 class Profiles:
@@ -47,17 +49,28 @@ class Profiles:
         """Return one's own profile."""
         return await self._api.one(OwnProfile, "GET", "/v1/me")
 
-    async def change(self, *, display_name: str | None = None, hides_presence: bool | None = None) -> OwnProfile:
+    async def change(
+        self,
+        *,
+        display_name: str | None = None,
+        hides_presence: bool | None = None,
+        friends_may_add_me: bool | None = None,
+    ) -> OwnProfile:
         """Change one's own profile, and return it.
 
         Args:
             display_name: What people are to call us; None leaves it as it is.
             hides_presence: Whether friends see neither that we are online nor when we were; None leaves it as it is.
+            friends_may_add_me: Whether friends may make us a member of a group without asking; None leaves it as it is.
 
         Raises:
             MisuseError: The service takes no such name; the text says why.
         """
-        change = {"display_name": display_name, "hides_presence": hides_presence}
+        change = {
+            "display_name": display_name,
+            "hides_presence": hides_presence,
+            "friends_may_add_me": friends_may_add_me,
+        }
         body = {name: value for name, value in change.items() if value is not None}
         return await self._api.one(OwnProfile, "PATCH", "/v1/me", json=body)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from client.api.web import Web, code_of
 from client.credentials import Credentials
 from protocol.errors import ApiError
-from protocol.ids import check_user_id
+from protocol.ids import check_dest_id, check_user_id
 
 if TYPE_CHECKING:
     import httpx
@@ -74,7 +74,7 @@ class SignedApi:
 
     async def one(self, kind: type[T], method: str, path: str, **more: Any) -> T:
         """A request that is answered with one object."""
-        return self._read(kind, self._web.answer(await self.send(method, path, **more)))
+        return self.read(kind, self._web.answer(await self.send(method, path, **more)))
 
     async def many(self, kind: type[T], path: str, limit: int | None = None, **query: str) -> list[T]:
         """A whole list, or the first `limit` of it."""
@@ -95,7 +95,7 @@ class SignedApi:
         items = page.get("items")
         if not isinstance(items, list):
             raise self._web.strange()
-        return [self._read(kind, item) for item in items]
+        return [self.read(kind, item) for item in items]
 
     async def all_of(self, kind: type[T], path: str) -> list[T]:
         """A list that has no pages."""
@@ -135,15 +135,18 @@ class SignedApi:
         """What to raise for an answer that is none of a user API."""
         return self._web.strange()
 
-    def _read(self, kind: type[T], answer: object) -> T:
-        """`answer` as a `kind`, field by field; what else there is is of a later version. Raises `ApiError`."""
+    def read(self, kind: type[T], answer: object, unchecked: Collection[str] = ()) -> T:
+        """`answer` as a `kind`, field by field; what else there is is of a later version. Raises `ApiError`.
+
+        `unchecked`: fields that the caller has looked at.
+        """
         if not isinstance(answer, dict):
             raise self._web.strange()
         hints = get_type_hints(kind)
         values = {}
         for field in fields(kind):
             value = answer.get(field.name, None if field.default is MISSING else field.default)
-            if not isinstance(value, hints[field.name]):
+            if field.name not in unchecked and not isinstance(value, hints[field.name]):
                 raise self._web.strange()
             values[field.name] = value
         return kind(**values)
@@ -158,3 +161,8 @@ def in_path(user: str) -> str:
     """A user id as a part of a path. Raises `InvalidIdError`."""
     # `.` and `..` are ids like others, and would be steps in a path.
     return check_user_id(user).replace(".", "%2E")
+
+
+def conversation_in_path(other: str) -> str:
+    """The same of a user, or of a group."""
+    return check_dest_id(other).replace(".", "%2E")

@@ -13,15 +13,17 @@ from typing import TypeAlias
 from connector.core.link import Link
 from connector.core.links import Links
 from connector.core.phases import ENDED
-from connector.core.rates import Rate, RateLimit
 from connector.core.receipts import Receipts
 from connector.core.state import Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
+from fabric.rates import Rate, RateLimit
 from fabric.records import (
+    ADMINS_ONLY,
     BLOCKED,
     BLOCKS,
     CHANGE,
     DELIVERED,
+    GROUP_BUSY,
     HEADER,
     HISTORY_FULL,
     INBOX_BUSY,
@@ -30,6 +32,7 @@ from fabric.records import (
     NO_SUCH_USER,
     NOT_ALLOWED,
     NOT_FRIEND,
+    NOT_MEMBER,
     OTHERS_BIT,
     QUIET,
     ROUTE,
@@ -47,6 +50,8 @@ REFUSALS: dict[int, tuple[Failed.Code, str]] = {
     BLOCKED: (Failed.BLOCKED, "this user has blocked you"),
     BLOCKS: (Failed.BLOCKED, "you have blocked this user: unblock them first"),
     NOT_FRIEND: (Failed.NOT_FRIEND, "this user takes messages of friends only: ask to be one"),
+    NOT_MEMBER: (Failed.NOT_MEMBER, "you are in no such group"),
+    ADMINS_ONLY: (Failed.NOT_ALLOWED, "only admins write in this group"),
     NOT_ALLOWED: (Failed.NOT_ALLOWED, "this change comes too late, or does not fit what is kept under this name"),
 }
 """What settles a message for good."""
@@ -68,6 +73,7 @@ def no_room(settings: ConnectorSettings) -> dict[int, tuple[Failed.Code, str, in
     return {
         INBOX_FULL: (Failed.INBOX_FULL, full, _ms(settings.inbox_full_retry_s)),
         INBOX_BUSY: (Failed.INBOX_FULL, full, _ms(settings.inbox_busy_retry_s)),
+        GROUP_BUSY: (Failed.TOO_FAST, "so many people cannot be written to so fast", Attempts.RETRY_MS),
         NO_SPACE: (Failed.NO_SPACE, disk, _ms(settings.no_space_retry_s)),
         HISTORY_FULL: (
             Failed.HISTORY_FULL,

@@ -13,10 +13,10 @@ from connector.core.link import Link
 from connector.core.links import Links
 from connector.core.phases import BEHIND, ENDED, LIVE, SETTLING
 from connector.core.rate_limited_log import RateLimitedLog
-from connector.core.rates import RateLimit
 from connector.core.state import Scan, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric.control import Notify, PageRequest, Rows
+from fabric.rates import RateLimit
 from fabric.records import FIRST_UNSEEN_KIND, Record
 from fabric.rows import RowKind
 from protocol.allowed import SILENT_KINDS
@@ -165,10 +165,11 @@ class Catchup:
             self._restart(scan, self._turn.now + self.RETRY_S)
             return
         found = list(page.rows())
-        if session.phase == LIVE and len(session.unacked) + len(found) > self._settings.max_unacked:
-            # Live copies have taken the room that was there when it was asked for.
+        if len(session.unacked) + len(found) > self._settings.max_unacked:
+            # Live copies, or messages of groups, have taken the room that was there when it was asked for.
             self._restart(scan, self._turn.now)
-            self.fall_behind(session)
+            if session.phase == LIVE:
+                self.fall_behind(session)
             return
         scan.cursor = page.cursor
         for key, kind, row in found:

@@ -14,22 +14,24 @@ from connector.core.catchup import Catchup
 from connector.core.delivery import Delivery
 from connector.core.doubts import STANDSTILL_S, Doubts
 from connector.core.greeting import Greeting
+from connector.core.groups import GroupCatchup
 from connector.core.link import Link
 from connector.core.links import Links
 from connector.core.logins import Logins
 from connector.core.phases import ENDED, GREETING, LIVE
 from connector.core.rate_limited_log import RateLimitedLog
-from connector.core.rates import RateLimit
 from connector.core.receipts import Receipts
 from connector.core.state import Ports, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric import records
-from fabric.control import Evicted, HeartbeatReply, Hint
+from fabric.control import Evicted, Hint
+from fabric.heartbeats import HeartbeatReply
+from fabric.rates import RateLimit
 from fabric.records import ATTEMPT, BODY, COPY, KIND, ORIGIN, OUTCOMES, ROUTE, unpack_outcomes
 from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
 from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
 
-_GIVEN = frozenset((records.COPY, records.ROWS, records.HINT))
+_GIVEN = frozenset((records.COPY, records.ROWS, records.HINT, records.GROUP_ROWS))
 """Records with something for a session's client."""
 RECEIPT_ATTEMPTS = 1 << 63
 """Attempt numbers from here on belong to receipts."""
@@ -75,6 +77,7 @@ class ConnectorCore:
             settings, turn, self.links, self.sessions, self.attempts.outcome, self.receipts.acked_rows
         )
         self.catchup = Catchup(settings, turn, self.links, self.sessions, self.delivery, self.log)
+        self.groups = GroupCatchup(settings, turn, self.links, self.sessions, self.delivery, self.catchup.sync)
         self.logins = Logins(
             ports,
             settings,
@@ -83,6 +86,7 @@ class ConnectorCore:
             self.sessions,
             self.delivery,
             self.catchup,
+            self.groups,
             self.doubts,
             self.log,
             self.attempts,
@@ -146,6 +150,8 @@ class ConnectorCore:
                 self.delivery.acked(session)
                 if session.phase != LIVE:
                     self.catchup.acked(session)
+                if session.groups is not None:
+                    self.groups.acked(session)
             else:
                 self._rare_event(session, event)
         frames = session.frames
@@ -167,7 +173,7 @@ class ConnectorCore:
             session.wire.pong(event.n)
             self.turn.mark(session)
         elif isinstance(event, Sync):
-            self.catchup.sync(session, event.n)
+            self.groups.sync(session, event.n, event.group)
         elif isinstance(event, Login):
             self._greeting.remove(session)
             self.logins.login(session, event)
@@ -245,8 +251,14 @@ class ConnectorCore:
 
     def _rare_record(self, link: Link, rec: records.Record) -> None:
         kind = rec[KIND]
-        if kind == records.ROWS:
+        if kind == records.GROUP_COPY:
+            self.groups.copy(link, rec)
+        elif kind == records.ROWS:
             self.catchup.rows(rec)
+        elif kind == records.GROUP_ROWS:
+            self.groups.rows(rec)
+        elif kind == records.GROUP_LOOK:
+            self.groups.look(link, rec)
         elif kind == records.STORED:
             self.logins.stored(rec)
         elif kind == records.NOTIFY:
@@ -295,6 +307,7 @@ class ConnectorCore:
         self.logins.tick()
         self.delivery.tick()
         self.catchup.tick()
+        self.groups.tick()
         self.receipts.tick()
         self.attempts.tick()
         self._tick_greeting()
@@ -311,6 +324,7 @@ class ConnectorCore:
 
     def _sweep(self) -> None:
         now = self.turn.now
+        self.groups.checkpoints.sweep(self.connections)
         for session in [s for s in self.connections if s.overdue_at < now and s.phase not in (GREETING, ENDED)]:
             self.logins.end(session, Goodbye.BAD_TOKEN, "the token has expired long ago: come back with a new one")
         limit = now - 2 * self._settings.heartbeat_s
@@ -321,6 +335,7 @@ class ConnectorCore:
     def flush(self) -> None:
         """Send what the turn has left behind."""
         self.receipts.flush()
+        self.groups.flush()
         for refused in self.links.flush():
             self._unsent(refused)
         turn = self.turn
@@ -364,6 +379,7 @@ class ConnectorCore:
         self.attempts.check(self.connections)
         self.delivery.check(self.connections)
         self.catchup.check()
+        self.groups.check()
         self.doubts.check(self.connections)
         self.logins.check()
 

@@ -135,6 +135,12 @@ class Delivery:
         session.unacked.append(row)
         session.unacked_bytes += row.size
 
+    def sent_group_frame(self, session: Session, size: int) -> None:
+        """A group's message has been sent. Not acked, it stands in its timeline."""
+        session.unacked.append(size)
+        session.group_unacked += 1
+        session.unacked_bytes += size
+
     # Back from the device.
 
     def acked(self, session: Session) -> None:
@@ -148,9 +154,12 @@ class Delivery:
             if isinstance(entry, tuple):
                 size += len(entry[2][BODY])
                 self._report(entry)
-            elif entry is not None:
+            elif isinstance(entry, SentRow):
                 session.unacked_bytes -= entry.size
                 rows.append(entry)
+            elif entry is not None:
+                session.unacked_bytes -= entry
+                session.group_unacked -= 1
         session.unacked_bytes -= size
         self.buffered_bytes -= size
         if rows:
@@ -207,6 +216,7 @@ class Delivery:
                 self._drop(session, entry[2])
                 self.requeue(session, entry[2])
         session.unacked.clear()
+        session.group_unacked = 0
         self.return_buffered(session)
         session.unacked_bytes = 0
         self._waiting.pop(session, None)
@@ -251,7 +261,7 @@ class Delivery:
             rows = [entry for entry in session.unacked if isinstance(entry, SentRow)]
             size = sum(len(rec[BODY]) for _, _, rec in (*copies, *session.buffered))
             total += size
-            size += sum(row.size for row in rows)
+            size += sum(row.size for row in rows) + sum(each for each in session.unacked if isinstance(each, int))
             assert session.unacked_bytes == size, f"{session.unacked_bytes} unacked bytes are counted, and {size} are"
             assert session.phase == ENDED or len(session.unacked) == session.wire.unacked, "an ack is owed for others"
             assert session.phase == SETTLING or not session.buffered, "copies wait for the end of no scan"

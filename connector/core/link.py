@@ -12,11 +12,13 @@ class Link:
     """One broker, by its endpoint."""
 
     __slots__ = (
+        "clear_ms",
         "endpoint",
         "heard",
         "identity",
         "incarnation",
         "knows_changes",
+        "knows_groups",
         "learnt",
         "leaving",
         "members",
@@ -44,6 +46,10 @@ class Link:
         """The broker's store does not answer."""
         self.knows_changes = False
         """The broker knows what an EDIT and an ERASE are."""
+        self.knows_groups = False
+        """The broker knows what groups are."""
+        self.clear_ms = 0
+        """Of groups, what began to be appended before this Unix time is here; 0: not told."""
         self.wall_ahead_ms = 0
         """How far its clock is ahead of ours."""
         self.out: list[bytes] = []

@@ -12,9 +12,9 @@ from hashlib import blake2b
 from connector.core.link import Link
 from connector.core.state import Ports, Turn
 from connector.settings import ConnectorSettings
-from fabric.control import Heartbeat, HeartbeatReply
+from fabric.heartbeats import Heartbeat, HeartbeatReply
 from fabric.records import OUTCOMES, batches, record
-from protocol.ids import check_user_id
+from protocol.ids import check_dest_id
 
 
 class Links:
@@ -53,7 +53,7 @@ class Links:
         self._on_lease = on_lease
 
     def for_user(self, user: str) -> tuple[Link, bytes] | None:
-        """The broker for a user and the user id in bytes; None if no broker is up.
+        """The broker for a user, or a group, and the id in bytes; None if no broker is up, or it knows no groups.
 
         Raises `InvalidIdError`. Rendezvous hashing over the brokers that are up and stay.
         """
@@ -61,7 +61,7 @@ class Links:
             return self._routes[user]
         except KeyError:
             pass
-        name = check_user_id(user).encode()
+        name = check_dest_id(user).encode()
         up = [link for link in self._links.values() if link.up]
         if not up:
             return None
@@ -70,8 +70,17 @@ class Links:
         if len(self._routes) >= self.MAX_CACHED_USERS:
             self._routes.clear()
         best = max(staying, key=lambda link: blake2b(name, key=link.identity.encode()[-64:], digest_size=8).digest())
+        if name[:1] == b"~" and not best.knows_groups:
+            return None
         self._routes[user] = best, name
         return best, name
+
+    def for_groups(self, user: str) -> Link | None:
+        """The broker that reads this user's groups; None if none that is up can."""
+        route = self.for_user(user)
+        if route is not None and route[0].knows_groups:
+            return route[0]
+        return next((link for link in self._links.values() if link.up and link.knows_groups), None)
 
     def any_up(self, preferred: Link) -> Link | None:
         """`preferred` if it is up, else any broker that is."""
@@ -100,20 +109,39 @@ class Links:
         """Whether all brokers that are up know what an EDIT and an ERASE are."""
         return all(link.knows_changes for link in self._links.values() if link.up)
 
+    @property
+    def know_groups(self) -> bool:
+        """Whether all brokers that are up know what groups are."""
+        return all(link.knows_groups for link in self._links.values() if link.up)
+
+    @property
+    def clear_ms(self) -> int:
+        """What of groups began to be appended before this Unix time is here; 0: nobody can say, since a broker is not
+        heard."""
+        up = [link for link in self._links.values() if link.up]
+        here = {link.incarnation for link in up}
+        if not up or any(not here.issuperset(link.members) for link in up):
+            return 0
+        return min(link.clear_ms for link in up)
+
     def heartbeat(self, link: Link, beat: HeartbeatReply) -> None:
         """A broker answered."""
-        incarnation, lease, asked, _, unwell, members, knows_changes, wall_ms = beat
+        incarnation, lease, asked, _, unwell, members, knows_changes, wall_ms, knows_groups, clear_ms = beat
         if self._is_twin(link, incarnation):
             return
         link.heard = self._turn.now
         if link.up and link.incarnation != incarnation:
             self._down(link)
         came = not link.up
+        back = came and link.incarnation == incarnation
         if came:
             link.up, link.incarnation = True, incarnation
             self._routes.clear()
             self._ports.log(f"broker up: {link.endpoint}")
-        link.knows_changes = knows_changes
+        link.knows_changes, link.clear_ms = knows_changes, clear_ms
+        if knows_groups != link.knows_groups:
+            link.knows_groups = knows_groups
+            self._routes.clear()
         self._compare_clocks(link, wall_ms)
         if came or members != link.members:
             self._new_members(link, members)
@@ -129,6 +157,9 @@ class Links:
         elif came and self.lease and self._was_alone(link):
             # It may have run out while nobody could say so; brokers may not have heard of that yet, either.
             self._on_lease()
+        elif back:
+            # What it has handed out meanwhile has not come, and it may have given up telling us (rule G1).
+            self._on_lost(None)
 
     def _compare_clocks(self, link: Link, wall_ms: int) -> None:
         was = abs(link.wall_ahead_ms) > self.MAX_APART_MS
@@ -203,9 +234,9 @@ class Links:
     def _send_beats(self) -> None:
         self._next_beat = self._turn.now + self._settings.link_heartbeat_s
         self._beat = self._beat % 0xFFFF + 1
-        beat = Heartbeat(self.incarnation, self.lease, self._beat).encode()
+        beats = [Heartbeat(self.incarnation, self.lease, self._beat, True, up).encode() for up in (False, True)]
         for link in self._links.values():
-            link.out.append(beat)
+            link.out.append(beats[link.up])
 
     def ask_all(self) -> dict[Link, int]:
         """Send a heartbeat now; returns each broker that is up, with the beat's number. Before it has had its time to

@@ -14,14 +14,15 @@ from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
 from connector.core.delivery import Delivery
 from connector.core.doubts import Doubts
+from connector.core.groups import GroupCatchup
 from connector.core.link import Link
 from connector.core.links import Links
 from connector.core.phases import ENDED, GREETING
 from connector.core.rate_limited_log import RateLimitedLog
-from connector.core.rates import Rate
 from connector.core.state import Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
 from fabric.control import Close, Closed, Evict, Evicted, Offline, Online, OnlineReply, Stored
+from fabric.rates import Rate
 from fabric.records import DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
 from protocol.errors import TokenError
 from protocol.framing import varint
@@ -55,6 +56,7 @@ class Logins:
         sessions: dict[int, Session],
         delivery: Delivery,
         catchup: Catchup,
+        groups: GroupCatchup,
         doubts: Doubts,
         log: RateLimitedLog,
         attempts: Attempts,
@@ -66,6 +68,7 @@ class Logins:
         self._sessions = sessions
         self._delivery = delivery
         self._catchup = catchup
+        self._groups = groups
         self._doubts = doubts
         self._log = log
         self._attempts = attempts
@@ -112,6 +115,8 @@ class Logins:
         session.tried = frame.start, min(frame.tries, MAX_TRIES)
         session.knows_disabled = "disabled" in frame.understands
         session.knows_changes = "changes" in frame.understands
+        session.knows_groups = "groups" in frame.understands
+        session.fresh = frame.fresh
         session.number = self._ports.random64()
         # Up to a tenth later: those who came at one time need not go at one time.
         left_s = identity.expires - self._turn.wall_ms / 1000
@@ -150,7 +155,7 @@ class Logins:
         if session.phase != GREETING:
             if welcome:
                 self._asked.pop(session, None)
-                self._catchup.read_again(session)
+                self._read_again(session)
                 self._doubts.registered(session)
             elif result == TAKEN:
                 self.end(session, Goodbye.TRY_AGAIN, "another connection of this device is registered")
@@ -198,12 +203,19 @@ class Logins:
                 max_unacked=settings.max_unacked,
                 inbox_ttl_ms=reply.inbox_ttl_ms,
                 edit_hours=reply.edit_hours,
-                understands=("changes",) if self._links.know_changes else (),
+                understands=self._understands(),
             )
         )
         self._turn.mark(session)
         self._ports.session_began(session, reply.previous)
         self._catchup.begin(session, reply.result == PREDECESSOR)
+        if session.knows_groups:
+            self._groups.begin(session, session.fresh)
+
+    def _understands(self) -> list[str]:
+        """What all brokers that are up know, and so this server."""
+        known = (("changes", self._links.know_changes), ("groups", self._links.know_groups))
+        return [name for name, knows in known if knows]
 
     # Going.
 
@@ -229,6 +241,7 @@ class Logins:
         if not session.number:
             return
         self._delivery.return_all(session)
+        self._groups.checkpoints.left(session)
         route = self._links.for_user(session.user)
         if route is not None:
             route[0].out.append(Offline(session.key, session.number).encode())
@@ -316,6 +329,10 @@ class Logins:
             del self._rejoin[session]
             self._register_again(session)
 
+    def _read_again(self, session: Session) -> None:
+        self._catchup.read_again(session)
+        self._groups.read_again(session)
+
     def _register_again(self, session: Session) -> None:
         self._asked[session] = self._turn.now + self._settings.request_timeout_s
         self._register(session, True)
@@ -329,7 +346,7 @@ class Logins:
             elif register:
                 self._register_again(session)
             else:
-                self._catchup.read_again(session)
+                self._read_again(session)
         now = self._turn.now
         self.devices.tick(now)
         for session, due in list(self._asked.items()):

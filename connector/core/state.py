@@ -6,12 +6,12 @@ Owns data, decides nothing.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from connector.core.phases import ALLOWED, GREETING, PHASES
-from connector.core.rates import Bucket
+from fabric.rates import Bucket
 from fabric.records import Record
 from fabric.tokens import Identity
 from protocol.server import ServerSession
@@ -147,6 +147,52 @@ class Scan:
         """Until when to wait for the session that this one replaced; 0: not waiting."""
 
 
+@dataclass(slots=True)
+class GroupReading:
+    """What a session has to catch up with of its user's groups. `connector.core.groups` alone writes it."""
+
+    full_scans: Bucket
+    """Reads of all groups that it may begin."""
+    one_scans: Bucket
+    """Reads of one group that its device may ask for by Sync."""
+    dirty: dict[str, int] = field(default_factory=dict)
+    """Group ("": all) → the stamp from which on rows are to be read; 0: from the checkpoint."""
+    reading: str | None = None
+    """The group that is being read; None: none is."""
+    since: int = 0
+    cursor: bytes = b""
+    began_ms: int = 0
+    """When this read began, by the broker's Unix time."""
+    request: int = 0
+    """Number of the page that is asked for; 0: none is."""
+    asked_at: float = 0.0
+    not_before: float = 0.0
+    """No page is asked for before this time, in seconds of the turn's clock."""
+    held: list[tuple[int, bytes]] = field(default_factory=list)
+    """Live messages (stamp and frame) of the group that is being read."""
+    held_bytes: int = 0
+    sync_asked: dict[str, int] = field(default_factory=dict)
+    """Group → the last Sync of it that has to wait, since there were too many."""
+    sync_owed: dict[str, int] = field(default_factory=dict)
+    """Group → the last Sync of it that no read has begun for."""
+    sync_answers: dict[str, int] = field(default_factory=dict)
+    """What the end of this read answers."""
+    checkpoint: int = 0
+    """Unix ms before which the device has everything; 0: not known here."""
+    kept: int = 0
+    """The checkpoint that was sent to be kept."""
+    kept_at: float = 0.0
+    candidate: tuple[int, int] = (0, 0)
+    """The next checkpoint, and how much the client must have acked for it."""
+    fresh: bool = False
+    """The client keeps nothing: its checkpoint is not the device's."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing is to be read."""
+        return self.reading is None and not self.dirty
+
+
 WRITERS: Final = {
     "heard": ("core",),
     "unsure": ("doubts",),
@@ -154,6 +200,8 @@ WRITERS: Final = {
     "unacked": ("delivery",),
     "unacked_bytes": ("delivery",),
     "buffered": ("delivery",),
+    "group_unacked": ("delivery",),
+    "groups": ("groups",),
     "returned": ("delivery",),
     "returned_at": ("delivery",),
     "rows": ("catchup", "receipts"),
@@ -164,6 +212,8 @@ WRITERS: Final = {
     "key": ("logins",),
     "knows_changes": ("logins",),
     "knows_disabled": ("logins",),
+    "knows_groups": ("logins",),
+    "fresh": ("logins",),
     "login": ("logins",),
     "number": ("logins",),
     "overdue_at": ("logins",),
@@ -217,6 +267,10 @@ class Session:
         """The client understands ACCOUNT_DISABLED."""
         self.knows_changes = False
         """The client understands EDIT, ERASE and early receipts."""
+        self.knows_groups = False
+        """The client understands groups."""
+        self.fresh = False
+        """The client keeps nothing between its connections."""
         self.overdue_at = inf
         """When its token is overdue, in seconds of the turn's clock."""
 
@@ -229,8 +283,12 @@ class Session:
         """Attempts under way."""
 
         # What it gets.
-        self.unacked: deque[Copy | SentRow | None] = deque()
-        """One entry for each counted frame beyond the last ack."""
+        self.unacked: deque[Copy | SentRow | int | None] = deque()
+        """One entry for each counted frame beyond the last ack; of a group's message, its size."""
+        self.group_unacked = 0
+        """How many of these are of groups."""
+        self.groups: GroupReading | None = None
+        """None: the client understands no groups."""
         self.unacked_bytes = 0
         """Bytes of bodies of what is in `unacked` and `buffered`."""
         self.buffered: list[Copy] = []

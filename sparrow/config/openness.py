@@ -44,6 +44,9 @@ def openness(settings: Settings) -> Iterator[Found]:
     if userapi.blocks_are_silent != settings.broker.blocks_are_silent:
         text = "is not what broker.blocks_are_silent says: set both alike, or blocks are told after all"
         yield "userapi.blocks_are_silent", text, False
+    if userapi.who_may_write != settings.broker.who_may_write:
+        text = "is not what broker.who_may_write says: set both alike, or people are invited whom nobody may write to"
+        yield "userapi.who_may_write", text, False
 
 
 def _wide(networks: Sequence[str]) -> Iterator[str]:

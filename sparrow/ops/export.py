@@ -96,7 +96,7 @@ async def collect(store: Store, user: str) -> Json:
             "own_password": bool(account.password_hash),
             "last_seen_ms": (await store.last_seen([user])).get(user),
         },
-        "profile": {"display_name": profile.display_name, "hides_presence": profile.hides_presence},
+        "profile": {name: getattr(profile, name) for name in ("display_name", "hides_presence", "friends_may_add_me")},
         "devices": [
             {name: getattr(device, name) for name in ("device", "label", "created_ms", "logged_in")}
             for device in devices
@@ -249,7 +249,8 @@ def lines(found: Json, *, bodies: bool) -> Iterator[str]:
     seen = f", online last {_at(account['last_seen_ms'])}" if account["last_seen_ms"] else ""
     yield f"account {found['user']}: since {_at(account['created_ms'])}, {password}{disabled}{seen}"
     hides = ", hides presence" if profile["hides_presence"] else ""
-    yield f'profile: display name "{one_line(profile["display_name"])}"{hides}'
+    may_add = ", friends may add to groups" if profile["friends_may_add_me"] else ""
+    yield f'profile: display name "{one_line(profile["display_name"])}"{hides}{may_add}'
     yield f"devices: {len(found['devices'])}"
     for device in found["devices"]:
         logged_in = ", logged in" if device["logged_in"] else ""

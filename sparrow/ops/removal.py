@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,9 @@ from userapi import audit
 from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
-from userapi.endpoints.account_deletion import delete_account, forget_words, tell_brokers
+from userapi.endpoints.account_deletion import delete_account, forget_words, leave_groups, tell_brokers
+from userapi.groups import GroupWork, Outcome
+from userapi.http.counts import Counts
 from userapi.settings import UserApiSettings
 
 if TYPE_CHECKING:
@@ -55,9 +58,13 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             return 1
         # What is wrong with a key or a folder is found out before anything is done.
         places = [Brokers(where) for where in places_of_brokers(settings)]
+        groups = GroupWork(bridge, Counts(), time.time)
+        left = leave_groups(groups, user)
         delete_account(bridge, user, known=found is not None, by=audit.ADMINISTRATOR)
+        left += leave_groups(groups, user)  # of who was quick to add them
         print(_removed(user, found))
-        told = any(_tell(bridge, brokers, user) for brokers in places)
+        told = any(_tell(bridge, brokers, user, left) for brokers in places)
+        print(f"groups: {len(left)} left")
         keep_words = settings.history.words_of_deleted_accounts == "keep"
         forget_words(bridge, user, keep_words=keep_words, patient=True)
         print(f"conversations: {_WORDS[keep_words]}")
@@ -112,9 +119,9 @@ def places_of_brokers(settings: Settings) -> Iterator[UserApiSettings]:
     yield settings.userapi
 
 
-def _tell(bridge: StoreBridge, brokers: Brokers, user: str) -> bool:
+def _tell(bridge: StoreBridge, brokers: Brokers, user: str, left: list[Outcome]) -> bool:
     try:
-        tell_brokers(BrokerFabric(bridge, brokers), user)
+        tell_brokers(BrokerFabric(bridge, brokers), user, left)
     except ServiceError:
         return False
     finally:

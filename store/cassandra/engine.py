@@ -209,9 +209,13 @@ class CassandraStore(Store):
             return await profiles.profiles(users)
 
     async def change_profile(
-        self, user: str, display_name: str | None = None, hides_presence: bool | None = None
+        self,
+        user: str,
+        display_name: str | None = None,
+        hides_presence: bool | None = None,
+        friends_may_add_me: bool | None = None,
     ) -> Profile:
-        return await self._parts().profiles.change_profile(user, display_name, hides_presence)
+        return await self._parts().profiles.change_profile(user, display_name, hides_presence, friends_may_add_me)
 
     async def search(self, prefix: str, after: str, limit: int) -> Sequence[Profile]:
         return await self._parts().profiles.search(prefix, after, limit)

@@ -17,7 +17,7 @@ from store.logins import Login, Refresh, nonce_of, refresh
 
 _LOGIN = (
     "SELECT login, generation, refreshed_us, removed_us, deleted_us, disabled, nonce, "
-    "display_name, hides_presence, created_us FROM users WHERE user = ? AND device = ?"
+    "display_name, hides_presence, created_us, friends_may_add_me FROM users WHERE user = ? AND device = ?"
 )
 _STANDS = "IF added_us != null AND removed_us = null"
 _BEGIN = (
@@ -79,10 +79,11 @@ class Logins:
         (rows,) = await self._requests.run([self._login.bind((user or " ", device))])
         if not rows:
             return None
-        login, generation, refreshed_us, removed_us, deleted_us, disabled, nonce, name, hides, created_us = rows[0]
+        login, generation, refreshed_us, removed_us, deleted_us, disabled, nonce, *told = rows[0]
         if removed_us is not None or deleted_us is not None:
             return None
-        profile = Profile(user, name or "", bool(hides), created_us // 1000)
+        name, hides, created_us, may_add = told
+        profile = Profile(user, name or "", bool(hides), created_us // 1000, bool(may_add))
         # A device of before logins were kept has none.
         return Login(login or "", generation or 0, (refreshed_us or 0) // 1000, bool(disabled), profile, nonce or "")
 

@@ -16,12 +16,14 @@ from store.cassandra.requests import Requests
 from store.interface import COMMON, Profile
 
 _PROFILES = (
-    "SELECT user, display_name, hides_presence, created_us, deleted_us FROM users WHERE user IN ? PER PARTITION LIMIT 1"
+    "SELECT user, display_name, hides_presence, created_us, deleted_us, friends_may_add_me FROM users "
+    "WHERE user IN ? PER PARTITION LIMIT 1"
 )
 _STANDS = "IF created_us != null AND deleted_us = null"
 _PASSWORD = "UPDATE users SET password_hash = ?, epoch = ? WHERE user = ? IF password_hash = ? AND deleted_us = null"
 _NAME = f"UPDATE users SET display_name = ? WHERE user = ? {_STANDS}"
 _HIDES = f"UPDATE users SET hides_presence = ? WHERE user = ? {_STANDS}"
+_MAY_ADD = f"UPDATE users SET friends_may_add_me = ? WHERE user = ? {_STANDS}"
 _NAMES = "SELECT user FROM names WHERE bucket = ? AND user >= ? AND user < ? LIMIT ?"
 _UNLIST = "DELETE FROM names WHERE bucket = ? AND user = ?"
 _END = f"UPDATE users SET deleted_us = ?, password_hash = '', display_name = null WHERE user = ? {_STANDS}"
@@ -47,6 +49,7 @@ class Profiles:
         self._password = connection.prepare(_PASSWORD)
         self._name = connection.prepare(_NAME)
         self._hides = connection.prepare(_HIDES)
+        self._may_add = connection.prepare(_MAY_ADD)
         self._names = connection.prepare(_NAMES)
         self._unlist = connection.prepare(_UNLIST)
         self._end = connection.prepare(_END)
@@ -74,19 +77,23 @@ class Profiles:
         chunks = [keys[start : start + _USERS_AT_ONCE] for start in range(0, len(keys), _USERS_AT_ONCE)]
         answers = await self._requests.run([self._profiles.bind((chunk,)) for chunk in chunks])
         return {
-            user: Profile(user, name or "", bool(hides), created_us // 1000)
+            user: Profile(user, name or "", bool(hides), created_us // 1000, bool(may_add))
             for rows in answers
-            for user, name, hides, created_us, deleted_us in rows
+            for user, name, hides, created_us, deleted_us, may_add in rows
             if deleted_us is None
         }
 
-    async def change_profile(self, user: str, display_name: str | None, hides_presence: bool | None) -> Profile:
+    async def change_profile(
+        self, user: str, display_name: str | None, hides_presence: bool | None, friends_may_add_me: bool | None
+    ) -> Profile:
         """Change what is not None. Raises `NotFoundError`."""
         changes: list[Any] = []
         if display_name is not None:
             changes.append(self._name.bind((display_name, user)))
         if hides_presence is not None:
             changes.append(self._hides.bind((hides_presence, user)))
+        if friends_may_add_me is not None:
+            changes.append(self._may_add.bind((friends_may_add_me, user)))
         for change in changes:
             await self._requests.conditional(change)
         found = await self.profiles([user])

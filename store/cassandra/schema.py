@@ -194,6 +194,7 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
             PRIMARY KEY (bucket, report)
         )""",
     ),
+    ("ALTER TABLE users ADD IF NOT EXISTS friends_may_add_me boolean STATIC",),
     # Groups: `store.cassandra.group_states` says what the parts of a partition are, and which rows `group_lists` has.
     (
         "ALTER TABLE users ADD IF NOT EXISTS checkpoint bigint",

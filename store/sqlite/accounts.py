@@ -14,13 +14,16 @@ from store.interface import Account, Profile
 from store.logins import Login, Refresh, nonce_of, refresh
 from store.sqlite import reading
 
-_PROFILE = "SELECT user, display_name, hides_presence, created_ms FROM accounts WHERE deleted_ms IS NULL AND "
+_PROFILE = (
+    "SELECT user, display_name, hides_presence, created_ms, friends_may_add_me FROM accounts "
+    "WHERE deleted_ms IS NULL AND "
+)
 # Above all characters of a user id.
 _LAST = "\x7f"
 
 
-def _profile(row: tuple[str, str, int, int]) -> Profile:
-    return Profile(row[0], row[1], bool(row[2]), row[3])
+def _profile(row: tuple[str, str, int, int, int]) -> Profile:
+    return Profile(row[0], row[1], bool(row[2]), row[3], bool(row[4]))
 
 
 def change_password(connection: sqlite3.Connection, user: str, old_hash: str, new_hash: str) -> None:
@@ -42,13 +45,13 @@ def profiles(connection: sqlite3.Connection, users: Collection[str]) -> dict[str
 
 
 def change_profile(
-    connection: sqlite3.Connection, user: str, display_name: str | None, hides_presence: bool | None
+    connection: sqlite3.Connection, user: str, changes: tuple[str | None, bool | None, bool | None]
 ) -> Profile:
-    """Change what is not None. Raises `NotFoundError`."""
+    """Change what is not None of display name, `hides_presence` and `friends_may_add_me`. Raises `NotFoundError`."""
     connection.execute(
-        "UPDATE accounts SET display_name = coalesce(?, display_name), hides_presence = coalesce(?, hides_presence) "
-        "WHERE user = ? AND deleted_ms IS NULL",
-        (display_name, hides_presence, user),
+        "UPDATE accounts SET display_name = coalesce(?, display_name), hides_presence = coalesce(?, hides_presence), "
+        "friends_may_add_me = coalesce(?, friends_may_add_me) WHERE user = ? AND deleted_ms IS NULL",
+        (*changes, user),
     )
     found = profiles(connection, [user])
     if user not in found:
@@ -122,7 +125,7 @@ def login(connection: sqlite3.Connection, user: str, device: str) -> Login | Non
     """The device's login; None without such a device."""
     row = connection.execute(
         "SELECT d.login, d.generation, d.refreshed_ms, a.disabled, d.nonce, a.user, a.display_name, a.hides_presence, "
-        "a.created_ms FROM devices AS d JOIN accounts AS a USING (user) "
+        "a.created_ms, a.friends_may_add_me FROM devices AS d JOIN accounts AS a USING (user) "
         "WHERE d.user = ? AND d.device = ? AND d.removed_ms IS NULL AND a.deleted_ms IS NULL",
         (user, device),
     ).fetchone()

@@ -172,10 +172,14 @@ class SqliteStore(Store):
         return await self._reader.call(partial(accounts.profiles, users=users), rows=len(users))
 
     async def change_profile(
-        self, user: str, display_name: str | None = None, hides_presence: bool | None = None
+        self,
+        user: str,
+        display_name: str | None = None,
+        hides_presence: bool | None = None,
+        friends_may_add_me: bool | None = None,
     ) -> Profile:
-        work = partial(accounts.change_profile, user=user, display_name=display_name, hides_presence=hides_presence)
-        return await self._writer.call(work)
+        changes = (display_name, hides_presence, friends_may_add_me)
+        return await self._writer.call(partial(accounts.change_profile, user=user, changes=changes))
 
     async def search(self, prefix: str, after: str, limit: int) -> Sequence[Profile]:
         return await self._reader.call(partial(accounts.search, prefix=prefix, after=after, limit=limit))

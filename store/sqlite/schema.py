@@ -289,6 +289,7 @@ CREATE TABLE group_links (
     PRIMARY KEY (group_id, link)
 ) WITHOUT ROWID;
 """
+_CONSENT = "ALTER TABLE accounts ADD COLUMN friends_may_add_me INTEGER NOT NULL DEFAULT 0;"
 STEPS = (
     _ACCOUNTS_AND_INBOX,
     _CONTACTS,
@@ -300,6 +301,7 @@ STEPS = (
     _AUTHORS,
     _TIMELINES,
     _GROUPS,
+    _CONSENT,
 )
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)

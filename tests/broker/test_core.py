@@ -9,6 +9,7 @@ from fabric.records import (
     COPY,
     HEARTBEAT,
     KNOWS_CHANGES,
+    KNOWS_GROUPS,
     OFFLINE,
     OUTCOME,
     OUTCOMES,
@@ -169,9 +170,12 @@ def test_copies_that_cannot_be_sent_and_not_be_stored_either_are_told() -> None:
     assert outcomes(bench.sent()) == [(6, 0, 1, records.UNAVAILABLE), (7, 0, 1, records.UNAVAILABLE)]
 
 
+KNOWS = KNOWS_CHANGES | KNOWS_GROUPS
+
+
 def test_heartbeats_tell_whether_the_store_answers() -> None:
     bench = Bench()
-    for well, flags in ((True, KNOWS_CHANGES), (False, UNWELL | KNOWS_CHANGES)):
+    for well, flags in ((True, KNOWS), (False, UNWELL | KNOWS)):
         bench.ports.store_answers = well
         bench.receives(record(HEARTBEAT, origin=B, attempt=50), connector=B)
         _, _, done = bench.presence.kept.pop()

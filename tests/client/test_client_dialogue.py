@@ -103,7 +103,7 @@ async def test_hello_and_goodbye() -> None:
         (login,) = session.received
         assert login.start
         expected = Login(token="token-of-alice", client="test 1.0", start=login.start, tries=1)
-        expected.understands.extend(["disabled", "changes"])
+        expected.understands.extend(["disabled", "changes", "groups"])
         assert login == expected
     assert session.received[-1] == Logout()
 

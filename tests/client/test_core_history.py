@@ -36,7 +36,7 @@ def test_a_page_moves_no_stream_and_next_goes_past_what_was_paged() -> None:
     for number in (1, 2, 4):
         bench.journal.put_paged(("bob", "b1", 9, number))
     bench.core.paged()
-    assert bench.core._inbound == {}
+    assert bench.core._receiving._inbound == {}
     # Its live copy is acked and not shown once more.
     frames, events = bench.turn(told(1))
     assert shown(events) == []
@@ -182,7 +182,7 @@ def test_what_was_shown_is_not_remembered_when_it_is_erased() -> None:
     log_in(bench)
     bench.turn(told(1))
     bench.turn(erased(2, 1))
-    assert len(bench.core._erasures) == 0
+    assert len(bench.core._receiving._erasures) == 0
 
 
 def test_erasures_are_bounded() -> None:

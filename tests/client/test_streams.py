@@ -39,7 +39,7 @@ def test_a_stream_that_was_forgotten_goes_on(kind: str, tmp_path: Path) -> None:
     journal: ClientJournal = MemoryJournal() if kind == "memory" else SqliteJournal(tmp_path / "state.db")
     numbers = itertools.count(1)
     core = ClientCore(journal, lambda: next(numbers))
-    core._streams = Streams(of_user=5)
+    core._receiving._streams = Streams(of_user=5)
     shown: list[tuple[int, int]] = []
 
     def server(frame: Frame) -> list[Frame]:
@@ -59,7 +59,7 @@ def test_a_stream_that_was_forgotten_goes_on(kind: str, tmp_path: Path) -> None:
         message(1, number, number)
     for stream in range(2, 2000):
         message(stream, 1, 1)
-    assert len(core._inbound) == 5
+    assert len(core._receiving._inbound) == 5
     assert len(journal.load().inbound) == 5
     # It goes on where it was: what is missing is settled, so it is asked for and passed over.
     asked = [frame.sync.n for frame in message(1, 3, 3) if frame.WhichOneof("kind") == "sync"]

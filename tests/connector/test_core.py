@@ -378,6 +378,6 @@ def test_a_state_of_a_later_release_settles_nothing() -> None:
     bench = Bench()
     alice = bench.live("alice/a1")
     alice.writes(1)
-    bench.outcome(bench.only(ROUTE).attempt, records.NOT_ALLOWED + 1)
+    bench.outcome(bench.only(ROUTE).attempt, records.ADMINS_ONLY + 1)
     (failed,) = alice.took("failed")
     assert (failed.code, failed.retry_after_ms > 0) == (Failed.UNAVAILABLE, True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric import control, records
+from fabric import control, heartbeats, records
 from fabric.records import record
 from protocol.errors import RecordError
 
@@ -26,9 +26,9 @@ def parsed(encoded: bytes) -> records.Record:
 
 
 KINDS: list[tuple[type[Any], st.SearchStrategy[tuple[Any, ...]]]] = [
-    (control.Heartbeat, st.tuples(U64, U64, SMALL)),
+    (heartbeats.Heartbeat, st.tuples(U64, U64, SMALL)),
     (
-        control.HeartbeatReply,
+        heartbeats.HeartbeatReply,
         st.tuples(U64, U64, U64, SMALL, st.booleans(), st.dictionaries(U64, TEXT, max_size=4)),
     ),
     (control.Online, st.tuples(ADDRESS, U64, U64, st.booleans(), TEXT, U64, U64)),
@@ -61,9 +61,9 @@ def test_what_is_said_comes_back(kind: type[Any], values: st.SearchStrategy[tupl
 @pytest.mark.parametrize(
     ("said", "written"),
     [
-        (control.Heartbeat(5, 6, 7), record(records.HEARTBEAT, origin=5, attempt=6, count=7)),
+        (heartbeats.Heartbeat(5, 6, 7), record(records.HEARTBEAT, origin=5, attempt=6, count=7)),
         (
-            control.HeartbeatReply(5, 6, 7, 8, True, {9: "tcp://b"}, True, 10),
+            heartbeats.HeartbeatReply(5, 6, 7, 8, True, {9: "tcp://b"}, True, 10),
             record(
                 records.HEARTBEAT,
                 flags=records.UNWELL | records.KNOWS_CHANGES,
@@ -148,7 +148,7 @@ def test_what_is_carried_packed_is_read_when_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     "read",
     [
-        lambda: control.HeartbeatReply.of(parsed(record(records.HEARTBEAT, body=b"x"))),
+        lambda: heartbeats.HeartbeatReply.of(parsed(record(records.HEARTBEAT, body=b"x"))),
         lambda: control.Online.of(parsed(record(records.ONLINE, body=b"\x09x"))),
         lambda: control.OnlineReply.of(parsed(record(records.ONLINE_REPLY, body=b"\x01x"))),
         lambda: control.Remove.of(parsed(record(records.REMOVE, body=b"\x09x"))),
@@ -177,4 +177,4 @@ def test_what_is_forwarded_is_passed_on_as_it_came(said: list[tuple[int, bytes, 
 
 def test_a_time_that_is_none_is_no_heartbeat() -> None:
     with pytest.raises(RecordError):
-        control.HeartbeatReply.of(parsed(record(records.HEARTBEAT, by=b"short")))
+        heartbeats.HeartbeatReply.of(parsed(record(records.HEARTBEAT, by=b"short")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from protocol.framing import FrameReader
+from protocol.ids import is_group_id
 from protocol.server import (
     ACTIVE,
     CLOSED,
@@ -76,6 +77,8 @@ class _Server:
                 self._message(event)
             else:
                 assert isinstance(event, int | Login | Logout | Ping | Sync | NotAllowed)
+                if isinstance(event, Sync) and event.group:
+                    assert is_group_id(event.group), "takes anything for a group"
         assert len(self._session.unsettled) <= WINDOWS.max_unsettled_per_connection + 1, "holds too much"
         if events and isinstance(events[-1], Breach | Logout):
             assert self._session.state == CLOSED
@@ -90,6 +93,8 @@ class _Server:
         assert not message.from_id, "lets a client say who it is"
         assert not message.from_device
         assert not message.stamp
+        assert not message.version
+        assert not message.erased
 
     def _end(self) -> None:
         """Whatever came: the session's own words are whole frames, and Goodbye is the last."""

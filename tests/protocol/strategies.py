@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fabric import records
 from protocol.allowed import FIRST_OWN_KIND, MAX_ID
+from protocol.ids import new_group_id
 from protocol.sparrow_pb2 import (
     FILE,
     READ,
@@ -87,10 +88,16 @@ def readable_messages() -> st.SearchStrategy[Message]:
     )
 
 
+def group_ids() -> st.SearchStrategy[str]:
+    """Ids of groups."""
+    return st.builds(new_group_id, st.binary(min_size=15, max_size=15))
+
+
 def client_messages() -> st.SearchStrategy[Message]:
     """Messages that a server takes, as far as they go: windows aside."""
     numbers = st.integers(1, MAX_ID - 255)
-    dest = st.text(max_size=10)
+    dest = st.text(max_size=10) | group_ids()
+    user = st.from_regex(r"[^~]{0,10}", fullmatch=True)
     ids = st.lists(st.integers(1, MAX_ID), min_size=1, max_size=256)
     device = st.from_regex(r"[a-z0-9]{1,32}", fullmatch=True)
     about = st.builds(About, from_device=device, stream=POSITIVE, ids=ids)
@@ -102,7 +109,7 @@ def client_messages() -> st.SearchStrategy[Message]:
     return st.one_of(
         st.builds(_message, POSITIVE, numbers, more, dest, st.just(int(TEXT)), texts, any_about),
         st.builds(_message, POSITIVE, numbers, more, dest, st.just(int(FILE)) | own, blobs, any_about),
-        st.builds(_message, POSITIVE, numbers, more, dest, st.just(int(READ)), st.just(b""), about),
+        st.builds(_message, POSITIVE, numbers, more, user, st.just(int(READ)), st.just(b""), about),
     )
 
 
@@ -112,7 +119,7 @@ def client_frames() -> st.SearchStrategy[Frame]:
         st.builds(lambda token: Frame(login=Login(token=token)), st.text(max_size=20)),
         st.builds(lambda message: Frame(message=message), client_messages() | readable_messages()),
         st.builds(lambda n: Frame(ack=Ack(up_to=n)), st.integers(0, 3)),
-        st.builds(lambda n: Frame(sync=Sync(n=n)), U64),
+        st.builds(lambda n, group: Frame(sync=Sync(n=n, group=group)), U64, st.just("") | group_ids()),
         st.builds(lambda n: Frame(ping=Ping(n=n)), U64),
         st.just(Frame(logout=Logout())),
         st.just(Frame()),

@@ -71,6 +71,16 @@ def test_a_change_names_one_earlier_message(kind: int, about: About | None) -> N
     assert why_not(kind, body, about, revision=revision)
 
 
+def test_a_group_is_written_to_edited_and_erased_in_but_nothing_is_read_in_it() -> None:
+    group = "~" + "a" * 24
+    assert not why_not(TEXT, b"x", None, dest_id=group)
+    assert not why_not(EDIT, b"x", revision=1, dest_id=group)
+    assert not why_not(ERASE, dest_id=group)
+    assert not why_not(READ)
+    assert "over HTTP" in why_not(READ, dest_id=group)
+    assert why_not(READ, dest_id="~nonsense")
+
+
 def test_what_a_change_is_made_of_is_carried_by_other_kinds() -> None:
     """As fields of later versions are."""
     for kind, body in ((TEXT, b"x"), (FILE, b"{}"), (READ, b""), (1000, b"")):

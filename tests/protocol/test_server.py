@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.framing import FrameReader, delimit
+from protocol.framing import FrameReader, delimit, message_frame
+from protocol.ids import is_group_id, new_group_id
 from protocol.server import (
     ACTIVE,
     CLOSED,
@@ -39,6 +40,7 @@ from tests.protocol.strategies import client_frames, client_messages, delimited,
 
 WINDOWS = Windows(max_frame_bytes=65536, max_unsettled_per_stream=256, max_unsettled_per_connection=4096)
 MALFORMED, NOT_LOGGED_IN = Goodbye.MALFORMED, Goodbye.NOT_LOGGED_IN
+GROUP = new_group_id(bytes(range(15)))
 
 
 def waiting() -> ServerSession:
@@ -216,6 +218,9 @@ def test_a_frame_of_exactly_the_limit_is_taken() -> None:
         (message(from_id="alice"), "set by the server"),
         (message(from_device="a1"), "set by the server"),
         (message(stamp=1), "set by the server"),
+        (message(version=1), "version and erased are set by the server"),
+        (message(erased=True), "version and erased are set by the server"),
+        (message(dest_id=GROUP, version=2**63), "version and erased are set by the server"),
         (message(stream=0), "stream"),
         (message(number=0, settled=0), "settled"),
         (message(number=5, settled=0), "settled"),
@@ -228,6 +233,22 @@ def test_a_message_that_breaks_a_rule(wrong: Message, text: str) -> None:
     assert isinstance(event, Breach)
     assert event.code == MALFORMED
     assert text in event.text
+
+
+@pytest.mark.parametrize("group", ["", GROUP])
+def test_a_sync_of_everything_or_of_a_group(group: str) -> None:
+    (event,) = active().receive_data(delimited(Frame(sync=Sync(n=1, group=group))))
+    assert event == Sync(n=1, group=group)
+
+
+@given(st.text(max_size=30) | st.from_regex(r"~[a-z0-9]{20,26}", fullmatch=True))
+def test_a_sync_of_what_is_no_group(group: str) -> None:
+    (event,) = active().receive_data(delimited(Frame(sync=Sync(n=1, group=group))))
+    if not group or is_group_id(group):
+        assert isinstance(event, Sync)
+    else:
+        assert isinstance(event, Breach)
+        assert event.code == MALFORMED
 
 
 @pytest.mark.parametrize("settled", [1, 2, 1000, 2**53 - 257])
@@ -374,6 +395,14 @@ def with_counted() -> ServerSession:
 def test_what_is_counted() -> None:
     session = with_counted()
     assert (session.counted, session.acked, session.unacked) == (5, 2, 3)
+
+
+def test_a_message_that_is_framed_already_is_the_same_and_counted() -> None:
+    one, other = active(), active()
+    one.message(b"\x10\x01")
+    other.group_frame(message_frame(b"\x10\x01"))
+    assert one.data_to_send() == other.data_to_send()
+    assert one.counted == other.counted == other.unacked == 1
 
 
 @pytest.mark.parametrize("up_to", [2, 3, 5])

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol import strict
 from protocol.allowed import MAX_ABOUT_IDS, MAX_ID
 from protocol.errors import FrameError
 from protocol.framing import varint
@@ -61,6 +62,18 @@ def test_a_plain_read(ids: range | list[int]) -> None:
     assert is_plain_read(message.SerializeToString()) == (len(ids) < 100)
     vouched = encoded + VOUCHED
     assert readable(Message.FromString(vouched), vouched) is vouched
+
+
+@pytest.mark.parametrize("version", [1, 127, 128, 2**32, 2**64 - 1])
+def test_a_group_s_message_is_looked_at_shortly_too(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    vouched = text(dest_id="~" + "a" * 24).SerializeToString() + VOUCHED + Message(version=version).SerializeToString()
+    odd = vouched + b"\xd2\x3f\x01x"
+    looked: list[bytes] = []
+    monkeypatch.setattr(strict, "check_message", looked.append)
+    assert readable(Message.FromString(vouched), vouched) is vouched
+    assert not looked
+    assert readable(Message.FromString(odd), odd) is odd
+    assert looked == [odd]
 
 
 def test_unknown_fields_are_counted_together_wherever_they_stand() -> None:

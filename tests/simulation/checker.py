@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from client.state import Delivered, Event, Refused, Settled
+from client.streams import stream_key
 from fabric.records import FIRST_UNSEEN_KIND
 from protocol.allowed import CHANGES, SILENT_KINDS
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
 from protocol.sparrow_pb2 import ERASE, READ, Failed, Message
 from store.timelines import Name as TimelineName
-from store.timelines import conversation_of
-from tests.simulation.history import HistoryChecker
+from tests.simulation.groups import GroupChecker, is_group
+from tests.simulation.history import HistoryChecker, conversation
 from tests.simulation.services import are_friends
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Sent:
     body: bytes = b""
     login: str = ""
     """By which login it was written."""
+    version: int = 0
+    """Of a group's: the version in which it was SENT."""
     sent_at: float | None = None
     delivered: bool = False
     failed: bool = False
@@ -73,6 +76,7 @@ class Checker:
         self._before: dict[str, set[Name]] = {}
         """What earlier lives of a client that keeps nothing have shown."""
         self.history = HistoryChecker(cluster, self)
+        self.groups = GroupChecker(cluster, self)
         self._turns = 0
         self.late = 0
         self.refused = 0
@@ -125,7 +129,7 @@ class Checker:
             sent.target = client.user, about.from_device, about.stream, about.ids[0]
             sent.revision, sent.body = outgoing.revision, outgoing.body
             if outgoing.kind == ERASE:
-                self.history.erased.add((conversation_of(client.user, outgoing.dest), TimelineName(*sent.target)))
+                self.history.erased.add((conversation(sent), TimelineName(*sent.target)))
         self.messages[name] = sent
 
     def happened(self, client: SimClient, event: Event) -> None:
@@ -158,6 +162,11 @@ class Checker:
             self.fail(f"{client.name} saw SENT for what it wrote after its login {sent.login} had ended")
         if sent.sent_at is None:
             sent.sent_at = self._cluster.world.now
+        if is_group(sent.dest):
+            if event.delivered:
+                self.fail(f"{client.name} was told DELIVERED of {name[2:]}, in a group")
+            self.groups.settled(sent)
+            return
         sent.delivered = sent.delivered or event.delivered
         self.history.settled(sent, event.stamp)
         for device in self._receivers(sent):
@@ -208,9 +217,11 @@ class Checker:
         if sent is None:
             self.fail(f"{client.name} shows {name}, which nobody sent")
             return
+        if is_group(sent.dest):
+            self.groups.shown(client, sent, message)
         if self.hidden(sent) and client.user != name[0]:
             self.fail(f"{client.name} learns what {name[0]} has read, who hides")
-        stream = (client.name, *name[:3])
+        stream = (client.name, *stream_key(message))
         highest = self._highest.get(stream, 0)
         if late:
             self.late += 1
@@ -265,11 +276,11 @@ class Checker:
         """The exception to the promise: a block, before or after, drops what waits from its author."""
         return (sent.name[0], sent.dest) in self._cluster.database.blocked
 
-    def _has_shown(self, client: SimClient, name: Name) -> bool:
+    def has_shown(self, client: SimClient, name: Name) -> bool:
         return name in self.shown.get(client.name, {}) or name in self._before.get(client.name, set())
 
     def _kept(self, client: SimClient, name: Name) -> bool:
-        if self._has_shown(client, name) or (name[:3], name[3]) in client.journal.parked:
+        if self.has_shown(client, name) or (name[:3], name[3]) in client.journal.parked:
             return True
         if self.history.is_erased(self.messages[name]):
             return True
@@ -277,7 +288,7 @@ class Checker:
 
     def _shown_by_dest(self, sent: Sent) -> bool:
         return any(
-            self._has_shown(client, sent.name) or client.journal.holds(sent.name) or client.removed or client.excused
+            self.has_shown(client, sent.name) or client.journal.holds(sent.name) or client.removed or client.excused
             for client in self._cluster.clients
             if client.user == sent.dest
         )
@@ -299,8 +310,11 @@ class Checker:
                 continue
             if self.history.is_erased(sent):
                 continue
+            if is_group(sent.dest):
+                self.groups.finish(sent)
+                continue
             for device in self._receivers(sent):
-                if sent.at > device.forgot_at and not self._has_shown(device, sent.name):
+                if sent.at > device.forgot_at and not self.has_shown(device, sent.name):
                     self.fail(f"{sent.name} was SENT, and {device.name} never showed it")
             if not self._somewhere(sent):
                 self.fail(f"{sent.name} was SENT, no device of {sent.dest} showed it, and no inbox holds it")
@@ -322,7 +336,7 @@ class Checker:
             or self.hidden(sent)
             or any(
                 client.excused
-                or self._has_shown(client, sent.name)
+                or self.has_shown(client, sent.name)
                 or client.journal.holds(sent.name)
                 or self._cluster.database.holds(client.user, "" if client.removed else client.device, sent.name)
                 for client in devices

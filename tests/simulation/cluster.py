@@ -15,6 +15,7 @@ from fabric.records import FIRST_UNSEEN_KIND
 from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, About
 from tests.simulation.checker import Checker
 from tests.simulation.faults import Faults
+from tests.simulation.groups import GroupStory
 from tests.simulation.network import Link
 from tests.simulation.nodes import CACHE_S, SimBroker, SimClient, SimConnector
 from tests.simulation.services import Database, Etcd
@@ -71,6 +72,10 @@ class Cluster:
         self.history = Random(f"history {world.seed}")
         self.keeps = "history" in emphasis or self.history.random() < 0.5
         """Conversations are kept."""
+        self.groups = Random(f"groups {world.seed}")
+        self.has_groups = "groups" in emphasis or self.groups.random() < 0.4
+        self.answer_after_s = CACHE_S
+        """The user API answers so long after all brokers were told of a change."""
         self.pace = Random(f"pace {world.seed}")
         self.busy_people = "busy people" in emphasis or self.pace.random() < 0.3
         """Their applications are slow to take what comes: acks wait."""
@@ -86,17 +91,22 @@ class Cluster:
             names = [broker.name for broker in self.brokers]
             connector.configured = tuple(random.sample(names, 1 if apart else random.randint(1, len(names))))
         self._members: dict[int, tuple[str, float | None]] = {}
+        self._lapses: dict[int, int] = {}
+        """How often a broker has been missing, this time included."""
         self._lapsed: dict[int, tuple[float, float]] = {}
         """Broker → from when until when it is missing, though it lives."""
         self.clients: list[SimClient] = []
         self.checker = Checker(self)
         self.faults = Faults(self)
+        self.story = GroupStory(self)
         self._words = 0
         self._logins = 0
         self._people()
+        self._groups()
 
     def _skew(self) -> float:
-        return self.world.random.uniform(-30.0, 30.0)
+        skew = self.world.random.uniform(-30.0, 30.0)
+        return 0.0 if "clocks agree" in self.emphasis else skew
 
     def _people(self) -> None:
         random = self.world.random
@@ -105,6 +115,12 @@ class Cluster:
             self.database.users[user] = {}
             for device in range(random.choice((1, 1, 1, 2, 3))):
                 self._add_device(user, f"d{device}", 0.0)
+
+    def _groups(self) -> None:
+        users = list(self.database.users)
+        for number in range(self.groups.randint(1, 3) if self.has_groups else 0):
+            members = self.groups.sample(users, self.groups.randint(1, len(users)))
+            self.story.make(number, members)
 
     def _add_device(self, user: str, device: str, usable_from: float) -> SimClient:
         client = SimClient(self.world, user, device, self)
@@ -143,6 +159,16 @@ class Cluster:
             now = self.world.now
             back = now + seconds + self.world.random.uniform(0.0, 1.0)
             self._lapsed[broker.core.incarnation] = (now + Etcd.LEASE_S, back)
+            self.world.at(now + Etcd.LEASE_S, lambda: self._lapse(broker.core.incarnation))
+
+    def _lapse(self, incarnation: int) -> None:
+        self._lapses[incarnation] = self._lapses.get(incarnation, 0) + 1
+
+    def member_since(self, broker: SimBroker) -> int:
+        """As `Presence.joined` has it."""
+        incarnation, now = broker.core.incarnation, self.world.now
+        since, back = self._lapsed.get(incarnation, (math.inf, math.inf))
+        return 0 if since <= now < back else 1 + self._lapses.get(incarnation, 0)
 
     def members(self, asking: SimBroker) -> dict[int, str]:
         """As `broker.members.Members` has them: a broker that is not about to leave always names itself."""
@@ -181,6 +207,7 @@ class Cluster:
             if random.random() < (0.9 if "end logins" in self.emphasis else 0.1):
                 for _ in range(2):
                     world.at(random.uniform(1.0, self.active_s), lambda client=client: self._end_login(client))
+        self._plan_groups()
         self._plan_room()
         self._plan_history()
         self._plan_pace()
@@ -206,7 +233,7 @@ class Cluster:
             or (
                 client.core.logged_in
                 and not client.core.unsettled
-                and not client.core._blocked
+                and not client.core.blocked
                 and not self.database.queues.get((client.user, client.device))
             )
             for client in self.clients
@@ -240,6 +267,8 @@ class Cluster:
                 self._change_or_page(client)
                 continue
             dest = random.choice(list(self.database.users)) if random.random() < 0.97 else "nobody"
+            if self.has_groups and self.groups.random() < 0.5:
+                dest = self.groups.choice(sorted(self.database.groups.groups))
             self._words += 1
             body = b"word %d" % self._words
             kind = TEXT if self._words % 6 else FIRST_UNSEEN_KIND
@@ -272,9 +301,10 @@ class Cluster:
         if "d9" in self.database.users[user]:
             return
         client = self._add_device(user, "d9", math.inf)
-        self._tell_of(user, lambda: self._hand_out(client))
+        self.database.groups.checkpoints[user, "d9"] = self.brokers[0].wall_ms
+        self.tell_of(user, lambda: self._hand_out(client))
 
-    def _tell_of(self, user: str, then: Callable[[], None] = lambda: None) -> None:
+    def tell_of(self, name: str, then: Callable[[], None] = lambda: None) -> None:
         """What the user API does after a change: ask one broker after another, until one has told all."""
         heard: list[bool] = []
 
@@ -285,7 +315,7 @@ class Cluster:
 
         def ask() -> None:
             if not heard:
-                self.world.random.choice(self.brokers).ask_changed([user], answered)
+                self.world.random.choice(self.brokers).ask_changed([name], answered)
                 self.world.after(1.0, ask)
 
         ask()
@@ -309,7 +339,7 @@ class Cluster:
         self.world.trace(client.name, f"login {before} ends, {'for' if anew else 'then comes'} {after}")
         self.database.logins[key] = after if anew else ""
         self.checker.ended[client.name, before] = None
-        self._tell_of(client.user)
+        self.tell_of(client.user)
         self._close(client, before)
 
         def log_in() -> None:
@@ -334,6 +364,12 @@ class Cluster:
 
         ask()
 
+    def _plan_groups(self) -> None:
+        """People come and go."""
+        many = 60 if "people come and go" in self.emphasis else self.groups.randint(0, 12)
+        for _ in range(many if self.has_groups else 0):
+            self.world.at(self.groups.uniform(1.0, self.active_s), self.story.something_changes)
+
     def _plan_room(self) -> None:
         """Blocks, and a disk that is full for a while."""
         world, room = self.world, self.room
@@ -347,6 +383,7 @@ class Cluster:
     def _plan_history(self) -> None:
         """Clocks that are set wrong for a while."""
         many = 4 if "step clock" in self.emphasis else self.history.choice((0, 0, 1))
+        many = 0 if "clocks agree" in self.emphasis else many
         for client in self.clients if "other bodies" in self.emphasis else ():
             for _ in range(20):
                 self.world.at(self.history.uniform(1.0, self.active_s), lambda client=client: self._rewrite(client))
@@ -377,8 +414,8 @@ class Cluster:
         author, receiver = self.room.sample(list(self.database.users), 2)
         self.world.trace(receiver, f"blocks {author}")
         self.database.blocked.add((author, receiver))
-        self._tell_of(receiver, lambda: self.database.drop_from(receiver, author))
-        self._tell_of(author)
+        self.tell_of(receiver, lambda: self.database.drop_from(receiver, author))
+        self.tell_of(author)
 
     def _remove_device(self, client: SimClient) -> None:
         if client.removed:
@@ -387,7 +424,7 @@ class Cluster:
         client.removed = True
         client.kill()
         self.database.remove_device(client.user, client.device)
-        self._tell_of(client.user)
+        self.tell_of(client.user)
         self.world.after(
             self.world.random.uniform(0.0, 2.0),
             lambda: self.database.move_rows(client.user, client.device, self.brokers[0].wall_ms),

@@ -6,9 +6,7 @@ within the number of seeds that stands beside it. Owns nothing but the patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 from unittest.mock import patch
@@ -26,6 +24,7 @@ from broker.core.notifier import Notifier
 from broker.core.state import Rank
 from broker.core.storing import Storage
 from client.core import ClientCore
+from client.streams import stream_key
 from connector.core import attempts as connector_attempts
 from connector.core import catchup as connector_catchup
 from connector.core.attempts import Attempts, Partial
@@ -45,28 +44,11 @@ from protocol.sparrow_pb2 import Frame
 from store.sessions import Standing
 from store.timelines import Archived, Result
 from tests.simulation import nodes
+from tests.simulation.defect import Defect
+from tests.simulation.group_defects import GROUP_DEFECTS
 from tests.simulation.network import Connection
 from tests.simulation.services import Database, SimPresence, SimStore
 from tests.simulation.timelines import Timelines
-
-
-@dataclass(frozen=True)
-class Defect:
-    """What is wrong, and within how many seeds that shows."""
-
-    name: str
-    seeds: int
-    patches: tuple[tuple[Any, str, Any], ...]
-    emphasis: tuple[str, ...] = ()
-    """What the runs have more of, so that a rare sequence of events comes often."""
-
-    @contextmanager
-    def on(self) -> Iterator[None]:
-        """Switch it on."""
-        with ExitStack() as stack:
-            for target, attribute, replacement in self.patches:
-                stack.enter_context(patch.object(target, attribute, replacement))
-            yield
 
 
 def _sent_before_append(self: Any, storing: Any) -> None:
@@ -141,10 +123,10 @@ class _Counted(set[int]):
 
 def _acked_before_kept(self: Any) -> Any:
     commit, self._dirty = self._dirty, False
+    self._receiving.dirty, dirty = False, self._receiving.dirty
+    commit = commit or dirty
     data, events = _flush(self)
-    for key, stream in self._changed.items():
-        self._journal.put_inbound(key, stream)
-    self._changed.clear()
+    self._receiving.keep()
     self._later = getattr(self, "_later", 0) + commit
     if self._later > 3:  # the disk comes last
         self._later = 0
@@ -155,15 +137,20 @@ def _acked_before_kept(self: Any) -> Any:
 _flush = ClientCore.flush
 
 
-def _repeat_not_acked(self: Any, message: Any) -> None:
-    key = (message.from_id, message.from_device, message.stream)
-    stream = self._inbound.get(key)
-    if stream is not None and message.id < stream.next and message.id not in stream.gaps:
-        self._session.counted -= 1
-    _message(self, message)
+def _repeat_not_acked(self: Any, data: bytes) -> None:
+    inbound, session = self._receiving._inbound, self._session
+    known = {key: (stream.next, set(stream.gaps)) for key, stream in inbound.items()}
+    told = []
+    with patch.object(self._receiving, "message", lambda message, now: told.append(message)):
+        _data(self, data)
+    for message in told:
+        next_id, gaps = known.get(stream_key(message), (0, set()))
+        if message.id < next_id and message.id not in gaps:
+            session.counted -= 1
+        self._receiving.message(message, self._now)
 
 
-_message = ClientCore._message
+_data = ClientCore.data
 
 
 def _row_removed_first(self: Any, session: Any, rows: Any) -> None:
@@ -439,10 +426,10 @@ _erase = Timelines.erase
 def _pages_move_next(self: Any) -> None:
     """What a page has is taken for the end of its stream."""
     for *key, number in self._journal.pages:
-        stream = self._inbound.get(tuple(key))
+        stream = self._receiving._inbound.get(tuple(key))
         if stream is not None and number >= stream.next:
             stream.next = number + 1
-            self._changed[tuple(key)] = stream
+            self._receiving._changed[tuple(key)] = stream
             self._dirty = True
     _paged(self)
 
@@ -499,7 +486,7 @@ DEFECTS = (
     ),
     Defect("copies counted over repeats", 200, ((Attempts, "submit", _copies_counted(Attempts.submit)),)),
     Defect("next moved before the message is kept", 100, ((ClientCore, "flush", _acked_before_kept),)),
-    Defect("a repeat dropped but not acked", 100, ((ClientCore, "_message", _repeat_not_acked),)),
+    Defect("a repeat dropped but not acked", 100, ((ClientCore, "data", _repeat_not_acked),)),
     Defect(
         "a row removed before its DELIVERED is safe",
         400,
@@ -621,4 +608,5 @@ DEFECTS = (
     Defect("a place of any age", 100, ((broker_archive, "R_B_MS", 1 << 60),), STEPS),
     Defect("a stamp left ahead of a clock that stepped back", 100, ((ids, "_MAX_STAMP_AHEAD", 1 << 63),), STEPS),
     Defect("of one start, a lower try that replaces a higher", 200, ((Rank, "is_behind", _never_behind),), LATE),
+    *GROUP_DEFECTS,
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from protocol.ids import stamp_ms
 from protocol.sparrow_pb2 import ERASE, READ
 from store.timelines import KeptMessage, Name, conversation_of, members_of
+from tests.simulation.groups import is_group
 from tests.simulation.world import EPOCH_S
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 MAX_OFF_MS = 120_000 + 30_000 + 5_000
 """How far a stamp may be from the true time of SENT: rule R-B, a broker's clock, and the way."""
+
+
+def conversation(sent: Sent) -> str:
+    """Where a message belongs."""
+    return sent.dest if is_group(sent.dest) else conversation_of(sent.name[0], sent.dest)
 
 
 class HistoryChecker:
@@ -36,13 +42,13 @@ class HistoryChecker:
 
     def settled(self, sent: Sent, stamp: int) -> None:
         """H1: SENT also means that it stands in the timeline, at the place that its author is told."""
-        if not self._cluster.keeps or sent.kind in self._checker.SILENT:
+        if not self._cluster.keeps or sent.kind in self._checker.SILENT or is_group(sent.dest):
             return
-        conversation = conversation_of(sent.name[0], sent.dest)
+        where = conversation(sent)
         name = Name(*sent.name)
-        if name not in self._names(conversation, name.author):
+        if name not in self._names(where, name.author):
             self._fail(f"{sent.author} saw SENT for {sent.name[2:]}, which is not in the timeline")
-        elif stamp not in self._cluster.database.timelines.stamps(conversation, name):
+        elif stamp not in self._cluster.database.timelines.stamps(where, name):
             self._fail(f"{sent.author} was told another stamp of {sent.name[2:]} than the timeline has")
         off_ms = abs((EPOCH_S + self._cluster.world.now) * 1000 - stamp_ms(stamp))
         if off_ms > MAX_OFF_MS:
@@ -50,7 +56,7 @@ class HistoryChecker:
 
     def is_erased(self, sent: Sent) -> bool:
         """Whether its author has asked that it be erased, by now: nobody need have it."""
-        return (conversation_of(sent.name[0], sent.dest), Name(*sent.name)) in self.erased
+        return (conversation(sent), Name(*sent.name)) in self.erased
 
     def _names(self, conversation: str, reader: str) -> dict[Name, KeptMessage]:
         found: dict[Name, KeptMessage] = {}
@@ -76,6 +82,8 @@ class HistoryChecker:
         for sent in self._checker.messages.values():
             if sent.failed or sent.sent_at is None or sent.kind == READ or sent.kind in self._checker.SILENT:
                 continue
+            if is_group(sent.dest):
+                continue
             conversation, name = conversation_of(sent.name[0], sent.dest), Name(*sent.name)
             if name not in self._names(conversation, name.author):
                 self._fail(f"{name} was SENT, and its author does not find it")
@@ -89,7 +97,7 @@ class HistoryChecker:
     def _finish_changes(self) -> None:
         """What was SENT of edits and erasures is how the messages read (H4, R-E)."""
         for sent in self._checker.messages.values():
-            if sent.target is None or sent.failed or sent.sent_at is None:
+            if sent.target is None or sent.failed or sent.sent_at is None or is_group(sent.dest):
                 continue
             conversation, target = conversation_of(sent.name[0], sent.dest), Name(*sent.target)
             for reader in {target.author} if self._checker.blocked(sent) else members_of(conversation):

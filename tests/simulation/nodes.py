@@ -16,7 +16,7 @@ from broker.presence import MemoryPresence
 from broker.settings import BrokerSettings
 from client.core import ClientCore
 from client.state import Doubtful, Event, Kept, KeptInbound, MessageName
-from client.streams import StreamKey
+from client.streams import StreamKey, stream_key
 from connector.core import ConnectorCore, Session
 from connector.core.doubts import STANDSTILL_S
 from connector.settings import ConnectorSettings
@@ -57,7 +57,14 @@ class SimBroker(Process):
             self.memory = MemoryPresence(self.settings.lease_s, self.world.random.getrandbits(32), self._changed)
             presence = self.memory
         else:
-            self.presence = presence = SimPresence(self.world, self.cluster.etcd, self, self._superseded, self._changed)
+            self.presence = presence = SimPresence(
+                self.world,
+                self.cluster.etcd,
+                self,
+                self._superseded,
+                self._changed,
+                lambda: self.cluster.member_since(self),
+            )
         self.core = BrokerCore(self, presence, self.store, self.settings, self.world.random64())
         self.core.time(self.world.now, self.wall_ms)
         self.core.history_terms(HistoryTerms(365 if self.cluster.keeps else 0))
@@ -132,6 +139,8 @@ class SimBroker(Process):
 class SimConnector(Process):
     """A connector process."""
 
+    HEARTBEAT_S = 20.0
+
     def __init__(self, world: World, name: str, cluster: Cluster, wall_skew_s: float) -> None:
         super().__init__(world, name, wall_skew_s)
         self.cluster = cluster
@@ -153,11 +162,12 @@ class SimConnector(Process):
             link_timeout_s=1.0,
             receipt_retry_s=1.5,
             request_timeout_s=3.0,
-            heartbeat_s=20.0,
+            heartbeat_s=self.HEARTBEAT_S,
             rejoin_per_tick=2,
             inbox_full_retry_s=3.0,
             inbox_busy_retry_s=1.5,
             no_space_retry_s=2.0,
+            group_scan_s=1.0,
         )
         self._sessions = {}
         self.core = ConnectorCore(self, settings)
@@ -320,6 +330,15 @@ class SimJournal:
     def show(self, message: Message, late: bool) -> None:
         self._pending.append(("show", message_key(message), message))
 
+    def hold(self, message: Message, late: bool) -> None:
+        raise AssertionError("nobody follows changes of groups here")
+
+    def release(self, message: Message, *, show: bool) -> None:
+        raise AssertionError("nobody follows changes of groups here")
+
+    def put_group(self, group: str, version: int) -> None:
+        raise AssertionError("nobody follows changes of groups here")
+
     def paged(self, name: MessageName) -> bool:
         return name in self.pages
 
@@ -373,7 +392,7 @@ class SimJournal:
 
 
 def message_key(message: Message) -> tuple[StreamKey, int]:
-    return (message.from_id, message.from_device, message.stream), message.id
+    return stream_key(message), message.id
 
 
 class SimClient(Process):
@@ -421,8 +440,8 @@ class SimClient(Process):
         self._unnumbered = [*self.core.doubtful.values(), *self.core._drafts]
         for outgoing in list(self.core.doubtful.values()):
             self._answer(outgoing)
-        self.core.ORDER_WAIT_S = self.cluster.order_wait_s
-        self.core.SYNC_TIMEOUT_S = 4.0
+        self.core.ORDER_WAIT_S = self.core._receiving._order_wait_s = self.cluster.order_wait_s
+        self.core._syncs._timeout_s = 4.0
         self.core._outbox.FIRST_RESEND_S = self.cluster.resend_s
         self.core.time(self.world.now)
         self._happened, self._wake = True, None

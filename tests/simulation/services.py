@@ -13,9 +13,11 @@ from broker.core import Location
 from broker.core.state import UNKNOWN_RANK, Rank, Swapped
 from protocol.sparrow_pb2 import Message
 from store.contacts import Verdict
+from store.groups import Group, GroupPage, GroupQuery
 from store.interface import COMMON, NewRow, Page, PageQuery, Removal, Row, RowKind
 from store.sessions import NoSession, SessionStart, Standing
 from store.timelines import Archived, Edit, Entry, Erasure, Mark, Name, Result, members_of
+from tests.simulation.groups import Memberships
 from tests.simulation.timelines import Timelines
 from tests.simulation.world import Process, World
 
@@ -47,6 +49,7 @@ class Database:
     hiding: frozenset[str] = frozenset()
     """Users who hide their presence, for as long as a run goes on."""
     timelines: Timelines = field(default_factory=Timelines)
+    groups: Memberships = field(default_factory=Memberships)
 
     def put(self, row: NewRow, key: bytes) -> None:
         """Insert, or the same again."""
@@ -312,6 +315,26 @@ class SimStore:
 
         self._call(work, lambda: done(found[: len(batch)]), lambda: done(None))
 
+    def groups(self, groups: Collection[str], done: Callable[[Mapping[str, Group | None] | None], None]) -> None:
+        found: dict[str, Group | None] = {}
+        self._call(
+            lambda: found.update((name, self._database.groups.groups.get(name)) for name in groups),
+            lambda: done(found),
+            lambda: done(None),
+        )
+
+    def scan_groups(self, queries: Sequence[GroupQuery], done: Callable[[Sequence[GroupPage] | None], None]) -> None:
+        pages: list[GroupPage] = []
+        kept, timelines = self._database.groups, self._database.timelines
+        self._call(
+            lambda: pages.extend(kept.page(timelines, query) for query in queries),
+            lambda: done(pages[: len(queries)]),
+            lambda: done(None),
+        )
+
+    def raise_checkpoints(self, checkpoints: Mapping[tuple[str, str], int]) -> None:
+        self._call(lambda: self._database.groups.raise_checkpoints(checkpoints), lambda: None, lambda: None)
+
     def raise_marks(self, marks: Sequence[Mark]) -> None:
         def work() -> None:
             for mark in marks:
@@ -407,7 +430,10 @@ class SimPresence:
         broker: Process,
         superseded: Callable[[str, str, Location], None],
         on_changed: Callable[[Collection[str] | None], None],
+        member_since: Callable[[], int],
     ) -> None:
+        self._member_since = member_since
+        self.joined = 0
         self._world = world
         self._etcd = etcd
         self._broker = broker
@@ -557,8 +583,13 @@ class SimPresence:
         self._call(work, lambda: None, lambda: None)
 
     def barrier(self, done: Callable[[bool], None]) -> None:
-        seen: list[int] = []
-        self._call(lambda: seen.append(self._etcd.revision), lambda: self._wait_for(seen[0], done), lambda: done(False))
+        seen: list[tuple[int, int]] = []
+
+        def passed() -> None:
+            revision, self.joined = seen[0]
+            self._wait_for(revision, done)
+
+        self._call(lambda: seen.append((self._etcd.revision, self._member_since())), passed, lambda: done(False))
 
     def changed(self, users: Collection[str], done: Callable[[bool], None]) -> None:
         self._call(lambda: self._etcd.tell(users), lambda: done(True), lambda: done(False))

@@ -50,6 +50,8 @@ class Timelines:
     edits: dict[tuple[str, Name, str], Edit] = field(default_factory=dict)
     """(conversation, target, editing device)."""
     marks: dict[tuple[str, str, bool], int] = field(default_factory=dict)
+    group_rows: dict[str, dict[tuple[int, Name, int], Entry]] = field(default_factory=dict)
+    """Of groups: (stamp, name, version) → the entry that made the row."""
 
     def answer(self, change: Entry | Edit | Erasure) -> Archived:
         """What is told of a write, as it stands when it is asked for."""
@@ -76,6 +78,12 @@ class Timelines:
     def _insert(self, entry: Entry) -> None:
         if self.answer(entry).result is not Result.KEPT:
             return
+        if entry.version:
+            self.group_rows.setdefault(entry.conversation, {}).setdefault(
+                (entry.stamp, entry.name, entry.version), entry
+            )
+            self._put((entry.conversation, entry.name), Body(LATEST - 1 - entry.stamp, entry))
+            return
         self._put((entry.conversation, entry.name), Body(LATEST - 1 - entry.stamp, entry))
         rows = self.rows.setdefault(entry.conversation, {})
         first = min((stamp for stamp, name in rows if name == entry.name), default=entry.stamp)
@@ -99,6 +107,11 @@ class Timelines:
         there = self.bodies.get(key)
         if there is None or there.written < body.written:
             self.bodies[key] = body
+
+    def is_marked(self, conversation: str, name: Name) -> bool:
+        """Whether it was erased."""
+        body = self.bodies.get((conversation, name))
+        return body is not None and body.entry is None
 
     def raise_mark(self, mark: Mark) -> None:
         """It only rises."""

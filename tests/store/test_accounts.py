@@ -34,7 +34,11 @@ async def test_a_profile(open_engine: OpenEngine) -> None:
         hidden = await other.change_profile("alice", hides_presence=True)
         assert (hidden.display_name, hidden.hides_presence) == ("Alice 🐦", True)
         assert await store.profiles(["alice"]) == {"alice": hidden}
-        both = await store.change_profile("alice", display_name="", hides_presence=False)
+        open_to_friends = await store.change_profile("alice", friends_may_add_me=True)
+        assert open_to_friends.friends_may_add_me
+        assert not hidden.friends_may_add_me
+        assert (open_to_friends.display_name, open_to_friends.hides_presence) == ("Alice 🐦", True)
+        both = await store.change_profile("alice", display_name="", hides_presence=False, friends_may_add_me=False)
         assert both == found == await store.change_profile("alice")
         with pytest.raises(NotFoundError, match="nobody"):
             await store.change_profile("nobody", display_name="x")

@@ -274,7 +274,8 @@ async def test_the_version_says_who_sees_it_not_the_stamp(open_engine: OpenEngin
         assert await scanned(store, "bob") == [2, 1]
         assert await store.timelines.unread("carol", [G]) == {G: 1}
         listed = await store.timelines.listed("carol", G)
-        assert listed is not None and listed.newest is not None
+        assert listed is not None
+        assert listed.newest is not None
         assert listed.newest.name.id == 2
 
 
@@ -740,7 +741,8 @@ async def test_a_file_of_a_group(open_engine: OpenEngine) -> None:
         await there.remove("bob")
         assert not await store.timelines.may_read_file("f1", "bob")
         kept = await store.file("f1")
-        assert kept is not None and kept.expires_ms > NOW_MS + 300 * DAY_MS
+        assert kept is not None
+        assert kept.expires_ms > NOW_MS + 300 * DAY_MS
         await keep(store, Erasure(G, gname(1), stamp(9), "alice"))
         assert not await store.timelines.may_read_file("f1", "carol")
         assert await store.file("f1") is None

@@ -21,6 +21,7 @@ from userapi import endings
 from userapi.app import create_app
 from userapi.bridge import StoreBridge
 from userapi.keys import ensure_key_pair
+from userapi.notices import Notices
 from userapi.service import EXTENSION
 from userapi.settings import UserApiSettings
 
@@ -67,6 +68,10 @@ class RecordingFabric:
         for user, one in zip(users, about, strict=True):
             self._ask("hint", user, kind, one, *([stamp] if stamp else []))
 
+    def hint_of_group(self, users: Collection[str], hint: Hint) -> None:
+        about = (hint.kind, hint.group, hint.version, hint.user_id, hint.stamp)
+        self._ask("hint of group", tuple(sorted(users)), *about)
+
     def online(self, users: Collection[str]) -> Mapping[str, bool]:
         self._ask("online", *users)
         return {user: user in self.there for user in users}
@@ -85,6 +90,7 @@ class Api:
     client: FlaskClient
     verifier: TokenVerifier
     endings: endings.Endings
+    notices: Notices
     slept: list[float] = field(default_factory=list)
     now: float = 1_800_000_000.0
 
@@ -138,6 +144,7 @@ def settings_in(folder: Path, **changes: object) -> UserApiSettings:
 def api(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """Over SQLite, unless a test asks for another engine (`with_each_engine`)."""
     monkeypatch.setattr(endings, "REPEAT_S", 3600.0)  # tests repeat by themselves
+    monkeypatch.setattr(Notices, "threaded", False)  # and send what is due
     conversations = any(word in request.module.__name__ for word in ("conversations", "history", "search"))
     with api_in(tmp_path, kept(getattr(request, "param", "sqlite"), tmp_path, conversations)) as made:
         yield made
@@ -158,8 +165,10 @@ def api_in(tmp_path: Path, store: StoreSettings | None = None, **changes: object
     made: Api
     fabric = RecordingFabric()
     app = create_app(settings, bridge, fabric, clock=lambda: made.now, sleep=lambda seconds: made.slept.append(seconds))
-    going_on = app.extensions[EXTENSION].endings
-    made = Api(settings, bridge, fabric, app.test_client(), TokenVerifier(public.read_bytes()), going_on)
+    parts = app.extensions[EXTENSION]
+    verifier = TokenVerifier(public.read_bytes())
+    made = Api(settings, bridge, fabric, app.test_client(), verifier, parts.endings, parts.notices)
     yield made
-    going_on.stop()
+    parts.endings.stop()
+    parts.notices.stop()
     bridge.close()

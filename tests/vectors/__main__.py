@@ -5,10 +5,9 @@ Outcomes, streams and bad frames are what the protocol says, not what our code d
 
 from __future__ import annotations
 
-from protocol.framing import delimit
 from tests.vectors import example
 from tests.vectors.dialogues import play
-from tests.vectors.files import Json, dump, frame, load
+from tests.vectors.files import Json, delimited, dump, load
 
 LONG = 200
 """A byte repeated more often than this is written as such."""
@@ -19,12 +18,18 @@ def main() -> None:
     frames = load("frames")
     for vector in frames:
         if vector.get("canonical", True):
-            vector["hex"] = _hex(delimit(frame(vector["frame"]).SerializeToString(deterministic=True)))
+            vector["hex"] = _hex(delimited(vector["frame"]))
     dump("frames", frames)
     for name in ("bad_frames", "refused_frames", "unreadable_frames", "streams"):
         dump(name, load(name))
-    dump("dialogues", [{**dialogue, "steps": play(dialogue)} for dialogue in load("dialogues")])
+    dump("dialogues", [{**dialogue, "steps": _played(dialogue)} for dialogue in load("dialogues")])
     example.write()
+
+
+def _played(dialogue: Json) -> list[Json]:
+    if not dialogue.get("by_hand"):
+        return play(dialogue)
+    return [{**step, "hex": delimited(step["frame"]).hex()} if "frame" in step else step for step in dialogue["steps"]]
 
 
 def _hex(data: bytes) -> Json:

@@ -90,6 +90,7 @@ class Reader:
             case "login":
                 login = said.login
                 more = {"start": login.start, "tries": login.tries, "understands": login.understands}
+                more["fresh"] = login.fresh
                 session.login(login.token, login.client, **more)
             case "message":
                 session.message(said.message)
@@ -100,7 +101,7 @@ class Reader:
                 for stream in self._streams.values():
                     if stream.wants_sync(ORDER_WAIT_S):
                         stream.asked(said.sync.n, ORDER_WAIT_S)
-                session.sync(said.sync.n)
+                session.sync(said.sync.n, said.sync.group)
             case "ping":
                 session.ping(said.ping.n)
             case "logout":

@@ -1,6 +1,6 @@
-"""The example at the end of docs/protocol.md: one dialogue, every byte explained.
+"""The examples in docs/protocol.md: two dialogues, every byte explained.
 
-Owns the text between the two marks there.
+Owns the text between the marks there.
 """
 
 from __future__ import annotations
@@ -18,27 +18,34 @@ from protocol.sparrow_pb2 import Frame
 from tests.vectors.files import Json, named, unhex
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
-BEGIN, END = "<!-- example: begin (python -m tests.vectors writes it) -->\n", "<!-- example: end -->"
-DIALOGUE = "two people"
+EXAMPLES = {"two people": "example", "a group": "example of a group"}
+"""Dialogue → what its marks say."""
 WIDTH = 36
 
 
-def written() -> str:
-    """The example as the document has it."""
+def written(dialogue: str) -> str:
+    """An example as the document has it."""
     text = DOCUMENT.read_text("utf-8")
-    return text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
+    at, end = _place(text, dialogue)
+    return text[at:end]
 
 
 def write() -> None:
-    """Put the example into the document."""
-    text = DOCUMENT.read_text("utf-8")
-    at, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    DOCUMENT.write_text(text[:at] + rendered() + text[end:], "utf-8")
+    """Put the examples into the document."""
+    for dialogue in EXAMPLES:
+        text = DOCUMENT.read_text("utf-8")
+        at, end = _place(text, dialogue)
+        DOCUMENT.write_text(text[:at] + rendered(dialogue) + text[end:], "utf-8")
 
 
-def rendered() -> str:
-    """The example as the dialogue has it."""
-    return "".join(_steps(dict(named("dialogues"))[DIALOGUE]["steps"]))
+def _place(text: str, dialogue: str) -> tuple[int, int]:
+    begin = f"<!-- {EXAMPLES[dialogue]}: begin (python -m tests.vectors writes it) -->\n"
+    return text.index(begin) + len(begin), text.index(f"<!-- {EXAMPLES[dialogue]}: end -->")
+
+
+def rendered(dialogue: str) -> str:
+    """An example as its dialogue has it."""
+    return "".join(_steps(dict(named("dialogues"))[dialogue]["steps"]))
 
 
 def _steps(steps: list[Json]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from google.protobuf import json_format
 
+from protocol.framing import delimit
 from protocol.sparrow_pb2 import Frame
 
 HERE = Path(__file__).parent
@@ -62,6 +63,11 @@ def unhex(text: Json) -> bytes:
 def frame(meaning: Json) -> Frame:
     """The frame of a `frame`: protobuf's JSON mapping, where {"repeat": hex, "times": n} stands for long bytes."""
     return json_format.ParseDict(_long_bytes(meaning), Frame())
+
+
+def delimited(meaning: Json) -> bytes:
+    """The bytes of a `frame`, as our own encoder writes them."""
+    return delimit(frame(meaning).SerializeToString(deterministic=True))
 
 
 def _long_bytes(value: Json) -> Json:

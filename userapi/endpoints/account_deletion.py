@@ -1,14 +1,27 @@
 """The end of an account, whoever asks for it: its owner, or the operator.
 
-Owns what is done, and its order: the store first, then the brokers, then what is kept of conversations.
+Owns what is done, and its order: groups are left first, as long as somebody can ask for it again; then the store, then
+the brokers, then what is kept of conversations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from protocol.errors import OutdatedError, UnavailableError
 from protocol.sparrow_pb2 import Goodbye
 from userapi import audit
 from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
+from userapi.groups import GroupWork, Outcome
+
+
+def leave_groups(groups: GroupWork, user: str) -> list[Outcome]:
+    """All of the user's; to be told to brokers. Raises `UnavailableError` and `StoreError`; may be repeated."""
+    try:
+        return groups.leave_all(user)
+    except OutdatedError as error:
+        raise UnavailableError(str(error)) from None
 
 
 def delete_account(bridge: StoreBridge, user: str, *, known: bool, by: str = "", **facts: object) -> None:
@@ -28,10 +41,12 @@ def forget_words(bridge: StoreBridge, user: str, *, keep_words: bool, patient: b
     May be repeated until it returns. Raises `StoreError`, also for want of time unless `patient`.
     """
     call = bridge.call_until_done if patient else bridge.call
+    call(bridge.store.groups.forget_user, user)
     call(bridge.store.timelines.forget_author, user, keep_words)
 
 
-def tell_brokers(fabric: Fabric, user: str) -> None:
-    """Nobody routes to the user any more, and the sessions are closed. Raises `ServiceError`; may be repeated."""
-    fabric.changed([user])
+def tell_brokers(fabric: Fabric, user: str, left: Sequence[Outcome] = ()) -> None:
+    """Nobody routes to the user any more, nor by groups that they have left, and the sessions are closed. Raises
+    `ServiceError`; may be repeated."""
+    fabric.changed([user, *(one.group.group for one in left)])
     fabric.close(user, code=Goodbye.DEVICE_REMOVED)

@@ -5,9 +5,10 @@ Owns `/v1/accounts`, `/v1/me/password` and `/v1/me/deletion`.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-from protocol.errors import AlreadyExistsError, InvalidIdError, NotFoundError
+from protocol.errors import AlreadyExistsError, InvalidIdError, NotFoundError, ServiceError
 from protocol.ids import check_new_user_id
 from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
@@ -134,7 +135,7 @@ def delete_account(body: dict[str, Any]) -> tuple[str, int]:
     the user. Their sessions are closed. What others have received from the user stays with them, files until their
     time is over; what was being written to the user at this moment expires in the inbox. Of conversations that are
     kept, the user's list and marks go; what the user wrote there stays for the others, or goes as well
-    (`history.words_of_deleted_accounts`). Nobody ever gets the id again.
+    (`history.words_of_deleted_accounts`). All groups are left first. Nobody ever gets the id again.
     """
     parts = service()
     user = caller().user
@@ -143,7 +144,11 @@ def delete_account(body: dict[str, Any]) -> tuple[str, int]:
         check_login()
         if right_one(parts, user, account, body["password"], why="wrong_password") is None:
             raise ProblemError("wrong_password", "the password is wrong", field="password")
+    left = account_deletion.leave_groups(parts.groups, user)
     account_deletion.delete_account(parts.bridge, user, known=account is not None, device=caller().device)
+    left += account_deletion.leave_groups(parts.groups, user)  # of who was quick to add them
+    with contextlib.suppress(ServiceError):  # who cannot be told will know in a while
+        parts.notices.tell(left, user)
     try:
         parts.endings.end(user)
     finally:

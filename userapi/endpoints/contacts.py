@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from protocol.errors import InvalidIdError, MisuseError, NotFoundError, ServiceError
+from protocol.errors import InvalidIdError, MisuseError, NotFoundError, OutdatedError, ServiceError
 from protocol.ids import check_user_id
 from protocol.sparrow_pb2 import Hint
 from store.contacts import Change, Relation
 from userapi import audit
 from userapi.callers import DEVICE, caller
+from userapi.endpoints.group_forms import note, told
 from userapi.endpoints.hints import tell, tell_both
 from userapi.http.endpoint import USER_IN_PATH, Area, endpoint
 from userapi.http.fields import Answer, Flag, Number, items, user_id
@@ -237,18 +238,33 @@ def remove(user: str) -> dict[str, Any]:
     return _contact(user, after)
 
 
-@endpoint(area, "PUT", "/v1/blocks/<user>", problems=("not_yourself", "no_such_user"), **ONE)  # type: ignore[arg-type]
+@endpoint(area, "PUT", "/v1/blocks/<user>", problems=("not_yourself", "no_such_user", "changed_meanwhile"), **ONE)  # type: ignore[arg-type]
 def block(user: str) -> dict[str, Any]:
     """Block them: no message goes either way, a friendship or a request ends, and what waits from them is dropped.
 
     What was on its way at that moment may still come; blocking once more drops it. They are told of the friendship's
     end, or with `userapi.blocks_are_silent` of nothing: they go on seeing you among their friends.
+
+    You leave groups that both of you are in if they have fewer than four members, or are the other's. Then the answer
+    takes about two seconds.
     """
     silent = service().settings.blocks_are_silent
     before, after = _change(user, Change.BLOCK_SILENTLY if silent else Change.BLOCK)
     if before.friend:
         _tell(user, Hint.FRIEND_REMOVED, quietly=silent or before.blocked)
+    _leave_groups(user)
     return _contact(user, after)
+
+
+def _leave_groups(other: str) -> None:
+    try:
+        left = service().groups.leave_for_block(caller().user, other)
+    except OutdatedError:
+        raise ProblemError("changed_meanwhile") from None
+    for one in left:
+        note("group_left", one.group.group, why="block")
+    if left:
+        told(*left)
 
 
 @endpoint(area, "DELETE", "/v1/blocks/<user>", problems=("not_yourself", "no_such_user"), **ONE)  # type: ignore[arg-type]

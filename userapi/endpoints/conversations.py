@@ -6,18 +6,19 @@ none of its ids: it is always the caller's, with the user whom the path names, w
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import Any
 
 from flask import Response
 from marshmallow import fields
 
-from protocol.errors import InvalidIdError, MisuseError
-from protocol.ids import STAMP_SHIFT, check_user_id
+from protocol.errors import InvalidIdError, MisuseError, ServiceError
+from protocol.ids import STAMP_SHIFT, check_dest_id, check_user_id, is_group_id
 from protocol.sparrow_pb2 import Hint
 from store.interface import Profile
 from store.timelines import MAX_PAGE, MAX_UNREAD, R_B_MS, HistoryQuery, Listed, Mark, conversation_of
-from userapi.callers import caller
+from userapi.callers import DEVICE, caller, callers_profile
 from userapi.endpoints.hints import tell
 from userapi.endpoints.messages import (
     CONVERSATION_IN_PATH,
@@ -25,9 +26,11 @@ from userapi.endpoints.messages import (
     NAME_IN_PATH,
     PAGER,
     READER,
+    AuthorQuery,
     Message,
     conversation_with,
     erase,
+    erase_in_group,
     name_of,
     now_stamp,
     rendered,
@@ -53,6 +56,7 @@ _MAX_IDS = 100
 LEAST = 200
 """A page counts as so many messages at least: as many small ones come in a second as requests of other kinds."""
 _ME = (CONVERSATION_IN_PATH,)
+_NONE = ("no_such_conversation", "not_member")
 
 
 class ConversationsQuery(Strict):
@@ -65,12 +69,14 @@ class ConversationsQuery(Strict):
 class Conversation(Answer):
     """A conversation, as its reader sees it."""
 
-    id = user_id("The other user's id; of notes to oneself, one's own.")
+    id = user_id("The other user's id; of notes to oneself, one's own; of a group, its id.")
     newest = fields.Nested(
         Message, required=True, allow_none=True, metadata={"description": "Null: all of it has expired."}
     )
     mark = Text("How far you have read it: a stamp; a decimal number, 0 at first.")
-    read_by_other = Text("How far the other shows to have read it: a stamp; 0: not at all, or they do not show it.")
+    read_by_other = Text(
+        "How far the other shows to have read it: a stamp; 0: not at all, or they do not show it, or it is a group."
+    )
 
 
 class WholeConversation(Conversation):
@@ -153,12 +159,13 @@ def list_conversations(query: dict[str, Any]) -> Response:
     parts, user, limit = service(), caller().user, query["limit"]
     after = query.get("after", "")
     try:
-        after and check_user_id(after)
+        after and check_dest_id(after)
     except InvalidIdError:
         raise no_cursor("after") from None
     parts.limits.check_history(user)
     found = parts.bridge.call(parts.history.timelines.conversations, user, after, limit)
-    profiles = parts.bridge.call(parts.bridge.store.profiles, [one.other for one in found])
+    people = [one.other for one in found if not is_group_id(one.other)]
+    profiles = parts.bridge.call(parts.bridge.store.profiles, people)
     parts.limits.read_history(user, max(1, len(found)))
     return unstored(
         {
@@ -185,22 +192,27 @@ def _conversation(listed: Listed, profile: Profile | None) -> dict[str, Any]:
     "/v1/conversations/unread",
     query=UnreadQuery,
     answer=Unread,
-    guard=READER,
-    problems=("no_such_conversation",),
+    guard=DEVICE,
+    problems=("no_such_conversation", "history_not_kept"),
 )
 def count_unread(query: dict[str, Any]) -> dict[str, Any] | Response:
     """Count what is unread in some conversations, each up to 100.
 
     Without `ids` this path is that of the conversation with the user "unread".
     """
+    parts, user = service(), caller().user
+    others = dict.fromkeys(query.get("ids", "").split(","))
+    if not all(map(is_group_id, others)):
+        parts.history.check()
     if "ids" not in query:
         return look_at_conversation("unread")
-    parts, user = service(), caller().user
-    others = dict.fromkeys(query["ids"].split(","))
     if len(others) > _MAX_IDS:
         raise ProblemError("invalid_value", f'the field "ids" names more than {_MAX_IDS}', field="ids")
     try:
-        wanted = {other: conversation_of(user, check_user_id(other)) for other in others}
+        # Of a group that they are not in there is nothing to be counted.
+        wanted = {
+            other: other if is_group_id(other) else conversation_of(user, check_user_id(other)) for other in others
+        }
     except InvalidIdError as error:
         raise ProblemError("invalid_value", f'the field "ids": {error}', field="ids") from None
     parts.limits.check_history(user)
@@ -221,7 +233,7 @@ def count_unread(query: dict[str, Any]) -> dict[str, Any] | Response:
     headers=(IF_NONE_MATCH,),
     parts=_ME,
     guard=READER,
-    problems=("no_such_conversation",),
+    problems=_NONE,
 )
 def look_at_conversation(conversation: str) -> Response:
     """Look at one conversation, hidden or not."""
@@ -231,7 +243,7 @@ def look_at_conversation(conversation: str) -> Response:
     found, unread, profiles = parts.bridge.together(
         partial(timelines.listed, user, id_),
         partial(timelines.unread, user, [id_]),
-        partial(parts.bridge.store.profiles, [conversation]),
+        partial(parts.bridge.store.profiles, [] if is_group_id(conversation) else [conversation]),
     )
     parts.limits.read_history(user, 1 + unread.get(id_, 0))
     if found is None:
@@ -246,7 +258,7 @@ def look_at_conversation(conversation: str) -> Response:
     status=204,
     parts=_ME,
     guard=READER,
-    problems=("no_such_conversation",),
+    problems=_NONE,
 )
 def hide_conversation(conversation: str) -> tuple[str, int]:
     """Take a conversation out of your list until something newer is written there. Nothing is erased."""
@@ -273,7 +285,7 @@ def hide_unread() -> tuple[str, int]:
     headers=(IF_NONE_MATCH,),
     parts=_ME,
     guard=PAGER,
-    problems=("no_such_conversation",),
+    problems=_NONE,
 )
 def list_messages(query: dict[str, Any], conversation: str) -> Response:
     """Read a conversation, from its newest message back.
@@ -281,8 +293,8 @@ def list_messages(query: dict[str, Any], conversation: str) -> Response:
     Who reads drops repeats by name (`author`, `device`, `stream`, `id`). Where nothing was ever written, there is
     nothing. With `own`, what you wrote can be found, to erase it, whatever has become of the two of you.
     """
-    parts, user, id_ = service(), caller().user, conversation_with(conversation)
     own, limit, before = query["own"] == "true", query["limit"], from_position(query, "before")
+    parts, user, id_ = service(), caller().user, conversation_with(conversation, own=own)
     try:
         page = parts.bridge.call(parts.history.timelines.page, HistoryQuery(id_, user, before, limit, own))
     except MisuseError:
@@ -302,10 +314,11 @@ def list_messages(query: dict[str, Any], conversation: str) -> Response:
     answer=MarkAnswer,
     parts=_ME,
     guard=READER,
-    problems=("no_such_conversation",),
+    problems=_NONE,
 )
 def raise_mark(body: dict[str, Any], conversation: str) -> dict[str, Any]:
-    """Say how far you have read, to your own devices alone. (The other is told by READ on the chat connection.)
+    """Say how far you have read, to your own devices alone. (The other is told by READ on the chat connection.) In a
+    group those see it, too, who ask who has read a message of theirs, unless you hide your presence.
 
     A mark never falls, and is at most two minutes ahead of now. Your other devices get a hint if it has risen.
     """
@@ -316,12 +329,25 @@ def raise_mark(body: dict[str, Any], conversation: str) -> dict[str, Any]:
     mark = _listed(parts, id_).mine.private
     if stamp <= mark:
         return {"mark": str(mark)}
-    (rose,) = parts.bridge.call(parts.history.timelines.raise_marks, [Mark(user, id_, stamp, public=False)])
+    (rose,) = parts.bridge.call(parts.history.timelines.raise_marks, [Mark(user, id_, stamp, _is_shown(id_))])
     if rose:
-        tell(user, Hint.MARK_RAISED, conversation, stamp)
+        _tell_of_mark(parts, user, conversation, stamp)
     else:  # another device was there meanwhile
         stamp = _listed(parts, id_).mine.private
     return {"mark": str(stamp)}
+
+
+def _is_shown(id_: str) -> bool:
+    """Whether a mark is one that others may ask for (P5)."""
+    return is_group_id(id_) and not callers_profile().hides_presence
+
+
+def _tell_of_mark(parts: Service, user: str, conversation: str, stamp: int) -> None:
+    if is_group_id(conversation):
+        with contextlib.suppress(ServiceError):
+            parts.fabric.hint_of_group([user], Hint(kind=Hint.MARK_RAISED, group=conversation, stamp=stamp))
+    else:
+        tell(user, Hint.MARK_RAISED, conversation, stamp)
 
 
 def _listed(parts: Service, id_: str) -> Listed:
@@ -335,16 +361,24 @@ def _listed(parts: Service, id_: str) -> Listed:
     area,
     "DELETE",
     "/v1/conversations/<conversation>/messages/<device>/<stream>/<n>",
+    query=AuthorQuery,
     status=204,
     parts=(CONVERSATION_IN_PATH, *NAME_IN_PATH),
     guard=READER,
-    problems=("no_such_conversation", "no_such_message", "history_full"),
+    problems=(*_NONE, "no_such_message", "not_allowed_here", "history_full"),
 )
-def erase_message(conversation: str, device: str, stream: str, n: str) -> tuple[str, int]:
-    """Erase a message of yours, of whichever device, for both sides and for good. May be repeated.
+def erase_message(query: dict[str, Any], conversation: str, device: str, stream: str, n: str) -> tuple[str, int]:
+    """Erase a message of yours, of whichever device, for all sides and for good. May be repeated.
 
-    Devices that are online get a hint. Others have what they have until they look at the conversation.
+    In a group that you own, others' messages, too, which shows that you did it. Devices that are online get a hint.
+    Others have what they have until they look at the conversation.
     """
-    user, id_ = caller().user, conversation_with(conversation)
+    user = caller().user
+    if is_group_id(conversation):
+        erase_in_group(conversation, name_of(query.get("author", user), device, stream, n))
+        return "", 204
+    if query.get("author", user) != user:
+        raise ProblemError("no_such_message")
+    id_ = conversation_with(conversation)
     erase(id_, name_of(user, device, stream, n), conversation, by=user)
     return "", 204

@@ -17,7 +17,7 @@ from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Response as BaseResponse
 
 from protocol.errors import InvalidIdError, NotFoundError
-from protocol.ids import check_user_id
+from protocol.ids import check_user_id, is_group_id
 from store.interface import File
 from userapi import audit
 from userapi.callers import DEVICE, caller, while_logged_in
@@ -358,15 +358,21 @@ def _readable(file: str) -> File:
     """
     parts, user = service(), caller().user
     found = parts.bridge.call(parts.bridge.store.file, file)
-    if found is None or not (user == found.owner or user in found.readers or _was_sent(parts, file, user)):
+    if found is None or not (
+        user == found.owner
+        or user in found.readers
+        or _is_in_a_reader(parts, found, user)
+        or parts.bridge.call(parts.history.timelines.may_read_file, file, user)
+    ):
         raise ProblemError("no_such_file")
     return found
 
 
-def _was_sent(parts: Service, file: str, user: str) -> bool:
-    if not parts.history.terms().keep_days:
-        return False
-    return parts.bridge.call(parts.history.timelines.may_read_file, file, user)
+def _is_in_a_reader(parts: Service, file: File, user: str) -> bool:
+    """Whose picture it is, may be a group (`userapi.endpoints.groups`): who is in it now, reads it."""
+    groups = [reader for reader in file.readers if is_group_id(reader)]
+    found = parts.bridge.call(parts.groups.store.groups, groups) if groups else {}
+    return any(group is not None and user in group.members for group in found.values())
 
 
 def _own(file: str) -> File:

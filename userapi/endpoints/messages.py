@@ -6,20 +6,24 @@ Owns their form as JSON, for pages, reports and whatever else shows them. Who ma
 from __future__ import annotations
 
 import base64
+import contextlib
 from typing import Any
 
+from flask import request
 from google.protobuf.message import DecodeError
 from marshmallow import fields
 
 from protocol.allowed import MAX_ID
-from protocol.errors import InvalidIdError, UnavailableError
-from protocol.ids import STAMP_SHIFT, check_user_id, is_device_id
+from protocol.errors import InvalidIdError, ServiceError, UnavailableError
+from protocol.ids import STAMP_SHIFT, check_user_id, is_device_id, is_group_id
 from protocol.sparrow_pb2 import TEXT, About, Hint
+from store.groups import Role
 from store.timelines import Archived, Erasure, KeptMessage, Name, Result, conversation_of
 from userapi.callers import DEVICE, caller, check_login, check_signature
+from userapi.endpoints.group_forms import GROUP, mine, note
 from userapi.endpoints.hints import tell, tell_both
 from userapi.http.endpoint import Guard, PathText
-from userapi.http.fields import Answer, Number, Text, user_id
+from userapi.http.fields import Answer, Number, Strict, Text, user_id
 from userapi.http.problems import ProblemError
 from userapi.service import Service, service
 
@@ -29,7 +33,10 @@ _STAMP = "A decimal number."
 _NUMBER = "[0-9]{1,20}"
 
 CONVERSATION_IN_PATH = PathText(
-    "conversation", "The other user's id; of notes to oneself, one's own.", "[a-z0-9._-]{1,64}", "bob"
+    "conversation",
+    "The other user's id; of notes to oneself, one's own; of a group, its id.",
+    f"([a-z0-9._-]{{1,64}}|{GROUP})",
+    "bob",
 )
 AUTHORS_DEVICE_IN_PATH = PathText("device", "The author's device.", "[a-z0-9]{1,32}", "k3v9q0x2m7w1c8zt")
 STREAM_IN_PATH = PathText("stream", "The message's stream.", _NUMBER, "4711")
@@ -37,15 +44,21 @@ NUMBER_IN_PATH = PathText("n", "The message's id in its stream.", _NUMBER, "1")
 NAME_IN_PATH = (AUTHORS_DEVICE_IN_PATH, STREAM_IN_PATH, NUMBER_IN_PATH)
 
 
+def _check_history() -> None:
+    # A group's messages are kept for as long as they wait for somebody, also where conversations are not.
+    if not is_group_id((request.view_args or {}).get("conversation", "")):
+        service().history.check()
+
+
 def _check() -> None:
     DEVICE.check()
-    service().history.check()
+    _check_history()
 
 
 def _check_page() -> None:
     check_signature()
     check_login(pages=True)
-    service().history.check()
+    _check_history()
 
 
 READER = Guard(DEVICE.scheme, _check, (*DEVICE.problems, "history_not_kept"))
@@ -85,7 +98,15 @@ class Message(Answer):
     revision = Number("Of the edit that counts; 0: it was never edited.")
     edited_stamp = Text("Of the edit that counts, if any.", required=False)
     edit = fields.Nested(EditName, metadata={"description": "The edit that counts, if any."})
-    erased_by = Text('If it was erased: by whom; "operator": it was taken down.', required=False)
+    erased_by = Text(
+        'If it was erased: by whom; "operator", or an owner of the group: it was taken down.', required=False
+    )
+
+
+class AuthorQuery(Strict):
+    """Whose message it is."""
+
+    author = Text("In a group: who wrote it; without it, you.", required=False, max_length=64, example="bob")
 
 
 def rendered(message: KeptMessage) -> dict[str, Any]:
@@ -133,13 +154,18 @@ def _edit(name: Name) -> dict[str, str]:
 # What requests name.
 
 
-def conversation_with(other: str, user: str = "") -> str:
-    """The id of the caller's conversation with `other`, or of `user`'s. Raises `ProblemError` for what is no user's id.
+def conversation_with(other: str, *, own: bool = False) -> str:
+    """The id of the caller's conversation with `other`, or of the group that this is. Raises `ProblemError` for what is
+    no id, and for a group that the caller is not in; `own`: one's own words there are asked for, which stay one's own.
 
     Nobody's conversation but the caller's own can be named, whatever `other` is.
     """
+    if is_group_id(other):
+        if not own:
+            mine(other)
+        return other
     try:
-        return conversation_of(user or caller().user, check_user_id(other))
+        return conversation_of(caller().user, check_user_id(other))
     except InvalidIdError:
         raise ProblemError("no_such_conversation") from None
 
@@ -165,15 +191,16 @@ def now_stamp(parts: Service) -> int:
 # Their end.
 
 
-def erase(conversation: str, name: Name, other: str, by: str) -> KeptMessage | None:
-    """Erase one message, whose author may see it, and tell both sides; done once more, nobody is told again.
+def erase(conversation: str, name: Name, other: str, by: str, reader: str = "") -> KeptMessage | None:
+    """Erase one message, whose author (or `reader`) may see it, and tell all sides; done once more, nobody is told
+    again.
 
-    Returns what it was; None: it was erased before. `other`: who is not the author. Raises `ProblemError`
-    ("no_such_message", "history_full") and `ServiceError`.
+    Returns what it was; None: it was erased before. `other`: who is not the author, or the group. Raises
+    `ProblemError` ("no_such_message", "history_full") and `ServiceError`.
     """
     parts = service()
     timelines = parts.history.timelines
-    message = parts.bridge.call(timelines.message, conversation, name, name.author)
+    message = parts.bridge.call(timelines.message, conversation, name, reader or name.author)
     if message is None:
         raise ProblemError("no_such_message")
     if message.erased_by:
@@ -181,11 +208,37 @@ def erase(conversation: str, name: Name, other: str, by: str) -> KeptMessage | N
     erasure = Erasure(conversation, name, now_stamp(parts), by)
     (done,) = parts.bridge.call(timelines.archive, [erasure])
     _succeeded(done)
-    if done.visible and other != name.author:
+    if is_group_id(other):
+        _tell_group(parts, other, message.stamp)
+    elif done.visible and other != name.author:
         tell_both(name.author, other, Hint.HISTORY_CHANGED, message.stamp)
     else:
         tell(name.author, Hint.HISTORY_CHANGED, other, message.stamp)
     return message
+
+
+def _tell_group(parts: Service, group: str, stamp: int) -> None:
+    found = parts.groups.find(group)
+    if found is not None:
+        with contextlib.suppress(ServiceError):
+            hint = Hint(kind=Hint.HISTORY_CHANGED, group=group, stamp=stamp)
+            parts.fabric.hint_of_group(found.members, hint)
+
+
+def erase_in_group(group: str, name: Name) -> None:
+    """As the author, who may have left meanwhile; or as an owner, which is seen by all. Raises as `erase` does."""
+    parts, user = service(), caller().user
+    conversation_with(group, own=name.author == user)
+    found = parts.groups.find(group)
+    members = {} if found is None else found.members
+    if name.author != user and members[user].role < Role.OWNER:
+        raise ProblemError("not_allowed_here", "only owners of the group erase what others wrote")
+    # It costs as much as it makes others look.
+    parts.limits.check_history(user)
+    erased = erase(group, name, group, user, user)
+    parts.limits.read_history(user, len(members))
+    if erased is not None and name.author != user:
+        note("message_taken_down", group, name.author, message="/".join(map(str, name)))
 
 
 def _succeeded(done: Archived) -> None:

@@ -14,7 +14,7 @@ from protocol.errors import NotFoundError, ServiceError
 from protocol.sparrow_pb2 import Hint
 from store.interface import Profile
 from userapi.callers import DEVICE, caller, callers_profile
-from userapi.endpoints.hints import tell_friends
+from userapi.endpoints.hints import tell, tell_friends
 from userapi.http.endpoint import USER_IN_PATH, Area, endpoint
 from userapi.http.fields import LABEL, Answer, Flag, Number, Strict, Text, in_a_line, items, user_id
 from userapi.http.pages import IF_NONE_MATCH, NOT_MODIFIED, PageAnswer, PageQuery, from_cursor, tagged, to_cursor
@@ -30,6 +30,7 @@ class OwnProfile(Answer):
     user = user_id()
     display_name = Text("What people call the user; may be empty.")
     hides_presence = Flag("Whether friends see neither that the user is online nor when they were.")
+    friends_may_add_me = Flag("Whether friends may make the user a member of a group without asking.")
     created_ms = Number("When the account was made; Unix time in milliseconds.")
 
 
@@ -38,6 +39,7 @@ class ProfileChange(Strict):
 
     display_name = Text("What people call the user; may be empty.", required=False, example="Alice", **LABEL)
     hides_presence = Flag("Whether friends see neither that the user is online nor when they were.", required=False)
+    friends_may_add_me = Flag("Whether friends may make the user a member of a group without asking.", required=False)
 
 
 class PublicProfile(Answer):
@@ -66,6 +68,7 @@ def _own(profile: Profile) -> dict[str, object]:
         "user": profile.user,
         "display_name": in_a_line(profile.display_name),
         "hides_presence": profile.hides_presence,
+        "friends_may_add_me": profile.friends_may_add_me,
         "created_ms": profile.created_ms,
     }
 
@@ -100,17 +103,19 @@ def change_profile(body: dict[str, Any]) -> dict[str, object]:
     """Change one's own profile; what is absent stays. Friends and one's other devices get a hint."""
     parts, user = service(), caller().user
     before = callers_profile()
-    name, hides = body.get("display_name"), body.get("hides_presence")
+    wanted = [body.get(field) for field in ("display_name", "hides_presence", "friends_may_add_me")]
     try:
-        after = parts.bridge.call(parts.bridge.store.change_profile, user, name, hides)
+        after = parts.bridge.call(parts.bridge.store.change_profile, user, *wanted)
     except NotFoundError:
         raise ProblemError("no_such_user", "there is no such user") from None
     if after.hides_presence != before.hides_presence:
         # What somebody has read is told to others, or not. A broker that does not hear of it asks by itself, soon.
         with contextlib.suppress(ServiceError):
             parts.fabric.changed([user])
-    if after != before:
+    if (after.display_name, after.hides_presence) != (before.display_name, before.hides_presence):
         tell_friends(user, Hint.PROFILE_CHANGED)
+    elif after != before:
+        tell(user, Hint.PROFILE_CHANGED)  # what is nobody else's
     return _own(after)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from marshmallow import fields
 
 from protocol.errors import InvalidIdError
-from protocol.ids import check_user_id
+from protocol.ids import check_user_id, is_group_id
 from store.timelines import KeptMessage, Report, conversation_of, members_of
 from userapi import audit
 from userapi.callers import caller
@@ -22,6 +22,7 @@ from userapi.endpoints.messages import (
     CONVERSATION_IN_PATH,
     NAME_IN_PATH,
     READER,
+    AuthorQuery,
     Message,
     conversation_with,
     erase,
@@ -42,7 +43,7 @@ _ID = "[0-9a-f]{1,64}"
 _REPORT_IN_PATH = PathText("report", "The report's id.", _ID, "0" * 32)
 _ONE_IN_PATH = PathText("one", "One of the two users.", "[a-z0-9._-]{1,64}", "alice")
 _OTHER_IN_PATH = PathText("other", "The other one.", "[a-z0-9._-]{1,64}", "bob")
-_AUTHOR_IN_PATH = PathText("author", "Who of them wrote it.", "[a-z0-9._-]{1,64}", "bob")
+AUTHOR_IN_PATH = PathText("author", "Who of them wrote it.", "[a-z0-9._-]{1,64}", "bob")
 
 
 def _check() -> None:
@@ -66,8 +67,11 @@ class KnownReport(Answer):
     report = Text("Its id.")
     reporter = user_id("Who reported the message, which was written to them.")
     reported_ms = Number("When; Unix time in milliseconds.")
+    group = Text("Of a message in a group: its id.", required=False)
     members = fields.List(
-        fields.String(), required=True, metadata={"description": "The two users of the conversation."}
+        fields.String(),
+        required=True,
+        metadata={"description": "The two users of the conversation; of a group, who wrote it and who reported it."},
     )
     message = fields.Nested(Message, required=True, metadata={"description": "What it was when it was reported."})
     text = Text("What the reporter says.")
@@ -92,27 +96,31 @@ class Reports(Answer):
     "POST",
     "/v1/conversations/<conversation>/messages/<device>/<stream>/<n>/report",
     body=NewReport,
+    query=AuthorQuery,
     status=204,
     parts=(CONVERSATION_IN_PATH, *NAME_IN_PATH),
     guard=READER,
-    problems=("no_such_conversation", "no_such_message"),
+    problems=("no_such_conversation", "not_member", "no_such_message"),
 )
-def report_message(body: dict[str, Any], conversation: str, device: str, stream: str, n: str) -> tuple[str, int]:
+def report_message(
+    body: dict[str, Any], query: dict[str, Any], conversation: str, device: str, stream: str, n: str
+) -> tuple[str, int]:
     """Report a message that the other wrote you to those who run the service. Once more, it is the same report.
 
     They get a copy of it as it stands now, which stays when it is edited or erased.
     """
     parts, user, id_ = service(), caller().user, conversation_with(conversation)
-    name = name_of(conversation, device, stream, n)
+    author = query.get("author", "") if is_group_id(conversation) else conversation
+    name = name_of(author, device, stream, n)
     message = None
-    if conversation != user:
+    if author not in (user, ""):
         message = parts.bridge.call(parts.history.timelines.message, id_, name, user)
     if message is None or message.erased_by:
         raise ProblemError("no_such_message")
     parts.limits.check_report(user)
     report = Report(_id(user, message), user, int(parts.clock() * 1000), id_, message, body["text"])
     parts.bridge.call(parts.history.timelines.report, report)
-    audit.note("message_reported", conversation, report=report.report)
+    audit.note("message_reported", author, report=report.report)
     return "", 204
 
 
@@ -140,10 +148,16 @@ def _known(report: Report) -> dict[str, Any]:
         "report": report.report,
         "reporter": report.reporter,
         "reported_ms": report.reported_ms,
-        "members": list(members_of(report.conversation)),
+        **_where(report),
         "message": rendered(report.message),
         "text": report.text,
     }
+
+
+def _where(report: Report) -> dict[str, Any]:
+    if is_group_id(report.conversation):
+        return {"group": report.conversation, "members": [report.message.name.author, report.reporter]}
+    return {"members": list(members_of(report.conversation))}
 
 
 @endpoint(
@@ -170,7 +184,7 @@ def drop_report(report: str) -> tuple[str, int]:
     "DELETE",
     "/v1/admin/conversations/<one>/<other>/messages/<author>/<device>/<stream>/<n>",
     status=204,
-    parts=(_ONE_IN_PATH, _OTHER_IN_PATH, _AUTHOR_IN_PATH, *NAME_IN_PATH),
+    parts=(_ONE_IN_PATH, _OTHER_IN_PATH, AUTHOR_IN_PATH, *NAME_IN_PATH),
     guard=KEEPER,
     problems=("no_such_message", "history_full"),
 )

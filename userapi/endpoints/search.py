@@ -11,11 +11,11 @@ from flask import Response
 from marshmallow import fields
 
 from protocol.errors import InvalidIdError, MisuseError, SearchNotOfferedError
-from protocol.ids import check_user_id
-from store.timelines import MAX_PAGE, conversation_of, members_of
+from protocol.ids import check_dest_id, is_group_id
+from store.timelines import MAX_PAGE, members_of
 from store.words import words
 from userapi.callers import caller
-from userapi.endpoints.messages import PAGER, Message, rendered
+from userapi.endpoints.messages import PAGER, Message, conversation_with, rendered
 from userapi.http.endpoint import Area, endpoint
 from userapi.http.fields import Answer, Number, Strict, Text, user_id
 from userapi.http.pages import MAX_CURSOR, from_position, no_cursor, to_cursor, unstored
@@ -29,7 +29,7 @@ class SearchQuery(Strict):
     """What is looked for, and where."""
 
     q = Text("Words that follow one another; the last may be the beginning of one.", max_length=200, example="lunch")
-    conversation = Text("The other user's id; without it, all of yours.", required=False, max_length=64)
+    conversation = Text("The other user's id, or a group's; without it, all of yours.", required=False, max_length=64)
     before = Text("`next` of the page before; without it, the newest.", required=False, max_length=MAX_CURSOR)
     limit = Number("How many at most.", required=False, load_default=50, minimum=1, maximum=100, dump_default=50)
 
@@ -37,7 +37,7 @@ class SearchQuery(Strict):
 class FoundMessage(Message):
     """A message, and where it stands."""
 
-    conversation = user_id("The other user's id; of notes to oneself, one's own.")
+    conversation = user_id("The other user's id; of notes to oneself, one's own; of a group, its id.")
 
 
 class FoundMessages(Answer):
@@ -56,7 +56,7 @@ class FoundMessages(Answer):
     query=SearchQuery,
     answer=FoundMessages,
     guard=PAGER,
-    problems=("search_not_offered", "search_too_broad"),
+    problems=("search_not_offered", "search_too_broad", "not_member"),
 )
 def find_messages(query: dict[str, Any]) -> Response:
     """Find texts in your conversations, without regard to case and accents, some seconds after they were SENT."""
@@ -65,7 +65,7 @@ def find_messages(query: dict[str, Any]) -> Response:
     if not words(query["q"]):
         raise ProblemError("invalid_value", 'the field "q" has no word in it', field="q")
     try:
-        id_ = conversation_of(user, check_user_id(other)) if other else ""
+        id_ = conversation_with(check_dest_id(other)) if other else ""
     except InvalidIdError as error:
         raise ProblemError("invalid_value", f'the field "conversation": {error}', field="conversation") from None
     try:
@@ -80,5 +80,7 @@ def find_messages(query: dict[str, Any]) -> Response:
 
 
 def _other(conversation: str, user: str) -> str:
+    if is_group_id(conversation):
+        return conversation
     one, other = members_of(conversation)
     return other if one == user else one

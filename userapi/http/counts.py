@@ -30,6 +30,24 @@ REASONS = (
 )
 """Why connections were closed or requests refused before the application saw them."""
 _NUMBERS = {reason: number for number, reason in enumerate(REASONS)}
+GROUPS = (
+    "made",
+    "renamed",
+    "picture",
+    "settings",
+    "added",
+    "joined",
+    "left",
+    "removed",
+    "role",
+    "closed",
+    "invited",
+    "lost_race",
+    "hint_dropped",
+)
+"""What happens to groups: kinds of changes; and invitations, changes that another one came before, and hints that were
+too many to be told."""
+_GROUP_NUMBERS = {event: number for number, event in enumerate(GROUPS)}
 
 
 class Counts:
@@ -39,6 +57,7 @@ class Counts:
         self._values = multiprocessing.get_context("fork").Array("d", MAX_OPERATIONS * _SLOTS)
         self._refused = multiprocessing.get_context("fork").Array("d", len(REASONS))
         self._pages = multiprocessing.get_context("fork").Array("d", 2)
+        self._groups = multiprocessing.get_context("fork").Array("d", len(GROUPS))
 
     def refused(self, reason: str) -> None:
         """One more for one of `REASONS`; for anything else nothing."""
@@ -52,6 +71,12 @@ class Counts:
         with self._values.get_lock():
             self._values[first + min(max(status // 100, 2), 5) - 2] += 1
             self._values[first + len(_STATUSES)] += seconds
+
+    def group(self, event: str) -> None:
+        """One more for one of `GROUPS`; for anything else nothing."""
+        if event in _GROUP_NUMBERS:
+            with self._groups.get_lock():
+                self._groups[_GROUP_NUMBERS[event]] += 1
 
     def page(self, messages: int) -> None:
         """A page of history was answered, with so many messages."""
@@ -83,6 +108,11 @@ class Counts:
             for reason, count in zip(REASONS, self._refused[:], strict=True):
                 refused.add_metric((reason,), count)
         yield refused
+        groups = CounterMetricFamily(_P + "groups", "What happened to groups, by event.", labels=("event",))
+        with self._groups.get_lock():
+            for event, count in zip(GROUPS, self._groups[:], strict=True):
+                groups.add_metric((event,), count)
+        yield groups
         with self._pages.get_lock():
             pages, messages = self._pages[:]
         yield CounterMetricFamily(_P + "history_pages", "Pages of history answered.", value=pages)

@@ -127,6 +127,9 @@ class Limits:
         messages = settings.max_history_messages_per_second_of_account * _HISTORY_S
         self._history = Limit(messages, _HISTORY_S, clock)
         self._reports = Limit(_REPORTS, 3600.0, clock)
+        self._group_changes = Limit(settings.max_group_changes_per_minute_of_account, 60.0, clock)
+        self._changes_of_groups = Limit(settings.max_group_changes_per_minute_of_group, 60.0, clock)
+        self._invitations = Limit(settings.max_group_invitations_per_hour_of_account, 3600.0, clock)
         self._homes = Homes(clock)
         self._failures_here = Limit(settings.max_failed_logins_per_hour_of_account_and_address, 3600.0, clock)
 
@@ -153,6 +156,22 @@ class Limits:
     def check_report(self, user: str) -> None:
         """Count a report by `user`. Raises `ProblemError` when there were too many."""
         _refuse(self._reports.use(user), "reports by this account")
+
+    def check_group_change(self, user: str) -> None:
+        """Count a change of a group that `user` asks for. Raises `ProblemError` when there were too many."""
+        _refuse(self._group_changes.use(user), "changes of groups by this account")
+
+    def check_changes_of(self, group: str) -> None:
+        """Raises `ProblemError` when a group has changed too often."""
+        _refuse(self._changes_of_groups.wait_s(group), "changes of this group")
+
+    def group_changed(self, group: str) -> None:
+        """It has; what came to nothing does not count, or one member could keep the others from changing it."""
+        self._changes_of_groups.add(group, 1)
+
+    def check_invitation(self, user: str) -> None:
+        """Count an invitation by `user`. Raises `ProblemError` when there were too many."""
+        _refuse(self._invitations.use(user), "invitations by this account")
 
     def check_registration(self) -> None:
         """Count a registration against its address. Raises `ProblemError` when there were too many."""

@@ -100,6 +100,16 @@ CODES: dict[str, tuple[int, str]] = {
         "There is no such message (any more), or you may not see it, or it is not yours to change.",
     ),
     "no_such_report": (404, "There is no such report."),
+    # Of groups.
+    "not_member": (404, "You are in no such group (any more)."),
+    "not_allowed_here": (403, "Your role in the group, or a limit of it, does not allow it; `detail` says why."),
+    "not_friend": (403, "The service lets people write to friends only: ask them to be your friend."),
+    "no_such_member": (404, "They are not in the group: add them first."),
+    "no_such_group": (404, "There is no such group (any more)."),
+    "no_such_invitation": (404, "You are not invited into this group (any more): have somebody invite you."),
+    "no_such_link": (404, "There is no such link, or it has ended: ask for another one."),
+    "too_many_groups": (409, "You are in as many groups as allowed, or have left as many lately: leave some, or wait."),
+    "too_many_links": (409, "The group has as many links as allowed: end one of them."),
     # Of contacts.
     "no_such_request": (404, "They do not ask to be your friend (any more)."),
     "not_yourself": (409, "Name another user than yourself."),

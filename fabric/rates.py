@@ -87,6 +87,16 @@ class Rate:
         bucket.left -= 1.0
         return True
 
+    def spend(self, name: Hashable, amount: float, now: float) -> bool:
+        """Take this much if anything is left at all: what is too much has to be waited for afterwards."""
+        if self._limit.per_second == inf:
+            return True
+        bucket = self._bucket(name, now)
+        if bucket.left <= 0.0:
+            return False
+        bucket.left -= amount
+        return True
+
     def tick(self, now: float) -> None:
         """Forget full buckets, once in so many seconds."""
         if now >= self._sweep_at:
