@@ -19,6 +19,11 @@ from store.cassandra.addresses import where
 from store.cassandra.connecting import Connection, connect
 from store.cassandra.contacts import Contacts
 from store.cassandra.files import Files
+from store.cassandra.group_entrance import GroupEntrance
+from store.cassandra.group_rows import GroupRows
+from store.cassandra.group_scan import GroupScan
+from store.cassandra.group_states import GroupStates
+from store.cassandra.groups import CassandraGroups, GroupParts
 from store.cassandra.inbox import Inbox
 from store.cassandra.lease import Lease
 from store.cassandra.logins import Logins
@@ -28,6 +33,7 @@ from store.cassandra.schema import enter_keyspace
 from store.cassandra.timelines import CassandraTimelines, make_parts
 from store.cassandra.timelines import Parts as TimelineParts
 from store.contacts import Change, Relation, Verdict
+from store.group_rules import lives_of
 from store.interface import (
     COMMON,
     Account,
@@ -51,6 +57,7 @@ from store.timelines import Erasure, members_of
 _log = logging.getLogger("sparrow.store")
 _RETRY_S = 1.0
 _SAY_INTERVAL_S = 10.0
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ class _Open:
     inbox: Inbox
     lease: Lease
     timelines: TimelineParts
+    groups: GroupParts
 
 
 class CassandraStore(Store):
@@ -83,7 +91,18 @@ class CassandraStore(Store):
         self._open: _Open | None = None
         self._waiting_rows = 0
         self._waiting_bytes = 0
-        self._timelines = CassandraTimelines(history, lambda: self._parts().timelines, self._now_ms, self.drop_waiting)
+        self._timelines = CassandraTimelines(
+            settings, history, lambda: self._parts().timelines, self._now_ms, self.drop_waiting
+        )
+        timelines = self._timelines
+        self._groups = CassandraGroups(
+            settings,
+            history,
+            lambda: self._parts().groups,
+            self._now_ms,
+            timelines.keep_days,
+            timelines.group_floor,
+        )
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
@@ -128,13 +147,31 @@ class CassandraStore(Store):
         profiles = Profiles(connection, requests, self._clock)
         logins = Logins(connection, requests, self._clock)
         contacts = Contacts(connection, requests, self._clock)
-        files = Files(connection, requests, self._clock, self._timelines.keep_days)
+        files = Files(connection, requests, self._clock, self._longest_days)
         inbox = Inbox(self._settings, connection, requests, self._clock)
         lease = Lease(self._settings, connection, requests)
+        states = GroupStates(connection, requests)
         timelines = make_parts(
-            self._settings, self._history, connection, requests, files, self._now_ms, self._drop_copies
+            self._settings,
+            self._history,
+            connection,
+            requests,
+            files,
+            states,
+            self._now_ms,
+            self._drop_copies,
+            contacts.blocked,
         )
-        return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease, timelines)
+        entrance = GroupEntrance(connection, requests, self._now_ms)
+        group_rows = GroupRows(connection, requests, timelines.rows)
+        scan = GroupScan(connection, requests, states, timelines.rows, group_rows)
+        groups = GroupParts(states, entrance, timelines.groups, scan)
+        return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease, timelines, groups)
+
+    async def _longest_days(self) -> int:
+        """How long a message may live that names a file."""
+        lives = lives_of(await self._timelines.keep_days(), self._settings)
+        return -(-lives.group // _DAY_MS)
 
     async def _drop_copies(self, erasure: Erasure, stamps: Sequence[int]) -> None:
         parts = self._parts()
@@ -179,6 +216,10 @@ class CassandraStore(Store):
     @property
     def timelines(self) -> CassandraTimelines:
         return self._timelines
+
+    @property
+    def groups(self) -> CassandraGroups:
+        return self._groups
 
     @property
     def inbox_ttl_ms(self) -> int:
@@ -390,9 +431,8 @@ class CassandraStore(Store):
         return await parts.inbox.drop_from(user, (*(queues[user] or ()), COMMON), author)
 
     async def purge(self) -> int:
-        """Nothing to do, and 0: Cassandra drops what has expired by itself."""
-        self._parts()
-        return 0
+        """Closed groups: all else Cassandra drops by itself when it has expired."""
+        return await self._groups.purge()
 
 
 async def _in_thread(make: Callable[[StoreSettings], Connection], settings: StoreSettings) -> Connection:

@@ -1,6 +1,6 @@
 """Membership of groups: one partition each, changed by compare-and-set on its version.
 
-Owns the tables `group_states` and `group_lists`. The parts of a partition, by key:
+Owns the tables `group_states`, `group_lists` and `group_ends`. The parts of a partition, by key:
 
 - MEMBER: user; who is in it.
 - CHANGE: version; each change.
@@ -8,22 +8,26 @@ Owns the tables `group_states` and `group_lists`. The parts of a partition, by k
 - FORMER: user; who has left once, for ever.
 
 `group_lists` names the groups that a user may be in, and is no truth: it is written before who is added is in it, and
-after who has left is out of it; whoever reads it asks the group's partition.
+after who has left is out of it; whoever reads it asks the group's partition. `group_ends` is written before a group is
+closed, and for the sweep alone. What a compare-and-set came to that nobody answered, a serial read tells.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cassandra.query import BatchStatement, BatchType
 
+from protocol.errors import StoreError
 from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_keys import FOREVER
 from store.groups import Group, GroupChange, Interval, Member, Membership, MyGroup, Role
 
+_log = logging.getLogger("sparrow.store")
 _MEMBER, _CHANGE, _INTERVAL, _FORMER = range(4)
 _STATE = "version, name, created_ms, picture, admins_write, admins_add, open, closed_ms"
 _READ = f"SELECT {_STATE}, key, role, since FROM group_states WHERE group_id = ? AND part = {_MEMBER}"
@@ -34,7 +38,10 @@ _WRITE = (
 )
 _PUT_MEMBER = f"INSERT INTO group_states (group_id, part, key, role, since) VALUES (?, {_MEMBER}, ?, ?, ?)"
 _DROP_MEMBER = f"DELETE FROM group_states WHERE group_id = ? AND part = {_MEMBER} AND key = ?"
-_DROP_MEMBERS = f"DELETE FROM group_states WHERE group_id = ? AND part = {_MEMBER}"
+_DROP = "DELETE FROM group_states WHERE group_id = ?"
+_PUT_END = "INSERT INTO group_ends (day, group_id) VALUES (?, ?)"
+_ENDS = "SELECT group_id FROM group_ends WHERE day = ?"
+_DROP_END = "DELETE FROM group_ends WHERE day = ? AND group_id = ?"
 _PUT_CHANGE = f"INSERT INTO group_states (group_id, part, key, told) VALUES (?, {_CHANGE}, ?, ?)"
 _CHANGES = f"SELECT key, told FROM group_states WHERE group_id = ? AND part = {_CHANGE} AND key > ? LIMIT ?"
 _ENTER = f"INSERT INTO group_states (group_id, part, key, since) VALUES (?, {_INTERVAL}, ?, ?)"
@@ -53,6 +60,8 @@ _GROUPS = "SELECT DISTINCT group_id FROM group_states WHERE token(group_id) > to
 _LIST = "INSERT INTO group_lists (user, group_id, left_ms) VALUES (?, ?, NULL) USING TIMESTAMP ?"
 _UNLIST = "INSERT INTO group_lists (user, group_id, left_ms) VALUES (?, ?, ?) USING TIMESTAMP ? AND TTL ?"
 _LISTED = "SELECT group_id, left_ms FROM group_lists WHERE user = ? AND group_id > ? LIMIT ?"
+_LISTED_AT_ONCE = 1_000
+_DAY_MS = 86_400_000
 _FORGET = "DELETE FROM group_lists USING TIMESTAMP ? WHERE user = ?"
 
 
@@ -80,7 +89,10 @@ class GroupStates:
         self._write = connection.prepare(_WRITE)
         self._put_member = connection.prepare(_PUT_MEMBER)
         self._drop_member = connection.prepare(_DROP_MEMBER)
-        self._drop_members = connection.prepare(_DROP_MEMBERS)
+        self._drop = connection.prepare(_DROP)
+        self._put_end = connection.prepare(_PUT_END)
+        self._ends = connection.prepare(_ENDS)
+        self._drop_end = connection.prepare(_DROP_END)
         self._put_change = connection.prepare(_PUT_CHANGE)
         self._changes = connection.prepare(_CHANGES)
         self._enter = connection.prepare(_ENTER)
@@ -98,9 +110,10 @@ class GroupStates:
     # Reading.
 
     async def groups(self, wanted: Collection[str]) -> dict[str, Group | None]:
-        """As they are now."""
+        """As they are now. Serial: what is seen here once is never undone, however an unanswered change ends."""
         names = list(dict.fromkeys(wanted))
-        answers = await self._requests.run([self._read.bind((group or " ",)) for group in names])
+        reads = [self._read.bind((group or " ",)) for group in names]
+        answers = await self._requests.run(reads, serially=True)
         found: dict[str, Group | None] = {}
         bare = []
         for group, rows in zip(names, answers, strict=True):
@@ -108,15 +121,15 @@ class GroupStates:
             if not rows:
                 bare.append(group)
         # Without members a partition's head is read with any other row.
-        for group, rows in zip(
-            bare, await self._requests.run([self._alone.bind((group or " ",)) for group in bare]), strict=True
-        ):
+        heads = await self._requests.run([self._alone.bind((group or " ",)) for group in bare], serially=True)
+        for group, rows in zip(bare, heads, strict=True):
             found[group] = _group(group, rows)
         return found
 
-    async def changes(self, group: str, since: int, limit: int) -> list[GroupChange]:
+    async def changes(self, group: str, since: int, limit: int, *, serially: bool = False) -> list[GroupChange]:
         """Some, by version."""
-        (rows,) = await self._requests.run([self._changes.bind((group or " ", _key(max(since, 0)), limit))])
+        read = self._changes.bind((group or " ", _key(max(since, 0)), limit))
+        (rows,) = await self._requests.run([read], serially=serially)
         return [GroupChange(int(key), *json.loads(told)) for key, told in rows]
 
     async def presences(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Presence]:
@@ -131,6 +144,17 @@ class GroupStates:
     async def presence(self, group: str, user: str) -> Presence:
         """Of one user in one group."""
         return (await self.presences([(group, user)]))[group, user]
+
+    async def standing(self, user: str, first: str) -> list[str]:
+        """All groups that the user may be in, by id from `first` on."""
+        found: list[str] = []
+        after = first[:-1]
+        while True:
+            (rows,) = await self._requests.run([self._listed.bind((user or " ", after, _LISTED_AT_ONCE))])
+            found += [group for group, left_ms in rows if left_ms is None and group >= first]
+            if len(rows) < _LISTED_AT_ONCE:
+                return found
+            after = rows[-1][0]
 
     async def candidates(self, user: str, after: str, limit: int) -> list[str]:
         """Groups that the user may be, or have been, in, by id."""
@@ -180,28 +204,38 @@ class GroupStates:
     async def change(self, group: Group, change: GroupChange, life_s: int) -> bool:
         """Keep the group as the change has made it; False if it was made for another version."""
         before = (await self.groups([group.group]))[group.group]
-        if before is not None and before.version == change.version - 1:
-            if await self._swap(group, change, before.version, before.members, life_s):
-                return True
-        elif before is None or before.version < change.version:
+        if before is None or before.version < change.version - 1:
             return False
-        if await self.changes(group.group, change.version - 1, 1) != [change]:
-            return False
-        # Ours, of before: what follows it may not have been done.
-        await self._follow(group, change, {}, life_s)
-        return True
+        if before.version >= change.version:
+            return await self._is_made(group, change)
+        return await self._swap(group, change, before.version, before.members, life_s)
+
+    async def _is_made(self, group: Group, change: GroupChange) -> bool:
+        """Whether it was this change that made its version."""
+        return await self.changes(group.group, change.version - 1, 1, serially=True) == [change]
 
     async def _swap(
-        self, group: Group, change: GroupChange, version: int | None, before: Any, life_s: int
+        self, group: Group, change: GroupChange, version: int | None, before: Mapping[str, Member], life_s: int
     ) -> bool:
         new = [member for user, member in group.members.items() if _since(member) != _since(before.get(user))]
-        gone = [] if group.closed else [user for user in before if user not in group.members]
-        lists = [self._list.bind((member.user, group.group, change.version)) for member in new]
-        await self._requests.run(lists)
-        answer = await self._requests.conditional(self._batch(group, change, version, before, new, gone, life_s))
-        if not answer["[applied]"]:
+        gone = [user for user in before if user not in group.members]
+        first = [self._list.bind((member.user, group.group, change.version)) for member in new]
+        if group.closed:
+            first.append(self._put_end.bind((change.ms // _DAY_MS, group.group)))
+        await self._requests.run(first)
+        # Closed, its head says so for all members: so many would be too much for one statement.
+        batch = self._batch(group, change, version, before, new, [] if group.closed else gone, life_s)
+        try:
+            applied = bool((await self._requests.conditional(batch))["[applied]"])
+        except StoreError:
+            # It may have been done all the same. If not, it may be done yet: then only a repeat can tell.
+            if not await self._is_made(group, change):
+                raise
+            applied = True
+        # The driver repeats what was not answered: then its own first try stands there.
+        if not applied and not await self._is_made(group, change):
             return False
-        await self._follow(group, change, before, life_s)
+        await self._unlist_all(group, change, gone, life_s)
         return True
 
     def _batch(
@@ -209,12 +243,12 @@ class GroupStates:
         group: Group,
         change: GroupChange,
         version: int | None,
-        before: Any,
+        before: Mapping[str, Member],
         new: Sequence[Member],
         gone: Sequence[str],
         life_s: int,
     ) -> BatchStatement:
-        """All of one partition, and of one condition. Of a group that is closed its head says so for all members."""
+        """All of one partition, and of one condition."""
         name = group.group
         flags = (group.picture, group.admins_write, group.admins_add, group.open)
         closed_ms = change.ms if group.closed else None
@@ -235,16 +269,25 @@ class GroupStates:
             batch.add(self._enter.bind((name, _at(member.user, member.since), member.since)))
         return batch
 
-    async def _follow(self, group: Group, change: GroupChange, before: Any, life_s: int) -> None:
-        """The lists of who is not in it any more."""
-        gone = [user for user in before if user not in group.members]
-        if not before and change.kind in ("left", "removed"):
-            gone = [change.user]
+    async def _unlist_all(self, group: Group, change: GroupChange, gone: Sequence[str], life_s: int) -> None:
+        """They have left. What fails here, `of_user` mends."""
         unlist = [self._unlist.bind((user, group.group, change.ms, change.version, life_s)) for user in gone]
-        if group.closed:
-            # Closed groups have no members, whatever stands there.
-            unlist.append(self._drop_members.bind((group.group,)))
-        await self._requests.run(unlist)
+        try:
+            await self._requests.run(unlist)
+        except StoreError as error:
+            _log.warning("lists of groups: %s", error)
+
+    # Ends.
+
+    async def ended(self, days: Sequence[int]) -> list[tuple[int, str]]:
+        """Day and id of groups that were to be closed on one of these days."""
+        answers = await self._requests.run([self._ends.bind((day,)) for day in days])
+        return [(day, row[0]) for day, rows in zip(days, answers, strict=True) for row in rows]
+
+    async def drop(self, day: int, group: str) -> None:
+        """Forget a closed group."""
+        await self._requests.run([self._drop.bind((group,))])
+        await self._requests.run([self._drop_end.bind((day, group))])
 
     async def forget_user(self, user: str) -> None:
         """An account ends."""
@@ -283,6 +326,3 @@ def _presence(rows: Sequence[Any]) -> Presence:
         intervals.append(Interval(since, until or 0))
         left = 0 if not until else left_ms
     return Presence(Membership(intervals), left)
-
-
-NowMs = Callable[[], int]

@@ -18,7 +18,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT
 
 from protocol.errors import SparrowError, StoreError
 from store.cassandra.addresses import where
-from store.cassandra.connecting import SERIAL, Connection
+from store.cassandra.connecting import SERIAL, SERIAL_READ, Connection
 from store.cassandra.failures import store_error, too_much_to_read
 from store.settings import StoreSettings
 
@@ -51,9 +51,10 @@ class Requests:
         self._answered: deque[tuple[_Group, int, Rows | Exception]] = deque()
         self._failing = False
 
-    async def run(self, statements: Sequence[Any]) -> list[Rows]:
-        """The rows of each statement. Raises the first one's error, as ours."""
-        answers = await self.outcomes(statements)
+    async def run(self, statements: Sequence[Any], *, serially: bool = False) -> list[Rows]:
+        """The rows of each statement. Raises the first one's error, as ours. `serially`: reads, each of one partition,
+        that finish what conditional statements have begun there."""
+        answers = await self.outcomes(statements, SERIAL_READ if serially else EXEC_PROFILE_DEFAULT)
         for answer in answers:
             if isinstance(answer, Exception):
                 raise store_error(self._settings, answer) from answer

@@ -201,7 +201,8 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
         "ALTER TABLE timeline ADD IF NOT EXISTS version bigint",
         "ALTER TABLE timeline ADD IF NOT EXISTS open boolean",
         "ALTER TABLE timeline ADD IF NOT EXISTS settled bigint",
-        # Of a row beside a group's message, for each version in which it came.
+        # Of a row beside a group's message, for each attempt.
+        "ALTER TABLE bodies ADD IF NOT EXISTS version bigint",
         "ALTER TABLE bodies ADD IF NOT EXISTS open boolean",
         """CREATE TABLE IF NOT EXISTS group_states (
             group_id text,
@@ -228,11 +229,14 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
             left_ms bigint,
             PRIMARY KEY (user, group_id)
         )""",
-        # Until when there are rows, to the minute, so that it is rarely written.
+        # Before when (Unix ms) all rows are, to the minute, so that it is rarely written.
         "CREATE TABLE IF NOT EXISTS group_newest (group_id text PRIMARY KEY, until bigint)",
+        # By the day of their end, for the sweep.
+        "CREATE TABLE IF NOT EXISTS group_ends (day int, group_id text, PRIMARY KEY (day, group_id))",
         """CREATE TABLE IF NOT EXISTS group_invitations (
             user text,
             group_id text,
+            change text STATIC,
             invited_by text,
             ms bigint,
             PRIMARY KEY (user, group_id)
@@ -244,6 +248,7 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
             ends_ms bigint,
             uses_left int,
             made_by text,
+            uses set<text>,
             PRIMARY KEY (group_id, link)
         )""",
         "CREATE TABLE IF NOT EXISTS group_secrets (digest text PRIMARY KEY, group_id text, link text)",

@@ -74,6 +74,8 @@ class SharedCassandra:
             if self.keeps:
                 self.keeps = False
                 tables += ["bodies", "timeline", "spans", "members", "kept_files", "usage", "reports", "history"]
+                tables += ["group_states", "group_lists", "group_newest", "group_ends"]
+                tables += ["group_invitations", "group_links", "group_secrets"]
             for table in tables:
                 self.connection.execute(f"TRUNCATE {self.settings.cassandra_keyspace}.{table}")
             keep = f"INSERT INTO {self.settings.cassandra_keyspace}.history (id, keep_days, since_ms, floor) "
@@ -96,6 +98,6 @@ ENGINES: dict[str, OpenEngine] = {"sqlite": _open_sqlite, "cassandra": _open_cas
 @pytest.fixture(params=list(ENGINES))
 def open_engine(request: pytest.FixtureRequest, tmp_path: Path) -> OpenEngine:
     """Opens the same database at each call; keyword arguments change its settings."""
-    if request.param == "cassandra" and "timelines" in request.module.__name__:
+    if request.param == "cassandra" and any(word in request.module.__name__ for word in ("timelines", "groups")):
         shared_cassandra().keeps = True
     return lambda **changes: ENGINES[request.param](tmp_path, **changes)
