@@ -1,8 +1,8 @@
 """Invitations into groups, and links.
 
-Owns the tables `group_invitations`, `group_links` and `group_secrets`. Invitations of a user are added by compare-and-set
-over all of them, so that there are never too many; a link is used likewise, and each use leaves its trace: one that
-nobody answered is found by a serial read, and taken once.
+Owns the tables `group_invitations`, `group_links` and `group_secrets`. Invitations of a user are added by
+compare-and-set over all of them, so that there are never too many; a link is used likewise, and each use leaves its
+trace: one that nobody answered is found by a serial read, and taken once.
 """
 
 from __future__ import annotations
