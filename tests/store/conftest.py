@@ -76,9 +76,13 @@ class SharedCassandra:
                 tables += ["bodies", "timeline", "spans", "members", "kept_files", "usage", "reports", "history"]
                 tables += ["group_states", "group_lists", "group_newest", "group_ends"]
                 tables += ["group_invitations", "group_links", "group_secrets"]
+            keyspace = self.settings.cassandra_keyspace
             for table in tables:
-                self.connection.execute(f"TRUNCATE {self.settings.cassandra_keyspace}.{table}")
-            keep = f"INSERT INTO {self.settings.cassandra_keyspace}.history (id, keep_days, since_ms, floor) "
+                # What was forgotten for ever is not seen, and stands in the way of what comes.
+                for_ever = table in ("users", "members", "group_lists")
+                if for_ever or self.connection.execute(f"SELECT * FROM {keyspace}.{table} LIMIT 1"):
+                    self.connection.execute(f"TRUNCATE {keyspace}.{table}")
+            keep = f"INSERT INTO {keyspace}.history (id, keep_days, since_ms, floor) "
             self.connection.execute(keep + "VALUES (0, 365, 1, 0)")
 
 
