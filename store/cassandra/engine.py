@@ -91,6 +91,7 @@ class CassandraStore(Store):
         self._open: _Open | None = None
         self._waiting_rows = 0
         self._waiting_bytes = 0
+        self._purging: asyncio.Task[None] | None = None
         self._timelines = CassandraTimelines(
             settings, history, lambda: self._parts().timelines, self._now_ms, self.drop_waiting
         )
@@ -122,8 +123,18 @@ class CassandraStore(Store):
         except BaseException:
             await asyncio.to_thread(connection.close)
             raise
+        if self._settings.purge_interval_s > 0:
+            self._purging = asyncio.create_task(self._purge_for_ever())
         _log.info("store %s is open", where(self._settings))
         return self
+
+    async def _purge_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.purge_interval_s)
+            try:
+                await self.purge()
+            except StoreError as error:
+                _log.warning("dropping closed groups: %s", error)
 
     async def _connect(self) -> Connection:
         began = said = time.monotonic()
@@ -181,6 +192,9 @@ class CassandraStore(Store):
                 await parts.inbox.drop_copies(user, (*(devices or ()), COMMON), erasure, stamps)
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._purging is not None:
+            self._purging.cancel()
+            await asyncio.gather(self._purging, return_exceptions=True)
         if self._open is not None:
             await self._open.timelines.usage.flush(now=True)
             await self._open.lease.release()

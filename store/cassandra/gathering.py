@@ -15,44 +15,60 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Gathering(Generic[Key, Value]):
-    """Reads by key. `read` answers for all keys that it is given."""
+class _Round(Generic[Key, Value]):
+    """What is read together."""
 
-    def __init__(self, read: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]]) -> None:
+    def __init__(self) -> None:
+        self.keys: dict[Key, None] = {}
+        self.done: asyncio.Future[Mapping[Key, Value | SparrowError]] = asyncio.get_running_loop().create_future()
+
+
+class Gathering(Generic[Key, Value]):
+    """Reads by key. `read` gives each key its value, or the error of this key alone."""
+
+    def __init__(self, read: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value | SparrowError]]]) -> None:
         self._read = read
-        self._waiting: dict[Key, asyncio.Future[Value]] = {}
+        self._next: _Round[Key, Value] | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def get(self, keys: Collection[Key]) -> dict[Key, Value]:
-        """The value of each key. Raises what `read` raises."""
+        """The value of each key. Raises the first one's error, or what `read` raises."""
         if not keys:
             return {}
-        loop = asyncio.get_running_loop()
-        wanted = {key: self._waiting.setdefault(key, loop.create_future()) for key in keys}
+        if self._next is None:
+            self._next = _Round()
+        mine = self._next
+        mine.keys.update(dict.fromkeys(keys))
         if self._reading is None:
             self._reading = asyncio.create_task(self._run())
-        # Not `gather`, which would cancel what others wait for, too.
-        await asyncio.wait(wanted.values())
-        return {key: future.result() for key, future in wanted.items()}
+        # Whoever gives up must not end it for the others.
+        found = await asyncio.shield(mine.done)
+        values: dict[Key, Value] = {}
+        for key in keys:
+            value = found[key]
+            if isinstance(value, SparrowError):
+                raise value
+            values[key] = value
+        return values
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
-                some, self._waiting = self._waiting, {}
-                await self._read_some(some)
+            while self._next is not None:
+                now, self._next = self._next, None
+                await self._read_all(now)
         finally:
             self._reading = None
 
-    async def _read_some(self, some: Mapping[Key, asyncio.Future[Value]]) -> None:
+    async def _read_all(self, now: _Round[Key, Value]) -> None:
         try:
-            found = await self._read(list(some))
-        except BaseException as error:
-            for future in some.values():
-                future.set_exception(error if isinstance(error, SparrowError) else asyncio.CancelledError())
-                # Whoever waits may be gone.
-                future.exception()
-            if not isinstance(error, SparrowError):
-                raise
+            found = await self._read(list(now.keys))
+        except SparrowError as error:
+            found = dict.fromkeys(now.keys, error)
+        except asyncio.CancelledError:
+            now.done.cancel()
+            raise
+        except Exception as error:
+            now.done.set_exception(error)
+            now.done.exception()  # whoever waits may be gone
             return
-        for key, future in some.items():
-            future.set_result(found[key])
+        now.done.set_result(found)

@@ -116,8 +116,8 @@ class GroupReading:
         body = (await self._rows.bodies(group, [name])).get(name)
         if body is None or body.stamp is None or body.kind in (EDIT, ERASE):
             return None
-        place = first_seen(name, body, sees, floor)
-        return None if place is None else as_read(name, place[0], body, reader, self._edit_hours)
+        first = first_seen(name, body, sees, floor)
+        return None if first is None else as_read(name, first.stamp, body, reader, self._edit_hours)
 
     async def may_see(self, group: str, user: str, names: Collection[Name], floor: int) -> bool:
         """Whether the user sees one of these messages, and it is not erased."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from store.cassandra.connecting import Connection
-from store.cassandra.group_rows import GroupRows, Place, shown
+from store.cassandra.group_rows import Ask, GroupRows, Place, shown
 from store.cassandra.group_states import GroupStates
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_keys import FIRST_TIE, FOREVER
@@ -23,7 +23,7 @@ from store.timeline_rules import EDIT, MAX_PAGE_BYTES, day_of, edit_as_scanned, 
 from store.timelines import MAX_PAGE, KeptMessage, Name
 
 ENGINE = b"c"
-_GROUPS_AT_ONCE = 16
+_GROUPS_AT_ONCE = 64
 _SKIPPED_ROWS = 20
 """So many rows of a group are looked at behind a cut; if all are hidden there may be others."""
 _USERS_AT_ONCE = 25
@@ -122,16 +122,17 @@ class GroupScan:
         written = await self._written(query, cursor.group, since)
         for start in range(0, len(written), _GROUPS_AT_ONCE):
             some = written[start : start + _GROUPS_AT_ONCE]
-            asked = max(1, min(page.limit - len(page.rows), (MAX_PAGE - page.touched) // len(some)))
+            # Most groups have few rows: those of many are read in one go, and the first may have many.
+            left = max(1, min(page.limit - len(page.rows), MAX_PAGE - page.touched))
+            limits = [left, *[max(2, left // len(some))] * (len(some) - 1)]
             begins = [(since, b"") for _ in some]
             if some[0].group == cursor.group:
                 begins[0] = max(begins[0], _unpacked(cursor.after))
-            found = await asyncio.gather(
-                *[
-                    self._group_rows.on(one.group, begin, one.end, asked)
-                    for one, begin in zip(some, begins, strict=True)
-                ]
-            )
+            asks = [
+                Ask(one.group, begin, one.end, limit) for one, begin, limit in zip(some, begins, limits, strict=True)
+            ]
+            there = await self._group_rows.on(asks)
+            found = [there[ask] for ask in asks]
             own = query.user, query.device
             likely = [
                 [row for row in rows.rows if row.name[:2] != own and one.sees.sees(row.version, row.open)]

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 from cassandra.query import BatchStatement, BatchType
 
-from protocol.errors import StoreError
+from protocol.errors import SparrowError, StoreError
 from store.cassandra.connecting import Connection
+from store.cassandra.gathering import Gathering
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_keys import FOREVER
 from store.groups import Group, GroupChange, Interval, Member, Membership, MyGroup, Role
@@ -49,10 +50,12 @@ _LEAVE = (
     "INSERT INTO group_states (group_id, part, key, since, until, left_ms) "
     f"VALUES (?, {_INTERVAL}, ?, ?, ?, ?) USING TTL ?"
 )
-_INTERVALS = (
-    "SELECT version, closed_ms, since, until, left_ms FROM group_states "
-    f"WHERE group_id = ? AND part = {_INTERVAL} AND key > ? AND key < ?"
+_ALL_INTERVALS = (
+    f"SELECT version, closed_ms, key, since, until, left_ms FROM group_states WHERE group_id = ? AND part = {_INTERVAL}"
 )
+_INTERVALS = f"{_ALL_INTERVALS} AND key > ? AND key < ?"
+_WHOLE = 4
+"""So many at once, and all intervals of a group are read."""
 _PUT_FORMER = f"INSERT INTO group_states (group_id, part, key) VALUES (?, {_FORMER}, ?)"
 _FORMER_ONE = f"SELECT key FROM group_states WHERE group_id = ? AND part = {_FORMER} AND key = ?"
 _FIRST_GROUPS = "SELECT DISTINCT group_id FROM group_states LIMIT ?"
@@ -98,6 +101,8 @@ class GroupStates:
         self._enter = connection.prepare(_ENTER)
         self._leave = connection.prepare(_LEAVE)
         self._intervals = connection.prepare(_INTERVALS)
+        self._all_intervals = connection.prepare(_ALL_INTERVALS)
+        self._presences = Gathering(self._read_presences)
         self._put_former = connection.prepare(_PUT_FORMER)
         self._former_one = connection.prepare(_FORMER_ONE)
         self._first_groups = connection.prepare(_FIRST_GROUPS)
@@ -134,12 +139,39 @@ class GroupStates:
 
     async def presences(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Presence]:
         """Of each (group, user)."""
-        pairs = list(dict.fromkeys(wanted))
+        return await self._presences.get(list(wanted))
+
+    async def _read_presences(
+        self, wanted: Sequence[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], Presence | SparrowError]:
+        by_group: dict[str, list[str]] = {}
+        for group, user in wanted:
+            by_group.setdefault(group, []).append(user)
+        # A group that many ask for at once is read as a whole.
+        reads = [
+            (group, part)
+            for group, users in by_group.items()
+            for part in ([[user] for user in users] if len(users) < _WHOLE else [users])
+        ]
+        answers = await self._requests.each([self._read_of(*read) for read in reads])
+        found: dict[tuple[str, str], Presence | SparrowError] = {}
+        for (group, users), rows in zip(reads, answers, strict=True):
+            if isinstance(rows, SparrowError):
+                found |= dict.fromkeys([(group, user) for user in users], rows)
+                continue
+            by_user: dict[str, list[Any]] = {user: [] for user in users}
+            for row in rows:
+                user = row[2].rpartition("/")[0]
+                if user in by_user:
+                    by_user[user].append(row)
+            found |= {(group, user): _presence(some) for user, some in by_user.items()}
+        return found
+
+    def _read_of(self, group: str, users: Sequence[str]) -> Any:
+        if len(users) > 1:
+            return self._all_intervals.bind((group or " ",))
         # All keys of a user: a slash, and what comes behind it.
-        answers = await self._requests.run(
-            [self._intervals.bind((group or " ", f"{user}/", f"{user}0")) for group, user in pairs]
-        )
-        return {pair: _presence(rows) for pair, rows in zip(pairs, answers, strict=True)}
+        return self._intervals.bind((group or " ", f"{users[0]}/", f"{users[0]}0"))
 
     async def presence(self, group: str, user: str) -> Presence:
         """Of one user in one group."""
@@ -320,7 +352,7 @@ def _group(group: str, rows: Sequence[Any]) -> Group | None:
 def _presence(rows: Sequence[Any]) -> Presence:
     intervals = []
     left = 0
-    for version, closed_ms, since, until, left_ms in rows:
+    for version, closed_ms, _, since, until, left_ms in rows:
         if until is None and closed_ms is not None:
             until, left_ms = version, closed_ms
         intervals.append(Interval(since, until or 0))

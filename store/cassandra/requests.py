@@ -60,6 +60,11 @@ class Requests:
                 raise store_error(self._settings, answer) from answer
         return answers  # type: ignore[return-value]
 
+    async def each(self, statements: Sequence[Any]) -> list[Rows | SparrowError]:
+        """The rows of each statement, or its error, as ours. Raises `StoreError` after `call_timeout_s`."""
+        answers = await self.outcomes(statements)
+        return [store_error(self._settings, one) if isinstance(one, Exception) else one for one in answers]
+
     async def conditionals(self, statements: Sequence[Any]) -> list[dict[str, Any]]:
         """The answers to conditional statements: `[applied]`, and what stands there. Raises as `run` does."""
         answers = await self.outcomes(statements, SERIAL)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from protocol.errors import SparrowError
 from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_keys import FIRST_TIE, LAST_TIE, Place, Value, place_of, unpack_edit, unpack_value
@@ -165,19 +166,36 @@ class TimelineRows:
         return {name: body for (_, name), body in (await self.all_bodies({conversation: names})).items()}
 
     async def all_bodies(self, wanted: Mapping[str, Iterable[Name]]) -> dict[tuple[str, Name], Body]:
-        """The same of several conversations."""
+        """The same of several conversations. Raises the first error."""
+        found: dict[tuple[str, Name], Body] = {}
+        for key, body in (await self.each_body(wanted)).items():
+            if isinstance(body, SparrowError):
+                raise body
+            if body is not None:
+                found[key] = body
+        return found
+
+    async def each_body(
+        self, wanted: Mapping[str, Iterable[Name]]
+    ) -> dict[tuple[str, Name], Body | SparrowError | None]:
+        """What stands under each name, or why that cannot be read."""
+        found: dict[tuple[str, Name], Body | SparrowError | None] = {}
         partitions: dict[tuple[str, str, str, int, int], set[int]] = {}
         for conversation, names in wanted.items():
             for name in names:
                 place = place_of(conversation, name)
                 partitions.setdefault(place.partition, set()).add(place.id)
-        answers = await self._requests.run(
+                found[conversation, name] = None
+        answers = await self._requests.each(
             [self._bodies.bind((*partition, sorted(ids))) for partition, ids in partitions.items()]
         )
-        found: dict[tuple[str, Name], Body] = {}
-        for partition, rows in zip(partitions, answers, strict=True):
-            for name, body in _found(Place(*partition, 0), rows).items():
-                found[partition[0], name] = body
+        for (partition, ids), rows in zip(partitions.items(), answers, strict=True):
+            conversation, author, device, stream, _ = partition
+            if isinstance(rows, SparrowError):
+                names = [Name(author, device, unstored(stream), number) for number in ids]
+                found |= dict.fromkeys([(conversation, name) for name in names], rows)
+            else:
+                found |= {(conversation, name): body for name, body in _found(Place(*partition, 0), rows).items()}
         return found
 
     async def highest(
