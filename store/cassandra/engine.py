@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,17 +15,15 @@ from dataclasses import dataclass
 from protocol.errors import StoreError
 from store.cassandra.accounts import Accounts
 from store.cassandra.addresses import where
-from store.cassandra.connecting import Connection, connect
+from store.cassandra.connecting import Connection
 from store.cassandra.contacts import Contacts
 from store.cassandra.files import Files
-from store.cassandra.group_entrance import GroupEntrance
-from store.cassandra.group_rows import GroupRows
-from store.cassandra.group_scan import GroupScan
 from store.cassandra.group_states import GroupStates
-from store.cassandra.groups import CassandraGroups, GroupParts
+from store.cassandra.groups import CassandraGroups, GroupParts, make_group_parts
 from store.cassandra.inbox import Inbox
 from store.cassandra.lease import Lease
 from store.cassandra.logins import Logins
+from store.cassandra.opening import open_connection
 from store.cassandra.profiles import Profiles
 from store.cassandra.requests import Requests
 from store.cassandra.schema import enter_keyspace
@@ -55,8 +52,6 @@ from store.settings import NOT_KEPT, HistorySettings, StoreSettings
 from store.timelines import Erasure, members_of
 
 _log = logging.getLogger("sparrow.store")
-_RETRY_S = 1.0
-_SAY_INTERVAL_S = 10.0
 _DAY_MS = 86_400_000
 
 
@@ -114,7 +109,7 @@ class CassandraStore(Store):
         Raises `ConfigError` for a refused login, a schema that is not this version's and data that others own,
         `StoreError` in the end.
         """
-        connection = await self._connect()
+        connection = await open_connection(self._settings)
         try:
             requests = Requests(self._settings, connection)
             parts = await asyncio.to_thread(self._prepare, connection, requests)
@@ -135,22 +130,6 @@ class CassandraStore(Store):
                 await self.purge()
             except StoreError as error:
                 _log.warning("dropping closed groups: %s", error)
-
-    async def _connect(self) -> Connection:
-        began = said = time.monotonic()
-        said -= _SAY_INTERVAL_S
-        while True:
-            try:
-                return await _in_thread(connect, self._settings)
-            except StoreError as error:
-                now = time.monotonic()
-                left = began + self._settings.cassandra_start_timeout_s - now
-                if left <= 0:
-                    raise
-                if now - said >= _SAY_INTERVAL_S:
-                    said = now
-                    _log.warning("%s; trying again, for %.0f s more", error, left)
-                await asyncio.sleep(min(_RETRY_S, left))
 
     def _prepare(self, connection: Connection, requests: Requests) -> _Open:
         enter_keyspace(connection, self._settings)
@@ -173,10 +152,7 @@ class CassandraStore(Store):
             self._drop_copies,
             contacts.blocked,
         )
-        entrance = GroupEntrance(connection, requests, self._now_ms)
-        group_rows = GroupRows(connection, requests, timelines.rows)
-        scan = GroupScan(connection, requests, states, timelines.rows, group_rows)
-        groups = GroupParts(states, entrance, timelines.groups, scan)
+        groups = make_group_parts(connection, requests, states, timelines.rows, timelines.groups, self._now_ms)
         return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease, timelines, groups)
 
     async def _longest_days(self) -> int:
@@ -447,20 +423,3 @@ class CassandraStore(Store):
     async def purge(self) -> int:
         """Closed groups: all else Cassandra drops by itself when it has expired."""
         return await self._groups.purge()
-
-
-async def _in_thread(make: Callable[[StoreSettings], Connection], settings: StoreSettings) -> Connection:
-    """`make(settings)` in a thread; closed there if nobody waits for it any more."""
-    given_up = threading.Event()
-
-    def work() -> Connection:
-        connection = make(settings)
-        if given_up.is_set():
-            connection.close()
-        return connection
-
-    try:
-        return await asyncio.to_thread(work)
-    except asyncio.CancelledError:
-        given_up.set()
-        raise

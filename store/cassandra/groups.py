@@ -9,10 +9,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from store.cassandra.connecting import Connection
 from store.cassandra.group_entrance import GroupEntrance
 from store.cassandra.group_reading import GroupReading
+from store.cassandra.group_rows import GroupRows
 from store.cassandra.group_scan import GroupScan
 from store.cassandra.group_states import GroupStates
+from store.cassandra.requests import Requests
+from store.cassandra.timeline_rows import TimelineRows
 from store.group_rules import lives_of
 from store.groups import (
     MAX_GROUPS_OF_USER,
@@ -144,3 +148,16 @@ class CassandraGroups(Groups):
                 await parts.states.drop(day, group)
                 gone += 1
         return gone
+
+
+def make_group_parts(
+    connection: Connection,
+    requests: Requests,
+    states: GroupStates,
+    rows: TimelineRows,
+    reading: GroupReading,
+    now_ms: Callable[[], int],
+) -> GroupParts:
+    """Of one connection."""
+    scan = GroupScan(connection, requests, states, rows, GroupRows(connection, requests, rows))
+    return GroupParts(states, GroupEntrance(connection, requests, now_ms), reading, scan)
