@@ -152,7 +152,7 @@ class CassandraStore(Store):
             self._drop_copies,
             contacts.blocked,
         )
-        groups = make_group_parts(connection, requests, states, timelines.rows, timelines.groups, self._now_ms)
+        groups = make_group_parts(connection, requests, states, timelines, self._now_ms)
         return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease, timelines, groups)
 
     async def _longest_days(self) -> int:

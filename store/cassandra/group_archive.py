@@ -62,7 +62,7 @@ class GroupArchive:
         self._usage = usage
         self._writing = writing
         self._keep_file = keep_file
-        self._under_way: dict[_Key, asyncio.Future[None]] = {}
+        self._under_way: dict[_Key, set[asyncio.Future[None]]] = {}
         # Of each part of a stream: the highest id, and when this engine last wrote there.
         self._newest: OrderedDict[_Part, tuple[int, float]] = OrderedDict()
 
@@ -73,9 +73,10 @@ class GroupArchive:
         answers = [soundness(entry_is_sound(entry), entry.stamp, entry.name) for entry in entries]
         sound = [number for number, answer in enumerate(answers) if answer is KEPT]
         keys = {(entries[number].conversation, entries[number].name) for number in sound}
-        before = {self._under_way[key] for key in keys if key in self._under_way}
+        before = {other for key in keys for other in self._under_way.get(key, ())}
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._under_way |= dict.fromkeys(keys, mine)
+        for key in keys:
+            self._under_way.setdefault(key, set()).add(mine)
         try:
             if before:
                 await asyncio.wait(before)
@@ -87,7 +88,8 @@ class GroupArchive:
         finally:
             mine.set_result(None)
             for key in keys:
-                if self._under_way.get(key) is mine:
+                self._under_way[key].discard(mine)
+                if not self._under_way[key]:
                     del self._under_way[key]
         return answers
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-from store.cassandra.group_rows import first_seen, shown
+from store.cassandra.group_rows import GroupRows, first_seen, shown
 from store.cassandra.group_states import GroupStates
 from store.cassandra.timeline_keys import LAST_TIE
 from store.cassandra.timeline_members import Member, TimelineMembers
@@ -38,6 +38,7 @@ class GroupReading:
     def __init__(
         self,
         rows: TimelineRows,
+        group_rows: GroupRows,
         members: TimelineMembers,
         states: GroupStates,
         now_ms: Callable[[], int],
@@ -45,6 +46,7 @@ class GroupReading:
         blocked: Blocked,
     ) -> None:
         self._rows = rows
+        self._group_rows = group_rows
         self._members = members
         self._states = states
         self._now_ms = now_ms
@@ -170,9 +172,10 @@ class GroupReading:
 
     async def _newest(self, user: str, group: str, sees: Membership, floor: int) -> KeptMessage | None:
         """The newest visible message, among the newest `MAX_PAGE` rows."""
+        end = (await self._group_rows.ends([group]))[group]
         before, wanted, read = NEWEST, 2, 0
-        while read < MAX_PAGE:
-            guess = min(day_of(before[0]), self._today())
+        while end > floor and read < MAX_PAGE:
+            guess = min(day_of(before[0]), day_of(end - 1))
             found = await self._rows.rows(group, (BOTH_VIEW,), before, floor, wanted, guess)
             for _, message in await self._shown(group, user, found.rows, sees, floor):
                 return message
@@ -199,7 +202,10 @@ class GroupReading:
 
     async def _unread(self, user: str, member: Member, sees: Membership, floor: int) -> int:
         group, lowest = member.other, max(floor, member.marks.private + 1)
-        found = await self._rows.rows(group, (BOTH_VIEW,), NEWEST, lowest, MAX_PAGE, self._today())
+        end = (await self._group_rows.ends([group]))[group]
+        if end <= lowest:
+            return 0
+        found = await self._rows.rows(group, (BOTH_VIEW,), NEWEST, lowest, MAX_PAGE, day_of(end - 1))
         theirs = [
             row
             for row in found.rows

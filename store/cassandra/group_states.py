@@ -32,6 +32,8 @@ _log = logging.getLogger("sparrow.store")
 _MEMBER, _CHANGE, _INTERVAL, _FORMER = range(4)
 _STATE = "version, name, created_ms, picture, admins_write, admins_add, open, closed_ms"
 _READ = f"SELECT {_STATE}, key, role, since FROM group_states WHERE group_id = ? AND part = {_MEMBER}"
+_HEADS = "SELECT group_id, version FROM group_states WHERE group_id IN ? PER PARTITION LIMIT 1"
+_HEADS_AT_ONCE = 25
 _ALONE = f"SELECT {_STATE} FROM group_states WHERE group_id = ? LIMIT 1"
 _WRITE = (
     "UPDATE group_states SET version = ?, name = ?, created_ms = ?, picture = ?, admins_write = ?, admins_add = ?, "
@@ -88,6 +90,7 @@ class GroupStates:
     def __init__(self, connection: Connection, requests: Requests) -> None:
         self._requests = requests
         self._read = connection.prepare(_READ)
+        self._heads = connection.prepare(_HEADS)
         self._alone = connection.prepare(_ALONE)
         self._write = connection.prepare(_WRITE)
         self._put_member = connection.prepare(_PUT_MEMBER)
@@ -116,20 +119,18 @@ class GroupStates:
 
     async def groups(self, wanted: Collection[str]) -> dict[str, Group | None]:
         """As they are now. Serial: what is seen here once is never undone, however an unanswered change ends."""
-        names = list(dict.fromkeys(wanted))
-        reads = [self._read.bind((group or " ",)) for group in names]
-        answers = await self._requests.run(reads, serially=True)
-        found: dict[str, Group | None] = {}
-        bare = []
-        for group, rows in zip(names, answers, strict=True):
-            found[group] = _group(group, rows)
-            if not rows:
-                bare.append(group)
-        # Without members a partition's head is read with any other row.
-        heads = await self._requests.run([self._alone.bind((group or " ",)) for group in bare], serially=True)
-        for group, rows in zip(bare, heads, strict=True):
-            found[group] = _group(group, rows)
-        return found
+        names = [group or " " for group in dict.fromkeys(wanted)]
+        chunks = [names[start : start + _HEADS_AT_ONCE] for start in range(0, len(names), _HEADS_AT_ONCE)]
+        heads = await self._requests.run([self._heads.bind((chunk,)) for chunk in chunks])
+        # Only of what is there: a serial read leaves traces in Cassandra, and anybody may ask for any name.
+        there = [group for rows in heads for group, version in rows if version is not None]
+        answers = await self._requests.run([self._read.bind((group,)) for group in there], serially=True)
+        found: dict[str, Group | None] = dict.fromkeys(wanted)
+        found |= {group: _group(group, rows) for group, rows in zip(there, answers, strict=True) if rows}
+        # Without members, as who has left last leaves it, a partition's head is read with any other row.
+        bare = [group for group, rows in zip(there, answers, strict=True) if not rows]
+        heads = await self._requests.run([self._alone.bind((group,)) for group in bare], serially=True)
+        return found | {group: _group(group, rows) for group, rows in zip(bare, heads, strict=True)}
 
     async def changes(self, group: str, since: int, limit: int, *, serially: bool = False) -> list[GroupChange]:
         """Some, by version."""

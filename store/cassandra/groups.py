@@ -12,11 +12,10 @@ from typing import NamedTuple
 from store.cassandra.connecting import Connection
 from store.cassandra.group_entrance import GroupEntrance
 from store.cassandra.group_reading import GroupReading
-from store.cassandra.group_rows import GroupRows
 from store.cassandra.group_scan import GroupScan
 from store.cassandra.group_states import GroupStates
 from store.cassandra.requests import Requests
-from store.cassandra.timeline_rows import TimelineRows
+from store.cassandra.timelines import Parts
 from store.group_rules import lives_of
 from store.groups import (
     MAX_GROUPS_OF_USER,
@@ -151,13 +150,8 @@ class CassandraGroups(Groups):
 
 
 def make_group_parts(
-    connection: Connection,
-    requests: Requests,
-    states: GroupStates,
-    rows: TimelineRows,
-    reading: GroupReading,
-    now_ms: Callable[[], int],
+    connection: Connection, requests: Requests, states: GroupStates, timelines: Parts, now_ms: Callable[[], int]
 ) -> GroupParts:
-    """Of one connection."""
-    scan = GroupScan(connection, requests, states, rows, GroupRows(connection, requests, rows))
-    return GroupParts(states, GroupEntrance(connection, requests, now_ms), reading, scan)
+    """Of one connection, beside its timelines."""
+    scan = GroupScan(connection, requests, states, timelines.rows, timelines.group_rows)
+    return GroupParts(states, GroupEntrance(connection, requests, now_ms), timelines.groups, scan)

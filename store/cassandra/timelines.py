@@ -14,6 +14,7 @@ from protocol.ids import STAMP_SHIFT
 from store.cassandra.connecting import Connection
 from store.cassandra.files import Files
 from store.cassandra.group_reading import ENGINE, Blocked, GroupReading
+from store.cassandra.group_rows import GroupRows
 from store.cassandra.group_states import GroupStates
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_archive import Archive
@@ -67,6 +68,7 @@ class Parts(NamedTuple):
     """Of one connection."""
 
     rows: TimelineRows
+    group_rows: GroupRows
     members: TimelineMembers
     usage: Usage
     archive: Archive
@@ -367,5 +369,6 @@ def make_parts(
     usage = Usage(connection, requests, history)
     writing = TimelineWriting(settings, connection, requests, now_ms)
     archive = Archive(settings, history, rows, members, usage, writing, files, now_ms, drop_copies)
-    groups = GroupReading(rows, members, states, now_ms, history.edit_hours, blocked)
-    return Parts(rows, members, usage, archive, groups)
+    group_rows = GroupRows(connection, requests, rows)
+    groups = GroupReading(rows, group_rows, members, states, now_ms, history.edit_hours, blocked)
+    return Parts(rows, group_rows, members, usage, archive, groups)
