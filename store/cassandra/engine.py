@@ -90,15 +90,8 @@ class CassandraStore(Store):
         self._timelines = CassandraTimelines(
             settings, history, lambda: self._parts().timelines, self._now_ms, self.drop_waiting
         )
-        timelines = self._timelines
-        self._groups = CassandraGroups(
-            settings,
-            history,
-            lambda: self._parts().groups,
-            self._now_ms,
-            timelines.keep_days,
-            timelines.group_floor,
-        )
+        terms = self._timelines.keep_days, self._timelines.group_floor
+        self._groups = CassandraGroups(settings, history, lambda: self._parts().groups, self._now_ms, *terms)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
