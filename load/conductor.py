@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,7 @@ class Conductor:
         self._began = time.monotonic()
         self._accounts: list[Account] = []
         self._newcomers: list[Account] = []
+        self._groups: Mapping[str, Account] = {}
         self._troubles: Counter[str] = Counter()
         self._memory: dict[int, list[tuple[float, int]]] = {}
         self._roles: dict[int, str] = {}
@@ -108,6 +109,22 @@ class Conductor:
         self._newcomers = await self.target.further([user for users in chosen for user in users])
         new = iter(self._newcomers)
         await self.crew.meet([[next(new) for _ in users] for users in chosen])
+
+    async def found(self, choose: Callable[[Sequence[Account]], Sequence[Sequence[Account]]]) -> None:
+        """Groups are made, among the people of each process; `choose` says of whom, the owner first."""
+        self.phase("making groups")
+        sizes = [each["count"] for each in await self.crew.do("size")]
+        chosen, at = [], 0
+        for size in sizes:
+            chosen.append(choose(self._accounts[at : at + size]))
+            at += size
+        self._groups = await self.target.make_groups([members for some in chosen for members in some])
+        ids = iter(self._groups)
+        await self.crew.found([[(next(ids), [one.user for one in members]) for members in some] for some in chosen])
+
+    async def disband(self) -> None:
+        """The groups are no more."""
+        await self.target.disband(self._groups)
 
     async def part(self) -> None:
         """The new devices are gone."""

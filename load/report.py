@@ -24,9 +24,10 @@ USED = {
     "storm": ("sessions", "rate"),
     "offline": ("users", "messages"),
     "flap": ("pairs", "rate", "flaps"),
-    "mixed": ("users", "rate"),
-    "soak": ("users", "rate"),
+    "mixed": ("users", "rate", "groups", "members"),
+    "soak": ("users", "rate", "groups", "members"),
     "history": ("pairs", "messages", "devices", "rate"),
+    "groups": ("groups", "members", "online", "in_flight", "writers"),
 }
 """Which options make a scenario what it is."""
 

@@ -323,6 +323,15 @@ def test_keys_that_are_there_are_only_read(tmp_path: Path, monkeypatch: pytest.M
     assert "userapi.token_private_key_file" in [finding.key for finding in check(settings)]
 
 
+def test_where_0_is_said_to_be_no_limit_it_may_be_set() -> None:
+    words = re.findall(r"(?:^# .*\n)*^# .*\b0: no limit.*\n(?:# .*\n)*#(\w+) = ", render(), re.MULTILINE)
+    assert {"group_author_bytes_per_second", "group_scan_s", "max_requests_per_second_of_address"} <= set(words)
+    for section, kind in sections().items():
+        for name in set(words) & {field.name for field in dataclasses.fields(kind)}:
+            loaded = load(None, {f"SPARROW_{section}__{name}".upper(): "0"})
+            assert getattr(getattr(loaded, section), name) == 0
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_findings_about_folders_that_are_not_ours(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
