@@ -216,17 +216,13 @@ def _unindexed(
 def _indexed(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], edit_hours: float) -> list[Indexed]:
     texts = [row for row in rows if row[4] == TEXT and row[5] is None and row[8] != NO_VIEW]
     names = timeline.names_of(connection, {row[2] for row in texts})
-    by_author: dict[str, list[Sequence[Any]]] = {}
-    for row in texts:
-        by_author.setdefault(names[row[2]][0], []).append(row)
+    messages = timeline.messages_of(connection, [row[:8] for row in texts], names, None, edit_hours)
     found = []
-    for author, some in by_author.items():
-        messages = timeline.messages_of(connection, [row[:8] for row in some], names, author, edit_hours)
-        for row, message in zip(some, messages, strict=True):
-            members = () if is_group(row[10]) else members_of(row[10])
-            readers = members if row[8] == BOTH_VIEW else (members[row[8] - 1],)
-            who = " ".join([conversation_word(row[9]), *dict.fromkeys(map(member_of, readers))])
-            found.append(Indexed(row[0], " ".join(words(message.body.decode(errors="replace"))), who))
+    for row, message in zip(texts, messages, strict=True):
+        members = () if is_group(row[10]) else members_of(row[10])
+        readers = members if row[8] == BOTH_VIEW else (members[row[8] - 1],)
+        who = " ".join([conversation_word(row[9]), *dict.fromkeys(map(member_of, readers))])
+        found.append(Indexed(row[0], " ".join(words(message.body.decode(errors="replace"))), who))
     return sorted(found)
 
 

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.errors import MisuseError, SearchNotOfferedError
 from store import HistorySettings, StoreSettings
@@ -222,3 +224,8 @@ async def test_switched_off_it_goes_and_says_so(tmp_path: Path, monkeypatch: pyt
         for call in (store.timelines.search("bob", "word"), store.timelines.rebuild_search()):
             with pytest.raises(SearchNotOfferedError):
                 await call
+
+
+@given(st.text(st.characters(max_codepoint=0x250), max_size=30))
+def test_plain_text_has_the_words_that_it_has_beside_other_text(text: str) -> None:
+    assert words(text) == words(f"{text} \u00e9")[:-1]
