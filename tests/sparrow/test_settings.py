@@ -261,7 +261,7 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
         ({"HISTORY__KEEP_DAYS": "7"}, "history.keep_days"),
         ({"HISTORY__MAX_BYTES_OF_AUTHOR": "1000"}, "history.max_bytes_of_author"),
         ({"CONNECTOR__MAX_UNACKED": "3"}, "connector.max_unacked"),
-        ({"BROKER__GROUP_LOOK_S": "5"}, "broker.group_look_s"),
+        ({"BROKER__GROUP_LOOK_S": "6"}, "broker.group_look_s"),
         ({"BROKER__GROUP_BYTES_PER_SECOND": "1000"}, "broker.group_bytes_per_second"),
         ({"BROKER__GROUP_AUTHOR_BYTES_PER_SECOND": "0"}, "broker.group_bytes_per_second"),
         (
