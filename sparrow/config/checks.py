@@ -133,7 +133,7 @@ def _groups(settings: Settings) -> Iterator[Finding]:
         text = f"must be at least {_FEWEST_UNACKED}: half of it is for groups, whose messages would not come"
         yield Finding("connector.max_unacked", text)
     if broker.group_look_s > broker.lease_s:
-        text = "must not be above broker.lease_s: a connector would be gone before it is told to look for what it missed"
+        text = "must not be above broker.lease_s: a connector would be gone before it is told to look for more"
         yield Finding("broker.group_look_s", text)
     if 0 < broker.group_bytes_per_second < (broker.group_author_bytes_per_second or inf):
         text = "is below broker.group_author_bytes_per_second: one author keeps all others of a group from writing"
