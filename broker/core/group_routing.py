@@ -150,7 +150,7 @@ class GroupRouting:
     def _append(self, sharing: Sharing) -> None:
         rec, group = sharing.record, sharing.group
         message = read_message(rec)
-        entry = entry_of(message, group.group)._replace(version=group.version, open=group.open, settled=message.settled)
+        entry = entry_of(message, group.group, group)
         if rec[FLAGS] & CHANGE:
             entry = entry._replace(body=b"", file="")
         self._under_way[sharing] = None
@@ -217,7 +217,8 @@ class GroupRouting:
             reach += len(sessions)
             if rec[FLAGS] & TRACED:
                 self._trace(sharing, f"copies for {len(sessions)} sessions of the group go to connector {connector}")
-            self._looks.hand(connector, GroupCopy(rec[TO], rec[BY], 0, stamp, sessions, message), sharing.began_ms)
+            copy = GroupCopy(rec[TO], rec[BY], self._looks.number(), stamp, sessions, message)
+            self._looks.hand(connector, copy, sharing.began_ms)
         self._note_reach(group.group, reach)
         self.copies += reach
         self._finish(sharing, state)

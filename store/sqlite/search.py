@@ -22,6 +22,7 @@ from store.sqlite import search_index as index
 from store.sqlite import timeline_reading as timeline
 from store.sqlite.search_index import Indexed, conversation_word, member_of
 from store.sqlite.timeline_streams import BOTH_VIEW, NO_VIEW, conversation_id, view_of
+from store.sqlite.timeline_upkeep import terms
 from store.sqlite.worker import Worker
 from store.timeline_rules import TEXT
 from store.timelines import MAX_PAGE, Found, FoundPage, is_group, members_of
@@ -194,10 +195,12 @@ def _unindexed(
     """What is to stand in the index: rows; positions of which what stands there goes; and up to where this looks."""
     (newest,) = connection.execute("SELECT coalesce(max(position), 0) FROM messages").fetchone()
     last = min(last, newest)
+    # Where conversations are not kept nobody may ask: what groups have there waits until they are.
+    wanted = limit if terms(connection).keep_days else 0
     (found,) = connection.execute(
         f"SELECT json_group_array({_ROW}) FROM (SELECT * FROM messages WHERE position > ? ORDER BY position LIMIT ?) "
         f"AS m {_JOINED}",
-        (last, limit),
+        (last, wanted),
     ).fetchone()
     rows = json.loads(found)
     up_to = max([last, *(row[0] for row in rows)])
