@@ -151,10 +151,10 @@ class Conductor:
         return stretch
 
     @contextlib.asynccontextmanager
-    async def stretch(self) -> AsyncIterator[Stretch]:
-        """Measure what happens inside."""
+    async def stretch(self, *, latencies: bool = True) -> AsyncIterator[Stretch]:
+        """Measure what happens inside; `latencies`: those of this stretch are told, and not of one before."""
         pids, made = self.target.pids(), Stretch()
-        before = _total(await self.crew.do("mark"))
+        before = _total(await self.crew.do("mark", latencies=latencies))
         cpu, began = cpu_s(pids), time.monotonic()
         yield made
         made.cpu_s, made.seconds = cpu_s(pids) - cpu, time.monotonic() - began

@@ -275,11 +275,12 @@ class Crowd:
 
     # What has come of it.
 
-    async def mark(self) -> dict[str, Any]:
-        """Latencies count from now on; returns the counts so far."""
+    async def mark(self, *, latencies: bool = True) -> dict[str, Any]:
+        """Latencies count from now on, if they are to; returns the counts so far."""
         self._fold()
-        self._latencies = {name: Histogram() for name in LATENCIES}
-        self._measuring = True
+        if latencies:
+            self._latencies = {name: Histogram() for name in LATENCIES}
+            self._measuring = True
         return self._snapshot()
 
     async def measured(self) -> dict[str, Any]:

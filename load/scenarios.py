@@ -104,7 +104,7 @@ async def groups(conductor: Conductor) -> None:
     conductor.phase("draining")
     await conductor.crew.do("quiet")
     conductor.phase("catching up")
-    async with conductor.stretch() as catching:
+    async with conductor.stretch(latencies=False) as catching:
         answers = await conductor.crew.do("catch_up")
     if caught := sum(int(answer["messages"]) for answer in answers):
         figures |= {

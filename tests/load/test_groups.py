@@ -46,6 +46,8 @@ def whole(report: Report) -> Report:
     assert counters["received"] == counters["due"] > 3 * counters["sent"]
     assert figures["delivered"] > figures["texts"] > 0
     assert figures["server_cpu_us_per_text"] > figures["server_cpu_us_per_message"] > 0
+    assert report.latency_ms["one_way"]["count"] == figures["delivered"]
+    assert report.latency_ms["to_sent"]["count"] > 0
     assert (figures["latecomers"], figures["online_at_end"]) == (4, 16)
     assert figures["catch_up_cpu_us_per_message"] > 0
     return report
