@@ -30,7 +30,7 @@ from store.groups import MAX_MEMBERS
 
 DEFAULTS: dict[str, dict[str, float]] = {
     "idle": {"seconds": 10.0},
-    "storm": {"sessions": 1_000},
+    "storm": {"sessions": 1_000, "groups": 0},
     "mixed": {"rate": 200.0, "seconds": 60.0, "groups": 10},
     "soak": {"rate": 200.0, "seconds": 3600.0, "groups": 10},
     "history": {"pairs": 10, "rate": 200.0, "seconds": 5.0},
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("pairs", "pairs of writers and readers, so many texts in flight", ("pairs", "in_flight", "read", "seconds")),
         ("rate", "the same at a rate, however the server does", ("pairs", "rate", "read", "seconds")),
         ("idle", "clients that do nothing but stay", ("sessions", "seconds")),
-        ("storm", "all reconnect at once, with texts under way", ("sessions", "rate", "seconds")),
+        ("storm", "all reconnect at once, with texts under way", ("sessions", "rate", "groups", "members", "seconds")),
         ("offline", "store for absent users, who then come and pull", ("users", "messages")),
         ("flap", "clients that come and go", ("pairs", "rate", "flaps", "seconds")),
         (
@@ -97,7 +97,7 @@ _HELP = {
 
 
 _HELP_OF = {("groups", "in_flight"): "texts without SENT, per group"}
-_OR_NONE = {("online", "groups"), ("latecomers", "groups"), ("groups", "mixed"), ("groups", "soak")}
+_OR_NONE = {("online", "groups"), ("latecomers", "groups"), *(("groups", name) for name in ("mixed", "soak", "storm"))}
 """Options that may be 0, and of which scenario."""
 
 
@@ -180,7 +180,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
 
 def check(options: Options) -> None:
     """Raises `ConfigError` for what cannot be."""
-    if options.scenario not in ("groups", "mixed", "soak"):
+    if options.scenario not in ("groups", "mixed", "soak", "storm"):
         return
     if options.members > MAX_MEMBERS:
         raise ConfigError(f"--members {options.members}: a group has at most {MAX_MEMBERS}")

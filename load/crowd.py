@@ -151,6 +151,14 @@ class Crowd:
             out.owner.flush()
         return {}
 
+    async def say_in_groups(self) -> dict[str, Any]:
+        """A text in each group; returns when all of them were shown, or it has taken too long."""
+        for group in self.world.groups.values():
+            person = self.by_user[min(group.members)]
+            person.say(self.out_to_group(person, group), self.world.clock())
+        await self._until(self._all_settled)
+        return {}
+
     async def open_loop(self) -> dict[str, Any]:
         """From now on one pair after the other writes, at the rate that was chosen, however the server does."""
         self._run(self._open_loop())

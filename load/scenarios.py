@@ -68,14 +68,7 @@ async def mixed(conductor: Conductor) -> None:
     """A day of a messenger."""
     options = conductor.options
     await conductor.gather(options.users)
-    if options.groups:
-        chance, share = random.Random(options.seed or None), options.groups / options.users
-
-        def some(people: Sequence[Account]) -> list[list[Account]]:
-            size = min(options.members, len(people))
-            return [chance.sample(list(people), size) for _ in range(max(1, round(len(people) * share)))]
-
-        await conductor.found(some)
+    await _mingle(conductor, options.users)
     await conductor.log_in()
     await conductor.crew.do("live")
     _traffic(conductor, await conductor.measure(options.seconds))
@@ -116,6 +109,20 @@ async def groups(conductor: Conductor) -> None:
     await conductor.disband()
 
 
+async def _mingle(conductor: Conductor, everybody: int) -> None:
+    """Groups, if any are wanted, of whomever chance picks."""
+    options = conductor.options
+    if not options.groups:
+        return
+    chance, share = random.Random(options.seed or None), options.groups / everybody
+
+    def some(people: Sequence[Account]) -> list[list[Account]]:
+        size = min(options.members, len(people))
+        return [chance.sample(list(people), size) for _ in range(max(1, round(len(people) * share)))]
+
+    await conductor.found(some)
+
+
 async def idle(conductor: Conductor) -> None:
     """Clients that only keep their sessions."""
     holders = conductor.target.connector_pids()
@@ -135,9 +142,11 @@ async def idle(conductor: Conductor) -> None:
 
 
 async def storm(conductor: Conductor) -> None:
-    """All connections break at once, with texts under way."""
+    """All connections break at once, with texts under way; of groups, each was written to."""
     await conductor.gather(conductor.options.sessions)
+    await _mingle(conductor, conductor.options.sessions)
     await conductor.log_in()
+    await conductor.crew.do("say_in_groups")
     await conductor.crew.do("pair_up")
     await conductor.crew.do("open_loop")
     conductor.phase("before the storm")
@@ -159,8 +168,10 @@ async def storm(conductor: Conductor) -> None:
         "back_p50_ms": times["p50"],
         "back_p99_ms": times["p99"],
         "returns_per_second": round(len(back) / took),
+        "server_cpu_us_per_return": stretch.cpu_us_per(len(back)),
     }
     await conductor.finish()
+    await conductor.disband()
 
 
 async def offline(conductor: Conductor) -> None:
