@@ -145,12 +145,14 @@ class News:
 
     async def _list(self, client: Client) -> None:
         found = await client.groups.list()
+        # Of what we leave while we are here, `GroupLeft` tells.
+        told = {each.group for each in found if self.groups.role(each.group) is not None}
         self.groups.listed(found)
         self._versions = {each.group: each.version for each in found if each.left_ms is None}
         self._model.relabel()
         for each in found:
             conversation = self._model.conversations.get(each.group)
-            if each.left_ms is not None and conversation is not None:
+            if each.left_ms is not None and conversation is not None and each.group not in told:
                 self._model.changed(each.group, OUT, GONE, each.left_ms, news=False)
             elif each.left_ms is None and conversation is None:
                 # Nothing was written there yet, and it is to be found all the same.
