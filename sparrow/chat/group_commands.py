@@ -178,7 +178,7 @@ async def _invitation(chat: Chat, argument: str) -> str:
     return chat.groups.invitation(argument)
 
 
-@command("[HOURS [USES]]", Takes.TEXT, "make a link: whoever has its secret may join (24 hours, 1 use)")
+@command("[HOURS [USES]]", Takes.TEXT, "make a link: who has its secret may join (24 hours, 1 use)")
 async def _link(chat: Chat, argument: str) -> None:
     here, usage = _here(chat), GROUP_COMMANDS["link"].usage
     hours, _, uses = argument.partition(" ")

@@ -122,7 +122,7 @@ class Groups:
         found = exact or [group for group, label in self._labels.items() if label.casefold().startswith(wanted)]
         if len(found) > 1:
             raise MisuseError(f"which one? {', '.join(sorted(self._labels[group] for group in found)[:5])}")
-        if not found or wanted == MARK:
+        if not found:
             raise MisuseError(f"you know no group {short(text, NAME_LENGTH)}; /group lists yours")
         return found[0]
 
