@@ -138,7 +138,7 @@ async def _leave(chat: Chat, _: str) -> None:
     chat.notice(f"you have left {here.label}")
 
 
-@command("~NAME", Takes.TEXT, "end it for all, for good", "leave")
+@command("~NAME", Takes.TEXT, "end it for all", "leave")
 async def _close(chat: Chat, name: str) -> None:
     here = _here(chat)
     if name not in (here.label, here.peer):
@@ -243,7 +243,7 @@ async def _read(chat: Chat, argument: str) -> None:
     chat.notice(f"read by {len(found.users)} of {found.of}{names}")
 
 
-@command("NAME [-N]", Takes.NAME, "as owner: NAME's last message here is no more, for all")
+@command("NAME [-N]", Takes.NAME, "as owner: NAME's last message here is no more")
 async def _take_down(chat: Chat, argument: str) -> None:
     here = _here(chat)
     name, _, rest = argument.partition(" ")

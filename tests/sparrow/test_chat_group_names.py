@@ -100,7 +100,7 @@ def test_an_invitation_is_told_once_and_named_by_its_group() -> None:
     assert (groups.invitation(""), groups.invitation("hiking"), groups.invitation(ONE)) == (ONE, ONE, ONE)
     groups.invited([one, two])
     for text in ("", "~Hiking", "~nothing"):
-        with pytest.raises(MisuseError, match="which one\\? ~a+, ~b+"):
+        with pytest.raises(MisuseError, match=r"which one\? ~a+, ~b+"):
             groups.invitation(text)
 
 
