@@ -15,7 +15,7 @@ from protocol.sparrow_pb2 import Ack, Frame, Goodbye, LoggedIn, Message, Ping
 from tests.protocol.strategies import taken
 from tests.vectors import example
 from tests.vectors.dialogues import ORDER_WAIT_S, Reader, play
-from tests.vectors.files import HERE, NAMES, Json, delimited, frame, load, named, render, unhex
+from tests.vectors.files import HERE, NAMES, Json, frame, load, named, render, unhex
 
 WINDOWS = Windows(max_frame_bytes=65536, max_unsettled_per_stream=256, max_unsettled_per_connection=4096)
 
