@@ -119,19 +119,21 @@ async def test_a_server_of_0_1_is_sent_nothing_to_groups_until_it_is_upgraded(ol
         if isinstance(event, Login):
             session.welcome(understands=understands)
 
-    async with FakeServer(happens) as server:
-        async with Client("alice", api=old_api.url, **server.arguments(options=QUICK)) as alice:
-            waiting = await alice.send(GROUP, "where to?")
-            beside = await alice.send("bob", "hello")
-            async with asyncio.timeout(20):
-                while not beside.stream or not server.sessions[-1].messages():
-                    await asyncio.sleep(0.01)
-            assert (waiting.state, waiting.stream) == (State.QUEUED, 0)
-            assert [each.dest_id for each in server.sessions[-1].messages()] == ["bob"]
+    async with (
+        FakeServer(happens) as server,
+        Client("alice", api=old_api.url, **server.arguments(options=QUICK)) as alice,
+    ):
+        waiting = await alice.send(GROUP, "where to?")
+        beside = await alice.send("bob", "hello")
+        async with asyncio.timeout(20):
+            while not beside.stream or not server.sessions[-1].messages():
+                await asyncio.sleep(0.01)
+        assert (waiting.state, waiting.stream) == (State.QUEUED, 0)
+        assert [each.dest_id for each in server.sessions[-1].messages()] == ["bob"]
 
-            understands.append("groups")
-            server.sessions[-1].transport.abort()
-            async with asyncio.timeout(20):
-                while GROUP not in [each.dest_id for each in server.sessions[-1].messages()]:
-                    await asyncio.sleep(0.01)
-            assert (waiting.id, waiting.text) == (1, "where to?")
+        understands.append("groups")
+        server.sessions[-1].transport.abort()
+        async with asyncio.timeout(20):
+            while GROUP not in [each.dest_id for each in server.sessions[-1].messages()]:
+                await asyncio.sleep(0.01)
+        assert (waiting.id, waiting.text) == (1, "where to?")

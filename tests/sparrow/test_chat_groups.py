@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
-from tests.sparrow.stage import Stage
+from tests.sparrow.serving import PASSWORD
+from tests.sparrow.stage import Stage, texts
 from tests.sparrow.terminal import Screen, Terminal
 
 
@@ -91,3 +93,66 @@ def test_three_people_in_a_group(stage: Stage) -> None:
     for terminal in (alice, bob, carol):
         terminal.type("/quit")
         assert terminal.end() == 0
+
+
+def has_said(author: str, lines: list[str], screen: Screen) -> bool:
+    """Whether the screen has just these of somebody, in this order."""
+    return texts(screen, author) == lines
+
+
+def test_kill_9_of_the_server_and_of_a_chat_while_three_write(stage: Stage) -> None:
+    stage.node.start()
+    alice, bob, carol = (stage.newcomer(name) for name in ("alice", "bob", "carol"))
+    alice.type("/group new Hiking")
+    alice.shows("~Hiking>")
+    joins(alice, bob, "bob", "Hiking")
+    joins(alice, carol, "carol", "Hiking")
+    for number in range(5):
+        for terminal in (alice, bob, carol):
+            terminal.type(str(number))
+        if number == 1:
+            stage.node.kill()
+            stage.node.start()
+        if number == 3:
+            carol.shows("me: 3")
+            carol.kill()
+            carol = stage.chat("carol", "--to", "~Hiking")
+            carol.shows("connected")
+    numbers = [str(number) for number in range(5)]
+    people = {"alice": alice, "bob": bob, "carol": carol}
+    for name, terminal in people.items():
+        for author in people.keys() - {name}:
+            terminal.until(partial(has_said, author, numbers))
+        terminal.until(lambda screen: sum("✓  me: " in line for line in screen.lines) == 5)
+
+
+def test_a_fresh_device_scrolls_back_over_a_group(stage: Stage) -> None:
+    stage.node.start()
+    alice, bob = stage.newcomer("alice"), stage.newcomer("bob")
+    alice.type("/group new Hiking")
+    alice.shows("-- you made the group Hiking")
+    alice.type("to myself")
+    alice.shows("✓  me: to myself")
+    joins(alice, bob, "bob", "Hiking")
+    alice.type("to bob")
+    bob.shows("alice: to bob")
+    assert "to myself" not in bob.said  # newcomers see nothing
+    bob.type("up")
+    alice.shows("bob: up")
+
+    fresh = stage.chat("alice", "--state", str(stage.folder / "new.db"))
+    fresh.shows("Password of alice:")
+    fresh.type(PASSWORD)
+    fresh.shows("connected")
+    fresh.type("/to ~hik")
+    fresh.shows("bob: up")
+    assert said(fresh.screen, "me (elsewhere)", "bob") == [
+        "-- you made the group Hiking",
+        "me (elsewhere): to myself",
+        "-- bob joined",
+        "me (elsewhere): to bob",
+        "bob: up",
+    ]
+    fresh.type("and from here")
+    bob.shows("alice: and from here")
+    alice.shows("me (elsewhere): and from here")
