@@ -115,7 +115,7 @@ class Engine:
         except SparrowError:
             self.gate.leave()
             raise
-        sending = self.telling.sending(outgoing)
+        sending = self.telling.sending(outgoing, online=self.core.logged_in)
         await self._keep()
         return sending
 

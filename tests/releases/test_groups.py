@@ -129,6 +129,7 @@ async def test_a_server_of_0_1_is_sent_nothing_to_groups_until_it_is_upgraded(ol
             while not beside.stream or not server.sessions[-1].messages():
                 await asyncio.sleep(0.01)
         assert (waiting.state, waiting.stream) == (State.QUEUED, 0)
+        assert waiting.note == "the server is an older one that does not know this yet"
         assert [each.dest_id for each in server.sessions[-1].messages()] == ["bob"]
 
         understands.append("groups")
@@ -136,4 +137,4 @@ async def test_a_server_of_0_1_is_sent_nothing_to_groups_until_it_is_upgraded(ol
         async with asyncio.timeout(20):
             while GROUP not in [each.dest_id for each in server.sessions[-1].messages()]:
                 await asyncio.sleep(0.01)
-        assert (waiting.id, waiting.text) == (1, "where to?")
+        assert (waiting.id, waiting.text, waiting.note) == (1, "where to?", "")
