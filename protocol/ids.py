@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Final
 
 from protocol.errors import InvalidIdError
 
@@ -86,6 +87,9 @@ def stamp_ms(stamp: int) -> int:
     return stamp >> STAMP_SHIFT
 
 
+TRAIL_MS: Final = 600_000
+"""A row of a group may stand so far behind the time at which it was written: attempts keep their first stamp a while,
+and clocks differ (docs/design/groups.md, rule G2)."""
 MAX_STAMP_AHEAD_MS = 1000
 """A clock that steps back by less is waited for; one that steps back further is followed."""
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from protocol import ids
 from store.timelines import KeptMessage, Marks
 
 MAX_MEMBERS: Final = 1_000
 MAX_GROUPS_OF_USER: Final = 500
 MAX_INVITATIONS: Final = 50
 """Open ones of one user."""
-TRAIL_MS: Final = 600_000
+TRAIL_MS: Final = ids.TRAIL_MS
 """So far behind a device's checkpoint a full scan begins (rule G2)."""
 MAX_BEHIND_MS: Final = 7 * 86_400_000
 """A checkpoint that is older counts as this, where history is kept: the rest is paged."""
@@ -248,7 +249,8 @@ class Groups(abc.ABC):
 
     @abc.abstractmethod
     async def forget_user(self, user: str) -> None:
-        """An account ends: its list, invitations and checkpoints go. Its memberships end by `change`, before."""
+        """An account ends: its list, invitations and checkpoints go. Its memberships end by `change`, before; its words
+        by `Timelines.forget_author`, before too, which looks for them in the groups of the list."""
 
     @abc.abstractmethod
     async def purge(self) -> int:

@@ -12,9 +12,8 @@ from connector.core.links import Links
 from connector.core.phases import ENDED, GREETING
 from connector.core.state import GroupReading, Session, Turn
 from fabric.group_records import Checkpoint
+from protocol.ids import TRAIL_MS
 
-TRAIL_MS: Final = 600_000
-"""A row may stand so far behind the time at which it was written."""
 KEEP_S: Final = 600.0
 """Checkpoints of sessions that go on are kept so often."""
 

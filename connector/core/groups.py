@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from connector.core.checkpoints import TRAIL_MS, Checkpoints
+from connector.core.checkpoints import Checkpoints
 from connector.core.delivery import Delivery
 from connector.core.link import Link
 from connector.core.links import Links
@@ -28,7 +28,7 @@ from fabric.group_records import (
 from fabric.rates import RateLimit
 from fabric.records import Record
 from protocol.framing import message_frame
-from protocol.ids import STAMP_SHIFT
+from protocol.ids import STAMP_SHIFT, TRAIL_MS
 from protocol.sparrow_pb2 import Hint
 
 ALL: Final = ""

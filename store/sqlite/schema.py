@@ -1,6 +1,6 @@
 """The database file: how it is opened, and its versioned schema.
 
-Owns `PRAGMA`, and which steps a file is taken through. Knows no operation on the data.
+Owns `PRAGMA`, and the steps from version to version. Knows no operation on the data.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from protocol.errors import ConfigError, StoreError
 from store.settings import StoreSettings
 from store.sqlite.failures import is_busy, store_error
-from store.sqlite.schema_steps import STEPS
+from store.sqlite.schema_steps import STEPS as STEPS
+from store.sqlite.schema_steps import VERSION as VERSION
 
 _OLDEST_SQLITE = (3, 33, 0)  # UPDATE ... FROM
 _RETRY_S = 0.002
-VERSION = len(STEPS)
 OLDEST = 6
 """The lowest schema whose releases can go on with this one: a step that only adds leaves it at the release before."""
 _HALF = 16

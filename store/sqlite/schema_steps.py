@@ -1,6 +1,6 @@
-"""The tables of the database file, version by version: each step makes one of the one before it.
+"""The tables: what makes each version of the schema of the one before it.
 
-Owns the text of the steps. What was released is never changed.
+Owns `CREATE`. Knows neither the file nor an operation on the data.
 """
 
 from __future__ import annotations
@@ -290,3 +290,4 @@ STEPS = (
     _CONSENT,
 )
 """What makes each version of the one before it, oldest first."""
+VERSION = len(STEPS)

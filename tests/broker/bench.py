@@ -15,6 +15,7 @@ from broker.settings import BrokerSettings
 from fabric import records
 from fabric.records import record
 from store.contacts import Verdict
+from store.groups import Group, GroupPage, GroupQuery
 from store.interface import NewRow, Page, PageQuery, Removal
 from store.sessions import NoSession, SessionStart, Standing
 from store.settings import HistorySettings
@@ -96,6 +97,8 @@ class RecordingPresence:
     barriers: list[Callable[[bool], None]] = field(default_factory=list)
     kept: list[tuple[int, int, Callable[[int | None], None]]] = field(default_factory=list)
     told: list[tuple[list[str], Callable[[bool], None]]] = field(default_factory=list)
+    joined: int = 1
+    """As the last barrier found it."""
 
     def where(self, user: str) -> Mapping[str, Location]:
         return self.locations.get(user, {})
@@ -139,6 +142,7 @@ class RecordingStore:
                 *("append", "page", "remove", "devices", "verdicts", "saw", "begin_sessions", "standing"),
                 "waiting",
                 *("archive", "raise_marks", "hiders"),
+                *("groups", "scan_groups", "raise_checkpoints"),
             )
         }
         self.full = False
@@ -200,6 +204,15 @@ class RecordingStore:
 
     def raise_marks(self, marks: Sequence[Mark]) -> None:
         self.calls["raise_marks"].append((list(marks), None))
+
+    def groups(self, groups: Collection[str], done: Callable[[Mapping[str, Group | None] | None], None]) -> None:
+        self.calls["groups"].append((list(groups), done))
+
+    def scan_groups(self, queries: Sequence[GroupQuery], done: Callable[[Sequence[GroupPage] | None], None]) -> None:
+        self.calls["scan_groups"].append((list(queries), done))
+
+    def raise_checkpoints(self, checkpoints: Mapping[tuple[str, str], int]) -> None:
+        self.calls["raise_checkpoints"].append((dict(checkpoints), None))
 
 
 class Bench:

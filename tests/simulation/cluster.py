@@ -55,7 +55,7 @@ class Cluster:
         self.world = world
         self.database = Database()
         self.etcd = Etcd(world)
-        apart = "back and dead" in emphasis
+        apart = "back and dead" in emphasis or "half linked" in emphasis
         self.memory_presence = random.random() < 0.3 and not apart
         """The one-process node: one broker, one connector, presence in memory."""
         self.max_unacked = random.choice((4, 16, 256))
@@ -153,11 +153,11 @@ class Cluster:
         else:
             self._members[incarnation] = (broker.name, self.world.now + Etcd.LEASE_S)
 
-    def broker_stops(self, broker: SimBroker, seconds: float) -> None:
+    def broker_stops(self, broker: SimBroker, seconds: float, back_s: float | None = None) -> None:
         """One that stands still for longer than its lease is missing until it has announced itself anew."""
         if seconds > Etcd.LEASE_S:
             now = self.world.now
-            back = now + seconds + self.world.random.uniform(0.0, 1.0)
+            back = now + seconds + (self.world.random.uniform(0.0, 1.0) if back_s is None else back_s)
             self._lapsed[broker.core.incarnation] = (now + Etcd.LEASE_S, back)
             self.world.at(now + Etcd.LEASE_S, lambda: self._lapse(broker.core.incarnation))
 
@@ -228,6 +228,10 @@ class Cluster:
         self.checker.finish()
 
     def _quiet(self) -> bool:
+        if any(connector.core.groups.reading for connector in self.connectors):
+            return False
+        if any(broker.core.groups.waiting or broker.core.looks.owed for broker in self.brokers):
+            return False
         return all(
             client.removed
             or (

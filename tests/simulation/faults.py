@@ -73,6 +73,20 @@ class Faults:
         for kind in chosen:
             for _ in range(random.choice((1, 1, 3))):
                 self._cluster.world.at(random.uniform(1.0, until), kind)
+        if self._cluster.has_groups:
+            self._plan_groups(until)
+
+    def _plan_groups(self, until: float) -> None:
+        groups = self._cluster.groups
+        many = 10 if "stop under way" in self._emphasis else groups.choice((0, 0, 1))
+        for _ in range(many):
+            self._cluster.world.at(groups.uniform(1.0, until), self._stop_under_way)
+        for _ in range(8 if "brief cuts" in self._emphasis else groups.choice((0, 0, 0, 2))):
+            # Late: the next message of the same author would show that this one is missing.
+            self._cluster.world.at(groups.uniform(until - 2.0, until), self._brief_cut)
+        if "half linked" in self._emphasis or groups.random() < 0.2:
+            # Once, and late: what another broker's end makes everybody read would hide what it did.
+            self._cluster.world.at(max(1.0, until - groups.uniform(5.0, 8.0)), self._half_linked)
 
     def end(self) -> None:
         """All is well again: everything is started, healed and quick."""
@@ -131,6 +145,30 @@ class Faults:
             world.after(seconds + world.random.uniform(0.0, 0.3), lambda client=client: cluster.write(client))  # type: ignore[misc]
         world.after(seconds + world.random.uniform(0.1, 0.8), lambda: self._restart(broker))
 
+    def _stop_under_way(self, tries: int = 50) -> None:
+        """A broker stands still between the append of a group's message and what follows, and people go meanwhile."""
+        cluster, world = self._cluster, self._cluster.world
+        busy = [broker for broker in cluster.brokers if broker.alive and broker.core.groups.waiting]
+        if not busy:
+            if tries and not self._over:
+                world.after(0.02, lambda: self._stop_under_way(tries - 1))
+            return
+        cluster.groups.choice(busy).stop(cluster.groups.choice((2.5, 4.0, 8.0)))
+        for _ in range(4):
+            cluster.story.something_changes()
+
+    def _half_linked(self) -> None:
+        """A broker stands still for longer than its lease, is used again by those who know it while others cannot reach
+        it, and dies."""
+        cluster, groups, world = self._cluster, self._cluster.groups, self._cluster.world
+        broker, seconds = groups.choice(cluster.brokers), groups.choice((4.0, 5.0))
+        broker.stop(seconds, back_s=1.0)
+        for link in groups.sample(broker.links, len(broker.links) - 1):
+            world.after(seconds - 0.1, lambda link=link: link.cut(8.0))  # type: ignore[misc]
+        for client in cluster.clients * 3:
+            world.after(seconds + groups.uniform(0.0, 0.3), lambda client=client: cluster.write(client))  # type: ignore[misc]
+        world.after(seconds + groups.uniform(0.05, 0.5), lambda: self._restart(broker))
+
     def _stop_connector(self) -> None:
         """With Logins in its sockets: clients that have come meanwhile give up, and go elsewhere."""
         random = self._cluster.world.random
@@ -139,6 +177,12 @@ class Faults:
     def _cut_link(self) -> None:
         random = self._cluster.world.random
         random.choice(self._cluster.links).cut(random.choice((0.0, 0.5, 3.0, 8.0)))
+
+    def _brief_cut(self) -> None:
+        """Too short for either end to notice."""
+        cluster, groups = self._cluster, self._cluster.groups
+        groups.choice(cluster.links).cut(groups.choice((0.0, 0.1, 0.3)))
+        cluster.write(groups.choice(cluster.clients))
 
     def _cut_connection(self) -> None:
         connected = [client for client in self._cluster.clients if client.connection is not None]

@@ -12,6 +12,7 @@ from broker.core import group_routing
 from broker.core.group_routing import GroupRouting
 from broker.core.looks import Looks
 from connector.core import checkpoints as connector_checkpoints
+from connector.core import groups as connector_groups
 from connector.core.checkpoints import Checkpoints
 from connector.core.groups import ALL, GroupCatchup
 from fabric import records
@@ -24,6 +25,7 @@ SHORT = (
     (broker_archive, "R_B_MS", 2_000),
     (group_routing, "R_B_MS", 2_000),
     (connector_checkpoints, "TRAIL_MS", 12_000),
+    (connector_groups, "TRAIL_MS", 12_000),
     (connector_checkpoints, "KEEP_S", 1.0),
     (SimConnector, "HEARTBEAT_S", 4.0),
 )
@@ -144,18 +146,23 @@ GROUP_DEFECTS = (
         "a membership older than T kept behind the barrier",
         200,
         ((GroupRouting, "_look_again", _any_membership),),
-        ("groups", "slow store", "people come and go"),
+        ("groups", "stop under way"),
     ),
     Defect(
         "SENT by a broker out of the membership",
         400,
         ((GroupRouting, "_passed", _whoever_it_was),),
-        ("groups", "back and dead"),
+        ("groups", "half linked"),
     ),
     Defect(
         "no look when a broker left", 200, ((GroupCatchup, "read_again", _at_login_alone),), ("groups", "kill broker")
     ),
-    Defect("no look for what was not confirmed", 200, ((Looks, "_turn_to_looks", _no_looks),), ("groups", "cut link")),
+    Defect(
+        "no look for what was not confirmed",
+        200,
+        ((Looks, "_turn_to_looks", _no_looks),),
+        ("groups", "brief cuts"),
+    ),
     Defect(
         "what there is no room for is forgotten", 100, ((GroupCatchup, "_owe", _without_room_dropped),), ("groups",)
     ),

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from client.streams import keyed
 from connector.core import checkpoints
+from fabric.group_records import GroupCopy
 from protocol.allowed import CHANGES
 from protocol.errors import MisuseError
-from protocol.ids import STAMP_SHIFT, is_group_id
+from protocol.ids import STAMP_SHIFT, is_group_id, split_address
 from protocol.sparrow_pb2 import EDIT, ERASE, Message
 from store import membership
 from store.groups import Group, GroupChange, GroupPage, GroupQuery, GroupRow, Interval, Membership
@@ -188,6 +189,8 @@ class GroupChecker:
         if not rows:
             self._checker.fail(f"{sent.author} saw SENT for {sent.name[2:]}, which stands in no timeline")
             return
+        if sent.version:
+            return  # what its author writes once more, who has come since may see: nobody has promised that
         sent.version = max(version for version, _ in rows)
         heard = self._cluster.story.heard_by(sent.dest, sent.at)
         if sent.version < heard:
@@ -205,6 +208,19 @@ class GroupChecker:
         kept = self._cluster.database.groups
         if not any(kept.sees(sent.dest, client.user, version, entry.open) for version, entry in rows):
             self._checker.fail(f"{client.name} shows {sent.name}, which is not for them")
+
+    def handed_out(self, broker: str, copy: GroupCopy) -> None:
+        """Nobody is handed anything who has left, once that was answered (G5)."""
+        group, story = copy.group.decode(), self._cluster.story
+        heard = story.heard_by(group, self._cluster.world.now)
+        for connector in self._cluster.connectors:
+            for session in connector.sessions:
+                if session.number not in copy.sessions:
+                    continue
+                user, _ = split_address(session.key)
+                known = story.kept.intervals.get((group, user), Membership())
+                if not any(not each.until or each.until > heard for each in known.intervals):
+                    self._checker.fail(f"{broker} hands something out to {user}, who has left {group[:4]}")
 
     def finish(self, sent: Sent) -> None:
         """Whoever was a member in its version, and has been since, has seen it, on each device."""

@@ -22,6 +22,7 @@ from connector.core.doubts import STANDSTILL_S
 from connector.settings import ConnectorSettings
 from fabric import records
 from fabric.control import Answer
+from fabric.group_records import GroupCopy
 from fabric.tokens import Identity
 from protocol.framing import FrameReader
 from protocol.ids import STAMP_SHIFT, address
@@ -67,8 +68,18 @@ class SimBroker(Process):
             )
         self.core = BrokerCore(self, presence, self.store, self.settings, self.world.random64())
         self.core.time(self.world.now, self.wall_ms)
+        self.core.looks.hand = self._watched(self.core.looks.hand)  # type: ignore[method-assign]
         self.core.history_terms(HistoryTerms(365 if self.cluster.keeps else 0))
         self.cluster.configure(self)
+
+    def _watched(self, hand: Callable[[int, GroupCopy, int], None]) -> Callable[[int, GroupCopy, int], None]:
+        """Each handing out is checked as it is decided."""
+
+        def watched(connector: int, copy: GroupCopy, began_ms: int) -> None:
+            self.cluster.checker.groups.handed_out(self.name, copy)
+            hand(connector, copy, began_ms)
+
+        return watched
 
     def _superseded(self, user: str, device: str, old: Location) -> None:
         self.core.superseded(user, device, old)
@@ -108,9 +119,9 @@ class SimBroker(Process):
         self.core.flush()
         self.cluster.checker.holds(self.core, self.name)
 
-    def stop(self, seconds: float) -> None:
+    def stop(self, seconds: float, back_s: float | None = None) -> None:
         if self.alive and not self._stopped:
-            self.cluster.broker_stops(self, seconds)
+            self.cluster.broker_stops(self, seconds, back_s)
         super().stop(seconds)
 
     def died(self) -> None:
@@ -172,6 +183,11 @@ class SimConnector(Process):
         self._sessions = {}
         self.core = ConnectorCore(self, settings)
         self.core.time(self.world.now, self.wall_ms)
+
+    @property
+    def sessions(self) -> Collection[Session]:
+        """All that are open."""
+        return self._sessions.values() if self.alive else ()
 
     def clock(self) -> None:
         if hasattr(self, "core"):

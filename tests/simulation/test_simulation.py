@@ -12,7 +12,9 @@ import sys
 import pytest
 
 from tests.simulation.cluster import run
-from tests.simulation.defects import DEFECTS, Defect
+from tests.simulation.defect import Defect
+from tests.simulation.defects import DEFECTS
+from tests.simulation.group_defects import AGREE, SHORT
 
 
 def test_a_seed_replays_exactly_whatever_the_hash_seed() -> None:
@@ -44,6 +46,13 @@ def test_runs_are_worth_something() -> None:
 def test_the_promise_under_emphasis(emphasis: tuple[str, ...]) -> None:
     for seed in range(10):
         assert not run(seed, emphasis=emphasis).failures, f"seed {seed}"
+
+
+def test_the_promise_when_times_are_short() -> None:
+    """Trails, checkpoints and appends that are late, within a run of a minute."""
+    with Defect("none", 0, SHORT).on():
+        for seed in range(10):
+            assert not run(seed, emphasis=AGREE).failures, f"seed {seed}"
 
 
 RARE = 400
