@@ -162,7 +162,7 @@ class Device:
         ledger = self._ledger
         if isinstance(event, Shown):
             ledger.show(self.name, event.item, event.late)
-            if event.item.kind == TEXT and event.item.from_id == self._user:
+            if event.item.kind == TEXT and event.item.from_id == self._user and not event.item.erased:
                 self._own.append(event.item)
         elif isinstance(event, Settled):
             outgoing = event.outgoing

@@ -74,6 +74,8 @@ class Ledger:
     """Every message of a test, and what became of it where. A READ is a message like any other."""
 
     written: dict[bytes, Written] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    """Group → its members, who neither come nor go."""
     shown: dict[str, dict[bytes, bool]] = field(default_factory=dict)
     """device → body → whether it was shown late."""
     twice: int = 0
@@ -136,8 +138,15 @@ class Ledger:
 
     def show(self, device: str, message: Message, late: bool) -> None:
         """A device shows a message."""
+        name = (message.from_id, message.from_device, message.stream, message.id)
+        if message.erased:  # a group's, which it has come upon behind what ended it
+            if message.kind == TEXT:
+                self.view(device).erased.add(name)
+            return
         seen = self.shown.setdefault(device, {})
         key = key_of(message)
+        if message.kind == TEXT and key in self.written and self.written[key].kind == EDIT:
+            key = self.written[key].target  # a group's, with the words that stand when it comes
         self.twice += key in seen
         seen[key] = late
         stream = (device, message.from_id, message.from_device, message.stream)
@@ -149,7 +158,6 @@ class Ledger:
             self._highest[stream] = message.id
         if message.kind == READ:
             self._read_by(message)
-        name = (message.from_id, message.from_device, message.stream, message.id)
         self.view(device).told(name, message.stamp, message)
         if key in self.written:
             self.on_shown(device, message, self.written[key])
@@ -227,8 +235,24 @@ class Ledger:
 
     @property
     def texts(self) -> Iterable[Written]:
-        """What must be delivered."""
-        return (written for written in self.written.values() if written.kind == TEXT and not written.erased)
+        """What must be delivered and read: of groups nobody is told."""
+        return (
+            written
+            for written in self.written.values()
+            if written.kind == TEXT and not written.erased and written.dest not in self.groups
+        )
+
+    @property
+    def grouped(self) -> int:
+        """Messages to groups that are SENT."""
+        return sum(written.sent and written.dest in self.groups for written in self.written.values())
+
+    def _receivers(self, written: Written) -> Iterable[str]:
+        """Users whose devices show it."""
+        if written.dest not in self.groups:
+            return {written.dest, written.author.partition("/")[0]}
+        # Whoever comes behind an EDIT gets the one that counts alone; pages are compared with what came of it.
+        return () if written.kind == EDIT else self.groups[written.dest]
 
     def missing(self, devices: Sequence[str]) -> list[tuple[str, bytes]]:
         """(device, body) of what is SENT and was not shown where it should have been."""
@@ -239,7 +263,7 @@ class Ledger:
             (device, body)
             for body, written in self.written.items()
             if written.sent and not self.is_gone(written)
-            for user in {written.dest, written.author.partition("/")[0]}
+            for user in self._receivers(written)
             for device in of.get(user, ())
             if device != written.author and body not in self.shown.get(device, {})
         ]

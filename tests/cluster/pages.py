@@ -37,7 +37,7 @@ class Line:
 
 
 Conversations = dict[str, list[Line]]
-"""The other user → all messages, oldest first."""
+"""The other user, or group → all messages, oldest first."""
 
 
 class Pager:
@@ -133,7 +133,10 @@ def compare(ledger: Ledger, pages: Mapping[str, Conversations]) -> Comparison:
     expected: dict[tuple[str, str], set[Name]] = defaultdict(set)
     for name, key in ledger.names.items():
         written = ledger.written[key]
-        if written.kind == TEXT:
+        if written.kind == TEXT and written.dest in ledger.groups:
+            for user in ledger.groups[written.dest]:
+                expected[user, written.dest].add(name)
+        elif written.kind == TEXT:
             expected[name[0], written.dest].add(name)
             expected[written.dest, name[0]].add(name)
     for user, conversations in pages.items():
@@ -142,8 +145,9 @@ def compare(ledger: Ledger, pages: Mapping[str, Conversations]) -> Comparison:
             lines = conversations.get(other, [])
             where = f"{user}'s page of {other}"
             found.wrong += [f"{where}: {what}" for what in _amiss(ledger, lines, expected[user, other])]
-            if other in pages and lines != pages[other].get(user, []):
-                found.wrong.append(f"{where} is not {other}'s")
+            first = ledger.groups.get(other, [other])[0]
+            if first in pages and lines != pages[first].get(other if other in ledger.groups else user, []):
+                found.wrong.append(f"{where} is not {first}'s")
             for device, view in views.items():
                 elsewhere, wrong = _differences(ledger, view, lines)
                 found.elsewhere += elsewhere

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.cluster.devices import Address, Device
 from tests.cluster.ledger import Ledger
 
 EDITS, ERASURES = 0.06, 0.03
 """Shares of all that is written, where people change their minds."""
+GROUPS = 0.2
+"""Share of all texts that is for a group, where there are some."""
 
 
 class People:
@@ -29,8 +31,9 @@ class People:
         addresses: Sequence[Address],
         seed: int = 1,
         tls: ssl.SSLContext | None = None,
+        groups: Mapping[str, list[str]] | None = None,
     ) -> None:
-        self.ledger = Ledger()
+        self.ledger = Ledger(groups=dict(groups or {}))
         self.devices = {
             name: Device(name, token, addresses, self.ledger, seed + at, tls)
             for at, (name, token) in enumerate(tokens.items())
@@ -59,14 +62,15 @@ class People:
                 self.say(device, self._random.choice(others))
 
     def say(self, device: Device, dest: str) -> None:
-        """Something new; now and then a change of what was said."""
+        """Something new, now and then for a group; or a change of what was said."""
         dice = self._random.random() if self.changes else 1.0
         if dice < EDITS:
             device.edit()
         elif dice < EDITS + ERASURES:
             device.erase()
         else:
-            device.write(dest)
+            mine = [group for group, users in self.ledger.groups.items() if device.name.partition("/")[0] in users]
+            device.write(self._random.choice(mine) if mine and self._random.random() < GROUPS else dest)
 
     def come_and_go(self, *names: str, every_s: float) -> None:
         """These are offline half of the time."""

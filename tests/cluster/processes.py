@@ -17,7 +17,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from store import Store, StoreSettings, open_store
+from protocol.ids import new_group_id
+from store import Store, StoreSettings, membership, open_store
+from store.groups import GroupChange
 from tests.ports import free_port
 from userapi.keys import ensure_key_pair
 from userapi.tokens import TokenMinter
@@ -236,6 +238,11 @@ class Deployment:
         async with open_store(self._store) as store:
             return {f"{user}/{device}": await log_in(store, self.minter, user, device) for user in users}
 
+    async def groups(self, teams: Iterable[Sequence[str]]) -> dict[str, list[str]]:
+        """Make groups of these users, straight in the store; returns who is in which."""
+        async with open_store(self._store) as store:
+            return {await make_group(store, team): list(team) for team in teams}
+
     def token(self, name: str, issued: float | None = None) -> str:
         """A login token, from now on or from another time."""
         user, _, device = name.partition("/")
@@ -247,3 +254,15 @@ async def log_in(store: Store, minter: TokenMinter, user: str, device: str) -> s
     await store.add_device(user, device, device)
     await store.begin_login(user, device, f"login of {device}")
     return minter.mint(user, device, time.time(), f"login of {device}")[0]
+
+
+async def make_group(store: Store, users: Sequence[str]) -> str:
+    """A group of these, the first its owner; returns its id."""
+    now_ms = int(time.time() * 1000)
+    group, change = membership.made(new_group_id(os.urandom(15)), users[0], "team", now_ms)
+    await store.groups.make(group, change)
+    for user in users[1:]:
+        change = GroupChange(group.version + 1, now_ms, users[0], "added", user)
+        group = membership.after(group, change)
+        assert await store.groups.change(group, change)
+    return group.group

@@ -15,6 +15,8 @@ from tests.cluster.processes import GUARD_S, Deployment, Process
 
 DEVICES = ("alice/a1", "bob/b1", "bob/b2", "carol/c1", "dave/d1", "erin/e1")
 """Bob has two devices; Dave and Erin come and go."""
+TEAMS = (("alice", "bob", "carol", "dave", "erin"), ("bob", "erin"))
+"""Groups."""
 PER_SECOND = 30.0
 """Messages of each device."""
 FINE = (Goodbye.MOVE, Goodbye.TRY_AGAIN)
@@ -29,7 +31,8 @@ async def writing(
 
     `patient`: nobody leaves a silent server.
     """
-    people = People(await deployment.tokens(DEVICES), [connector.address for connector in connectors])
+    tokens, addresses = await deployment.tokens(DEVICES), [connector.address for connector in connectors]
+    people = People(tokens, addresses, groups=await deployment.groups(TEAMS))
     people.changes = True
     if patient:
         for device in people.devices.values():
@@ -51,6 +54,7 @@ async def writing(
     assert not ledger.missing(DEVICES)
     assert not compared.wrong, compared.wrong[:10]
     assert compared.paged >= 2 * sum(1 for _ in ledger.texts) > 0
+    assert ledger.grouped
     assert compared.edited
     assert compared.erased
     assert not [

@@ -15,7 +15,7 @@ from pathlib import Path
 from client import Client
 from sparrow.config.settings import Settings, load
 from store import open_store
-from tests.cluster.processes import log_in
+from tests.cluster.processes import log_in, make_group
 from tests.ports import free_ports
 from userapi.tokens import TokenMinter
 
@@ -63,6 +63,11 @@ class Whole:
 
             await asyncio.gather(*map(make, of))
         return {f"{user}/{own}": minter.mint(user, own, time.time())[0] for user in of for own in of[user]}
+
+    async def groups(self, teams: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+        """Make groups of these, straight in the store; returns who is in which."""
+        async with open_store(self.settings("userapi").store) as store:
+            return {await make_group(store, team): list(team) for team in teams}
 
     async def new_devices(self, users: Sequence[str], device: str = "new") -> dict[str, str]:
         """One more device for each of these; returns an access token for each, for the user API, too."""

@@ -59,6 +59,8 @@ class Spec:
     guard_s: float
     changes: bool = True
     """They edit and erase, too."""
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    """Group → its members."""
 
 
 @dataclass
@@ -70,6 +72,8 @@ class Account:
     delivered: int = 0
     texts: int = 0
     read: int = 0
+    grouped: int = 0
+    """Of `sent`: to groups, where nobody is told that it was delivered or read."""
     lost: int = 0
     twice: int = 0
     out_of_order: int = 0
@@ -117,7 +121,8 @@ class Crowd(People):
     """People at a given rate, who read what they are shown."""
 
     def __init__(self, spec: Spec) -> None:
-        super().__init__(spec.tokens, spec.addresses, spec.seed, ssl.create_default_context(cafile=spec.ca))
+        tls = ssl.create_default_context(cafile=spec.ca)
+        super().__init__(spec.tokens, spec.addresses, spec.seed, tls, spec.groups)
         self._spec = spec
         self.changes = spec.changes
         self.ledger.guard_s = spec.guard_s
@@ -180,7 +185,7 @@ class Crowd(People):
         self.devices[reader].mark_read(author, About(from_device=own, stream=stream, ids=ids[:MAX_ABOUT_IDS]))
 
     def _shown(self, device: str, message: Message, written: Written) -> None:
-        if message.kind == TEXT and self._reader[message.dest_id] == device:
+        if message.kind == TEXT and self._reader.get(message.dest_id) == device:
             key = (device, message.from_id, message.from_device, message.stream)
             self._unread.setdefault(key, []).append(message.id)
         # What somebody wrote while away is shown when it can be: that is no gap.
@@ -203,7 +208,8 @@ class Crowd(People):
         self._rate = len(self.ledger.written) / (self._fault_at - self._began)
         at = [name for name in sorted(self._steady) if (self.devices[name].at or ("", 0))[1] in ports]
         self._touched.update(at)
-        self._touched.update(user for user in self._users if brokers and _broker(user, members) in brokers)
+        dests = [*self._users, *self._spec.groups]
+        self._touched.update(dest for dest in dests if brokers and _broker(dest, members) in brokers)
         if unsteady:
             gone = self.devices.keys() - self._steady
             self._touched.update(gone, (name.partition("/")[0] for name in gone))
@@ -278,6 +284,7 @@ class Crowd(People):
             delivered=sum(written.delivered for written in texts),
             texts=len(texts),
             read=sum(written.read for written in texts),
+            grouped=ledger.grouped,
             lost=len(missing),
             twice=ledger.twice,
             out_of_order=ledger.out_of_order,
@@ -306,14 +313,16 @@ class Crowd(People):
             if not written.sent and not ledger.is_gone(written):
                 kind = Message.Kind.Name(written.kind)
                 found.append(f"{kind} {body!r} of {written.author} to {written.dest} is not SENT")
+            elif written.dest in ledger.groups:
+                continue
             elif written.kind == TEXT and not written.erased and not (written.delivered and written.read):
                 found.append(f"{body!r} is SENT, delivered {written.delivered}, read {written.read}")
         return found[:10]
 
 
-def _broker(user: str, members: Sequence[str]) -> str:
-    """Whose user this is, as connectors choose (connector/core/links.py)."""
-    name = user.encode()
+def _broker(dest: str, members: Sequence[str]) -> str:
+    """Whose user or group this is, as connectors choose (connector/core/links.py)."""
+    name = dest.encode()
     return max(members, key=lambda member: blake2b(name, key=member.encode()[-64:], digest_size=8).digest())
 
 

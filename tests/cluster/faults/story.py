@@ -27,9 +27,11 @@ from tests.cluster.faults.far import FarBroker
 from tests.cluster.whole import ROOT, Whole
 
 HEAD = (
-    "fault", "sent/s", "sent", "SENT", "delivered", "read", "lost", "twice", "out of order", "late",
+    "fault", "sent/s", "sent", "SENT", "delivered", "read", "to groups", "lost", "twice", "out of order", "late",
     "longest gap, others / hit, s", "paged", "edited", "erased", "elsewhere", "differing", "",
 )  # fmt: skip
+GROUPS = 3
+"""Of each crowd; everybody is in one."""
 GUARD_S = 150.0
 """Everything has arrived by then, after the fault."""
 FINE = {"MOVE", "TRY_AGAIN"}
@@ -287,7 +289,7 @@ class Result:
         said = [f"{count:,} × {code}" for code, count in sorted(found.goodbyes.items())]
         values = (
             self.title, f"{found.rate:,.0f}", f"{found.written:,}", f"{found.sent:,}", f"{found.delivered:,}",
-            f"{found.read:,}", found.lost, found.twice, found.out_of_order, f"{found.late:,}",
+            f"{found.read:,}", f"{found.grouped:,}", found.lost, found.twice, found.out_of_order, f"{found.late:,}",
             f"{found.gap_s:.1f} / {found.gap_touched_s:.1f}", f"{found.paged:,}", f"{found.edited:,}",
             f"{found.erased:,}", f"{found.elsewhere:,}", len(found.differing), "; ".join([*self.notes, *failed, *said]),
         )  # fmt: skip
@@ -304,6 +306,7 @@ class Result:
         assert found.paged >= 2 * found.texts
         assert found.sent == found.written > 0
         assert found.delivered == found.read == found.texts > 0
+        assert found.grouped > 0
         assert found.goodbyes.keys() <= FINE, found.goodbyes
 
 
@@ -369,4 +372,5 @@ async def _spec(cluster: Whole, size: Size, prefix: str, seed: int) -> Spec:
         guard_s=GUARD_S,
         api=cluster.api,
         changes=size.changes,
+        groups=await cluster.groups([users[at::GROUPS] for at in range(GROUPS)]),
     )
