@@ -88,7 +88,7 @@ def stamp_ms(stamp: int) -> int:
 
 
 TRAIL_MS: Final = 600_000
-"""A row of a group may stand so far behind the time at which it was written: attempts keep their first stamp for a while,
+"""A row of a group may stand so far behind the time at which it was written: attempts keep their first stamp a while,
 and clocks differ (docs/design/groups.md, rule G2)."""
 MAX_STAMP_AHEAD_MS = 1000
 """A clock that steps back by less is waited for; one that steps back further is followed."""
