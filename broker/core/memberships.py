@@ -15,6 +15,9 @@ from broker.core.state import StorePort, Turn
 from broker.settings import BrokerSettings
 from store.groups import Group, Role
 
+AT_ONCE = 50
+"""Groups in one read: as they come from the store, members take many times what is remembered of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -55,14 +58,19 @@ class Memberships(Cached[str, Plan | None]):
         """How many are remembered, of all groups together, or more: what was forgotten is taken off when it is much."""
 
     def _read_groups(self, ids: Sequence[str], done: Callable[[Mapping[str, Plan | None] | None], None]) -> None:
+        plans: dict[str, Plan | None] = {}
+        left = [ids[at : at + AT_ONCE] for at in range(0, len(ids), AT_ONCE)]
+
         def found(groups: Mapping[str, Group | None] | None) -> None:
             if groups is None:
                 return done(None)
-            plans = {id: None if group is None else Plan.of(group) for id, group in groups.items()}
+            plans.update({id: None if group is None else Plan.of(group) for id, group in groups.items()})
+            if left:
+                return self._store.groups(left.pop(), found)
             self._make_room(plans.values())
             return done(plans)
 
-        self._store.groups(ids, found)
+        self._store.groups(left.pop(), found)
 
     def _make_room(self, plans: Collection[Plan | None]) -> None:
         self.members += _members(plans)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker.core.memberships import Plan
+from broker.core.memberships import AT_ONCE, Plan
 from broker.metrics import metrics
 from fabric import records
 from fabric.group_records import GroupCopy, GroupHeard, GroupLook, GroupPageRequest, GroupRows
@@ -210,3 +210,24 @@ def test_members_are_remembered_within_bounds() -> None:
     assert [plan.has(user) for user in ("alice", "bob", "carol", "aa", "dave", "")] == [True, True, True] + [False] * 3
     assert plan.users[0] is Plan.of(group(version=9)).users[0]
     assert not Plan.of(group(closed=True)).has("alice")
+
+
+def test_many_groups_are_read_by_and_by() -> None:
+    bench = begun()
+    memberships = bench.core.memberships
+    ids = [f"~{number:024}" for number in range(AT_ONCE + 7)]
+    for name in ids:
+        memberships.get(name)
+    memberships.flush()
+    sizes = []
+    while bench.asked("groups"):
+        (asked,) = bench.asked("groups")
+        sizes.append(len(asked))
+        bench.answer("groups", {name: group(group=name) for name in asked})
+    assert sorted(sizes) == [7, AT_ONCE]
+    assert all(memberships.get(name) for name in ids)
+    memberships.forget(None)
+    memberships.get(LUNCH)
+    memberships.flush()
+    bench.away("groups")
+    assert memberships.get(LUNCH) is None
