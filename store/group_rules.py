@@ -10,8 +10,24 @@ from typing import NamedTuple
 
 from protocol.ids import STAMP_SHIFT
 from store.groups import MAX_BEHIND_MS, TRAIL_MS
+from store.settings import StoreSettings
 
+_DAY_MS = 86_400_000
 _CURSOR = struct.Struct(">cQqqq")
+
+
+class Lives(NamedTuple):
+    """How long rows live, in ms."""
+
+    kept: int
+    """Of conversations."""
+    group: int
+    """Of groups: the longer of that and an inbox's."""
+
+
+def lives_of(keep_days: int, settings: StoreSettings) -> Lives:
+    """What follows from `keep_days`."""
+    return Lives(keep_days * _DAY_MS, max(keep_days * _DAY_MS, settings.inbox_ttl_ms))
 
 
 class Cursor(NamedTuple):

@@ -249,7 +249,8 @@ class Groups(abc.ABC):
 
     @abc.abstractmethod
     async def forget_user(self, user: str) -> None:
-        """An account ends: its list, invitations and checkpoints go. Its memberships end by `change`, before."""
+        """An account ends: its list, invitations and checkpoints go. Its memberships end by `change`, before; its words
+        by `Timelines.forget_author`, before too, which looks for them in the groups of the list."""
 
     @abc.abstractmethod
     async def purge(self) -> int:

@@ -32,6 +32,8 @@ _log = logging.getLogger("sparrow.store")
 
 SERIAL = "serial"
 """The execution profile of conditional statements; their rows are dicts."""
+SERIAL_READ = "serial read"
+"""Of reads that see what conditional statements have come to, those among them whose outcome nobody was told."""
 _PROTOCOL = 4
 _RECONNECT_S = (0.5, 10.0)
 _RETRIES = 2
@@ -165,17 +167,24 @@ def _profiles(settings: StoreSettings) -> dict[Any, ExecutionProfile]:
     local = settings.cassandra_local_dc
     inner = DCAwareRoundRobinPolicy(local) if local else RoundRobinPolicy()
 
-    def profile(row_factory: Any) -> ExecutionProfile:
+    quorum = ConsistencyLevel.LOCAL_QUORUM if local else ConsistencyLevel.QUORUM
+    serial = ConsistencyLevel.LOCAL_SERIAL if local else ConsistencyLevel.SERIAL
+
+    def profile(row_factory: Any, consistency: int = quorum) -> ExecutionProfile:
         return ExecutionProfile(
             load_balancing_policy=TokenAwarePolicy(inner),
             retry_policy=_Repeat(),
-            consistency_level=ConsistencyLevel.LOCAL_QUORUM if local else ConsistencyLevel.QUORUM,
-            serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL if local else ConsistencyLevel.SERIAL,
+            consistency_level=consistency,
+            serial_consistency_level=serial,
             request_timeout=settings.cassandra_request_timeout_s,
             row_factory=row_factory,
         )
 
-    return {EXEC_PROFILE_DEFAULT: profile(tuple_factory), SERIAL: profile(dict_factory)}
+    return {
+        EXEC_PROFILE_DEFAULT: profile(tuple_factory),
+        SERIAL: profile(dict_factory),
+        SERIAL_READ: profile(tuple_factory, serial),
+    }
 
 
 def _tls(settings: StoreSettings) -> ssl.SSLContext | None:

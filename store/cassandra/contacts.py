@@ -131,6 +131,11 @@ class Contacts:
             answer[author, dest] = seen_by(author, dest, bits or 0, 0).verdict
         return answer
 
+    async def blocked(self, user: str, authors: Collection[str]) -> set[str]:
+        """Which of these a user has blocked."""
+        found = await self.verdicts([(author, user) for author in authors])
+        return {author for (author, _), verdict in found.items() if verdict is Verdict.BLOCKED}
+
     async def saw(self, seen: Mapping[str, int]) -> None:
         """Keep the latest."""
         await self._requests.run([self._saw.bind((user, at_ms, at_ms * 1000)) for user, at_ms in seen.items()])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,18 +15,22 @@ from dataclasses import dataclass
 from protocol.errors import StoreError
 from store.cassandra.accounts import Accounts
 from store.cassandra.addresses import where
-from store.cassandra.connecting import Connection, connect
+from store.cassandra.connecting import Connection
 from store.cassandra.contacts import Contacts
 from store.cassandra.files import Files
+from store.cassandra.group_states import GroupStates
+from store.cassandra.groups import CassandraGroups, GroupParts, make_group_parts
 from store.cassandra.inbox import Inbox
 from store.cassandra.lease import Lease
 from store.cassandra.logins import Logins
+from store.cassandra.opening import open_connection
 from store.cassandra.profiles import Profiles
 from store.cassandra.requests import Requests
 from store.cassandra.schema import enter_keyspace
 from store.cassandra.timelines import CassandraTimelines, make_parts
 from store.cassandra.timelines import Parts as TimelineParts
 from store.contacts import Change, Relation, Verdict
+from store.group_rules import lives_of
 from store.interface import (
     COMMON,
     Account,
@@ -49,8 +52,7 @@ from store.settings import NOT_KEPT, HistorySettings, StoreSettings
 from store.timelines import Erasure, members_of
 
 _log = logging.getLogger("sparrow.store")
-_RETRY_S = 1.0
-_SAY_INTERVAL_S = 10.0
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class _Open:
     inbox: Inbox
     lease: Lease
     timelines: TimelineParts
+    groups: GroupParts
 
 
 class CassandraStore(Store):
@@ -83,7 +86,12 @@ class CassandraStore(Store):
         self._open: _Open | None = None
         self._waiting_rows = 0
         self._waiting_bytes = 0
-        self._timelines = CassandraTimelines(history, lambda: self._parts().timelines, self._now_ms, self.drop_waiting)
+        self._purging: asyncio.Task[None] | None = None
+        self._timelines = CassandraTimelines(
+            settings, history, lambda: self._parts().timelines, self._now_ms, self.drop_waiting
+        )
+        terms = self._timelines.keep_days, self._timelines.group_floor
+        self._groups = CassandraGroups(settings, history, lambda: self._parts().groups, self._now_ms, *terms)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
@@ -94,7 +102,7 @@ class CassandraStore(Store):
         Raises `ConfigError` for a refused login, a schema that is not this version's and data that others own,
         `StoreError` in the end.
         """
-        connection = await self._connect()
+        connection = await open_connection(self._settings)
         try:
             requests = Requests(self._settings, connection)
             parts = await asyncio.to_thread(self._prepare, connection, requests)
@@ -103,24 +111,18 @@ class CassandraStore(Store):
         except BaseException:
             await asyncio.to_thread(connection.close)
             raise
+        if self._settings.purge_interval_s > 0:
+            self._purging = asyncio.create_task(self._purge_for_ever())
         _log.info("store %s is open", where(self._settings))
         return self
 
-    async def _connect(self) -> Connection:
-        began = said = time.monotonic()
-        said -= _SAY_INTERVAL_S
+    async def _purge_for_ever(self) -> None:
         while True:
+            await asyncio.sleep(self._settings.purge_interval_s)
             try:
-                return await _in_thread(connect, self._settings)
+                await self.purge()
             except StoreError as error:
-                now = time.monotonic()
-                left = began + self._settings.cassandra_start_timeout_s - now
-                if left <= 0:
-                    raise
-                if now - said >= _SAY_INTERVAL_S:
-                    said = now
-                    _log.warning("%s; trying again, for %.0f s more", error, left)
-                await asyncio.sleep(min(_RETRY_S, left))
+                _log.warning("dropping closed groups: %s", error)
 
     def _prepare(self, connection: Connection, requests: Requests) -> _Open:
         enter_keyspace(connection, self._settings)
@@ -128,13 +130,28 @@ class CassandraStore(Store):
         profiles = Profiles(connection, requests, self._clock)
         logins = Logins(connection, requests, self._clock)
         contacts = Contacts(connection, requests, self._clock)
-        files = Files(connection, requests, self._clock, self._timelines.keep_days)
+        files = Files(connection, requests, self._clock, self._longest_days)
         inbox = Inbox(self._settings, connection, requests, self._clock)
         lease = Lease(self._settings, connection, requests)
+        states = GroupStates(connection, requests)
         timelines = make_parts(
-            self._settings, self._history, connection, requests, files, self._now_ms, self._drop_copies
+            self._settings,
+            self._history,
+            connection,
+            requests,
+            files,
+            states,
+            self._now_ms,
+            self._drop_copies,
+            contacts.blocked,
         )
-        return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease, timelines)
+        groups = make_group_parts(connection, requests, states, timelines, self._now_ms)
+        return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease, timelines, groups)
+
+    async def _longest_days(self) -> int:
+        """How long a message may live that names a file."""
+        lives = lives_of(await self._timelines.keep_days(), self._settings)
+        return -(-lives.group // _DAY_MS)
 
     async def _drop_copies(self, erasure: Erasure, stamps: Sequence[int]) -> None:
         parts = self._parts()
@@ -144,6 +161,9 @@ class CassandraStore(Store):
                 await parts.inbox.drop_copies(user, (*(devices or ()), COMMON), erasure, stamps)
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._purging is not None:
+            self._purging.cancel()
+            await asyncio.gather(self._purging, return_exceptions=True)
         if self._open is not None:
             await self._open.timelines.usage.flush(now=True)
             await self._open.lease.release()
@@ -179,6 +199,10 @@ class CassandraStore(Store):
     @property
     def timelines(self) -> CassandraTimelines:
         return self._timelines
+
+    @property
+    def groups(self) -> CassandraGroups:
+        return self._groups
 
     @property
     def inbox_ttl_ms(self) -> int:
@@ -390,23 +414,5 @@ class CassandraStore(Store):
         return await parts.inbox.drop_from(user, (*(queues[user] or ()), COMMON), author)
 
     async def purge(self) -> int:
-        """Nothing to do, and 0: Cassandra drops what has expired by itself."""
-        self._parts()
-        return 0
-
-
-async def _in_thread(make: Callable[[StoreSettings], Connection], settings: StoreSettings) -> Connection:
-    """`make(settings)` in a thread; closed there if nobody waits for it any more."""
-    given_up = threading.Event()
-
-    def work() -> Connection:
-        connection = make(settings)
-        if given_up.is_set():
-            connection.close()
-        return connection
-
-    try:
-        return await asyncio.to_thread(work)
-    except asyncio.CancelledError:
-        given_up.set()
-        raise
+        """Closed groups: all else Cassandra drops by itself when it has expired."""
+        return await self._groups.purge()

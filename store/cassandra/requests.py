@@ -18,7 +18,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT
 
 from protocol.errors import SparrowError, StoreError
 from store.cassandra.addresses import where
-from store.cassandra.connecting import SERIAL, Connection
+from store.cassandra.connecting import SERIAL, SERIAL_READ, Connection
 from store.cassandra.failures import store_error, too_much_to_read
 from store.settings import StoreSettings
 
@@ -51,13 +51,19 @@ class Requests:
         self._answered: deque[tuple[_Group, int, Rows | Exception]] = deque()
         self._failing = False
 
-    async def run(self, statements: Sequence[Any]) -> list[Rows]:
-        """The rows of each statement. Raises the first one's error, as ours."""
-        answers = await self.outcomes(statements)
+    async def run(self, statements: Sequence[Any], *, serially: bool = False) -> list[Rows]:
+        """The rows of each statement. Raises the first one's error, as ours. `serially`: reads, each of one partition,
+        that finish what conditional statements have begun there."""
+        answers = await self.outcomes(statements, SERIAL_READ if serially else EXEC_PROFILE_DEFAULT)
         for answer in answers:
             if isinstance(answer, Exception):
                 raise store_error(self._settings, answer) from answer
         return answers  # type: ignore[return-value]
+
+    async def each(self, statements: Sequence[Any]) -> list[Rows | SparrowError]:
+        """The rows of each statement, or its error, as ours. Raises `StoreError` after `call_timeout_s`."""
+        answers = await self.outcomes(statements)
+        return [store_error(self._settings, one) if isinstance(one, Exception) else one for one in answers]
 
     async def conditionals(self, statements: Sequence[Any]) -> list[dict[str, Any]]:
         """The answers to conditional statements: `[applied]`, and what stands there. Raises as `run` does."""

@@ -195,6 +195,64 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
         )""",
     ),
     ("ALTER TABLE users ADD IF NOT EXISTS friends_may_add_me boolean STATIC",),
+    # Groups: `store.cassandra.group_states` says what the parts of a partition are, and which rows `group_lists` has.
+    (
+        "ALTER TABLE users ADD IF NOT EXISTS checkpoint bigint",
+        "ALTER TABLE timeline ADD IF NOT EXISTS version bigint",
+        "ALTER TABLE timeline ADD IF NOT EXISTS open boolean",
+        "ALTER TABLE timeline ADD IF NOT EXISTS settled bigint",
+        # Of a row beside a group's message, for each attempt.
+        "ALTER TABLE bodies ADD IF NOT EXISTS version bigint",
+        "ALTER TABLE bodies ADD IF NOT EXISTS open boolean",
+        """CREATE TABLE IF NOT EXISTS group_states (
+            group_id text,
+            part tinyint,
+            key text,
+            version bigint STATIC,
+            name text STATIC,
+            picture text STATIC,
+            admins_write boolean STATIC,
+            admins_add boolean STATIC,
+            open boolean STATIC,
+            created_ms bigint STATIC,
+            closed_ms bigint STATIC,
+            role tinyint,
+            since bigint,
+            until bigint,
+            left_ms bigint,
+            told text,
+            PRIMARY KEY (group_id, part, key)
+        )""",
+        """CREATE TABLE IF NOT EXISTS group_lists (
+            user text,
+            group_id text,
+            left_ms bigint,
+            PRIMARY KEY (user, group_id)
+        )""",
+        # Before when (Unix ms) all rows are, to the minute, so that it is rarely written.
+        "CREATE TABLE IF NOT EXISTS group_newest (group_id text PRIMARY KEY, until bigint)",
+        # By the day of their end, for the sweep.
+        "CREATE TABLE IF NOT EXISTS group_ends (day int, group_id text, PRIMARY KEY (day, group_id))",
+        """CREATE TABLE IF NOT EXISTS group_invitations (
+            user text,
+            group_id text,
+            change text STATIC,
+            invited_by text,
+            ms bigint,
+            PRIMARY KEY (user, group_id)
+        )""",
+        """CREATE TABLE IF NOT EXISTS group_links (
+            group_id text,
+            link text,
+            digest text,
+            ends_ms bigint,
+            uses_left int,
+            made_by text,
+            uses set<text>,
+            PRIMARY KEY (group_id, link)
+        )""",
+        "CREATE TABLE IF NOT EXISTS group_secrets (digest text PRIMARY KEY, group_id text, link text)",
+    ),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)

@@ -1,6 +1,7 @@
 """What becomes of a batch: entries, edits, erasures.
 
-Owns the answers. What fails, fails for its own entries (`store.cassandra.timeline_writing`).
+Owns the answers, but those of groups' entries (`store.cassandra.group_archive`). What fails, fails for its own entries
+(`store.cassandra.timeline_writing`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from protocol.errors import StoreError
+from store.cassandra.archive_answers import FAILED, FULL, KEPT, NOT_ALLOWED, soundness
 from store.cassandra.files import Files
+from store.cassandra.group_archive import GroupArchive
 from store.cassandra.timeline_members import TimelineMembers
 from store.cassandra.timeline_rows import Body, TimelineRows
 from store.cassandra.timeline_usage import Usage
 from store.cassandra.timeline_writing import TimelineWriting
-from store.settings import HistorySettings
+from store.group_rules import lives_of
+from store.settings import HistorySettings, StoreSettings
 from store.timeline_rules import (
     TEXT,
     Cell,
@@ -24,14 +28,11 @@ from store.timeline_rules import (
     erasure_is_sound,
     is_late,
     may_widen,
-    stamp_is_sound,
     stamp_ms_of,
 )
-from store.timelines import Archived, Audience, Edit, Entry, Erasure, Name, Result
+from store.timelines import Archived, Audience, Edit, Entry, Erasure, Name, Result, is_group
 
 _log = logging.getLogger("sparrow.store")
-KEPT, FAILED = Archived(Result.KEPT), Archived(Result.FAILED)
-FULL, NOT_ALLOWED = Archived(Result.FULL), Archived(Result.NOT_ALLOWED)
 _DAY_MS = 86_400_000
 
 
@@ -40,6 +41,7 @@ class Archive:
 
     def __init__(
         self,
+        settings: StoreSettings,
         limits: HistorySettings,
         rows: TimelineRows,
         members: TimelineMembers,
@@ -49,6 +51,7 @@ class Archive:
         now_ms: Callable[[], int],
         drop_copies: Callable[[Erasure, Sequence[int]], Awaitable[None]],
     ) -> None:
+        self._settings = settings
         self._limits = limits
         self._rows = rows
         self._members = members
@@ -57,16 +60,23 @@ class Archive:
         self._files = files
         self._now_ms = now_ms
         self._drop_copies = drop_copies
+        self._groups = GroupArchive(rows, usage, writing, self._keep_file)
 
     async def archive(self, batch: Sequence[Entry | Edit | Erasure], keep_days: int) -> list[Archived]:
         """One answer for each, in order."""
         answers = [FAILED] * len(batch)
-        kinds = (Entry, Edit, Erasure)
-        entries, edits, erasures = [[at for at, one in enumerate(batch) if isinstance(one, kind)] for kind in kinds]
-        first_day = (self._now_ms() - keep_days * _DAY_MS) // _DAY_MS
+        places: dict[type, list[int]] = {Entry: [], GroupArchive: [], Edit: [], Erasure: []}
+        for at, one in enumerate(batch):
+            of_group = isinstance(one, Entry) and is_group(one.conversation)
+            places[GroupArchive if of_group else type(one)].append(at)
+        entries, of_groups, edits, erasures = places.values()
+        first_day = (self._now_ms() - lives_of(keep_days, self._settings).group) // _DAY_MS
         if entries:
             some = await self._entries([batch[at] for at in entries], keep_days, first_day)  # type: ignore[misc]
             _fill(answers, entries, some)
+        if of_groups:
+            some = await self._groups.entries([batch[at] for at in of_groups], keep_days, first_day)  # type: ignore[misc]
+            _fill(answers, of_groups, some)
         if edits:
             some = await self._edits([batch[at] for at in edits], keep_days, first_day)  # type: ignore[misc]
             _fill(answers, edits, some)
@@ -79,7 +89,7 @@ class Archive:
     # Entries.
 
     async def _entries(self, entries: Sequence[Entry], keep_days: int, first_day: int) -> list[Archived]:
-        answers = [_soundness(entry_is_sound(entry), entry.stamp, entry.name) for entry in entries]
+        answers = [soundness(entry_is_sound(entry), entry.stamp, entry.name) for entry in entries]
         if not await self._know(
             [entry.name.author for entry, answer in zip(entries, answers, strict=True) if answer is KEPT]
         ):
@@ -117,7 +127,8 @@ class Archive:
             file = await self._files.one(entry.file)
             if file is None or file.owner != entry.name.author:
                 return True
-            ends_ms = stamp_ms_of(entry.stamp) + keep_days * _DAY_MS
+            lives = lives_of(keep_days, self._settings)
+            ends_ms = stamp_ms_of(entry.stamp) + (lives.group if entry.version else lives.kept)
             await self._members.name_file(
                 entry.file, entry.conversation, entry.name, max(1, (ends_ms - self._now_ms()) // 1000)
             )
@@ -142,7 +153,7 @@ class Archive:
     # Edits.
 
     async def _edits(self, edits: Sequence[Edit], keep_days: int, first_day: int) -> list[Archived]:
-        answers = [_soundness(edit_is_sound(edit), edit.stamp, edit.target, edit.name) for edit in edits]
+        answers = [soundness(edit_is_sound(edit), edit.stamp, edit.target, edit.name) for edit in edits]
         sound = [number for number, answer in enumerate(answers) if answer is KEPT]
         targets = await self._targets([(edits[number].conversation, edits[number].target) for number in sound])
         if targets is None or not await self._know([edits[number].name.author for number in sound]):
@@ -199,7 +210,7 @@ class Archive:
     async def erase(self, erasures: Sequence[Erasure], first_day: int | None = None) -> list[Archived]:
         """Put markers; one answer for each. What erases nothing counts, since it is noted all the same; not without
         `first_day`, where an account ends."""
-        answers = [_soundness(erasure_is_sound(one), one.stamp, one.target) for one in erasures]
+        answers = [soundness(erasure_is_sound(one), one.stamp, one.target) for one in erasures]
         sound = [number for number, answer in enumerate(answers) if answer is KEPT]
         targets = await self._targets([(erasures[number].conversation, erasures[number].target) for number in sound])
         if targets is None or not await self._know([erasures[number].target.author for number in sound]):
@@ -233,7 +244,9 @@ class Archive:
             stamps = []
             if target is not None and target.stamp is not None:
                 stamps = [target.stamp, *[cell.stamp for cell in target.cells]]
-            await self._drop_copies(erasure, stamps)
+            # Nothing of a group waits in inboxes.
+            if not is_group(erasure.conversation):
+                await self._drop_copies(erasure, stamps)
             if target is None or target.erased_by:
                 return
             for stamp, size in (
@@ -246,20 +259,6 @@ class Archive:
                 await self._end_file(target.value.file, erasure.conversation, erasure.target)
         except StoreError as error:
             _log.warning("what belongs to an erased message: %s", error)
-
-
-def _soundness(sound: bool, stamp: int, *names: Name) -> Archived:
-    """KEPT: it may be tried."""
-    if not sound:
-        return NOT_ALLOWED
-    if not stamp_is_sound(stamp):
-        return FAILED
-    try:
-        for name in names:
-            name.device.encode()
-    except UnicodeEncodeError:
-        return NOT_ALLOWED
-    return KEPT
 
 
 def _is_known(edit: Edit, cells: Sequence[Cell]) -> bool:

@@ -8,7 +8,10 @@ Owns their form. Of two writes of one cell Cassandra keeps the one of the later 
 - An edit's: the higher its revision, the later; below a marker's.
 - A mark's, and a floor's: its own stamp, so that it only rises.
 
-A span is a day: the rows of one day, in one view of a conversation, are one partition.
+A span is a day: the rows of one day, in one view of a conversation, are one partition. A group has one view.
+
+Beside the body of a group's message stand its attempts, of (version, stamp, open), so that whoever reads one of its
+rows knows which is the first that a user may see. They are no edits, and stay when it is erased.
 """
 
 from __future__ import annotations
@@ -46,10 +49,18 @@ def edit_time(edit: Edit) -> int:
     return edit.revision << _REVISION_SHIFT | min(edit.name.id, (1 << _REVISION_SHIFT) - 1)
 
 
-def tie_of(name: Name) -> bytes:
-    """What tells apart messages of one stamp."""
+def tie_of(name: Name, version: int = 0) -> bytes:
+    """What tells apart rows of one stamp."""
     text = f"{name.author}/{name.device}/{name.stream}/{name.id}"
+    if version:
+        text += f"/{version}"
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def attempt_key(version: int, stamp: int) -> int:
+    """What tells apart attempts of one message of a group."""
+    told = hashlib.blake2b(f"{version}/{stamp}".encode(), digest_size=8).digest()
+    return int.from_bytes(told, "big", signed=True)
 
 
 class Place(NamedTuple):

@@ -1,21 +1,22 @@
-"""What each of the two has of a conversation, files that messages name, terms and reports.
+"""What each of the two, or a group's member, has of a conversation, files that messages name, terms and reports.
 
 Owns the statements on `members` but the one that lists, on `kept_files`, `history` and `reports`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_keys import FOREVER
 from store.timeline_rules import MAX_STAMP, other_of, pack_report, stored, unpack_report, unstored
-from store.timelines import Mark, Marks, Name, Report
+from store.timelines import Mark, Marks, Name, Report, is_group
 
 _SOME = "SELECT other, span, hidden, private, public FROM members WHERE user = ? AND other > ? LIMIT ?"
 _ONE = "SELECT other, span, hidden, private, public FROM members WHERE user = ? AND other = ?"
+_OF_MEMBERS = "SELECT user, private, public FROM members WHERE user IN ? AND other = ?"
 _HIDE = "UPDATE members USING TIMESTAMP ? SET hidden = ? WHERE user = ? AND other = ?"
 _PRIVATE = "UPDATE members USING TIMESTAMP ? SET private = ? WHERE user = ? AND other = ?"
 _PUBLIC = "UPDATE members USING TIMESTAMP ? SET private = ?, public = ? WHERE user = ? AND other = ?"
@@ -33,6 +34,7 @@ _REPORT = "INSERT INTO reports (bucket, report, reporter, told) VALUES (0, ?, ?,
 _REPORTS = "SELECT report, reporter, told FROM reports WHERE bucket = 0 AND report > ? LIMIT ?"
 _DROP_REPORT = "DELETE FROM reports WHERE bucket = 0 AND report = ?"
 _REPORTS_AT_ONCE = 500
+_USERS_AT_ONCE = 25
 
 
 class Member(NamedTuple):
@@ -60,6 +62,7 @@ class TimelineMembers:
         self._requests = requests
         self._some = connection.prepare(_SOME)
         self._one = connection.prepare(_ONE)
+        self._of_members = connection.prepare(_OF_MEMBERS)
         self._hide = connection.prepare(_HIDE)
         self._private = connection.prepare(_PRIVATE)
         self._public = connection.prepare(_PUBLIC)
@@ -91,9 +94,16 @@ class TimelineMembers:
         stamp = min(stamp, MAX_STAMP)
         await self._requests.run([self._hide.bind((stamp + 1, stamp, user, other))])
 
-    async def raise_marks(self, marks: Sequence[Mark]) -> list[bool]:
-        """Whether each rose."""
-        keys = [(mark.user, other_of(mark.conversation, mark.user)) for mark in marks]
+    async def marks_of(self, users: Sequence[str], group: str) -> dict[str, Marks]:
+        """How far each has read there."""
+        chunks = [users[start : start + _USERS_AT_ONCE] for start in range(0, len(users), _USERS_AT_ONCE)]
+        answers = await self._requests.run([self._of_members.bind((chunk, group)) for chunk in chunks])
+        found = {user: Marks(private or 0, public or 0) for rows in answers for user, private, public in rows}
+        return {user: found.get(user, Marks()) for user in users}
+
+    async def raise_marks(self, marks: Sequence[Mark], inside: Collection[tuple[str, str]] = ()) -> list[bool]:
+        """Whether each rose. `inside`: those of (user, group) who are in it."""
+        keys = [(mark.user, _other_of(mark, inside)) for mark in marks]
         wanted = [(user, other) for user, other in dict.fromkeys(keys) if other is not None]
         there = dict(zip(wanted, [member.marks for member in await self.ones(wanted)], strict=True))
         answers, statements = [], []
@@ -162,6 +172,12 @@ class TimelineMembers:
     async def drop_report(self, report: str) -> None:
         """Forget it."""
         await self._requests.run([self._drop_report.bind((report or " ",))])
+
+
+def _other_of(mark: Mark, inside: Collection[tuple[str, str]]) -> str | None:
+    if is_group(mark.conversation):
+        return mark.conversation if (mark.user, mark.conversation) in inside else None
+    return other_of(mark.conversation, mark.user)
 
 
 def _member(other: str, span: int | None, hidden: int | None, private: int | None, public: int | None) -> Member:

@@ -7,9 +7,10 @@ have few messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from protocol.errors import SparrowError
 from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_keys import FIRST_TIE, LAST_TIE, Place, Value, place_of, unpack_edit, unpack_value
@@ -17,14 +18,21 @@ from store.timeline_rules import MAX_STAMP, Cell, day_of, edited, first_stamp_of
 from store.timelines import Audience, KeptMessage, Name, members_of
 
 BOTH_VIEW = 0
+ATTEMPT = 1
+"""`audience` of a group's attempt, whose `editor` is ''."""
+ROW_COLUMNS = "stamp, tie, author, device, stream, id, kind, size, version, open, settled"
 _SPANS = "SELECT span FROM spans WHERE conversation = ? AND viewers = ? AND span <= ? LIMIT ?"
 _ROWS = (
-    "SELECT stamp, tie, author, device, stream, id, kind, size FROM timeline "
+    f"SELECT {ROW_COLUMNS} FROM timeline "
     "WHERE conversation = ? AND viewers = ? AND span = ? AND (stamp, tie) < (?, ?) AND (stamp) >= (?) LIMIT ?"
 )
 _BODIES = (
-    "SELECT id, editor, audience, edit_stream, kind, stamp, both_stamp, value, erased_by FROM bodies "
+    "SELECT id, editor, audience, edit_stream, kind, stamp, both_stamp, value, erased_by, version, open FROM bodies "
     "WHERE conversation = ? AND author = ? AND device = ? AND stream = ? AND part = ? AND id IN ?"
+)
+_HIGHEST = (
+    "SELECT id FROM bodies WHERE conversation = ? AND author = ? AND device = ? AND stream = ? AND part = ? "
+    "ORDER BY id DESC LIMIT 1"
 )
 _SPANS_AT_ONCE = 64
 _MAX_SPAN = 2**31 - 1
@@ -41,6 +49,9 @@ class Row(NamedTuple):
     kind: int
     size: int
     view: int
+    version: int = 0
+    open: bool = False
+    settled: int = 0
 
 
 class Rows(NamedTuple):
@@ -49,6 +60,14 @@ class Rows(NamedTuple):
     rows: list[Row]
     end: bool
     next: tuple[int, bytes]
+
+
+class Attempt(NamedTuple):
+    """A row of a group's message."""
+
+    stamp: int
+    version: int
+    open: bool
 
 
 class Body(NamedTuple):
@@ -61,6 +80,7 @@ class Body(NamedTuple):
     value: Value
     erased_by: str
     cells: tuple[Cell, ...]
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def is_for_both(self) -> bool:
@@ -88,6 +108,7 @@ class TimelineRows:
         self._spans = connection.prepare(_SPANS)
         self._rows = connection.prepare(_ROWS)
         self._bodies = connection.prepare(_BODIES)
+        self._highest = connection.prepare(_HIGHEST)
 
     async def rows(
         self, conversation: str, views: Sequence[int], before: tuple[int, bytes], floor: int, wanted: int, guess: int
@@ -142,17 +163,47 @@ class TimelineRows:
 
     async def bodies(self, conversation: str, names: Iterable[Name]) -> dict[Name, Body]:
         """What stands under these names, markers included."""
+        return {name: body for (_, name), body in (await self.all_bodies({conversation: names})).items()}
+
+    async def all_bodies(self, wanted: Mapping[str, Iterable[Name]]) -> dict[tuple[str, Name], Body]:
+        """The same of several conversations. Raises the first error."""
+        found: dict[tuple[str, Name], Body] = {}
+        for key, body in (await self.each_body(wanted)).items():
+            if isinstance(body, SparrowError):
+                raise body
+            if body is not None:
+                found[key] = body
+        return found
+
+    async def each_body(
+        self, wanted: Mapping[str, Iterable[Name]]
+    ) -> dict[tuple[str, Name], Body | SparrowError | None]:
+        """What stands under each name, or why that cannot be read."""
+        found: dict[tuple[str, Name], Body | SparrowError | None] = {}
         partitions: dict[tuple[str, str, str, int, int], set[int]] = {}
-        for name in names:
-            place = place_of(conversation, name)
-            partitions.setdefault(place.partition, set()).add(place.id)
-        answers = await self._requests.run(
+        for conversation, names in wanted.items():
+            for name in names:
+                place = place_of(conversation, name)
+                partitions.setdefault(place.partition, set()).add(place.id)
+                found[conversation, name] = None
+        answers = await self._requests.each(
             [self._bodies.bind((*partition, sorted(ids))) for partition, ids in partitions.items()]
         )
-        found: dict[Name, Body] = {}
-        for partition, rows in zip(partitions, answers, strict=True):
-            found |= _found(Place(*partition, 0), rows)
+        for (partition, ids), rows in zip(partitions.items(), answers, strict=True):
+            conversation, author, device, stream, _ = partition
+            if isinstance(rows, SparrowError):
+                names = [Name(author, device, unstored(stream), number) for number in ids]
+                found |= dict.fromkeys([(conversation, name) for name in names], rows)
+            else:
+                found |= {(conversation, name): body for name, body in _found(Place(*partition, 0), rows).items()}
         return found
+
+    async def highest(
+        self, partitions: Sequence[tuple[str, str, str, int, int]]
+    ) -> dict[tuple[str, str, str, int, int], int]:
+        """The highest id that stands in each of these partitions of `bodies`, where there is one."""
+        answers = await self._requests.run([self._highest.bind(partition) for partition in partitions])
+        return {partition: rows[0][0] for partition, rows in zip(partitions, answers, strict=True) if rows}
 
     async def messages(
         self, conversation: str, rows: Sequence[Row], reader: str, edit_hours: float
@@ -177,13 +228,16 @@ def as_read(name: Name, stamp: int, body: Body, reader: str, edit_hours: float) 
     return edited(message, body.cells, reader, edit_hours)
 
 
+def row_of(columns: Sequence[Any], view: int = BOTH_VIEW) -> Row:
+    """Of `ROW_COLUMNS`."""
+    stamp, tie, author, device, stream, number, kind, size, version, is_open, settled = columns
+    name = Name(author, device, unstored(stream), number)
+    return Row(stamp, tie, name, kind, size, view, version or 0, bool(is_open), settled or 0)
+
+
 def _merged(answers: Sequence[Sequence[Any]], views: Sequence[int], limit: int) -> tuple[list[Row], bool]:
     """The rows of a span, newest first, and whether these are all."""
-    rows = [
-        Row(stamp, tie, Name(author, device, unstored(stream), number), kind, size, view)
-        for view, answer in zip(views, answers, strict=True)
-        for stamp, tie, author, device, stream, number, kind, size in answer
-    ]
+    rows = [row_of(columns, view) for view, answer in zip(views, answers, strict=True) for columns in answer]
     rows.sort(key=lambda row: (row.stamp, row.tie), reverse=True)
     edges = [answer[-1][:2] for answer in answers if len(answer) == limit]
     if not edges:
@@ -195,18 +249,23 @@ def _merged(answers: Sequence[Sequence[Any]], views: Sequence[int], limit: int) 
 def _found(at: Place, rows: Sequence[Any]) -> dict[Name, Body]:
     found: dict[Name, Body] = {}
     cells: dict[int, list[Cell]] = {}
-    for number, editor, audience, edit_stream, *_, value, _ in rows:
-        if editor and value:
+    attempts: dict[int, list[Attempt]] = {}
+    for number, editor, audience, edit_stream, _, stamp, _, value, _, version, is_open in rows:
+        if not editor and audience == ATTEMPT:
+            if version and stamp:
+                attempts.setdefault(number, []).append(Attempt(stamp, version, bool(is_open)))
+        elif editor and value:
             edit = unpack_edit(value)
             name = Name(at.author, editor, unstored(edit_stream), edit.id)
             cell = Cell(edit.revision, name, edit.stamp, Audience(audience), edit.checked, edit.body)
             cells.setdefault(number, []).append(cell)
-    for number, editor, _, _, kind, stamp, both_stamp, value, erased_by in rows:
-        if not editor:
+    for number, editor, audience, _, kind, stamp, both_stamp, value, erased_by, _, _ in rows:
+        if not editor and audience != ATTEMPT:
             name = Name(at.author, at.device, unstored(at.stream), number)
             told = unpack_value(b"" if erased_by else value or b"")
             there = tuple(cells.pop(number, ()))
-            found[name] = Body(kind or 0, stamp, both_stamp, told, erased_by or "", there)
+            of_group = tuple(attempts.get(number, ()))
+            found[name] = Body(kind or 0, stamp, both_stamp, told, erased_by or "", there, of_group)
     for number, waiting in cells.items():
         name = Name(at.author, at.device, unstored(at.stream), number)
         found[name] = Body(0, None, None, Value(b"", b"", ""), "", tuple(waiting))

@@ -1,14 +1,14 @@
 """Messages, edits and erasures on their way into Cassandra.
 
-Owns the statements that write `bodies`, `timeline`, `spans`, and a conversation into lists. A message takes two
-rounds: its row in the timeline, with the index of spans and the lists; then its body. So a body's lowest stamp always
-has its row, and a row without a body is nothing. What fails, fails for its own entries.
+Owns the statements that write `bodies`, `timeline`, `spans` and `group_newest`, and a conversation into lists. A
+message takes two rounds: its row in the timeline, with the index of spans and the lists; then its body. So a body's
+lowest stamp always has its row, and a row without a body is nothing. What fails, fails for its own entries.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cassandra.query import BatchStatement, BatchType
@@ -18,6 +18,8 @@ from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_keys import (
     MARKER_TTL_S,
+    Place,
+    attempt_key,
     edit_time,
     marker_time,
     message_time,
@@ -26,16 +28,27 @@ from store.cassandra.timeline_keys import (
     place_of,
     tie_of,
 )
-from store.cassandra.timeline_rows import BOTH_VIEW, view_of
+from store.cassandra.timeline_rows import ATTEMPT, BOTH_VIEW, Body, view_of
+from store.group_rules import lives_of
 from store.settings import StoreSettings
 from store.timeline_rules import day_of, stamp_ms_of, stored
-from store.timelines import Audience, Edit, Entry, Erasure, members_of
+from store.timelines import Audience, Edit, Entry, Erasure, is_group, members_of
 
 _SPAN = "INSERT INTO spans (conversation, viewers, span) VALUES (?, ?, ?) USING TTL ?"
 _LIST = "UPDATE members USING TIMESTAMP ? SET span = ? WHERE user = ? AND other = ?"
 _ROW = (
     "INSERT INTO timeline (conversation, viewers, span, stamp, tie, author, device, stream, id, kind, size) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
+)
+_GROUP_ROW = (
+    "INSERT INTO timeline (conversation, viewers, span, stamp, tie, author, device, stream, id, kind, size, version, "
+    f"open, settled) VALUES (?, {BOTH_VIEW}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
+)
+# Its own value as the write time: it only rises.
+_NEWEST = "UPDATE group_newest USING TIMESTAMP ? AND TTL ? SET until = ? WHERE group_id = ?"
+_ATTEMPT = (
+    "INSERT INTO bodies (conversation, author, device, stream, part, id, editor, audience, edit_stream, stamp, "
+    f"version, open) VALUES (?, ?, ?, ?, ?, ?, '', {ATTEMPT}, ?, ?, ?, ?) USING TTL ?"
 )
 _BODY = (
     "INSERT INTO bodies (conversation, author, device, stream, part, id, editor, audience, edit_stream, kind, stamp, "
@@ -54,6 +67,7 @@ _DROP_EDITS = (
     "AND part = ? AND id = ? AND editor > ''"
 )
 _SPARE_S = 2 * 86_400
+_MINUTE_MS = 60_000
 _REMEMBERED = 200_000
 
 Outcomes = list[bool]
@@ -71,6 +85,9 @@ class TimelineWriting:
         self._span = connection.prepare(_SPAN)
         self._list = connection.prepare(_LIST)
         self._row = connection.prepare(_ROW)
+        self._group_row = connection.prepare(_GROUP_ROW)
+        self._newest = connection.prepare(_NEWEST)
+        self._attempt = connection.prepare(_ATTEMPT)
         self._body = connection.prepare(_BODY.format(more="", mark=""))
         self._body_for_both = connection.prepare(_BODY.format(more=", both_stamp", mark=", ?"))
         self._edit = connection.prepare(_EDIT)
@@ -79,8 +96,10 @@ class TimelineWriting:
         # What is written already, so it need not be again; known only after it has succeeded.
         self._written: OrderedDict[Hashable, None] = OrderedDict()
 
-    async def entries(self, entries: Sequence[Entry], keep_days: int) -> Outcomes:
-        """Keep these; whether each is."""
+    async def entries(
+        self, entries: Sequence[Entry], keep_days: int, standing: Mapping[int, Body] | None = None
+    ) -> Outcomes:
+        """Keep these; whether each is. `standing`: what stands already, of groups' entries by their numbers."""
         needs, first = self._first_round(entries, keep_days)
         done = await self._run(first)
         good = [all(done.get(need, False) for need in needed) for needed in needs]
@@ -91,14 +110,36 @@ class TimelineWriting:
                 continue
             place = place_of(entry.conversation, entry.name)
             value = pack_value(entry.body, entry.about, entry.file)
+            if is_group(entry.conversation):
+                there = None if standing is None else standing.get(number)
+                for at, bound in enumerate(self._of_group(entry, place, value, there, keep_days)):
+                    second.append((("body", number, at), place.partition, len(value), bound))
+                continue
             values: tuple[Any, ...] = (*place, entry.kind, entry.stamp, value)
             statement = self._body
             if entry.audience is Audience.BOTH:
                 values, statement = (*values, entry.stamp), self._body_for_both
-            bound = statement.bind((*values, message_time(entry.stamp), self._ttl_s(entry.stamp, keep_days)))
-            second.append((("body", number), place.partition, len(value), bound))
+            bound = statement.bind((*values, message_time(entry.stamp), self._ttl_s(entry, keep_days)))
+            second.append((("body", number, 0), place.partition, len(value), bound))
         done = await self._run(second)
-        return [done.get(("body", number), False) for number in range(len(entries))]
+        for number, well in enumerate(good):
+            good[number] = well and done[("body", number, 0)] and done.get(("body", number, 1), True)
+        return good
+
+    def _of_group(self, entry: Entry, place: Place, value: bytes, there: Body | None, keep_days: int) -> list[Any]:
+        """The attempt, and the body of the first one, which lives as long as the last."""
+        ttl_s = self._ttl_s(entry, keep_days)
+        key = attempt_key(entry.version, entry.stamp)
+        bound = [self._attempt.bind((*place, key, entry.stamp, entry.version, entry.open, ttl_s))]
+        first = entry.stamp
+        if there is not None and there.stamp is not None:
+            if there.erased_by:
+                return bound
+            # Of two cells of one write time the one that ends later stays.
+            first = min(first, there.stamp)
+            ttl_s = max(ttl_s, self._ttl_s(entry._replace(stamp=there.stamp), keep_days))
+        values = (*place, entry.kind, first, value, first, message_time(first), ttl_s)
+        return [*bound, self._body_for_both.bind(values)]
 
     def _first_round(
         self, entries: Sequence[Entry], keep_days: int
@@ -107,29 +148,50 @@ class TimelineWriting:
         needs: list[list[Hashable]] = []
         writes: dict[Hashable, tuple[Any, Hashable, int, Any]] = {}
         for number, entry in enumerate(entries):
-            conversation, name = entry.conversation, entry.name
-            both = entry.audience is Audience.BOTH
-            view, span = BOTH_VIEW if both else view_of(conversation, name.author), day_of(entry.stamp)
-            ttl_s = self._ttl_s(entry.stamp, keep_days)
-            row = ("row", number)
-            values = (conversation, view, span, entry.stamp, tie_of(name), *name[:2], stored(name.stream), name.id)
-            bound = self._row.bind((*values, entry.kind, len(entry.body), ttl_s))
-            writes[row] = (row, (conversation, view, span), 0, bound)
-            index = ("span", conversation, view, span, keep_days)
-            needed: list[Hashable] = [row]
-            if index not in self._written:
-                needed.append(index)
-                bound = self._span.bind((conversation, view, span, ttl_s + _SPARE_S))
-                writes[index] = (index, (conversation, view), 0, bound)
-            one, other = members_of(conversation)
-            for user in (one, other) if both else (name.author,):
-                listing = ("list", user, conversation, span)
-                if listing not in self._written:
-                    needed.append(listing)
-                    bound = self._list.bind((span + 1, span, user, other if user == one else one))
-                    writes[listing] = (listing, ("list", user), 0, bound)
+            needed: list[Hashable] = []
+            for key, partition, statement, values in self._leading_to(number, entry, keep_days):
+                if key not in self._written:
+                    needed.append(key)
+                    if key not in writes:
+                        writes[key] = (key, partition, 0, statement.bind(values))
             needs.append(needed)
         return needs, list(writes.values())
+
+    def _leading_to(
+        self, number: int, entry: Entry, keep_days: int
+    ) -> list[tuple[Hashable, Hashable, Any, tuple[Any, ...]]]:
+        """The row, and what leads to it: key, partition, statement and values of each."""
+        conversation, name, span = entry.conversation, entry.name, day_of(entry.stamp)
+        ttl_s = self._ttl_s(entry, keep_days)
+        told = (*name[:2], stored(name.stream), name.id, entry.kind, len(entry.body))
+        if is_group(conversation):
+            of_group = (entry.version, entry.open, entry.settled, ttl_s)
+            row: tuple[Any, ...] = (conversation, span, entry.stamp, tie_of(name, entry.version), *told, *of_group)
+            until = (stamp_ms_of(entry.stamp) // _MINUTE_MS + 1) * _MINUTE_MS
+            newest = (until, ttl_s + _SPARE_S, until, conversation)
+            index = (conversation, BOTH_VIEW, span)
+            return [
+                (("row", number), index, self._group_row, row),
+                (("span", *index, keep_days), index[:2], self._span, (*index, ttl_s + _SPARE_S)),
+                (("newest", conversation, until, keep_days), ("newest", conversation), self._newest, newest),
+            ]
+        both = entry.audience is Audience.BOTH
+        view = BOTH_VIEW if both else view_of(conversation, name.author)
+        row = (conversation, view, span, entry.stamp, tie_of(name), *told, ttl_s)
+        writes: list[tuple[Hashable, Hashable, Any, tuple[Any, ...]]] = [
+            (("row", number), (conversation, view, span), self._row, row),
+            (
+                ("span", conversation, view, span, keep_days),
+                (conversation, view),
+                self._span,
+                (conversation, view, span, ttl_s + _SPARE_S),
+            ),
+        ]
+        one, other = members_of(conversation)
+        for user in (one, other) if both else (name.author,):
+            listing = (span + 1, span, user, other if user == one else one)
+            writes.append((("list", user, conversation, span), ("list", user), self._list, listing))
+        return writes
 
     def _remember(self, keys: Iterable[Hashable]) -> None:
         for key in keys:
@@ -137,8 +199,10 @@ class TimelineWriting:
         while len(self._written) > _REMEMBERED:
             self._written.popitem(last=False)
 
-    def _ttl_s(self, stamp: int, keep_days: int) -> int:
-        return max(1, keep_days * 86_400 - (self._now_ms() - stamp_ms_of(stamp)) // 1000)
+    def _ttl_s(self, one: Entry | Edit, keep_days: int) -> int:
+        lives = lives_of(keep_days, self._settings)
+        life_ms = lives.group if is_group(one.conversation) else lives.kept
+        return max(1, (life_ms - self._now_ms() + stamp_ms_of(one.stamp)) // 1000)
 
     async def _run(self, writes: Sequence[tuple[Any, Hashable, int, Any]]) -> dict[Any, bool]:
         """Whether each write, of (key, partition, bytes, statement), was done; those of a partition go together."""
@@ -174,7 +238,7 @@ class TimelineWriting:
             place = place_of(edit.conversation, edit.target)
             value = pack_edit(edit, checked)
             cell = (edit.name.device, int(edit.audience), stored(edit.name.stream), value)
-            bound = self._edit.bind((*place, *cell, edit_time(edit), self._ttl_s(edit.stamp, keep_days)))
+            bound = self._edit.bind((*place, *cell, edit_time(edit), self._ttl_s(edit, keep_days)))
             writes.append((number, place.partition, len(value), bound))
         done = await self._run(writes)
         return [done[number] for number in range(len(edits))]

@@ -10,8 +10,12 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from protocol.ids import STAMP_SHIFT
 from store.cassandra.connecting import Connection
 from store.cassandra.files import Files
+from store.cassandra.group_reading import ENGINE, Blocked, GroupReading
+from store.cassandra.group_rows import GroupRows
+from store.cassandra.group_states import GroupStates
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_archive import Archive
 from store.cassandra.timeline_keys import LAST_TIE
@@ -49,9 +53,9 @@ from store.timelines import (
     Report,
     Timelines,
     conversation_of,
+    is_group,
 )
 
-ENGINE = b"c"
 TERMS_FRESH_S = 5.0
 """What another process has set is followed after so long."""
 _LISTED_AT_ONCE = 20
@@ -64,9 +68,11 @@ class Parts(NamedTuple):
     """Of one connection."""
 
     rows: TimelineRows
+    group_rows: GroupRows
     members: TimelineMembers
     usage: Usage
     archive: Archive
+    groups: GroupReading
 
 
 class CassandraTimelines(Timelines):
@@ -74,11 +80,13 @@ class CassandraTimelines(Timelines):
 
     def __init__(
         self,
+        settings: StoreSettings,
         history: HistorySettings,
         parts: Callable[[], Parts],
         now_ms: Callable[[], int],
         drop_waiting: DropWaiting,
     ) -> None:
+        self._settings = settings
         self._history = history
         self._ledger = Ledger(history.ledger)
         self._parts = parts
@@ -100,6 +108,11 @@ class CassandraTimelines(Timelines):
     async def _floor(self) -> int:
         terms = await self._fresh_terms()
         return floor_of(terms.keep_days, terms.floor, self._now_ms())
+
+    async def group_floor(self) -> int:
+        """The lowest stamp that is shown of groups."""
+        lowest = max(self._now_ms() - self._settings.inbox_ttl_ms, 0) << STAMP_SHIFT
+        return min(await self._floor(), lowest)
 
     async def keep_days(self) -> int:
         """As it stood a few seconds ago."""
@@ -127,6 +140,8 @@ class CassandraTimelines(Timelines):
     # Pages.
 
     async def page(self, query: HistoryQuery) -> HistoryPage:
+        if is_group(query.conversation):
+            return await self._parts().groups.page(query, await self.group_floor())
         before = NEWEST
         if query.before:
             stamp, tie = position_of(ENGINE, query.before)
@@ -155,6 +170,8 @@ class CassandraTimelines(Timelines):
         return HistoryPage(tuple(messages), b"" if end else position(ENGINE, *next_))
 
     async def message(self, conversation: str, name: Name, reader: str) -> KeptMessage | None:
+        if is_group(conversation):
+            return await self._parts().groups.message(conversation, name, reader, await self.group_floor())
         if view_of(conversation, reader) is None:
             return None
         floor = await self._floor()
@@ -167,6 +184,14 @@ class CassandraTimelines(Timelines):
     # Lists.
 
     async def conversations(self, user: str, after: str, limit: int, hidden: bool = False) -> Sequence[Listed]:
+        # No user's id comes behind a group's.
+        found = [] if is_group(after) else await self._of_two(user, after, limit, hidden)
+        if len(found) < limit:
+            behind, floor = after if is_group(after) else "", await self.group_floor()
+            found += await self._parts().groups.conversations(user, behind, limit - len(found), hidden, floor)
+        return found
+
+    async def _of_two(self, user: str, after: str, limit: int, hidden: bool) -> list[Listed]:
         found: list[Listed] = []
         while len(found) < limit:
             members = await self._parts().members.some(user, after, limit)
@@ -186,6 +211,8 @@ class CassandraTimelines(Timelines):
         return found[:limit]
 
     async def listed(self, user: str, conversation: str) -> Listed | None:
+        if is_group(conversation):
+            return await self._parts().groups.listed(user, conversation, await self.group_floor())
         other = other_of(conversation, user)
         if other is None:
             return None
@@ -222,7 +249,9 @@ class CassandraTimelines(Timelines):
 
     async def hide(self, user: str, conversation: str, stamp: int) -> None:
         other = other_of(conversation, user)
-        if other is not None:
+        if is_group(conversation):
+            await self._parts().groups.hide(user, conversation, stamp)
+        elif other is not None:
             await self._parts().members.hide(user, other, stamp)
 
     async def unread(self, user: str, conversations: Collection[str]) -> Mapping[str, int]:
@@ -231,7 +260,11 @@ class CassandraTimelines(Timelines):
         counts = await asyncio.gather(
             *[self._unread(user, one, member) for (one, _), member in zip(wanted, members, strict=True)]
         )
-        return dict.fromkeys(conversations, 0) | dict(zip([one for one, _ in wanted], counts, strict=True))
+        answer = dict.fromkeys(conversations, 0) | dict(zip([one for one, _ in wanted], counts, strict=True))
+        groups = [one for one in conversations if is_group(one)]
+        if groups:
+            answer |= await self._parts().groups.unread(user, groups, await self.group_floor())
+        return answer
 
     async def _unread(self, user: str, conversation: str, member: Member) -> int:
         if member.span is None or member.span < day_of(member.marks.private):
@@ -256,7 +289,9 @@ class CassandraTimelines(Timelines):
             before, guess = found.next, day_of(found.next[0] - 1)
 
     async def raise_marks(self, marks: Sequence[Mark]) -> Sequence[bool]:
-        return await self._parts().members.raise_marks(marks)
+        parts = self._parts()
+        asked = {(mark.user, mark.conversation) for mark in marks if is_group(mark.conversation)}
+        return await parts.members.raise_marks(marks, await parts.groups.insiders(asked) if asked else ())
 
     # Reports, files, ends.
 
@@ -273,9 +308,13 @@ class CassandraTimelines(Timelines):
         parts, floor = self._parts(), await self._floor()
         by_conversation: dict[str, list[Name]] = {}
         for conversation, name in await parts.members.named(file):
-            if other_of(conversation, user) is not None:
+            if is_group(conversation) or other_of(conversation, user) is not None:
                 by_conversation.setdefault(conversation, []).append(name)
         for conversation, names in by_conversation.items():
+            if is_group(conversation):
+                if await parts.groups.may_see(conversation, user, names, await self.group_floor()):
+                    return True
+                continue
             for name, body in (await parts.rows.bodies(conversation, names)).items():
                 stamp = body.stamp_for(user, name.author)
                 if stamp is not None and stamp >= floor and not body.erased_by:
@@ -288,9 +327,12 @@ class CassandraTimelines(Timelines):
             after = ""
             while members := await parts.members.some(user, after, MAX_PAGE):
                 for member in members:
-                    await self._erase_words(user, conversation_of(user, member.other))
-                    await self._drop_waiting(member.other, user)
+                    if not is_group(member.other):
+                        await self._erase_words(user, conversation_of(user, member.other))
+                        await self._drop_waiting(member.other, user)
                 after = members[-1].other
+            for group in await parts.groups.ever(user):
+                await self._erase_words(user, group)
         await parts.usage.forget(user)
         await parts.members.forget(user)
 
@@ -316,13 +358,17 @@ def make_parts(
     connection: Connection,
     requests: Requests,
     files: Files,
+    states: GroupStates,
     now_ms: Callable[[], int],
     drop_copies: Callable[[Erasure, Sequence[int]], Awaitable[None]],
+    blocked: Blocked,
 ) -> Parts:
     """Of one connection. `drop_copies` drops what waits of an erased message, from around these stamps."""
     rows = TimelineRows(connection, requests)
     members = TimelineMembers(connection, requests)
     usage = Usage(connection, requests, history)
     writing = TimelineWriting(settings, connection, requests, now_ms)
-    archive = Archive(history, rows, members, usage, writing, files, now_ms, drop_copies)
-    return Parts(rows, members, usage, archive)
+    archive = Archive(settings, history, rows, members, usage, writing, files, now_ms, drop_copies)
+    group_rows = GroupRows(connection, requests, rows)
+    groups = GroupReading(rows, group_rows, members, states, now_ms, history.edit_hours, blocked)
+    return Parts(rows, group_rows, members, usage, archive, groups)

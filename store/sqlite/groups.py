@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
+from store.group_rules import lives_of
 from store.groups import (
     MAX_GROUPS_OF_USER,
     TRAIL_MS,
@@ -28,7 +29,6 @@ from store.sqlite import group_reading as reading
 from store.sqlite import group_scan as scanning
 from store.sqlite import group_writing as writing
 from store.sqlite import timeline_upkeep as upkeep
-from store.sqlite.timeline_files import lives_of
 from store.sqlite.worker import Worker
 from store.timelines import Marks
 

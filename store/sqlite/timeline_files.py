@@ -9,28 +9,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 from protocol.ids import STAMP_SHIFT
-from store.settings import StoreSettings
+from store.group_rules import Lives
 from store.timelines import Entry
-
-_DAY_MS = 86_400_000
-
-
-class Lives(NamedTuple):
-    """How long rows live, in ms."""
-
-    kept: int
-    """Of conversations."""
-    group: int
-    """Of groups: the longer of that and an inbox's."""
-
-
-def lives_of(keep_days: int, settings: StoreSettings) -> Lives:
-    """What follows from `keep_days`."""
-    return Lives(keep_days * _DAY_MS, max(keep_days * _DAY_MS, settings.inbox_ttl_ms))
-
 
 _RAISE = (
     "UPDATE files SET expires_ms = max(expires_ms, e.ends) FROM (SELECT k.file AS file, "

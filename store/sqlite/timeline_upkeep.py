@@ -10,8 +10,9 @@ import sqlite3
 from collections import Counter
 
 from protocol.ids import STAMP_SHIFT
+from store.group_rules import Lives
 from store.sqlite.timeline_changes import drop_edits
-from store.sqlite.timeline_files import Lives, drop_names, raise_all
+from store.sqlite.timeline_files import drop_names, raise_all
 from store.sqlite.timeline_streams import CHANGES_VIEW, drop_unused
 from store.sqlite.timeline_usage import forget_days, give_back
 from store.timeline_rules import day_of, floor_of, next_floor, unstored

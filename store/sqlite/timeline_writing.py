@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from protocol.ids import STAMP_SHIFT
+from store.group_rules import Lives
 from store.settings import HistorySettings
-from store.sqlite.timeline_files import Lives, end_files, keep_files
+from store.sqlite.timeline_files import end_files, keep_files
 from store.sqlite.timeline_streams import (
     BOTH_VIEW,
     NO_VIEW,

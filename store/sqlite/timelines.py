@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 from protocol.errors import StoreError
 from protocol.ids import STAMP_SHIFT
+from store.group_rules import lives_of
 from store.ledger import Ledger, kept_erasures
 from store.settings import HistorySettings, StoreSettings
 from store.sqlite import group_reading, reading, writing
@@ -25,7 +26,6 @@ from store.sqlite import timeline_reading as timeline
 from store.sqlite import timeline_upkeep as upkeep
 from store.sqlite.search import Search
 from store.sqlite.timeline_changes import archive_edits, archive_erasures, erase
-from store.sqlite.timeline_files import lives_of
 from store.sqlite.timeline_writing import FAILED, archive_entries
 from store.sqlite.worker import Worker
 from store.timeline_rules import MAX_STAMP, marker_end, other_of

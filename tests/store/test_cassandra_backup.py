@@ -15,11 +15,16 @@ from store import StoreSettings
 from store.cassandra import CassandraStore, apply
 from store.cassandra.connecting import connect
 from store.contacts import Change
+from store.groups import GroupChange, Invitation, Link
 from store.interface import COMMON, File
+from store.membership import after
 from store.sessions import NoSession, SessionStart
+from store.timelines import Erasure, Mark
 from tests.ports import free_port
 from tests.services.cassandra import Node
+from tests.store.group_helpers import G, circle, gname, scan
 from tests.store.helpers import bodies, make_user, read_all, remove, row
+from tests.store.timeline_helpers import keep, stamp
 
 NOW_MS = int(time.time() * 1000)
 FILE = File("f1", "alice", "cat.jpg", "image/jpeg", 6, NOW_MS, NOW_MS + 10**9, frozenset({"bob"}))
@@ -38,7 +43,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
 @pytest.fixture
 def settings(node: Node) -> StoreSettings:
     made = StoreSettings(engine="cassandra", cassandra_contact_points=(node.point,), cassandra_request_timeout_s=25.0)
-    apply(made, lambda _: None)
+    apply(made, lambda _: None, keep_days=365)
     return made
 
 
@@ -59,6 +64,13 @@ async def fill(settings: StoreSettings) -> None:
         acked, _ = await read_all(store, "bob", "b1")
         await remove(store, "bob", "b1", acked)
         await store.remove_device("alice", "a2")
+        there = await circle(store, "bob", "carol")
+        await there.remove("carol")
+        await keep(store, there.text(1), there.text(2), Erasure(G, gname(2), stamp(3), "alice"))
+        await store.timelines.raise_marks([Mark("bob", G, stamp(1), True)])
+        await store.groups.invite(Invitation(G, "carol", "alice", NOW_MS))
+        await store.groups.add_link(Link(G, "one", "ab" * 32, NOW_MS + 10**9, 2, "alice"))
+        await store.groups.raise_checkpoints({("bob", "b1"): NOW_MS - 1000})
 
 
 async def everything(settings: StoreSettings) -> list[object]:
@@ -70,6 +82,14 @@ async def everything(settings: StoreSettings) -> list[object]:
             await store.login("alice", "a1"),
             await store.contacts("alice", "", 10),
             await store.last_seen(["alice"]),
+            await store.groups.groups([G]),
+            await store.groups.changes(G, 0, 9),
+            [await store.groups.of_user(user) for user in ("alice", "bob", "carol")],
+            await store.groups.invitations("carol"),
+            await store.groups.find_link("ab" * 32),
+            await store.groups.marks(G),
+            await scan(store, "bob", "b1"),
+            [await store.groups.was_member(G, user) for user in ("bob", "carol")],
             await store.search("al", "", 10),
             await store.files_of("alice"),
             [await store.read_file("f1", offset) for offset in (0, 3, 6)],
@@ -97,13 +117,21 @@ def test_a_snapshot_and_the_way_back(node: Node, settings: StoreSettings, tmp_pa
     before = asyncio.run(everything(settings))
     assert before[-2:] == [[*(b"%d" % number for number in range(60)), b"for anybody"], [b"new"]]
     assert "monday" in node.nodetool("snapshot", "-t", "monday", "sparrow")
-    tables = copied(node, "monday", tmp_path / "backup")
+    # Groups last: they must be newer than their messages.
+    node.nodetool("snapshot", "-t", "monday-groups", "-cf", "group_states", "sparrow")
+    tables = [table for table in copied(node, "monday", tmp_path / "backup") if table.name != "group_states"]
+    (groups,) = copied(node, "monday-groups", tmp_path / "groups")
+    tables.append(groups)
     assert {"users", "inbox", "piece_data", "schema_version"} < {table.name for table in tables}
     files = sorted(path for table in tables for path in table.iterdir())
 
     async def go_on() -> None:
         async with CassandraStore(settings) as store:
             await store.append([row("bob", "b1", b"lost")])
+            group = (await store.groups.groups([G]))[G]
+            assert group is not None
+            change = GroupChange(group.version + 1, NOW_MS, "alice", "closed")
+            assert await store.groups.change(after(group, change), change)
             await remove(store, "alice", "a1", *(await read_all(store, "alice", "a1")))
             await store.delete_account("bob")
 

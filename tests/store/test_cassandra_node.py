@@ -4,18 +4,23 @@ import asyncio
 import dataclasses
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protocol.errors import ConfigError, StoreError
 from store import StoreSettings
 from store.cassandra import CassandraStore, apply
+from store.groups import GroupChange, MyGroup
 from store.interface import PageQuery
+from store.membership import after, made
 from tests.certificates import Authority
 from tests.services.cassandra import Node
+from tests.store.group_helpers import G
 from tests.store.helpers import bodies, make_user, row
+from tests.store.timeline_helpers import NOW_MS
 
 
 def yaml(certificate: Path, key: Path) -> list[str]:
@@ -167,3 +172,48 @@ async def test_a_node_that_is_frozen(settings: StoreSettings, node: Node) -> Non
                 except StoreError:
                     await asyncio.sleep(0.1)
         assert set(await bodies(store, "carol", "d")) <= {b"late", b"after"}
+
+
+async def test_changes_of_a_group_while_a_node_is_frozen(settings: StoreSettings, node: Node) -> None:
+    """Answers are lost, and what was given up is done later: each change is made once, and in the end all know."""
+    impatient = dataclasses.replace(settings, cassandra_request_timeout_s=1.0)
+    async with CassandraStore(impatient) as store, CassandraStore(impatient) as other:
+        await _until_done(store.groups.make, *made(G, "alice", "friends", NOW_MS))
+        users = [f"user{number}" for number in range(60)]
+        given = iter(users)
+
+        async def add(engine: CassandraStore) -> None:
+            for user in given:
+                while True:
+                    group = (await _until_done(engine.groups.groups, [G]))[G]
+                    if user in group.members:
+                        raise AssertionError(f"{user} was added, and that was not said")
+                    change = GroupChange(group.version + 1, NOW_MS, "alice", "added", user)
+                    if await _until_done(engine.groups.change, after(group, change), change):
+                        break
+
+        working = asyncio.gather(*[add(engine) for engine in (store, other) * 3])
+        for _ in range(3):
+            await asyncio.sleep(0.3)
+            node.signal(signal.SIGSTOP)
+            await asyncio.sleep(1.5)
+            node.signal(signal.SIGCONT)
+        async with asyncio.timeout(120):
+            await working
+        found = await store.groups.changes(G, 0, 100)
+        assert [one.version for one in found] == list(range(1, 62))
+        assert sorted(one.user for one in found[1:]) == sorted(users)
+        group = (await store.groups.groups([G]))[G]
+        assert group is not None
+        assert set(group.members) == {"alice", *users}
+        for user in users:
+            assert await store.groups.of_user(user) == [MyGroup(G)]
+
+
+async def _until_done(call: Callable[..., Awaitable[Any]], *values: Any) -> Any:
+    """As whoever repeats what has failed."""
+    while True:
+        try:
+            return await call(*values)
+        except StoreError:
+            await asyncio.sleep(0.05)

@@ -727,7 +727,7 @@ async def test_a_file_of_a_group(open_engine: OpenEngine) -> None:
     async with open_engine() as store:
         there = await circle(store, "bob")
         for number, owner in ((1, "alice"), (2, "mallory")):
-            await store.create_file(File(f"f{number}", owner, "n", "m/x", 1, NOW_MS, NOW_MS + 1000, frozenset(), ""))
+            await store.create_file(File(f"f{number}", owner, "n", "m/x", 1, NOW_MS, NOW_MS + DAY_MS, frozenset(), ""))
         await keep(store, there.text(1, kind=FILE, file="f1"))
         await keep(store, there.text(2, kind=FILE, file="f2"))
         assert await store.timelines.may_read_file("f1", "bob")

@@ -41,8 +41,9 @@ def forget_words(bridge: StoreBridge, user: str, *, keep_words: bool, patient: b
     May be repeated until it returns. Raises `StoreError`, also for want of time unless `patient`.
     """
     call = bridge.call_until_done if patient else bridge.call
-    call(bridge.store.groups.forget_user, user)
+    # First: the user's list says in which groups there are words.
     call(bridge.store.timelines.forget_author, user, keep_words)
+    call(bridge.store.groups.forget_user, user)
 
 
 def tell_brokers(fabric: Fabric, user: str, left: Sequence[Outcome] = ()) -> None:

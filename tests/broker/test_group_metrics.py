@@ -1,4 +1,4 @@
-"""Messages to groups in the broker's core: who is refused, what is handed out and owed, and what is told of it."""
+"""What is counted of groups in the broker's core, and what is told of a traced message."""
 
 from __future__ import annotations
 
