@@ -253,7 +253,7 @@ class GroupRouting:
         if state != SAFE:
             self.refused[state] += 1
         if rec[FLAGS] & TRACED:
-            what = "handed out to the group" if state == SAFE else f"not handed out, for outcome {state}"
+            what = "handed out to all of the group" if state == SAFE else f"not SENT to the group, for outcome {state}"
             self._turn.traces.append((connector, rec[ATTEMPT], what))
         self._outcomes.add(connector, rec[ATTEMPT], 0, 1, state, 0)
 

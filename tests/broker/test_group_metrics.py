@@ -116,7 +116,7 @@ def test_it_stands_then_it_is_handed_out_then_it_is_sent() -> None:
     assert [text for _, attempt, text in bench.take_traces() if attempt == 1] == [
         "stands in the timeline",
         f"copies for 2 sessions of the group go to connector {B}",
-        "handed out to the group",
+        "handed out to all of the group",
     ]
 
 
@@ -154,7 +154,7 @@ def test_who_may_not(by: str, flags: int, found: Group | None, state: int, name:
     reads(bench, found)
     assert outcomes(bench.sent()) == {1: state}
     assert values(bench) == {f"messages_refused_total {name}": 1}
-    assert bench.take_traces()[-1][2] == f"not handed out, for outcome {state}"
+    assert bench.take_traces()[-1][2] == f"not SENT to the group, for outcome {state}"
 
 
 def test_bytes_times_sessions_are_what_it_costs() -> None:

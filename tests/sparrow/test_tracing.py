@@ -64,7 +64,7 @@ async def test_a_message_through_a_node(tmp_path: Path, capsys: pytest.CaptureFi
         assert whole[1].startswith(f"a copy for bob/{bob.device} goes to connector ")
         assert whole[4] == "its author is told SENT and DELIVERED"
         (grouped,) = {tuple(texts[1:]) for texts in attempts.values() if f"to {lunch.group}" in texts[0] and texts[3:]}
-        assert grouped == ("stands in the timeline", "handed out to the group", "its author is told SENT")
+        assert grouped == ("stands in the timeline", "handed out to all of the group", "its author is told SENT")
         assert "secret" not in said
         assert "from bob" not in said
     finally:
