@@ -42,6 +42,8 @@ class BrokerSettings:
     seen_interval_s: float = 5.0
     """Seconds between two times that the store is told who was online."""
     max_cached_users: int = 200_000
+    max_cached_members: int = 2_000_000
+    """Members of groups, of all groups together; ten bytes each, and what their ids take."""
     max_waiting_routes: int = 50_000
     """Messages waiting for a list of devices; beyond it `Failed{UNAVAILABLE, retry_after}`."""
     max_storing_rows: int = 50_000

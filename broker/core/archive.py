@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from broker.core.memberships import Plan
 from broker.core.outcomes import Outcomes
 from broker.core.quota import Quota
 from broker.core.state import StorePort, Turn
@@ -32,7 +33,6 @@ from protocol.errors import FileReferenceError, RecordError
 from protocol.files import parse_file_reference
 from protocol.ids import STAMP_SHIFT, is_group_id
 from protocol.sparrow_pb2 import EDIT, FILE, Message
-from store.groups import Group
 from store.settings import HistorySettings
 from store.timelines import (
     R_B_MS,
@@ -217,7 +217,7 @@ def name_of(message: Message) -> Name:
     return Name(message.from_id, message.from_device, message.stream, message.id)
 
 
-def entry_of(message: Message, conversation: str, group: Group | None = None) -> Entry:
+def entry_of(message: Message, conversation: str, group: Plan | None = None) -> Entry:
     """A message as it is kept; `group`: the one that it is for, in the version in which it was sent."""
     kind, body = int(message.kind), message.body
     about = message.about.SerializeToString() if message.HasField("about") else b""

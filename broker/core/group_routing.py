@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from broker.core.archive import Archive, change_of, entry_of, read_message
 from broker.core.looks import Looks
-from broker.core.memberships import Memberships
+from broker.core.memberships import Memberships, Plan
 from broker.core.outcomes import Outcomes
 from broker.core.state import Presence, Turn
 from broker.settings import BrokerSettings
@@ -37,7 +37,6 @@ from fabric.records import (
 )
 from protocol.framing import varint
 from protocol.ids import split_address
-from store.groups import Group, Role
 from store.timelines import R_B_MS, Audience
 
 BURST_S = 4.0
@@ -51,7 +50,7 @@ class Sharing:
 
     connector: int
     record: Record
-    group: Group
+    group: Plan
     joined: int
     """Since when this broker is a member of the cluster, as it was known before the append."""
     began_ms: int
@@ -118,13 +117,12 @@ class GroupRouting:
             return self._change(sharing)
         return self._append(sharing)
 
-    def _refusal(self, group: Group | None, author: str, rec: Record) -> int:
-        member = None if group is None or group.closed else group.members.get(author)
-        if group is None or member is None:
+    def _refusal(self, group: Plan | None, author: str, rec: Record) -> int:
+        if group is None or not group.has(author):
             return NOT_MEMBER
         if rec[FLAGS] & QUIET and not rec[FLAGS] & CHANGE:
             return NOT_ALLOWED
-        if group.admins_write and member.role < Role.ADMIN:
+        if group.admins_write and author not in group.admins:
             return ADMINS_ONLY
         if self.waiting >= self._settings.max_group_messages:
             return UNAVAILABLE
@@ -194,10 +192,10 @@ class GroupRouting:
     def _hand_out(self, sharing: Sharing) -> None:
         rec, group = sharing.record, sharing.group
         author, author_device = split_address(rec[BY])
-        where = self._presence.where
+        online = self._presence.locations
         by_connector: dict[int, list[int]] = {}
-        for user in group.members:
-            for device, (connector, session) in where(user).items():
+        for user in filter(online.__contains__, group.users):
+            for device, (connector, session) in online[user].items():
                 if device == author_device and user == author:
                     continue
                 sessions = by_connector.get(connector)

@@ -52,6 +52,10 @@ class Presence(Protocol):
     def where(self, user: str) -> Mapping[str, Location]:
         """Device → location, from the local map; empty for nobody."""
 
+    @property
+    def locations(self) -> Mapping[str, Mapping[str, Location]]:
+        """The local map: user → device → location. Who is not online is not in it, or without a device."""
+
     def online(
         self,
         user: str,

@@ -74,6 +74,11 @@ class EtcdPresence:
 
     # The port.
 
+    @property
+    def locations(self) -> Mapping[str, Mapping[str, Location]]:
+        """See `broker.core.state.Presence`."""
+        return self._users
+
     def where(self, user: str) -> Mapping[str, Location]:
         """Device → location, from the map."""
         return self._users.get(user, _NOBODY)

@@ -34,6 +34,11 @@ class MemoryPresence:
         self._next_lease = first_lease
         self._now = 0.0
 
+    @property
+    def locations(self) -> Mapping[str, Mapping[str, Location]]:
+        """See `broker.core.state.Presence`."""
+        return self._users
+
     def where(self, user: str) -> Mapping[str, Location]:
         """Device → location."""
         return self._users.get(user, _NOBODY)

@@ -97,6 +97,7 @@ class GroupCatchup:
         """A broker has a message for some of our sessions. Raises `RecordError`."""
         group, author, copy_number, stamp, numbers, message = GroupCopy.of(rec)
         frame, sessions, mark = message_frame(message), self._sessions, self._turn.mark
+        sent = self._delivery.sent_group_frame
         size, most, max_unacked = len(frame), self._most, self._settings.max_unacked
         max_bytes = self._settings.max_unacked_bytes
         for number in numbers:
@@ -116,9 +117,7 @@ class GroupCatchup:
                 continue
             # What `_write` does, in one: this is what a group's message costs for each of its members.
             session.wire.group_frame(frame)
-            session.unacked.append(size)
-            session.group_unacked += 1
-            session.unacked_bytes += size
+            sent(session, size)
             self.copies += 1
             if not session.dirty:
                 mark(session)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from broker.core.memberships import AT_ONCE, Plan
 from broker.metrics import metrics
 from fabric import records
 from fabric.group_records import GroupCopy, GroupHeard, GroupLook, GroupPageRequest, GroupRows
@@ -193,3 +194,40 @@ def test_rows_of_groups_are_counted() -> None:
     bench.away("scan_groups")
     (rows,) = bench.sent(GROUP_ROWS)
     assert GroupRows.of(tuple(vars(rows).values())[1:]).failed
+
+
+def test_members_are_remembered_within_bounds() -> None:
+    bench = begun(max_cached_members=4)
+    memberships = bench.core.memberships
+    other = "~" + "b" * 24
+    for name in (LUNCH, other):
+        memberships.get(name)
+        memberships.flush()
+        bench.answer("groups", {name: group(group=name)})
+        assert memberships.members == 3
+    assert (memberships.get(LUNCH), memberships.get(other) is None) == (None, False)
+    plan = Plan.of(group())
+    assert [plan.has(user) for user in ("alice", "bob", "carol", "aa", "dave", "")] == [True, True, True] + [False] * 3
+    assert plan.users[0] is Plan.of(group(version=9)).users[0]
+    assert not Plan.of(group(closed=True)).has("alice")
+
+
+def test_many_groups_are_read_by_and_by() -> None:
+    bench = begun()
+    memberships = bench.core.memberships
+    ids = [f"~{number:024}" for number in range(AT_ONCE + 7)]
+    for name in ids:
+        memberships.get(name)
+    memberships.flush()
+    sizes = []
+    while bench.asked("groups"):
+        (asked,) = bench.asked("groups")
+        sizes.append(len(asked))
+        bench.answer("groups", {name: group(group=name) for name in asked})
+    assert sorted(sizes) == [7, AT_ONCE]
+    assert all(memberships.get(name) for name in ids)
+    memberships.forget(None)
+    memberships.get(LUNCH)
+    memberships.flush()
+    bench.away("groups")
+    assert memberships.get(LUNCH) is None

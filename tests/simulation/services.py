@@ -453,6 +453,11 @@ class SimPresence:
             self._map.setdefault(user, {})[device] = location
         etcd.watchers.append(self)
 
+    @property
+    def locations(self) -> Mapping[str, Mapping[str, Location]]:
+        """See `broker.core.state.Presence`."""
+        return self._map
+
     def where(self, user: str) -> Mapping[str, Location]:
         return self._map.get(user, {})
 
