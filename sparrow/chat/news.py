@@ -144,7 +144,7 @@ class News:
                 continue  # the next hint, or the next connection
 
     async def know(self, client: Client, text: str) -> None:
-        """If `text` begins with a group that is not known here (yet), ask which there are. Raises what requests raise."""
+        """If `text` begins with a group that is not known here yet, ask which there are. Raises what requests raise."""
         if text.startswith(MARK) and not self.groups.knows(text):
             await self._list(client)
 
