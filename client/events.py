@@ -156,7 +156,7 @@ class GroupChanged:
 
 @dataclass(frozen=True, slots=True)
 class GroupLeft:
-    """We are in a group no more: we have left it on another device, were removed, or it was closed."""
+    """We are in a group no more: we have left it, were removed, or it was closed. It may be told twice."""
 
     group: str
     """The group."""

@@ -36,6 +36,8 @@ class Following:
         self._api = api
         self._wanted: dict[str, int] = {}
         """Group → up to which version."""
+        self._ours: set[str] = set()
+        """Groups that we were in when a hint of them came."""
         self._list = False
         self._asked: dict[str, float] = {}
         """Group → when its changes were asked for last."""
@@ -53,7 +55,9 @@ class Following:
         elif isinstance(event, GroupBehind):
             self._want(event.group, event.version)
         elif isinstance(event, pb.Hint) and event.kind == pb.Hint.GROUP_CHANGED and event.group:
-            # Without a version it is our own membership that has changed.
+            # Without a version it is an invitation that has come or gone.
+            if event.version:
+                self._ours.add(event.group)
             self._want(event.group, event.version or self._engine.core.group_version(event.group) + 1)
         if (self._list or self._wanted) and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -120,12 +124,15 @@ class Following:
                     self._journal.put_called(group, change.value or "")
                 self._engine.tell(events.GroupChanged(group, change))
                 since = max(since, change.version)
+                if change.kind in ("left", "removed") and change.user == self._engine.user:
+                    raise NotFoundError("left while it was looked at")
             if not page.changes or since >= page.version:
                 return max(since, page.version)
 
     def _left(self, group: str) -> None:
         """We are not in it (any more); an invitation to it may have come, or gone."""
-        was_in = self._engine.core.group_left(group)
+        was_in = self._engine.core.group_left(group) or group in self._ours
+        self._ours.discard(group)
         self._engine.changed()
         if was_in:
             self._engine.tell(events.GroupLeft(group))

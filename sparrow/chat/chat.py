@@ -198,6 +198,7 @@ class Chat:
         if not text:
             await self._read_here()
         elif text.startswith("@") and not text.startswith("@@"):
+            await self.news.know(self.client, text[1:])
             name, rest = self.groups.split(text[1:])
             await self.talk_to(name)
             if rest:
@@ -245,6 +246,7 @@ class Chat:
 
     async def talk_to(self, name: str) -> None:
         """Open the conversation with them, or that of a group. Raises `MisuseError`."""
+        await self.news.know(self.client, name)
         self._open(self.groups.find_any(name))
         await self._read_here()
 

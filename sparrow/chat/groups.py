@@ -126,6 +126,13 @@ class Groups:
             raise MisuseError(f"you know no group {short(text, NAME_LENGTH)}; /group lists yours")
         return found[0]
 
+    def knows(self, text: str) -> bool:
+        """Whether `text` begins with a group."""
+        try:
+            return bool(self.find(self.split(text)[0]))
+        except MisuseError:
+            return False
+
     def find_any(self, text: str) -> str:
         """The user or the group that is written so. Raises `MisuseError`."""
         if text.startswith(MARK):

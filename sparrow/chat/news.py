@@ -13,7 +13,7 @@ from client import Client, GroupChange, GroupChanged, GroupLeft, Hint, HintKind
 from protocol.errors import GroupsNotOfferedError, SparrowError
 from protocol.ids import is_group_id
 from sparrow.chat.conversation import OUT, Conversation, Line
-from sparrow.chat.groups import Groups, change_text
+from sparrow.chat.groups import MARK, Groups, change_text
 from sparrow.chat.model import Model
 from sparrow.chat.people import People
 
@@ -142,6 +142,11 @@ class News:
                 self._opened.clear()
             except SparrowError:
                 continue  # the next hint, or the next connection
+
+    async def know(self, client: Client, text: str) -> None:
+        """If `text` begins with a group that is not known here yet, ask which there are. Raises what requests raise."""
+        if text.startswith(MARK) and not self.groups.knows(text):
+            await self._list(client)
 
     async def _list(self, client: Client) -> None:
         found = await client.groups.list()

@@ -99,7 +99,8 @@ class PlainView:
         for line in recent:
             if line not in self._shown:
                 self.added(line)
-        if recent:
+        # Where only changes of a group are here, what was said there is still on its way.
+        if any(not line.is_change for line in recent):
             self._top[conversation.peer] = recent[0]
 
     def above(self, conversation: Conversation) -> int:

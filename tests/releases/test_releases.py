@@ -112,7 +112,7 @@ async def test_presence_in_etcd(folder: Path) -> None:
     nowhere, changed = cast(Any, None), list[Collection[str] | None]()
     mirror = Mirror(nowhere, b"sparrow/", lambda call: call())
     presence = EtcdPresence(
-        nowhere, mirror, b"sparrow/", 9.0, 1.0, lambda call: call(), lambda *_: None, changed.append
+        nowhere, mirror, b"sparrow/", 9.0, 1.0, lambda call: call(), lambda *_: None, changed.append, b"m"
     )
     members = Members(nowhere, mirror, b"sparrow/", 9.0, 1, "tcp://here")
     values = [
