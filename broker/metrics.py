@@ -22,6 +22,15 @@ _REFUSALS = {
     records.HISTORY_FULL: "HISTORY_FULL",
     records.NOT_ALLOWED: "NOT_ALLOWED",
 }
+_GROUP_REFUSALS = {
+    records.UNAVAILABLE: "UNAVAILABLE",
+    records.NOT_MEMBER: "NOT_MEMBER",
+    records.NOT_ALLOWED: "NOT_ALLOWED",
+    records.ADMINS_ONLY: "ADMINS_ONLY",
+    records.GROUP_BUSY: "GROUP_BUSY",
+    records.HISTORY_FULL: "HISTORY_FULL",
+    records.NO_SPACE: "NO_SPACE",
+}
 _NOT_STORED = {
     records.UNAVAILABLE: "UNAVAILABLE",
     records.INBOX_FULL: "INBOX_FULL",
@@ -70,6 +79,7 @@ def metrics(core: BrokerCore, online: int, members: int) -> Iterator[Metric]:
     yield _counter("archived", "Messages and changes that came to stand in a timeline.", archive.kept)
     text = "Messages and changes that did not, by outcome."
     yield _by_name("not_archived", text, "outcome", archive.refused, _NOT_KEPT)
+    yield from _of_groups(core)
     yield _gauge("watched", "Users for whom much waits, or may wait.", core.quota.watched)
     yield _gauge("no_space", "1 while no message is stored, as the disk is nearly full.", core.quota.no_space)
     yield _counter("rows", "Inbox rows given to connectors, repeats among them.", inbox.rows)
@@ -78,6 +88,19 @@ def metrics(core: BrokerCore, online: int, members: int) -> Iterator[Metric]:
     yield _counter("batches", "Batches sent to connectors.", core.batches)
     yield _counter("records", "Records in these.", core.records)
     yield _counter("records_unreadable", "Records that could not be read.", core.records_unreadable)
+
+
+def _of_groups(core: BrokerCore) -> Iterator[Metric]:
+    groups, looks = core.groups, core.looks
+    yield _counter("group_messages", "Messages to groups that were handed out to all who were online.", groups.routed)
+    text = "Messages to groups that were not, by outcome."
+    yield _by_name("group_messages_refused", text, "outcome", groups.refused, _GROUP_REFUSALS)
+    text = "Messages to groups that wait for a membership, or for the store."
+    yield _gauge("group_messages_waiting", text, groups.waiting)
+    yield _counter("group_copies", "Sessions that these were handed out to.", groups.copies)
+    yield _gauge("group_owed", "What connectors were handed of groups and have not confirmed.", looks.owed)
+    yield _counter("group_looks", "How often connectors were told to look for rows themselves.", looks.sent)
+    yield _counter("group_rows", "Rows of groups given to connectors, repeats among them.", core.group_pages.rows)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -22,13 +22,15 @@ class Acks:
 
     def __init__(self) -> None:
         self._most = MOST_FRAMES
-        self._frames = self._bytes = 0
+        self.frames = 0
+        """Of groups, unacked."""
+        self._bytes = 0
         self.due: float | None = None
         """When to ack if nothing else comes; None: nothing came since the last ack."""
 
     def connected(self) -> None:
         """A new connection: its count begins anew."""
-        self._frames = self._bytes = 0
+        self.frames = self._bytes = 0
         self.due = None
 
     def window(self, max_unacked: int) -> None:
@@ -41,9 +43,9 @@ class Acks:
 
     def counted_late(self, size: int, now: float) -> None:
         """A group's message of so many bytes has come."""
-        self._frames += 1
+        self.frames += 1
         self._bytes += size
-        if self._frames >= self._most or self._bytes >= MOST_BYTES:
+        if self.frames >= self._most or self._bytes >= MOST_BYTES:
             self.due = now
         elif self.due is None:
             self.due = now + WAIT_S

@@ -170,7 +170,7 @@ class Client(ByName, OverHttp):
         self._api.web.keep_connections()
         self._signed = SignedApi(self._api.web, credentials)
         self._keeper = Keeper(self._engine, ConversationsApi(self._signed), journal)
-        self._following = Following(self._engine, GroupsApi(self._signed)) if self._on_event else None
+        self._following = Following(self._engine, GroupsApi(self._signed), journal) if self._on_event else None
         self._marks = GroupMarks(self._engine, self._keeper.api, journal)
         self._engine.noticed, self._engine.group_read = self._noticed, self._marks.read
         try:

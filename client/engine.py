@@ -25,6 +25,7 @@ from client.schema import MAX_MESSAGE
 from client.state import Event
 from client.telling import Telling
 from client.tls import Trust
+from client.watch import Watch
 from protocol import sparrow_pb2 as pb
 from protocol.errors import ClosedError, MisuseError, SparrowError, StateError
 from protocol.outbound import Outgoing
@@ -83,7 +84,7 @@ class Engine:
         """The last turn has failed: what was in it is not kept."""
         self._quiet: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._heard = self._said = self._pinged = 0.0
+        self._watch = Watch(options.timing)
         credentials.changed = self.changed
 
     def start(self) -> None:
@@ -114,7 +115,7 @@ class Engine:
         except SparrowError:
             self.gate.leave()
             raise
-        sending = self.telling.sending(outgoing)
+        sending = self.telling.sending(outgoing, online=self.core.logged_in)
         await self._keep()
         return sending
 
@@ -285,7 +286,7 @@ class Engine:
         if connection is None or self.error is not None:
             return  # with an error, it was not our session after all
         if data:
-            self._said = self._loop.time()
+            self._watch.said = self._loop.time()
             connection.write(data)
         if self.core.broken is not None:
             log.error("%s: the server broke the protocol: %s", self.user, self.core.broken)
@@ -313,7 +314,7 @@ class Engine:
     def connected(self, connection: Connection, token: str) -> None:
         """See `connection.Owner`."""
         self.connection = connection
-        self._heard = self._said = self._loop.time()
+        self._watch.begin(self._loop.time())
         self._time()
         self.core.connected(token, self._name)
         self.turn()
@@ -321,7 +322,7 @@ class Engine:
     def received(self, connection: Connection, data: bytes) -> None:
         """See `connection.Owner`."""
         if connection is self.connection:
-            self._heard = self._loop.time()
+            self._watch.heard = self._loop.time()
             try:
                 self._time()
                 self.core.data(data)
@@ -347,7 +348,7 @@ class Engine:
 
     def _arm(self) -> None:
         """Look again when the core, a ping or a time-out is due."""
-        wake = self._watched_until()
+        wake = None if self.connection is None else self._watch.next(self.connection, self.core.heartbeat_s)
         due = self.core.next_wake()
         if due is not None:
             # Not for each message's time-out alone.
@@ -361,30 +362,12 @@ class Engine:
 
     def _on_timer(self) -> None:
         self._timer = None
-        connection = self.connection
-        if connection is not None and self._watched_until(late=True) is None:
+        connection, now = self.connection, self._loop.time()
+        if connection is not None and self._watch.is_silent(connection, now):
             connection.abort("the server does not answer")
-        elif connection is not None and connection.logged_in and self._ping_at() <= self._loop.time():
-            self._pinged = self._loop.time()
+        elif connection is not None and self._watch.wants_ping(connection, self.core.heartbeat_s, now):
             self.core.ping()
         self.turn()
-
-    def _ping_at(self) -> float:
-        """After a third of a heartbeat in which nothing was said, or nothing heard."""
-        return max(min(self._heard, self._said), self._pinged) + max(self.core.heartbeat_s, 0.1) / 3
-
-    def _watched_until(self, *, late: bool = False) -> float | None:
-        """When the connection needs the next look. With `late`: None if it has been silent for too long."""
-        connection, timing = self.connection, self._options.timing
-        if connection is None:
-            return None
-        if not connection.logged_in:
-            limit = self._heard + timing.login_timeout_s
-        elif self._pinged > self._heard:
-            limit = self._pinged + timing.pong_timeout_s
-        else:
-            return self._ping_at()
-        return None if late and limit <= self._loop.time() else limit
 
     # The end.
 

@@ -12,9 +12,10 @@ from typing import Final
 from client import events
 from client.api.groups import GroupsApi
 from client.engine import Engine
+from client.memory import ClientJournal
 from client.state import Event, GroupBehind
 from protocol import sparrow_pb2 as pb
-from protocol.errors import NotFoundError, SparrowError
+from protocol.errors import GroupsNotOfferedError, NotFoundError, SparrowError
 
 log = logging.getLogger("sparrow.client")
 
@@ -29,8 +30,9 @@ TRIES: Final = 10
 class Following:
     """Of one client."""
 
-    def __init__(self, engine: Engine, api: GroupsApi) -> None:
+    def __init__(self, engine: Engine, api: GroupsApi, journal: ClientJournal) -> None:
         self._engine = engine
+        self._journal = journal
         self._api = api
         self._wanted: dict[str, int] = {}
         """Group → up to which version."""
@@ -81,8 +83,8 @@ class Following:
         """Hints get lost while we are away."""
         try:
             found = await self._api.everything()
-        except NotFoundError:
-            return  # a user API that knows no groups
+        except GroupsNotOfferedError:
+            return
         for each in found:
             known = self._engine.core.group_version(each.group)
             if each.left_ms is None and each.version > known:
@@ -114,6 +116,8 @@ class Following:
         while True:
             page = await self._api.changes(group, since)
             for change in page.changes:
+                if change.kind in ("made", "renamed"):
+                    self._journal.put_called(group, change.value or "")
                 self._engine.tell(events.GroupChanged(group, change))
                 since = max(since, change.version)
             if not page.changes or since >= page.version:

@@ -5,11 +5,10 @@ Owns the calls. What may become of a group, the server decides; messages go thro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from client import arguments
-from client.api.conversations import ConversationsApi
 from client.api.groups import (
     MAX_CHANGES,
     Group,
@@ -23,6 +22,7 @@ from client.api.groups import (
     ReadBy,
 )
 from client.engine import Engine
+from client.keeper import Keeper
 from client.messages import Message, Sending
 from protocol.errors import InvalidIdError, MisuseError
 from protocol.ids import check_user_id, is_group_id
@@ -39,19 +39,39 @@ class Groups:
     `NotFoundError` for one that we are not in, or that there is not.
 
     Beside its own errors, each method raises those of every call: `ClosedError`, `SessionEndedError`,
-    `UnavailableError` and `PeerError` (`docs/library/userapi.md`, "Errors of every call").
+    `UnavailableError` and `PeerError` (`docs/library/userapi.md`, "Errors of every call"); and `GroupsNotOfferedError`
+    where the service is an older one that knows no groups. What is sent to a group waits there until it does.
     """
 
-    def __init__(self, engine: Engine, api: GroupsApi, conversations: ConversationsApi) -> None:
+    def __init__(self, engine: Engine, api: GroupsApi, keeper: Keeper) -> None:
         self._engine = engine
         self._api = api
-        self._conversations = conversations
+        self._conversations = keeper.api
+        self._journal = keeper.journal
 
     # Which there are.
 
     async def list(self) -> Sequence[MyGroup]:
         """Return all groups that we are in, or were in lately, by id."""
-        return await self._api.everything()
+        found = await self._api.everything()
+        self._called({each.group: each.name for each in found})
+        return found
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What people call groups, by id, as far as it was heard here. Nothing is asked; what was left stays."""
+        return self._journal.called()
+
+    def _called(self, names: Mapping[str, str]) -> None:
+        known = self._journal.called()
+        for group, name in names.items():
+            if name and known.get(group) != name:
+                self._journal.put_called(group, name)
+                self._engine.changed()
+
+    def _seen(self, group: Group) -> Group:
+        self._called({group.group: group.name})
+        return group
 
     async def of(self, group: str) -> Group:
         """Return a group with its members.
@@ -62,7 +82,7 @@ class Groups:
         Raises:
             NotFoundError: We are not in it.
         """
-        return await self._api.one(group)
+        return self._seen(await self._api.one(group))
 
     async def make(
         self,
@@ -86,7 +106,7 @@ class Groups:
         """
         arguments.text("the name", name)
         settings = {"who_may_write": who_may_write, "who_may_add": who_may_add, "newcomers_see": newcomers_see}
-        return await self._api.make(name, **settings)
+        return self._seen(await self._api.make(name, **settings))
 
     async def change(
         self,
@@ -113,7 +133,7 @@ class Groups:
         """
         settings = {"who_may_write": who_may_write, "who_may_add": who_may_add, "newcomers_see": newcomers_see}
         given = {name: value for name, value in settings.items() if value is not None}
-        return await self._api.change(group, name=name, picture=picture, **given)
+        return self._seen(await self._api.change(group, name=name, picture=picture, **given))
 
     async def close(self, group: str) -> None:
         """End a group for all of its members.
@@ -206,7 +226,7 @@ class Groups:
         Raises:
             NotFoundError: There is no such invitation (any more).
         """
-        return await self._api.accept(group)
+        return self._seen(await self._api.accept(group))
 
     async def decline(self, group: str) -> None:
         """Say no to an invitation.
@@ -273,7 +293,7 @@ class Groups:
             NotFoundError: It has ended, or there is none.
             NotAllowedHereError: We left that group or were removed, and need a new invitation; or it is full.
         """
-        return await self._api.join(arguments.text("the secret", secret))
+        return self._seen(await self._api.join(arguments.text("the secret", secret)))
 
     # Messages.
 

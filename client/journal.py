@@ -212,6 +212,14 @@ class SqliteJournal(Noting):
         """See `ClientJournal`."""
         return {group: unsigned(mark) for group, mark in self._query("SELECT name, mark FROM groups WHERE mark != 0")}
 
+    def put_called(self, group: str, name: str) -> None:
+        """See `ClientJournal`."""
+        self._do(_PUT_GROUP.format("called"), group, name)
+
+    def called(self) -> dict[str, str]:
+        """See `ClientJournal`."""
+        return dict(self._query("SELECT name, called FROM groups WHERE called != ''"))
+
     def paged(self, name: MessageName) -> bool:
         """See `Journal`."""
         return name in self._paged or (self.history is not None and self.history.paged(name))

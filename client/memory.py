@@ -60,6 +60,12 @@ class ClientJournal(Journal, Protocol):
     def marks(self) -> dict[str, int]:
         """Groups, and up to where they were read, that the server does not know of; as committed."""
 
+    def put_called(self, group: str, name: str) -> None:
+        """People call a group so."""
+
+    def called(self) -> dict[str, str]:
+        """Groups, and what people call them, as far as it was heard; as committed."""
+
     def value(self, key: str) -> str | None:
         """A small value, as committed."""
 
@@ -160,6 +166,7 @@ class MemoryJournal(Noting):
         self._untaken: dict[MessageName, Untaken] = {}
         self._held: dict[MessageName, Shown[Message]] = {}
         self._groups: dict[str, int] = {}
+        self._called: dict[str, str] = {}
         self._marks: dict[str, int] = {}
         self._values: dict[str, str] = {}
         self._pending: list[tuple[Any, ...]] = []
@@ -272,6 +279,14 @@ class MemoryJournal(Noting):
     def marks(self) -> dict[str, int]:
         """See `ClientJournal`."""
         return {group: stamp for group, stamp in self._marks.items() if stamp}
+
+    def put_called(self, group: str, name: str) -> None:
+        """See `ClientJournal`."""
+        self._pending.append((self._called.__setitem__, group, name))
+
+    def called(self) -> dict[str, str]:
+        """See `ClientJournal`."""
+        return dict(self._called)
 
     def paged(self, name: MessageName) -> bool:
         """See `Journal`."""

@@ -92,7 +92,7 @@ class OverHttp:
             ClosedError: The client is not open, or is closed meanwhile.
             SparrowError: The one with which the session has ended, such as `ReplacedError` or `StateError`.
         """
-        return Groups(self._open_engine(), GroupsApi(self._signed), self._keeper.api)
+        return Groups(self._open_engine(), GroupsApi(self._signed), self._keeper)
 
     async def change_password(self, old: str, new: str) -> None:
         """Change the password. The user's other devices are logged out; this one stays.

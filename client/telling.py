@@ -41,6 +41,8 @@ _WAITING: dict[int, str] = {
     int(pb.Failed.HISTORY_FULL): "as much as may be kept of what you write is kept already",
 }
 """Why a message waits, for its author."""
+NOT_KNOWN = "the server is an older one that does not know this yet"
+"""The same of what is for a group, or changes a message, until there is a server that takes it."""
 
 _HINTS = frozenset(map(int, events.HintKind))
 """Others are of a later version."""
@@ -87,8 +89,8 @@ class Telling:
 
     # Ours.
 
-    def sending(self, outgoing: Outgoing, *, doubtful: bool = False) -> Sending:
-        """The handle of a new message."""
+    def sending(self, outgoing: Outgoing, *, doubtful: bool = False, online: bool = False) -> Sending:
+        """The handle of a new message; `online`: it would have its number if the server knew what it is."""
         sending = Sending(outgoing.dest, outgoing.kind, outgoing.body, self._owner)
         sending.draft = outgoing.draft
         outgoing.tag = sending
@@ -97,6 +99,7 @@ class Telling:
             return sending
         self.unsettled += 1
         if not self._number(outgoing, sending):
+            sending.note = NOT_KNOWN if online else ""
             self._drafts.append((outgoing, sending))
         return sending
 
@@ -136,12 +139,19 @@ class Telling:
         if outgoing.stream is None:
             return False
         sending.stream, sending.id = outgoing.stream.number, outgoing.id
+        if sending.note == NOT_KNOWN:
+            sending.note = ""
+            self._tell(events.SendingChanged(sending))
         self._sendings[sending.stream, sending.id] = sending
         return True
 
     def numbered(self) -> None:
-        """Drafts may have got their numbers."""
+        """Drafts may have got their numbers; what has none now waits for a server that knows what it is."""
         self._drafts = [draft for draft in self._drafts if not self._number(*draft)]
+        for _, sending in self._drafts:
+            if not sending.note:
+                sending.note = NOT_KNOWN
+                self._tell(events.SendingChanged(sending))
 
     def happened(self, event: state.Event) -> None:
         """Tell what the core has told."""

@@ -34,6 +34,10 @@ def metrics(core: ConnectorCore) -> Iterator[Metric]:
     yield _counter("delivered_early", "Messages whose author was told DELIVERED before SENT.", attempts.early)
     yield _by_name("failed", "Messages whose author was told Failed, by code.", "code", attempts.failed, Failed.Code)
     yield _counter("copies", "Live copies of messages and receipts written to devices.", delivery.copies)
+    groups = core.groups
+    yield _counter("group_copies", "Live messages of groups written to devices.", groups.copies)
+    yield _counter("group_rows", "Rows of groups written to devices that catch up.", groups.rows_sent)
+    yield _gauge("group_sessions_behind", "Sessions that have rows of groups to read.", groups.reading)
     yield _counter("rows", "Inbox rows written to devices.", catchup.rows_sent)
     yield _counter("rows_unreadable", "Inbox rows that could not be read.", catchup.rows_unreadable)
     yield _counter("records_unreadable", "Records of brokers that could not be read.", core.records_unreadable)

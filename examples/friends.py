@@ -1,4 +1,4 @@
-"""A friend request, who is online, a file there and files back: the second program of README.md."""
+"""A friend request, who is online, a file there and files back: the third program of README.md."""
 
 import asyncio
 

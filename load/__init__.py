@@ -26,12 +26,13 @@ from load.spec import Options
 from load.targets import ByApi, ByStore, Target
 from load.whole import WholeCluster
 from protocol.errors import ConfigError, ServiceError
+from store.groups import MAX_MEMBERS
 
 DEFAULTS: dict[str, dict[str, float]] = {
     "idle": {"seconds": 10.0},
-    "storm": {"sessions": 1_000},
-    "mixed": {"rate": 200.0, "seconds": 60.0},
-    "soak": {"rate": 200.0, "seconds": 3600.0},
+    "storm": {"sessions": 1_000, "groups": 0},
+    "mixed": {"rate": 200.0, "seconds": 60.0, "groups": 10},
+    "soak": {"rate": 200.0, "seconds": 3600.0, "groups": 10},
     "history": {"pairs": 10, "rate": 200.0, "seconds": 5.0},
 }
 """Where a scenario's differ from those of `Options`."""
@@ -45,19 +46,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("pairs", "pairs of writers and readers, so many texts in flight", ("pairs", "in_flight", "read", "seconds")),
         ("rate", "the same at a rate, however the server does", ("pairs", "rate", "read", "seconds")),
         ("idle", "clients that do nothing but stay", ("sessions", "seconds")),
-        ("storm", "all reconnect at once, with texts under way", ("sessions", "rate", "seconds")),
+        ("storm", "all reconnect at once, with texts under way", ("sessions", "rate", "groups", "members", "seconds")),
         ("offline", "store for absent users, who then come and pull", ("users", "messages")),
         ("flap", "clients that come and go", ("pairs", "rate", "flaps", "seconds")),
         (
             "mixed",
             "a day of a messenger: friends, bursts, some offline, read after a pause",
-            ("users", "rate", "seconds"),
+            ("users", "rate", "groups", "members", "seconds"),
         ),
-        ("soak", "the same for an hour, to see whether memory grows", ("users", "rate", "seconds")),
+        (
+            "soak",
+            "the same for an hour, to see whether memory grows",
+            ("users", "rate", "groups", "members", "seconds"),
+        ),
         (
             "history",
             "fill conversations; new devices read them back, follow what goes on, and see what was edited and erased",
             ("pairs", "messages", "devices", "rate", "seconds"),
+        ),
+        (
+            "groups",
+            "groups with so many texts in flight; behind it some who were away log in and catch up",
+            ("groups", "members", "online", "in_flight", "writers", "latecomers", "seconds"),
         ),
     ):
         command = scenarios.add_parser(name, parents=[common], help=help_text, description=help_text + ".")
@@ -76,9 +86,19 @@ _HELP = {
     "users": "people, or absent users",
     "messages": "in all",
     "devices": "new ones, which read all back",
+    "groups": "groups, each of --members people",
+    "members": "of each group",
+    "online": "of each group's members; 0: all",
+    "writers": "of each group's members, by turns",
+    "latecomers": "of those who are not online, in all: they log in behind it and catch up",
     "flaps": "clients that leave a second, and come back within one",
     "seconds": "for how long to measure",
 }
+
+
+_HELP_OF = {("groups", "in_flight"): "texts without SENT, per group"}
+_OR_NONE = {("online", "groups"), ("latecomers", "groups"), *(("groups", name) for name in ("mixed", "soak", "storm"))}
+"""Options that may be 0, and of which scenario."""
 
 
 def _add(command: argparse.ArgumentParser, scenario: str, option: str) -> None:
@@ -88,7 +108,10 @@ def _add(command: argparse.ArgumentParser, scenario: str, option: str) -> None:
         return
     default = DEFAULTS.get(scenario, {}).get(option, getattr(Options, option))
     kind = _positive_float if isinstance(default, float) else _positive
-    command.add_argument(flag, type=kind, default=default, help=f"{_HELP[option]} (default: {default:g})")
+    if (option, scenario) in _OR_NONE:
+        kind = _natural
+    help_text = _HELP_OF.get((scenario, option), _HELP[option])
+    command.add_argument(flag, type=kind, default=default, help=f"{help_text} (default: {default:g})")
 
 
 def _common() -> argparse.ArgumentParser:
@@ -132,6 +155,10 @@ def _positive(text: str) -> int:
     return value
 
 
+def _natural(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
+
+
 def _positive_float(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e9:
@@ -146,7 +173,19 @@ def _pids(text: str) -> list[int]:
 def options_of(arguments: argparse.Namespace) -> Options:
     """What was chosen."""
     known = {each.name for each in fields(Options)}
-    return Options(**{name: value for name, value in vars(arguments).items() if name in known})
+    options = Options(**{name: value for name, value in vars(arguments).items() if name in known})
+    check(options)
+    return options
+
+
+def check(options: Options) -> None:
+    """Raises `ConfigError` for what cannot be."""
+    if options.scenario not in ("groups", "mixed", "soak", "storm"):
+        return
+    if options.members > MAX_MEMBERS:
+        raise ConfigError(f"--members {options.members}: a group has at most {MAX_MEMBERS}")
+    if options.scenario == "groups" and options.online > options.members:
+        raise ConfigError(f"--online {options.online}: there are {options.members} members in a group")
 
 
 def target_of(arguments: argparse.Namespace) -> Target:
@@ -203,9 +242,13 @@ def end_in_order() -> None:
 
 def _connections(options: Options) -> int:
     """How many clients there will be at once."""
-    return {"idle": options.sessions, "storm": options.sessions, "mixed": options.users, "soak": options.users}.get(
-        options.scenario, 2 * max(options.pairs, options.users)
-    )
+    return {
+        "idle": options.sessions,
+        "storm": options.sessions,
+        "mixed": options.users,
+        "soak": options.users,
+        "groups": options.groups * (options.online or options.members) + options.latecomers,
+    }.get(options.scenario, 2 * max(options.pairs, options.users))
 
 
 def run_against(target: Target, options: Options, *, quiet: bool = False) -> Report:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import NamedTuple
 
+from client.acks import Acks
 from load.people import LAST_RESEND_S, RESEND_S, Person
 from load.streams import In, Out, Pending
 from load.wire import change_tail, head, read_message, read_tail, text_tail
@@ -25,6 +26,7 @@ from protocol.sparrow_pb2 import (
     Failed,
     Frame,
     Goodbye,
+    Hint,
     LoggedIn,
     Login,
     Ping,
@@ -62,17 +64,19 @@ class LoadClient(Person):
         self._counted = 0
         self._acked = 0
         self._syncs = 0
+        self._acks = Acks()
 
     def begin(self) -> None:
         self._reader = FrameReader(1 << 24)
         self.goodbye = ""
         self._counted = self._acked = self._syncs = 0
+        self._acks.connected()
+        self.acks_later = False
         for heard in self.ins.values():
             if heard.stream is not None:
                 heard.stream.disconnected()
-        self._out.append(
-            delimit(Frame(login=Login(token=self.token, client="load", understands=("changes",))).SerializeToString())
-        )
+        login = Login(token=self.token, client="load", understands=("changes", "groups"))
+        self._out.append(delimit(Frame(login=login).SerializeToString()))
 
     def received(self, data: bytes) -> None:
         for payload in self._reader.receive(data):
@@ -84,8 +88,18 @@ class LoadClient(Person):
             self.read(heard)
         self.to_read.clear()
         if self._counted > self._acked:
-            self._acked = self._counted
-            self._out.append(delimit(Frame(ack=Ack(up_to=self._acked)).SerializeToString()))
+            # All but what is a group's, of which `_acks` knows, is acked at once.
+            late = self._acks.frames
+            if late == self._counted - self._acked and not self._acks.is_due(self.now):
+                self.acks_later = True
+            else:
+                self._ack()
+
+    def _ack(self) -> None:
+        self._acked = self._counted
+        self._acks.acked()
+        self.acks_later = False
+        self._out.append(delimit(Frame(ack=Ack(up_to=self._acked)).SerializeToString()))
 
     def _frame(self, payload: bytes) -> None:
         if payload[0] == MESSAGE_TAG:
@@ -115,6 +129,9 @@ class LoadClient(Person):
             self._goodbye(frame.goodbye)
         elif kind == "failed":
             self._failed(frame.failed)
+        elif kind == "hint":
+            if frame.hint.kind == Hint.SKIPPED:
+                self.world.error("Hint: SKIPPED")
         elif kind == "synced":
             for heard in self.ins.values():
                 for shown in heard.stream.synced(frame.synced.n) if heard.stream is not None else ():
@@ -124,6 +141,7 @@ class LoadClient(Person):
         self.heartbeat_s = said.heartbeat_ms / 1000
         self.window = said.max_unsettled_per_stream
         self.window_in_all = said.max_unsettled_per_connection
+        self._acks.window(said.max_unacked)
         self.welcomed()
         for out in self.outs.values():
             for number, pending in out.open.items():
@@ -196,6 +214,8 @@ class LoadClient(Person):
                 if pending.due <= self.now:
                     self._again(out, number, pending)
         self._ask(1.0)
+        if self.acks_later and self._acks.is_due(self.now):
+            self._ack()
         self.flush()
 
     # Reading.
@@ -207,6 +227,8 @@ class LoadClient(Person):
         if heard is None:
             self.world.counts.foreign += 1
             return
+        if heard.author.group is not None:
+            self._acks.counted_late(len(payload), self.now)
         stream = heard.stream
         if stream is None:
             stream = heard.stream = InboundStream()
@@ -258,7 +280,9 @@ class LoadClient(Person):
                 self._syncs += 1
                 self.world.counts.syncs += 1
                 stream.asked(self._syncs, ORDER_WAIT_S)
-                self._out.append(delimit(Frame(sync=Sync(n=self._syncs)).SerializeToString()))
+                group = heard.author.group
+                asked = Sync(n=self._syncs, group="" if group is None else group.id)
+                self._out.append(delimit(Frame(sync=asked).SerializeToString()))
 
     def read(self, heard: In) -> None:
         ids, heard.unread = heard.unread, []

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,7 @@ class Conductor:
         self._began = time.monotonic()
         self._accounts: list[Account] = []
         self._newcomers: list[Account] = []
+        self._groups: Mapping[str, Account] = {}
         self._troubles: Counter[str] = Counter()
         self._memory: dict[int, list[tuple[float, int]]] = {}
         self._roles: dict[int, str] = {}
@@ -109,6 +110,22 @@ class Conductor:
         new = iter(self._newcomers)
         await self.crew.meet([[next(new) for _ in users] for users in chosen])
 
+    async def found(self, choose: Callable[[Sequence[Account]], Sequence[Sequence[Account]]]) -> None:
+        """Groups are made, among the people of each process; `choose` says of whom, the owner first."""
+        self.phase("making groups")
+        sizes = [each["count"] for each in await self.crew.do("size")]
+        chosen, at = [], 0
+        for size in sizes:
+            chosen.append(choose(self._accounts[at : at + size]))
+            at += size
+        self._groups = await self.target.make_groups([members for some in chosen for members in some])
+        ids = iter(self._groups)
+        await self.crew.found([[(next(ids), [one.user for one in members]) for members in some] for some in chosen])
+
+    async def disband(self) -> None:
+        """The groups are no more."""
+        await self.target.disband(self._groups)
+
     async def part(self) -> None:
         """The new devices are gone."""
         await self.target.drop(self._newcomers)
@@ -134,10 +151,10 @@ class Conductor:
         return stretch
 
     @contextlib.asynccontextmanager
-    async def stretch(self) -> AsyncIterator[Stretch]:
-        """Measure what happens inside."""
+    async def stretch(self, *, latencies: bool = True) -> AsyncIterator[Stretch]:
+        """Measure what happens inside; `latencies`: those of this stretch are told, and not of one before."""
         pids, made = self.target.pids(), Stretch()
-        before = _total(await self.crew.do("mark"))
+        before = _total(await self.crew.do("mark", latencies=latencies))
         cpu, began = cpu_s(pids), time.monotonic()
         yield made
         made.cpu_s, made.seconds = cpu_s(pids) - cpu, time.monotonic() - began

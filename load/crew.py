@@ -111,6 +111,11 @@ class Crew:
             await worker.do("tokens", tokens=tokens[at : at + size])
             at += size
 
+    async def found(self, groups: Sequence[Sequence[tuple[str, Sequence[str]]]]) -> None:
+        """There are groups now, for each process those of its people: the id and the members of each."""
+        for worker, some in zip(self.workers, groups, strict=True):
+            await worker.do("found", groups=some)
+
     async def meet(self, newcomers: Sequence[Sequence[Account]]) -> None:
         """New devices, for each process those of its people."""
         for worker, accounts in zip(self.workers, newcomers, strict=True):
@@ -128,13 +133,15 @@ def parts(total: int, processes: int) -> list[int]:
 
 
 def share(options: Options, target: Target, accounts: Sequence[Account], sources: Sequence[str]) -> list[Spec]:
-    """A process' own community each: an even number of people, and its part of the rates and numbers."""
-    sizes = [2 * size for size in parts(len(accounts) // 2, options.processes)] or [0]
-    sizes[-1] += len(accounts) % 2
+    """A process' own community each: whole pairs, or groups, of people, and its part of the rates and numbers."""
+    unit = options.members if options.scenario == "groups" else 2
+    sizes = [unit * size for size in parts(len(accounts) // unit, options.processes)] or [0]
+    sizes[-1] += len(accounts) % unit
     specs, at = [], 0
-    for size in sizes:
+    for n, size in enumerate(sizes):
         part = size / len(accounts)
-        own = replace(options, rate=options.rate * part, flaps=options.flaps * part)
+        late = options.latecomers // len(sizes) + (n < options.latecomers % len(sizes))
+        own = replace(options, rate=options.rate * part, flaps=options.flaps * part, latecomers=late)
         specs.append(
             Spec(own, accounts[at : at + size], target.addresses, target.dialect, target.ca, target.api, sources, at)
         )

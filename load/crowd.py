@@ -17,7 +17,7 @@ from load.histogram import Histogram
 from load.ledger import Tally, Verdict
 from load.people import Person
 from load.spec import LATENCIES, Spec
-from load.streams import Out
+from load.streams import Group, Out
 from load.talker import log_in
 from load.traffic import AWAY, AWAY_S, READ_AFTER_S, Day, Pace
 from load.world import World
@@ -47,6 +47,7 @@ class Crowd:
         self.people: list[Person] = [
             make(account, options.body_bytes, self.world, spec.first + n) for n, account in enumerate(spec.accounts)
         ]
+        self.by_user = {person.user: person for person in self.people}
         self.devices = {account.user: account.device for account in spec.accounts}
         for person in self.people:
             person.devices = self.devices
@@ -106,6 +107,24 @@ class Crowd:
         await asyncio.gather(*map(returns, self.people))
         return {"seconds": self.world.clock() - began, "back": back.as_json()}
 
+    async def found(self, groups: Sequence[tuple[str, Sequence[str]]]) -> dict[str, Any]:
+        """There are these groups: the id and the members of each."""
+        for group, members in groups:
+            self.world.groups[group] = Group(group, frozenset(members))
+        return {}
+
+    def out_to_group(self, person: Person, group: Group) -> Out:
+        """What this one writes there; begun if need be."""
+        out = person.out_to(group.id)
+        out.reach = len(self._readers(out))
+        return out
+
+    def _readers(self, out: Out) -> list[Person]:
+        """Who is to be shown what is SENT there."""
+        if out.group is None:
+            return [self.by_user[out.dest]]
+        return [self.by_user[user] for user in out.group.members if user != out.owner.user and user in self.by_user]
+
     async def tokens(self, tokens: Sequence[str]) -> dict[str, Any]:
         """New login tokens, for all in their order."""
         for person, token in zip(self.people, tokens, strict=True):
@@ -132,6 +151,14 @@ class Crowd:
             out.owner.flush()
         return {}
 
+    async def say_in_groups(self) -> dict[str, Any]:
+        """A text in each group; returns when all of them were shown, or it has taken too long."""
+        for group in self.world.groups.values():
+            person = self.by_user[min(group.members)]
+            person.say(self.out_to_group(person, group), self.world.clock())
+        await self._until(self._all_settled)
+        return {}
+
     async def open_loop(self) -> dict[str, Any]:
         """From now on one pair after the other writes, at the rate that was chosen, however the server does."""
         self._run(self._open_loop())
@@ -155,11 +182,17 @@ class Crowd:
         return {}
 
     async def _day(self) -> None:
-        day = Day(len(self.people), self._options.rate, self.world.clock(), self.world.random)
+        groups = list(self.world.groups.values())
+        number = {person.user: n for n, person in enumerate(self.people)}
+        inside = [[number[user] for user in sorted(group.members)] for group in groups]
+        day = Day(len(self.people), self._options.rate, self.world.clock(), self.world.random, inside)
         while True:
             for at, me, friend in day.due(self.world.clock()):
                 person = self.people[me]
-                person.say(person.out_to(self.people[friend].user), at)
+                if friend < len(self.people):
+                    person.say(person.out_to(self.people[friend].user), at)
+                else:
+                    person.say(self.out_to_group(person, groups[friend - len(self.people)]), at)
             await asyncio.sleep(min(TURN_S, max(0.0, day.next_at - self.world.clock())))
 
     async def _come_and_go(self, away: int, away_s: float) -> None:
@@ -221,7 +254,7 @@ class Crowd:
 
     async def all_shown(self) -> dict[str, Any]:
         """Return when every text that is SENT was shown, or it has taken too long."""
-        await self._until(lambda: self.world.counts.received >= self.world.counts.sent_acks)
+        await self._until(lambda: self.world.counts.received >= self.world.counts.due)
         return {}
 
     async def size(self) -> dict[str, Any]:
@@ -250,11 +283,12 @@ class Crowd:
 
     # What has come of it.
 
-    async def mark(self) -> dict[str, Any]:
-        """Latencies count from now on; returns the counts so far."""
+    async def mark(self, *, latencies: bool = True) -> dict[str, Any]:
+        """Latencies count from now on, if they are to; returns the counts so far."""
         self._fold()
-        self._latencies = {name: Histogram() for name in LATENCIES}
-        self._measuring = True
+        if latencies:
+            self._latencies = {name: Histogram() for name in LATENCIES}
+            self._measuring = True
         return self._snapshot()
 
     async def measured(self) -> dict[str, Any]:
@@ -287,17 +321,14 @@ class Crowd:
         """Wait until every text has its answer and was shown; then compare both ends."""
         await self._until(self._all_settled)
         verdict = Verdict(mixed_up=self.world.mixed_up, absent=sum(not person.online for person in self.people))
-        by_user = {person.user: person for person in self.people}
         for person in self.people:
             for out in person.outs.values():
-                heard = by_user[out.dest].ins.get(out.key)
-                unanswered = range(out.next, out.next + len(out.backlog))
-                seen = heard.tally if heard is not None else Tally()
-                verdict.conversation(
-                    *(out.next - 1, {*out.open, *unanswered}, out.refused, seen),
-                    author_absent=not person.online,
-                    reader_absent=not by_user[out.dest].online,
-                )
+                unanswered = {*out.open, *range(out.next, out.next + len(out.backlog))}
+                verdict.answers(unanswered, absent=not person.online)
+                for reader in self._readers(out):
+                    heard = reader.ins.get(out.key)
+                    seen = heard.tally if heard is not None else Tally()
+                    verdict.reader(out.next - 1, unanswered | out.refused, seen, absent=not reader.online)
         return {
             "verdict": verdict.as_json(),
             "counts": self.world.snapshot(),
@@ -310,7 +341,7 @@ class Crowd:
         counts = self.world.counts
         return (
             not any(map(_open, self._all_outs()))
-            and counts.received >= counts.sent_acks
+            and counts.received >= counts.due
             and counts.reads_received >= counts.reads_sent
             and counts.changes_received >= counts.changes_sent
             and not any(out.undelivered for out in self._all_outs())
@@ -338,7 +369,7 @@ class Crowd:
         while True:
             await asyncio.sleep(1.0)
             for person in self.everybody():
-                if person.unsettled or person in self.world.blocked:
+                if person.unsettled or person.acks_later or person in self.world.blocked:
                     person.overdue()
             share = -(-len(self.people) * PINGS_PER_HEARTBEAT // min(person.heartbeat_s for person in self.people))
             for person in islice(self.people, at, at + int(share)):

@@ -113,15 +113,23 @@ class Verdict:
     ) -> None:
         """Count one conversation: ids up to `written`, those without an answer, those refused for good, and what the
         addressee was shown. Who is absent at the end has neither got all nor been told of all."""
-        lost = seen.lost(written, {*unanswered, *refused})
-        if reader_absent:
-            self.waiting += lost
-        else:
-            self.lost += lost
-        if author_absent:
+        self.answers(unanswered, absent=author_absent)
+        self.reader(written, {*unanswered, *refused}, seen, absent=reader_absent)
+
+    def answers(self, unanswered: Collection[int], *, absent: bool) -> None:
+        """Count those that have no answer."""
+        if absent:
             self.waiting += len(unanswered)
         else:
             self.unanswered += len(unanswered)
+
+    def reader(self, written: int, excused: Collection[int], seen: Tally, *, absent: bool) -> None:
+        """Count what one of those was shown for whom these ids were: all but the excused ones."""
+        lost = seen.lost(written, excused)
+        if absent:
+            self.waiting += lost
+        else:
+            self.lost += lost
         self.twice += seen.twice
         self.out_of_order += seen.out_of_order
         self.late += seen.late

@@ -7,7 +7,8 @@ Owns what a client keeps of its conversations. What is said on the wire is the d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from load.streams import In, Out, Pending
 from load.talker import Talker
@@ -33,6 +34,8 @@ class Person(Talker):
         self.going = False
         """Whether SENT of one text sends the next."""
         self.unsettled = 0
+        self.acks_later = False
+        """Whether something that came was not acked, since that may wait."""
         self.window, self.window_in_all = 256, 4096
         self.to_read: list[In] = []
         """Conversations to be read at the end of this turn."""
@@ -50,7 +53,8 @@ class Person(Talker):
         """The conversation; begun if need be."""
         known = self._by_dest.get(dest)
         if known is None:
-            known = self._by_dest[dest] = Out(self, dest, self.world.random.getrandbits(64) | 1)
+            group = self.world.groups.get(dest)
+            known = self._by_dest[dest] = Out(self, dest, self.world.random.getrandbits(64) | 1, group)
             self.outs[known.number] = self.world.streams[known.key] = known
             self.opened(known)
         return known
@@ -113,7 +117,8 @@ class Person(Talker):
             if at >= since:
                 record(now - at)
             if not delivered and number not in early:
-                out.undelivered.add(number)
+                if out.group is None:  # a group's are not told of
+                    out.undelivered.add(number)
                 continue
             told += 1
             if early:
@@ -123,12 +128,19 @@ class Person(Talker):
         out.delivered += told
         counts = self.world.counts
         counts.sent_acks += texts
+        counts.due += texts * out.reach
+        if out.group is not None:
+            counts.sent_acks_of_groups += texts
         counts.delivered_acks += told
         while out.backlog and self._fits(out):
             self._first_time(out, *out.backlog.popleft())
         if self.going:
-            for _ in range(texts):
-                self.text(out, self.now)
+            turns = None if out.group is None else out.group.next_writer
+            if turns is None:
+                for _ in range(texts):
+                    self.text(out, self.now)
+            else:
+                say_by_turns(turns, texts, self.now)
 
     def was_delivered(self, out: Out, numbers: Sequence[int]) -> None:
         """These have reached the other one; may be said twice, and before SENT."""
@@ -155,7 +167,8 @@ class Person(Talker):
         known = self.ins.get(key)
         if known is None and (author := self.world.streams.get(key)) is not None:
             known = self.ins[key] = In(author)
-            self.world.mixed_up += author.dest != self.user
+            members = {author.dest} if author.group is None else author.group.members - {author.owner.user}
+            self.world.mixed_up += self.user not in members
         return known
 
     def show(self, heard: In, number: int, body: bytes, late: bool = False) -> None:
@@ -169,7 +182,7 @@ class Person(Talker):
             self.world.one_way.record(self.now - at)
         else:
             self.world.after_absence.record(self.now - at)
-        if self.world.read_after is not None:
+        if self.world.read_after is not None and heard.author.group is None:
             self._will_read(heard, number)
 
     def _will_read(self, heard: In, number: int) -> None:
@@ -195,3 +208,14 @@ class Person(Talker):
     def read(self, heard: In) -> None:
         """Tell the author that these were read."""
         raise NotImplementedError
+
+
+def say_by_turns(turns: Iterator[Out], count: int, at: float) -> None:
+    """Write so many texts that were to be sent at `at`; each writer makes one write of its share."""
+    writers = set()
+    for out in islice(turns, count):
+        out.owner.now = at
+        out.owner.text(out, at)
+        writers.add(out.owner)
+    for writer in writers:
+        writer.flush()

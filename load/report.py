@@ -21,12 +21,13 @@ USED = {
     "pairs": ("pairs", "in_flight", "read"),
     "rate": ("pairs", "rate", "read"),
     "idle": ("sessions",),
-    "storm": ("sessions", "rate"),
+    "storm": ("sessions", "rate", "groups", "members"),
     "offline": ("users", "messages"),
     "flap": ("pairs", "rate", "flaps"),
-    "mixed": ("users", "rate"),
-    "soak": ("users", "rate"),
+    "mixed": ("users", "rate", "groups", "members"),
+    "soak": ("users", "rate", "groups", "members"),
     "history": ("pairs", "messages", "devices", "rate"),
+    "groups": ("groups", "members", "online", "in_flight", "writers"),
 }
 """Which options make a scenario what it is."""
 
@@ -83,7 +84,9 @@ class Report:
     @property
     def title(self) -> str:
         """What distinguishes it from others."""
-        used = ((name.replace("_", " "), self.settings.get(name)) for name in USED[self.scenario])
+        without = ("members",) if not self.settings.get("groups") else ()
+        names = [name for name in USED[self.scenario] if name not in without]
+        used = ((name.replace("_", " "), self.settings.get(name)) for name in names)
         told = ", ".join(name if value is True else f"{name} {value:,g}" for name, value in used if value)
         return f"{self.scenario} ({told})"
 

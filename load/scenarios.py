@@ -6,12 +6,14 @@ Owns the story of a load test. Who the clients are and what they write is `load.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from load.conductor import Conductor, Stretch
 from load.histogram import Histogram, summary_ms
 from load.measure import resident_kib
+from load.spec import Account
 from protocol.errors import ConfigError
 
 PAGES = (50, 500)
@@ -64,11 +66,61 @@ async def flap(conductor: Conductor) -> None:
 
 async def mixed(conductor: Conductor) -> None:
     """A day of a messenger."""
-    await conductor.gather(conductor.options.users)
+    options = conductor.options
+    await conductor.gather(options.users)
+    await _mingle(conductor, options.users)
     await conductor.log_in()
     await conductor.crew.do("live")
-    _traffic(conductor, await conductor.measure(conductor.options.seconds))
+    _traffic(conductor, await conductor.measure(options.seconds))
     await conductor.finish()
+    await conductor.disband()
+
+
+async def groups(conductor: Conductor) -> None:
+    """Groups in which so many texts are in flight; some of who was away comes back, and catches up."""
+    options, figures = conductor.options, conductor.report.figures
+    await conductor.gather(options.groups * options.members)
+    size = options.members
+    await conductor.found(lambda people: [people[at : at + size] for at in range(0, len(people), size)])
+    await conductor.log_in()
+    await conductor.crew.do("keep_talking")
+    stretch = await conductor.measure(options.seconds)
+    _traffic(conductor, stretch)
+    texts = stretch.counts["sent_acks"]
+    if not stretch.counts["received"]:
+        figures["server_cpu_us_per_message"] = figures["generator_cpu_us_per_message"] = None
+    figures |= {
+        "texts": texts,
+        "texts_per_second": round(texts / stretch.seconds),
+        "server_cpu_us_per_text": stretch.cpu_us_per(texts),
+    }
+    conductor.phase("draining")
+    await conductor.crew.do("quiet")
+    conductor.phase("catching up")
+    async with conductor.stretch(latencies=False) as catching:
+        answers = await conductor.crew.do("catch_up")
+    if caught := sum(int(answer["messages"]) for answer in answers):
+        figures |= {
+            "latecomers": sum(int(answer["latecomers"]) for answer in answers),
+            "caught_up_per_second": round(caught / catching.seconds),
+            "catch_up_cpu_us_per_message": catching.cpu_us_per(caught),
+        }
+    await conductor.finish()
+    await conductor.disband()
+
+
+async def _mingle(conductor: Conductor, everybody: int) -> None:
+    """Groups, if any are wanted, of whomever chance picks."""
+    options = conductor.options
+    if not options.groups:
+        return
+    chance, share = random.Random(options.seed or None), options.groups / everybody
+
+    def some(people: Sequence[Account]) -> list[list[Account]]:
+        size = min(options.members, len(people))
+        return [chance.sample(list(people), size) for _ in range(max(1, round(len(people) * share)))]
+
+    await conductor.found(some)
 
 
 async def idle(conductor: Conductor) -> None:
@@ -90,9 +142,11 @@ async def idle(conductor: Conductor) -> None:
 
 
 async def storm(conductor: Conductor) -> None:
-    """All connections break at once, with texts under way."""
+    """All connections break at once, with texts under way; of groups, each was written to."""
     await conductor.gather(conductor.options.sessions)
+    await _mingle(conductor, conductor.options.sessions)
     await conductor.log_in()
+    await conductor.crew.do("say_in_groups")
     await conductor.crew.do("pair_up")
     await conductor.crew.do("open_loop")
     conductor.phase("before the storm")
@@ -114,8 +168,10 @@ async def storm(conductor: Conductor) -> None:
         "back_p50_ms": times["p50"],
         "back_p99_ms": times["p99"],
         "returns_per_second": round(len(back) / took),
+        "server_cpu_us_per_return": stretch.cpu_us_per(len(back)),
     }
     await conductor.finish()
+    await conductor.disband()
 
 
 async def offline(conductor: Conductor) -> None:
@@ -217,4 +273,5 @@ SCENARIOS: dict[str, Scenario] = {
     "mixed": mixed,
     "soak": mixed,
     "history": history,
+    "groups": groups,
 }

@@ -17,12 +17,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from client.tls import Trust
+from load import founding
 from load.accounts import LIFETIME_S, further_in_store, make_accounts
 from load.measure import children
 from load.spec import Account
@@ -187,6 +188,12 @@ class Spawned(Target):
     async def further(self, users: Sequence[str]) -> list[Account]:
         return await further_in_store(self._store, self.api, Trust(), users)
 
+    async def make_groups(self, members: Sequence[Sequence[Account]]) -> Mapping[str, Account]:
+        return await founding.in_store(self._store, members)
+
+    async def disband(self, groups: Mapping[str, Account]) -> None:
+        await founding.close_in_store(self._store, groups)
+
     def disk_bytes(self) -> int | None:
         return sum(map(pages_bytes, (Path(self._store.path), index_path(self._store.path))))
 
@@ -212,6 +219,8 @@ ROOM = {
         for what, value in (("ROWS", 10**9), ("BYTES", 10**12))
         for name in (what, f"{what}_OF_AUTHOR")
     },
+    "SPARROW_BROKER__GROUP_AUTHOR_BYTES_PER_SECOND": "0",
+    "SPARROW_BROKER__GROUP_BYTES_PER_SECOND": "0",
     "SPARROW_HISTORY__MAX_ROWS_PER_DAY_OF_AUTHOR": str(10**9),
     "SPARROW_HISTORY__MAX_BYTES_PER_DAY_OF_AUTHOR": str(10**12),
     "SPARROW_HISTORY__MAX_BYTES_OF_AUTHOR": str(10**12),

@@ -51,6 +51,15 @@ class Options:
     """New ones, that read all back."""
     flaps: float = 20.0
     """Clients that leave a second."""
+    groups: int = 50
+    members: int = 10
+    """Of each group."""
+    online: int = 0
+    """Of each group's members; 0: all."""
+    writers: int = 2
+    """Of each group's members, by turns."""
+    latecomers: int = 100
+    """Of those who are not online, in all: they log in behind it, and are to be shown everything."""
     drain_s: float = 60.0
     """What has no answer and was not shown by then is told."""
     logins_at_once: int = 200

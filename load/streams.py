@@ -1,4 +1,4 @@
-"""What one client writes to another and is shown of it, whatever the protocol.
+"""What one client writes to another, or to a group, and is shown of it, whatever the protocol.
 
 Owns the books of one stream. Sends nothing.
 """
@@ -6,6 +6,7 @@ Owns the books of one stream. Sends nothing.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from load.ledger import Tally
@@ -23,17 +24,33 @@ class Pending(NamedTuple):
     tries: int = 0
 
 
+class Group:
+    """A group, as load clients know it."""
+
+    __slots__ = ("id", "members", "next_writer")
+
+    def __init__(self, id: str, members: frozenset[str]) -> None:
+        self.id = id
+        self.members = members
+        """Their user ids."""
+        self.next_writer: Iterator[Out] | None = None
+        """Whose turn it is to write, where a text's SENT sends the next one; None: who has written the last one."""
+
+
 class Out:
-    """All that one client writes to one user."""
+    """All that one client writes to one user, or to one group."""
 
     __slots__ = (
-        "backlog", "delivered", "dest", "early", "head", "key", "next", "number", "open", "owner", "padding",
-        "prefix", "refused", "sent", "undelivered",
+        "backlog", "delivered", "dest", "early", "group", "head", "key", "next", "number", "open", "owner", "padding",
+        "prefix", "reach", "refused", "sent", "undelivered",
     )  # fmt: skip
 
-    def __init__(self, owner: Any, dest: str, number: int) -> None:
+    def __init__(self, owner: Any, dest: str, number: int, group: Group | None = None) -> None:
         self.owner = owner
         self.dest = dest
+        self.group = group
+        self.reach = 1
+        """How many people are to be shown what is SENT here."""
         self.number = number
         self.key = number.to_bytes(8, "little")
         self.head, self.prefix, self.padding = b"", b"", b""

@@ -6,12 +6,13 @@ Owns the view of servers that somebody else runs. Those of our own are `load.spa
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from client.connection import TLS_SCHEME
 from client.tls import Trust
+from load import founding
 from load.accounts import ApiAccounts, drop_devices, further_in_store, store_accounts
 from load.measure import holders
 from load.spec import Account
@@ -57,6 +58,14 @@ class Target(abc.ABC):
 
     async def drop(self, accounts: Sequence[Account]) -> None:  # noqa: B027 -- most end with the run
         """Remove what `further` has made, from servers that outlive the run."""
+
+    async def make_groups(self, members: Sequence[Sequence[Account]]) -> Mapping[str, Account]:
+        """A group of each of these, the owner first: id → owner, in their order. Raises `ConfigError` if there are
+        none."""
+        raise ConfigError(f"{self.name} has no groups")
+
+    async def disband(self, groups: Mapping[str, Account]) -> None:  # noqa: B027 -- most end with the run
+        """End the groups that `make_groups` has made: the next run has others."""
 
     def disk_bytes(self) -> int | None:
         """What the database takes, without what is free in it; None where that cannot be told."""
@@ -127,6 +136,12 @@ class ByApi(Running):
     async def drop(self, accounts: Sequence[Account]) -> None:
         await drop_devices(self.api, self._trust, accounts)
 
+    async def make_groups(self, members: Sequence[Sequence[Account]]) -> Mapping[str, Account]:
+        return await founding.over_http(self.api, self._trust, members)
+
+    async def disband(self, groups: Mapping[str, Account]) -> None:
+        await founding.close_over_http(self.api, self._trust, groups)
+
     def _tell(self, ready: int) -> None:
         self.progress = f"{ready:,}"
 
@@ -148,6 +163,12 @@ class ByStore(Running):
 
     async def drop(self, accounts: Sequence[Account]) -> None:
         await drop_devices(self.api, Trust(self.ca or None), accounts)
+
+    async def make_groups(self, members: Sequence[Sequence[Account]]) -> Mapping[str, Account]:
+        return await founding.in_store(self._settings.store, members)
+
+    async def disband(self, groups: Mapping[str, Account]) -> None:
+        await founding.close_over_http(self.api, Trust(self.ca or None), groups)
 
 
 def url_of(settings: Settings) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate
 
 BURST = 3.0
@@ -23,6 +23,8 @@ AWAY = 0.1
 """Share of the people who are offline."""
 AWAY_S = 20.0
 """For how long, on average."""
+TO_GROUPS = 0.2
+"""Share of the bursts of people in groups that go to one of these."""
 LEAD_S = 20.0
 """The day has begun so long before: bursts are in the midst of it."""
 READ_AFTER_S = 1.5
@@ -64,20 +66,32 @@ class Zipf:
 class Day:
     """People with friends, of whom some are dearer than others: bursts of texts, with pauses for typing."""
 
-    def __init__(self, people: int, rate: float, began: float, chance: random.Random) -> None:
-        """`rate`: texts per second, of all people together."""
+    def __init__(
+        self,
+        people: int,
+        rate: float,
+        began: float,
+        chance: random.Random,
+        groups: Sequence[Collection[int]] = (),
+    ) -> None:
+        """`rate`: texts per second, of all people together; `groups`: who is in each."""
         self._chance = chance
         self._gap_s = BURST / rate
         self._writers = Zipf(people)
         self._friends = [_friends(me, people, chance) for me in range(people)]
         self._ranks = Zipf(len(self._friends[0]))
+        self._groups: list[list[int]] = [[] for _ in range(people)]
+        for number, members in enumerate(groups):
+            for member in members:
+                self._groups[member].append(people + number)
         self._began = began
         self._next_burst = began - LEAD_S
         self._texts: list[tuple[float, int, int]] = []
         """When, who, to whom: a heap."""
 
     def due(self, now: float) -> Iterator[tuple[float, int, int]]:
-        """Intended time, author and addressee of each text that is due and was not given yet."""
+        """Intended time, author and addressee of each text that is due and was not given yet. An addressee from the
+        number of people on is a group: the first of them, and so on."""
         while self._next_burst <= now:
             self._plan_burst()
         while self._texts and self._texts[0][0] <= now:
@@ -94,6 +108,8 @@ class Day:
         chance, at = self._chance, self._next_burst
         me = self._writers.draw(chance)
         friend = self._friends[me][self._ranks.draw(chance)]
+        if self._groups[me] and chance.random() < TO_GROUPS:
+            friend = chance.choice(self._groups[me])
         while True:
             heapq.heappush(self._texts, (at, me, friend))
             if chance.random() < 1.0 / BURST:

@@ -11,11 +11,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from client.tls import Trust
+from load import founding
 from load.accounts import further_in_store, store_accounts
 from load.spawn import KEPT, ROOM, keeps, kept_for
 from load.spec import Account
@@ -82,6 +83,12 @@ class WholeCluster(Target):
 
     async def further(self, users: Sequence[str]) -> list[Account]:
         return await further_in_store(self._settings.store, self.api, Trust(self.ca or None), users)
+
+    async def make_groups(self, members: Sequence[Sequence[Account]]) -> Mapping[str, Account]:
+        return await founding.in_store(self._settings.store, members)
+
+    async def disband(self, groups: Mapping[str, Account]) -> None:
+        await founding.close_in_store(self._settings.store, groups)
 
     def pids(self) -> list[int]:
         mark = f"CLUSTER_PROCESS={self._folder / 'cluster'}:".encode()

@@ -14,6 +14,8 @@ from protocol.framing import varint
 from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, About
 
 _HEAD = struct.Struct("<dQQ")
+_FROM = b"\x22\x2a"
+"""The tags of `Message.from_id` and `from_device`."""
 HEAD_BYTES = 32
 """How much of each body `head` takes."""
 
@@ -57,6 +59,8 @@ def read_message(frame: bytes) -> tuple[bytes, int, int, int, bytes]:
     stream = frame[at + 1 : at + 9]
     number, at = read_varint(frame, at + 10)
     settled, at = read_varint(frame, at + 1)
+    while frame[at] in _FROM:  # what a group's row says comes in the order of the fields
+        at += frame[at + 1] + 2
     at += frame[at + 1] + 2
     kind = frame[at + 1]
     size, at = read_varint(frame, at + 3)

@@ -15,10 +15,13 @@ from typing import Any
 import uvloop
 
 from load.crowd import Crowd
+from load.groups import GroupCrowd
 from load.limits import raise_descriptors
 from load.readers import Readers
 from load.spec import LINE_BYTES, Spec
 from protocol.errors import SparrowError
+
+_CROWDS: dict[str, type[Crowd]] = {"history": Readers, "groups": GroupCrowd}
 
 
 def _say(value: dict[str, Any]) -> None:
@@ -49,7 +52,7 @@ async def _serve() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     spec = Spec.of_json(await reader.readline())
     raise_descriptors(len(spec.accounts))
-    crowd = Readers(spec) if spec.options.scenario == "history" else Crowd(spec)
+    crowd = _CROWDS.get(spec.options.scenario, Crowd)(spec)
     # What lives as long as the run need not be looked through again and again.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

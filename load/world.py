@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from load.histogram import Histogram
-from load.streams import Out
+from load.streams import Group, Out
 
 PER_SOURCE = 20_000
 """Clients that share a source address; Linux has some 28,000 ports for each address and destination."""
@@ -41,8 +41,12 @@ class Counts:
     """Texts written for the first time."""
     received: int = 0
     """Texts shown."""
+    due: int = 0
+    """Texts to be shown: those with SENT, once for each who is to be shown them."""
     sent_acks: int = 0
     """Texts with SENT."""
+    sent_acks_of_groups: int = 0
+    """Of these, texts to groups."""
     delivered_acks: int = 0
     """Texts with DELIVERED, each once."""
     reads_sent: int = 0
@@ -100,6 +104,8 @@ class World:
         self.mixed_up = 0
         self.streams: dict[bytes, Out] = {}
         """Who writes there, by the stream's bytes."""
+        self.groups: dict[str, Group] = {}
+        """By id."""
         self.changed: dict[tuple[int, int], tuple[int, int]] = {}
         """Stream and id of a text that was changed → kind and id of the change, in the same stream."""
         self.changes: set[tuple[int, int]] = set()

@@ -96,6 +96,10 @@ class HistoryNotKeptError(MisuseError):
     """The service keeps no conversations: there is what this device has kept itself."""
 
 
+class GroupsNotOfferedError(MisuseError):
+    """The service knows no groups: it is an older one."""
+
+
 class SearchNotOfferedError(MisuseError):
     """The service does not search in conversations."""
 

@@ -19,8 +19,10 @@ _MAX_LENGTH: Final = 64
 
 def words(text: str) -> list[str]:
     """In order; without case and accents."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return [word[:_MAX_LENGTH] for word in _WORD.findall("".join(c for c in plain if not unicodedata.combining(c)))]
+    plain = text.casefold()
+    if not plain.isascii():
+        plain = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
+    return [word[:_MAX_LENGTH] for word in _WORD.findall(plain)]
 
 
 def has_phrase(text: str, phrase: list[str]) -> bool:

@@ -102,7 +102,7 @@ def create_app(
         limits=counted,
         endings=Endings(bridge, fabric, steady),
         history=History(bridge, history or HistorySettings(), steady),
-        groups=GroupWork(bridge, counts, clock),
+        groups=GroupWork(bridge, counts.group, clock),
         notices=notices,
         counts=counts,
         identity=identity,

@@ -18,7 +18,6 @@ from store.contacts import Verdict
 from store.groups import MAX_GROUPS_OF_USER, Group, GroupChange, Role
 from store.membership import after
 from userapi.bridge import StoreBridge
-from userapi.http.counts import Counts
 
 TRIES: Final = 20
 """How often a change is tried that another one comes before."""
@@ -53,7 +52,8 @@ class GroupWork:
     """Of one process; threads may share it. `clock` is Unix time in seconds."""
 
     bridge: StoreBridge
-    counts: Counts
+    count: Callable[[str], None]
+    """Told the kind of each change, and "lost_race"."""
     clock: Callable[[], float]
 
     @property
@@ -87,9 +87,9 @@ class GroupWork:
             change = GroupChange(before.version + 1, self.now_ms(), actor, *step)
             made = after(before, change)
             if self.bridge.call(self.store.change, made, change):
-                self.counts.group(step.kind)
+                self.count(step.kind)
                 return Outcome(made, before, True)
-            self.counts.group("lost_race")
+            self.count("lost_race")
         raise OutdatedError("others change the group all the time: try again")
 
     # Of a user.

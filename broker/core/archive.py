@@ -32,6 +32,7 @@ from protocol.errors import FileReferenceError, RecordError
 from protocol.files import parse_file_reference
 from protocol.ids import STAMP_SHIFT, is_group_id
 from protocol.sparrow_pb2 import EDIT, FILE, Message
+from store.groups import Group
 from store.settings import HistorySettings
 from store.timelines import (
     R_B_MS,
@@ -216,12 +217,21 @@ def name_of(message: Message) -> Name:
     return Name(message.from_id, message.from_device, message.stream, message.id)
 
 
-def entry_of(message: Message, conversation: str) -> Entry:
-    """A message as it is kept."""
+def entry_of(message: Message, conversation: str, group: Group | None = None) -> Entry:
+    """A message as it is kept; `group`: the one that it is for, in the version in which it was sent."""
     kind, body = int(message.kind), message.body
     about = message.about.SerializeToString() if message.HasField("about") else b""
     file = _file_of(body) if kind == FILE else ""
-    return Entry(conversation, name_of(message), message.stamp, kind, body, about, file=file)
+    if group is None:
+        return Entry(conversation, name_of(message), message.stamp, kind, body, about, file=file)
+    version, may_all_see = group.version, group.open
+    return Entry(
+        *(conversation, name_of(message), message.stamp, kind, body, about),
+        file=file,
+        version=version,
+        open=may_all_see,
+        settled=message.settled,
+    )
 
 
 def change_of(message: Message, audience: Audience) -> Edit | Erasure:

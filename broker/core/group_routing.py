@@ -150,7 +150,7 @@ class GroupRouting:
     def _append(self, sharing: Sharing) -> None:
         rec, group = sharing.record, sharing.group
         message = read_message(rec)
-        entry = entry_of(message, group.group)._replace(version=group.version, open=group.open, settled=message.settled)
+        entry = entry_of(message, group.group, group)
         if rec[FLAGS] & CHANGE:
             entry = entry._replace(body=b"", file="")
         self._under_way[sharing] = None
@@ -215,10 +215,16 @@ class GroupRouting:
             if not takes:
                 state = UNAVAILABLE  # it may not notice should this broker die now
             reach += len(sessions)
-            self._looks.hand(connector, GroupCopy(rec[TO], rec[BY], 0, stamp, sessions, message), sharing.began_ms)
+            if rec[FLAGS] & TRACED:
+                self._trace(sharing, f"copies for {len(sessions)} sessions of the group go to connector {connector}")
+            copy = GroupCopy(rec[TO], rec[BY], self._looks.number(), stamp, sessions, message)
+            self._looks.hand(connector, copy, sharing.began_ms)
         self._note_reach(group.group, reach)
         self.copies += reach
         self._finish(sharing, state)
+
+    def _trace(self, sharing: Sharing, what: str) -> None:
+        self._turn.traces.append((sharing.connector, sharing.record[ATTEMPT], what))
 
     def _note_reach(self, group: str, reach: int) -> None:
         if len(self._reach) >= self._settings.max_cached_users:
@@ -249,7 +255,7 @@ class GroupRouting:
         if state != SAFE:
             self.refused[state] += 1
         if rec[FLAGS] & TRACED:
-            what = "handed out to the group" if state == SAFE else f"not handed out, for outcome {state}"
+            what = "handed out to all of the group" if state == SAFE else f"not SENT to the group, for outcome {state}"
             self._turn.traces.append((connector, rec[ATTEMPT], what))
         self._outcomes.add(connector, rec[ATTEMPT], 0, 1, state, 0)
 

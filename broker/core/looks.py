@@ -78,14 +78,18 @@ class Looks:
             return False
         return peer.linked if peer.knows_groups else None
 
+    def number(self) -> int:
+        """For another copy."""
+        return next(self._numbers)
+
     def hand(self, connector: int, copy: GroupCopy, began_ms: int) -> None:
         """Hand a message, whose append began at this Unix time, to the connector, and owe it until it is confirmed."""
-        number = next(self._numbers)
-        self._turn.push(connector, copy._replace(number=number).encode())
+        self._turn.push(connector, copy.encode())
         peer = self._peers.get(connector)
         if peer is not None:
+            group, _, number, stamp, sessions, _ = copy
             due = self._turn.now + self._settings.group_look_s
-            peer.copies[number] = Owed(copy.group, copy.stamp, began_ms, copy.sessions, due, number)
+            peer.copies[number] = Owed(group, stamp, began_ms, sessions, due, number)
 
     def confirmed(self, connector: int, rec: Record) -> None:
         """These are in hand there. Raises `RecordError`."""

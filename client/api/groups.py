@@ -6,11 +6,15 @@ Owns the form of both. What a program sees of groups is `client.groups`' busines
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from client.api.signed import SignedApi, in_path
-from protocol.errors import InvalidIdError
+from client.api.web import code_of
+from protocol.errors import GroupsNotOfferedError, InvalidIdError
 from protocol.ids import is_group_id
+
+if TYPE_CHECKING:
+    import httpx
 
 MAX_CHANGES: Final = 100
 """Changes on one page."""
@@ -85,7 +89,7 @@ class GroupChange:
     actor: str
     """Who did it; "": those who run the service."""
     kind: str
-    """What: made, renamed, picture, settings, added, joined, left, removed, role or closed; of a later release, another."""
+    """What: made, renamed, picture, settings, added, joined, left, removed, role, closed; or one of a later release."""
     user: str | None
     """Of added, joined, left, removed, role: whose membership it is."""
     value: str | None
@@ -162,10 +166,11 @@ class ReadBy:
 class GroupsApi:
     """What goes over HTTP.
 
-    Beside the errors of every call: `NotFoundError` for a group that we are not in (whether there is one or not), and
-    for an invitation, a link, a user or a message that is not there (any more); `NotAllowedHereError` for what our role
-    or a limit does not allow; `InvalidIdError` for what is no id. Changes may be repeated, but for `make` and
-    `add_link`. The answer to a change takes about two seconds: until every broker knows of it.
+    Beside the errors of every call: `GroupsNotOfferedError` of a service that knows none; `NotFoundError` for a group
+    that we are not in (whether there is one or not), and for an invitation, a link, a user or a message that is not
+    there (any more); `NotAllowedHereError` for what our role or a limit does not allow; `InvalidIdError` for what is no
+    id. Changes may be repeated, but for `make` and `add_link`. The answer to a change takes about two seconds: until
+    every broker knows of it.
     """
 
     def __init__(self, api: SignedApi) -> None:
@@ -177,7 +182,7 @@ class GroupsApi:
         after: str | None = ""
         while after is not None:
             asked = {"limit": str(_PAGE)} | ({"after": after} if after else {})
-            answer = self._api.answer(await self._api.send("GET", _PATH, params=asked))
+            answer = self._api.answer(await self._send("GET", _PATH, params=asked))
             found += [self._api.read(MyGroup, one) for one in self._objects(answer, "groups")]
             after = answer.get("next")
             if not isinstance(after, str | None):
@@ -203,7 +208,7 @@ class GroupsApi:
 
     async def close(self, group: str) -> None:
         """End a group for all of its members."""
-        await self._api.send("DELETE", _of(group))
+        await self._send("DELETE", _of(group))
 
     async def changes(self, group: str, since: int, limit: int = MAX_CHANGES) -> Changes:
         """Changes above the version `since`, from our own joining on, up to `MAX_CHANGES`."""
@@ -227,7 +232,7 @@ class GroupsApi:
 
     async def remove(self, group: str, user: str) -> None:
         """Remove a member; or leave, where `user` is ourselves."""
-        await self._api.send("DELETE", f"{_of(group)}/members/{in_path(user)}")
+        await self._send("DELETE", f"{_of(group)}/members/{in_path(user)}")
 
     async def _put(self, group: str, user: str, body: dict[str, str]) -> Added:
         answer = await self._object("PUT", f"{_of(group)}/members/{in_path(user)}", json=body)
@@ -248,7 +253,7 @@ class GroupsApi:
 
     async def decline(self, group: str) -> None:
         """Say no to an invitation."""
-        await self._api.send("DELETE", f"/v1/invitations/{_id(group)}")
+        await self._send("DELETE", f"/v1/invitations/{_id(group)}")
 
     async def add_link(self, group: str, hours: int, uses: int) -> Link:
         """Make a link that ends after so many hours, or uses."""
@@ -264,7 +269,7 @@ class GroupsApi:
         """End a link."""
         if not link.isalnum():
             raise InvalidIdError(f"link {link[:80]!r}: use the id that the user API gave")
-        await self._api.send("DELETE", f"{_of(group)}/links/{link}")
+        await self._send("DELETE", f"{_of(group)}/links/{link}")
 
     async def look(self, secret: str) -> LinkedGroup:
         """What a link leads to. Nobody joins by that."""
@@ -286,8 +291,14 @@ class GroupsApi:
 
     # Answers.
 
+    async def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        response = await self._api.send(method, path, accept=(404,), **more)
+        if code_of(response) == "not_found":
+            raise GroupsNotOfferedError("this service knows no groups: it is an older release")
+        return self._api.check(response)
+
     async def _object(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        return self._api.answer(await self._api.send(method, path, **more))
+        return self._api.answer(await self._send(method, path, **more))
 
     def _group(self, answer: dict[str, Any]) -> Group:
         members = tuple(self._api.read(Member, one) for one in self._objects(answer, "members"))

@@ -127,6 +127,10 @@ class SignedApi:
         expired = code_of(refusal) in ("invalid_token", "")
         return await self._credentials.instead_of(token, expired=expired)
 
+    def check(self, response: httpx.Response) -> httpx.Response:
+        """`response`, if it is a success. Otherwise raises the error that it tells."""
+        return self._web.check(response)
+
     def answer(self, response: httpx.Response) -> dict[str, Any]:
         """The JSON object in a success. Raises `ApiError`."""
         return self._web.answer(response)

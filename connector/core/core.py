@@ -217,6 +217,9 @@ class ConnectorCore:
         link = self.links.link(endpoint)
         if link is None:
             return
+        if not link.up and self.links.is_alone:
+            # What it says may be older than what has become of our sessions, of which nobody could tell us.
+            self.doubts.unregistered(list(self.sessions.values()))
         unsure = self.doubts.unsure
         for rec in records.parse(data):
             kind = rec[KIND]

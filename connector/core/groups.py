@@ -95,14 +95,34 @@ class GroupCatchup:
 
     def copy(self, link: Link, rec: Record) -> None:
         """A broker has a message for some of our sessions. Raises `RecordError`."""
-        copy = GroupCopy.of(rec)
-        frame, group = message_frame(copy.message), copy.group.decode()
-        for number in copy.sessions:
-            session = self._sessions.get(number)
-            if session is None or session.groups is None or session.key == copy.author:
+        group, author, copy_number, stamp, numbers, message = GroupCopy.of(rec)
+        frame, sessions, mark = message_frame(message), self._sessions, self._turn.mark
+        size, most, max_unacked = len(frame), self._most, self._settings.max_unacked
+        max_bytes = self._settings.max_unacked_bytes
+        for number in numbers:
+            session = sessions.get(number)
+            if session is None or (reading := session.groups) is None or session.key == author:
                 continue
-            self._give(session, session.groups, group, copy.stamp, frame)
-        self._hear(link, copy.number)
+            if (
+                reading.dirty
+                or reading.reading is not None
+                or reading.request
+                or session.unsure
+                or session.group_unacked >= most
+                or len(session.unacked) + len(session.buffered) >= max_unacked
+                or session.unacked_bytes >= max_bytes
+            ):
+                self._give(session, reading, group.decode(), stamp, frame)
+                continue
+            # What `_write` does, in one: this is what a group's message costs for each of its members.
+            session.wire.group_frame(frame)
+            session.unacked.append(size)
+            session.group_unacked += 1
+            session.unacked_bytes += size
+            self.copies += 1
+            if not session.dirty:
+                mark(session)
+        self._hear(link, copy_number)
 
     def _give(self, session: Session, reading: GroupReading, group: str, stamp: int, frame: bytes) -> None:
         if reading.reading is None and not reading.dirty and not session.unsure and self._has_room(session, reading):

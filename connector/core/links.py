@@ -99,6 +99,11 @@ class Links:
         return self.lease != 0 and any(link.up for link in self._links.values()) and not self.apart
 
     @property
+    def is_alone(self) -> bool:
+        """No broker is up."""
+        return not any(link.up for link in self._links.values())
+
+    @property
     def apart(self) -> list[str]:
         """Endpoints of brokers whose clock is too far from ours for stamps to be of use."""
         up = (link for link in self._links.values() if link.up)

@@ -19,6 +19,7 @@ from sparrow.chat import account
 from sparrow.chat.account import SignIn, SignInOptions, Terminal
 from sparrow.chat.chat import Chat, View
 from sparrow.chat.commands import obey
+from sparrow.chat.groups import MARK
 
 HISTORY_LINES = 20_000
 """Kept in the state file, of all conversations together."""
@@ -28,14 +29,16 @@ OPTIONS = Options(close_timeout_s=2.0)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `sparrow chat`."""
     account.add_arguments(parser)
-    parser.add_argument("--to", metavar="NAME", help="whom to talk to first (default: the latest conversation)")
+    parser.add_argument(
+        "--to", metavar="NAME", help="whom, or in which ~GROUP, to talk to first (default: the latest conversation)"
+    )
     parser.add_argument("--plain", action="store_true", help="line in, line out: for pipes and simple terminals")
 
 
 def run(options: argparse.Namespace) -> int:
     """Chat until it is enough. Raises `SparrowError`."""
     who = account.account_of(options, os.environ)
-    if options.to is not None:
+    if options.to is not None and not options.to.startswith(MARK):
         check_user_id(options.to)
     plain = options.plain or not sys.stdin.isatty() or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
     sign_in = SignIn(who, Terminal())

@@ -19,6 +19,8 @@ from client import (
     Erased,
     Event,
     Found,
+    GroupChanged,
+    GroupLeft,
     Hint,
     HintKind,
     MarkRaised,
@@ -32,11 +34,13 @@ from client import (
     Unreadable,
 )
 from protocol.errors import ClosedError, MisuseError, SparrowError
-from protocol.ids import check_user_id
+from protocol.ids import is_group_id
 from protocol.sparrow_pb2 import EDIT, ERASE
-from sparrow.chat.model import Conversation, Line, Model
+from sparrow.chat.conversation import Conversation, Line
+from sparrow.chat.groups import Groups
+from sparrow.chat.model import Model
+from sparrow.chat.news import News
 from sparrow.chat.past import NEWEST_LINES, Past
-from sparrow.chat.people import People
 from sparrow.chat.text import who
 from sparrow.chat.transfers import Transfer, Transfers
 
@@ -91,8 +95,9 @@ class Chat:
     def __init__(self, user: str, view: View, obey: Callable[[Chat, str], Awaitable[None]]) -> None:
         """`obey` does what a line says that begins with a slash; it gets the line without it."""
         self._run_command = obey
-        self.model = Model(user)
-        self.people = People()
+        self.groups = Groups()
+        self.model = Model(user, self._label)
+        self.news = News(user, self.model, self.groups, view, _now_ms)
         self.transfers = Transfers(view.progress, view.notice)
         self.current: Conversation | None = None
         self.connection = "connecting…"
@@ -103,7 +108,6 @@ class Chat:
         self._client: Client | None = None
         self.past = Past(self.model, self._loaded, view.refresh, view.notice)
         self._news = asyncio.Event()
-        self._contacts_changed = asyncio.Event()
         self._typed: asyncio.Queue[str] = asyncio.Queue()
 
     # Beginning and end.
@@ -112,11 +116,18 @@ class Chat:
         """Take over a client that has just been opened, and what it has kept. `to`: whom to talk to first."""
         self._client = client
         self.model.device = client.device
-        self.model.load(client.history(newest=NEWEST_LINES), [*client.unsettled, *client.doubtful])
+        lines = client.history(newest=NEWEST_LINES)
+        self.groups.kept({line.peer: "" for line in lines if is_group_id(line.peer)} | client.groups.names)
+        self.model.load(lines, [*client.unsettled, *client.doubtful])
         self.past.begin(client)
         latest = self.model.latest()
-        if to is not None:
-            self._open(to).opened = True
+        try:
+            peer = None if to is None else self.groups.find_any(to)
+        except MisuseError as error:  # a group that this device has not heard of yet
+            self._view.notice(str(error))
+            peer = None
+        if peer is not None:
+            self._open(peer).opened = True
         elif latest:
             self._open(latest[0].peer)  # not by the person: nothing in it is read by that
 
@@ -127,7 +138,7 @@ class Chat:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive())
                 group.create_task(self._obey())
-                group.create_task(self._look_for_people())
+                group.create_task(self.news.run(self.client))
         finally:
             self.transfers.cancel()
             self.past.cancel()
@@ -187,10 +198,10 @@ class Chat:
         if not text:
             await self._read_here()
         elif text.startswith("@") and not text.startswith("@@"):
-            name, _, rest = text[1:].partition(" ")
+            name, rest = self.groups.split(text[1:])
             await self.talk_to(name)
-            if rest.strip():
-                await self._say(rest.strip())
+            if rest:
+                await self._say(rest)
         elif text.startswith("/") and not text.startswith("//"):
             await self._run_command(self, text[1:])
         else:
@@ -230,17 +241,16 @@ class Chat:
 
     def sent(self, sending: Sending) -> None:
         """Show what we have just sent."""
-        self._view.added(self.model.sent(sending, int(time.time() * 1000)))
+        self._view.added(self.model.sent(sending, _now_ms()))
 
     async def talk_to(self, name: str) -> None:
-        """Open the conversation with them. Raises `InvalidIdError`."""
-        peer = check_user_id(name)
-        self._open(peer)
+        """Open the conversation with them, or that of a group. Raises `MisuseError`."""
+        self._open(self.groups.find_any(name))
         await self._read_here()
 
-    def names(self) -> list[str]:
-        """Whom one may want to name: friends, who wants to be one, and whom we talk to."""
-        return sorted({*self.people.names(), *self.model.conversations})
+    def _label(self, peer: str) -> str:
+        """How a user or a group is written."""
+        return self.groups.label(peer) if is_group_id(peer) else who(peer)
 
     # Conversations.
 
@@ -249,6 +259,7 @@ class Chat:
         if conversation is not self.current:
             self.current = conversation
             self._view.opened(conversation)
+            self.news.opened(conversation)
             self._wants_first()
         return conversation
 
@@ -289,9 +300,16 @@ class Chat:
         """These have been shown."""
         assert self._client is not None
         streams: dict[tuple[str, str, int], list[int]] = {}
+        groups: dict[str, int] = {}
         for line in lines:
-            if line.mark_read():
+            if not line.mark_read():
+                continue
+            if is_group_id(line.peer):
+                groups[line.peer] = max(line.stamp, groups.get(line.peer, 0))
+            else:
                 streams.setdefault((line.peer, line.device, line.stream), []).append(line.id)
+        for group, stamp in groups.items():
+            await self._client.groups.mark_read(group, stamp)
         for (peer, device, stream), ids in streams.items():
             await self._client.mark_read(peer, device, stream, ids)
         self._view.refresh()
@@ -325,12 +343,18 @@ class Chat:
             return  # told before we began: it is in the history
         if isinstance(event, Connected):
             self._connection("connected", True)
-            self._contacts_changed.set()
+            self.news.connected()
             self.model.device = event.device
             self.past.connected()
             self._wants_first()
         elif isinstance(event, Hint):
-            self._hinted(event)
+            self.news.hinted(event)
+            if event.kind == HintKind.SKIPPED:
+                self._skipped(event.group)
+        elif isinstance(event, GroupChanged):
+            self.news.group_changed(event)
+        elif isinstance(event, GroupLeft):
+            self.news.group_left(event)
         elif isinstance(event, Disconnected):
             self._connection(f"reconnecting… ({event.reason})", False)
         elif isinstance(event, SendingChanged):
@@ -377,31 +401,17 @@ class Chat:
         if peers:
             self._view.notice(
                 f"{len(peers)} of your messages may have been sent already, by a copy of this state, to "
-                f"{', '.join(map(who, sorted(set(peers))))}: /to NAME, then /unsent send or /unsent drop"
+                f"{', '.join(map(self._label, sorted(set(peers))))}: /to NAME, then /unsent send or /unsent drop"
             )
 
-    def _hinted(self, hint: Hint) -> None:
-        if hint.kind == HintKind.DEVICES_CHANGED:
-            self._view.notice("your devices have changed: /devices lists them")
-        elif hint.kind not in (HintKind.PROFILE_CHANGED, HintKind.HISTORY_CHANGED):
-            self._contacts_changed.set()
-
-    async def _look_for_people(self) -> None:
-        """Hints say only that there is something to see, and get lost while we are away."""
-        assert self._client is not None
-        while True:
-            await self._contacts_changed.wait()
-            self._contacts_changed.clear()
-            changes = self.people.changes
-            try:
-                found = [*await self._client.contacts.friends(), *await self._client.contacts.requests()]
-            except SparrowError:
-                continue  # the next hint, or the next connection
-            if changes != self.people.changes:
-                self._contacts_changed.set()
-                continue
-            for text in self.people.news(found):
-                self._view.notice(text)
+    def _skipped(self, group: str) -> None:
+        """What was said there before stands in its history alone."""
+        self.past.torn(group)
+        self._view.notice(f"you have been away for long: what was said in {self._label(group)} before is on its way")
 
     def _connection(self, text: str, connected: bool) -> None:
         self.connection, self.connected = text, connected
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -6,11 +6,8 @@ Owns the commands. What they do to the chat goes through its methods; what they 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from enum import Enum, auto
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import TypeAlias
 
 from client import TEXT, Contact, Friend, Message, Profile
 from client.api.files import Told
@@ -18,87 +15,32 @@ from client.api.local import safe_name
 from protocol.errors import MisuseError
 from protocol.ids import stamp_ms
 from sparrow.chat.chat import Chat
-from sparrow.chat.model import Line
+from sparrow.chat.conversation import Line
+from sparrow.chat.group_commands import GROUP_COMMANDS
+from sparrow.chat.table import Table, Takes, how_far_back, number
 from sparrow.chat.text import HELP_END, date, short, who
 
-Run: TypeAlias = "Callable[[Chat, str], Awaitable[None]]"
-
-
-class Takes(Enum):
-    """What stands behind a command, and can be completed."""
-
-    NOTHING = auto()
-    TEXT = auto()
-    NAME = auto()
-    PATH = auto()
-    FILE = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One of them."""
-
-    name: str
-    argument: str
-    """What people read; in brackets, if it may be left out."""
-    text: str
-    takes: Takes
-    run: Run
-    beside: str = ""
-    """In /help it stands in the row of this one."""
-
-    @property
-    def usage(self) -> str:
-        """How it is typed."""
-        return f"/{self.name} {self.argument}".rstrip()
-
-
 OLDER_LINES = 20
-COMMANDS: dict[str, Command] = {}
-"""Name → command, in the order in which /help has them."""
+COMMANDS = Table()
 _SHORTER = {"q": "quit", "exit": "quit"}
-
-
-def command(argument: str, takes: Takes, text: str, beside: str = "") -> Callable[[Run], Run]:
-    """Put a function into the table, under its own name."""
-
-    def put(run: Run) -> Run:
-        name = run.__name__.strip("_").replace("_", "-")
-        COMMANDS[name] = Command(name, argument, text, takes, run, beside)
-        return run
-
-    return put
+command = COMMANDS.put
 
 
 async def obey(chat: Chat, typed: str) -> None:
     """Do what was typed behind the slash. Raises `SparrowError`."""
     name, _, argument = typed.partition(" ")
-    found = COMMANDS.get(_SHORTER.get(name, name))
-    if found is None:
-        raise MisuseError(f"there is no command /{short(name, 20)}; /help names all")
-    argument = argument.strip()
-    if not argument and found.argument and not found.argument.startswith("["):
-        raise MisuseError(f"{_MISSING.get(found.takes, 'what?')} {found.usage}")
-    await found.run(chat, argument)
-
-
-_MISSING = {Takes.NAME: "whom?", Takes.PATH: "which file?"}
+    await COMMANDS.obey(chat, _SHORTER.get(name, name), argument)
 
 
 def help_text() -> str:
     """What /help says."""
-    width = max(len(each.usage) for each in COMMANDS.values()) + 2
-    rows = {name: each.usage.ljust(width) + each.text for name, each in COMMANDS.items() if not each.beside}
-    for each in COMMANDS.values():
-        if each.beside:
-            rows[each.beside] += f" · {each.usage}: {each.text}"
-    return "\n".join([*rows.values(), *HELP_END])
+    return "\n".join([*COMMANDS.help(), *HELP_END])
 
 
 # Conversations.
 
 
-@command("NAME", Takes.NAME, "talk to NAME; @NAME text: and say this")
+@command("NAME", Takes.PLACE, "talk to NAME, or in ~GROUP; @NAME text: and say this")
 async def _to(chat: Chat, name: str) -> None:
     await chat.talk_to(name)
 
@@ -106,19 +48,19 @@ async def _to(chat: Chat, name: str) -> None:
 @command("", Takes.NOTHING, "conversations, and what is new in them")
 async def _who(chat: Chat, _: str) -> None:
     found = chat.model.latest()
-    lines = [f"{each.peer}: {each.unread_count} new" if each.unread_count else each.peer for each in found]
+    lines = [f"{each.label}: {each.unread_count} new" if each.unread_count else each.label for each in found]
     chat.notice("\n".join(lines) or "nobody yet: /to NAME begins a conversation")
 
 
 @command("[N]", Takes.TEXT, "N older lines of this conversation (20)")
 async def _history(chat: Chat, argument: str) -> None:
-    count = _number(argument, "history") if argument else OLDER_LINES
+    count = number(argument, COMMANDS["history"].usage) if argument else OLDER_LINES
     await chat.back(count)
 
 
 @command("[-N] TEXT", Takes.TEXT, "your last message here (-2: the one before it) says TEXT from now on")
 async def _edit(chat: Chat, argument: str) -> None:
-    back, text = _which(argument)
+    back, text = how_far_back(argument)
     if not text:
         raise MisuseError(f"what is it to say? {COMMANDS['edit'].usage}")
     line = _ours(chat, back, TEXT)
@@ -126,22 +68,14 @@ async def _edit(chat: Chat, argument: str) -> None:
     _wait(chat)
 
 
-@command("[-N]", Takes.TEXT, "your last message here is no more, for both of you")
+@command("[-N]", Takes.TEXT, "your last message here is no more, for all of you")
 async def _erase(chat: Chat, argument: str) -> None:
-    back, rest = _which(argument)
+    back, rest = how_far_back(argument)
     if rest:
         raise MisuseError(f"which one? {COMMANDS['erase'].usage}")
     line = _ours(chat, back)
     await chat.client.erase(line.peer, line.device, line.stream, line.id)
     _wait(chat)
-
-
-def _which(argument: str) -> tuple[int, str]:
-    """How far back, and the rest."""
-    first, _, rest = argument.partition(" ")
-    if first[:1] == "-" and first[1:].isascii() and first[1:].isdecimal() and len(first) < 8:
-        return int(first), rest.strip()
-    return -1, argument
 
 
 def _ours(chat: Chat, back: int, kind: int | None = None) -> Line:
@@ -160,23 +94,18 @@ def _wait(chat: Chat) -> None:
         chat.notice("that is done when there is a connection")
 
 
-def _number(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text[:8]) > 0 and len(text) < 8):
-        raise MisuseError(f"how many? {COMMANDS[name].usage}")
-    return int(text)
-
-
 @command("WORDS", Takes.TEXT, "what was said with these words, in this conversation")
 async def _find(chat: Chat, words: str) -> None:
     if chat.current is not None:
         found = await (await chat.client.conversations.of(chat.current.peer)).find(words)
     else:
         found = await chat.client.conversations.find(words)
-    chat.notice("\n".join(map(_found_line, reversed(found))) or f"nothing with {short(words)}")
+    lines = [_found_line(message, chat.model.label(message.dest)) for message in reversed(found)]
+    chat.notice("\n".join(lines) or f"nothing with {short(words)}")
 
 
-def _found_line(message: Message) -> str:
-    return f"{date(stamp_ms(message.wire.stamp))} {who(message.sender)} to {who(message.dest)}: {short(message.text)}"
+def _found_line(message: Message, dest: str) -> str:
+    return f"{date(stamp_ms(message.wire.stamp))} {who(message.sender)} to {dest}: {short(message.text)}"
 
 
 @command("[send|drop]", Takes.TEXT, "what may have been sent already: send it here again, or drop it")
@@ -186,7 +115,7 @@ async def _unsent(chat: Chat, what: str) -> None:
     if what not in ("", "send", "drop"):
         raise MisuseError(f"what? {COMMANDS['unsent'].usage}")
     if not what:
-        lines = [f"to {who(each.dest)}: {short(each.text)}" for each in found]
+        lines = [f"to {chat.model.label(each.dest)}: {short(each.text)}" for each in found]
         chat.notice("\n".join(lines) or "nothing: all that you wrote is sent, or on its way")
         return
     for sending in found:
@@ -255,9 +184,18 @@ def _path(text: str) -> Path:
         raise MisuseError(f"{short(text)}: there is no such user on this machine") from None
 
 
-@command("", Takes.NOTHING, "give up what is being sent and saved")
+@command("", Takes.NOTHING, "give up what is on its way", "file")
 async def _cancel(chat: Chat, _: str) -> None:
     chat.notice(f"{chat.transfers.cancel()} given up")
+
+
+# Groups.
+
+
+@command("[WHAT …]", Takes.GROUP_COMMAND, "your groups; /group help says what one can do with them")
+async def _group(chat: Chat, typed: str) -> None:
+    name, _, argument = typed.partition(" ")
+    await GROUP_COMMANDS.obey(chat, name or "list", argument)
 
 
 # People.
@@ -284,14 +222,14 @@ def _friend(friend: Friend) -> str:
 
 async def _change(chat: Chat, change: Awaitable[Contact], said: str) -> None:
     contact = await change
-    chat.people.changed(contact)
+    chat.news.people.changed(contact)
     chat.notice(f"{contact.user} {said}")
 
 
 @command("NAME", Takes.NAME, "ask NAME to be your friend")
 async def _add(chat: Chat, name: str) -> None:
     contact = await chat.client.contacts.ask(name)
-    chat.people.changed(contact)
+    chat.news.people.changed(contact)
     chat.notice(f"{name} is your friend now" if contact.friend else f"{name} is asked to be your friend")
 
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from client import Client, Message
 from protocol.errors import SparrowError
-from sparrow.chat.model import Conversation, Model
+from sparrow.chat.conversation import Conversation
+from sparrow.chat.model import Model
 
 NEWEST_LINES: Final = 200
 """Of each conversation, so many are there at the start."""
@@ -76,6 +77,11 @@ class Past:
             if not conversation.opened:
                 conversation.told_unread = each.unread
         self._listed()
+
+    def torn(self, peer: str) -> None:
+        """More may stand in its history than was read back."""
+        self._whole.discard(peer)
+        self._back.pop(peer, None)
 
     def look(self, conversation: Conversation) -> None:
         """Get some more of it, in the background."""

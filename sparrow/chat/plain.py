@@ -14,7 +14,7 @@ import weakref
 
 from client import State
 from sparrow.chat.chat import Chat
-from sparrow.chat.model import Conversation, Line
+from sparrow.chat.conversation import Conversation, Line
 from sparrow.chat.text import bar, bare, date, one_line, short, who
 from sparrow.chat.transfers import Transfer
 
@@ -86,7 +86,7 @@ class PlainView:
 
     def opened(self, conversation: Conversation) -> None:
         """See `View`."""
-        self._print(f"-- talking to {who(conversation.peer)}")
+        self._print(f"-- talking to {conversation.label}")
         self._recent(conversation)
 
     def loaded(self, conversation: Conversation) -> None:
@@ -114,7 +114,7 @@ class PlainView:
         if not lines:
             self.notice("that is all")
             return
-        self._print(f"-- {len(lines)} older, with {who(conversation.peer)}")
+        self._print(f"-- {len(lines)} older, with {conversation.label}")
         for line in lines:
             self._shown.add(line)
             self._print(f"{date(line.at_ms)} {_said(line)}")
@@ -163,11 +163,14 @@ class PlainView:
 def _said(line: Line) -> str:
     late = " (late)" if line.late else ""
     late += " (edited)" if line.edited and not line.erased else ""
+    if line.is_change:
+        return f"-- {line.label}: {one_line(line.text)}"
     if not line.mine:
-        return f"{who(line.peer)}{late}: {one_line(line.text)}"
+        place = f" in {line.label}" if line.author else ""
+        return f"{who(line.by)}{place}{late}: {one_line(line.text)}"
     if line.device:
-        return f"me, elsewhere, to {who(line.peer)}{late}: {one_line(line.text)}"
-    return f"me to {who(line.peer)}{late}: {one_line(line.text)}"
+        return f"me, elsewhere, to {line.label}{late}: {one_line(line.text)}"
+    return f"me to {line.label}{late}: {one_line(line.text)}"
 
 
 def _read_input(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str | None]) -> None:

@@ -15,7 +15,7 @@ from prompt_toolkit.layout import UIContent, UIControl
 from prompt_toolkit.utils import get_cwidth
 
 from client import State
-from sparrow.chat.model import Conversation, Line
+from sparrow.chat.conversation import Conversation, Line
 from sparrow.chat.text import clean, clock, day, who
 
 MARGIN = " " * 9 + "│ "
@@ -149,16 +149,18 @@ class Rows(UIControl):
 def _nothing(conversation: Conversation | None) -> Row:
     if conversation is None:
         return [("class:dim", WELCOME)]
-    return [("class:dim", f"Nothing said to {who(conversation.peer)} yet.")]
+    return [("class:dim", f"Nothing said to {conversation.label} yet.")]
 
 
 def _form(line: Line) -> Row:
     """All of a message, in one row."""
+    if line.is_change:
+        return [("class:dim", f"{clock(line.at_ms)}    -- {clean(line.text)}")]
     # On another device of ours it may be safe long since; nobody tells us but DELIVERED.
     untold = not line.mine or (line.device and line.state == State.QUEUED)
     tick = ("", "  ") if untold else _TICKS[line.state]
     row: Row = [("class:dim", clock(line.at_ms) + " "), tick, ("", " ")]
-    row.append(("class:me", "me") if line.mine else ("class:peer", who(line.peer)))
+    row.append(("class:me", "me") if line.mine else ("class:peer", who(line.by)))
     marks = (("elsewhere", line.mine and line.device), ("late", line.late), ("edited", line.edited and not line.erased))
     extra = [text for text, there in marks if there]
     if extra:

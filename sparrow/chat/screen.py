@@ -30,10 +30,11 @@ from prompt_toolkit.layout.processors import BeforeInput
 from prompt_toolkit.output import Output
 from prompt_toolkit.styles import Style
 
+from protocol.ids import is_group_id
 from sparrow.chat.completion import LineCompleter
-from sparrow.chat.model import Conversation, Line
+from sparrow.chat.conversation import Conversation, Line
 from sparrow.chat.rows import Rows
-from sparrow.chat.text import bar, one_line, short, who
+from sparrow.chat.text import bar, one_line, short
 from sparrow.chat.transfers import Transfer
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Screen:
             multiline=False,
             accept_handler=self._accept,
             history=InMemoryHistory(),
-            completer=LineCompleter(self._names, self._files),
+            completer=LineCompleter(self._names, self._files, self._groups),
         )
         history = Window(self._rows)
         notice = Window(FormattedTextControl(self._notice_text), dont_extend_height=True, wrap_lines=True)
@@ -136,7 +137,10 @@ class Screen:
         return keys
 
     def _names(self) -> list[str]:
-        return [] if self._chat is None else self._chat.names()
+        return [] if self._chat is None else self._chat.news.names()
+
+    def _groups(self) -> list[str]:
+        return [] if self._chat is None else self._chat.news.group_names()
 
     def _files(self) -> list[str]:
         return (
@@ -184,14 +188,14 @@ class Screen:
         if unread:
             parts.append(("class:away", f" · {unread} not told as read (Enter tells it)"))
         parts.extend(
-            ("class:away", f" · {who(each.peer)}: {each.unread_count} new (/to {each.peer})")
+            ("class:away", f" · {each.label}: {each.unread_count} new (/to {_typed(each)})")
             for each in chat.elsewhere()
         )
         return parts
 
     def _prompt(self) -> StyleAndTextTuples:
         current = self._chat.current if self._chat is not None else None
-        return [("class:peer", f"{who(current.peer)}> " if current is not None else "> ")]
+        return [("class:peer", f"{current.label}> " if current is not None else "> ")]
 
     # View.
 
@@ -246,3 +250,8 @@ class Screen:
         self._stopped = True
         if self._application.is_running and not self._application.is_done:
             self._application.exit()
+
+
+def _typed(conversation: Conversation) -> str:
+    """What /to takes."""
+    return conversation.label if is_group_id(conversation.peer) else conversation.peer

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ _URL = re.compile(r"(https?)://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+)(:\d{1,5})?/?")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}")
 
 _FEW_ROWS = 1000
+_FEWEST_UNACKED = 4
 _CASSANDRA_BATCH_BYTES = 32 * 1024
 
 
@@ -53,6 +55,7 @@ def check(settings: Settings) -> list[Finding]:
         *_limits(settings),
         *_room(settings),
         *_history(settings),
+        *_groups(settings),
         *_times(settings),
         *_addresses(settings),
         *_etcd(settings),
@@ -122,6 +125,23 @@ def _history(settings: Settings) -> Iterator[Finding]:
             "is below store.inbox_ttl_days: what still waits for a device is gone from its conversation",
             serious=False,
         )
+
+
+def _groups(settings: Settings) -> Iterator[Finding]:
+    broker, connector = settings.broker, settings.connector
+    if connector.max_unacked < _FEWEST_UNACKED:
+        text = f"must be at least {_FEWEST_UNACKED}: half of it is for groups, whose messages would not come"
+        yield Finding("connector.max_unacked", text)
+    if broker.group_look_s > broker.lease_s:
+        text = "must not be above broker.lease_s: a connector would be gone before it is told to look for more"
+        yield Finding("broker.group_look_s", text)
+    if 0 < broker.group_bytes_per_second < (broker.group_author_bytes_per_second or inf):
+        text = "is below broker.group_author_bytes_per_second: one author keeps all others of a group from writing"
+        yield Finding("broker.group_bytes_per_second", text, serious=False)
+    of_account = settings.userapi.max_group_changes_per_minute_of_account
+    if 0 < settings.userapi.max_group_changes_per_minute_of_group < (of_account or inf):
+        text = "is below max_group_changes_per_minute_of_account: one member keeps all others from changing a group"
+        yield Finding("userapi.max_group_changes_per_minute_of_group", text, serious=False)
 
 
 def _times(settings: Settings) -> Iterator[Finding]:

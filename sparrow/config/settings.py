@@ -75,6 +75,9 @@ _CHOICES = {
     ("history", "words_of_deleted_accounts"): ("keep", "erase"),
 }
 _MAY_BE_ZERO = {
+    ("broker", "group_author_bytes_per_second"),
+    ("broker", "group_bytes_per_second"),
+    ("connector", "group_scan_s"),
     ("connector", "listen_port"),
     ("connector", "max_frames_per_second"),
     ("connector", "max_logins_per_minute_of_device"),

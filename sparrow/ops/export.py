@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,11 +20,12 @@ from google.protobuf.message import DecodeError
 
 from client.api.local import safe_name
 from protocol.errors import ChecksumError, NotFoundError
-from protocol.ids import STAMP_SHIFT, check_user_id, stamp_ms
+from protocol.ids import STAMP_SHIFT, check_user_id, is_group_id, stamp_ms
 from protocol.sparrow_pb2 import Kind, Message, Receipt
 from sparrow.chat.text import one_line
 from sparrow.ops.newfiles import created, errors_of
 from store import Store, StoreSettings, open_store
+from store.groups import Group, MyGroup
 from store.interface import COMMON, File, PageQuery, Row, RowKind
 from store.sqlite.backup import existing
 from store.timelines import MAX_PAGE, HistoryQuery, Listed, Name, conversation_of
@@ -104,6 +105,10 @@ async def collect(store: Store, user: str) -> Json:
         "contacts": [contact async for contact in _contacts(store, user)],
         "files": [_file(file) for file in await store.files_of(user)],
         "conversations": [_conversation(one) async for one in _conversations(store, user)],
+        "groups": [group async for group in _groups(store, user)],
+        "invitations": [
+            {"group": one.group, "by": one.by, "ms": one.ms} for one in await store.groups.invitations(user)
+        ],
         "waiting": await _waiting(store, user, [device.device for device in devices]),
     }
 
@@ -121,7 +126,7 @@ async def _contacts(store: Store, user: str) -> AsyncIterator[Json]:
 
 
 async def _conversations(store: Store, user: str) -> AsyncIterator[Listed]:
-    """Of what is kept: all that the user has, hidden or not."""
+    """Of what is kept: all that the user has with others, hidden or not."""
     timelines = store.timelines
     if not (await timelines.terms()).keep_days:
         return
@@ -129,6 +134,8 @@ async def _conversations(store: Store, user: str) -> AsyncIterator[Listed]:
     while True:
         some = await timelines.conversations(user, after, _AT_ONCE, hidden=True)
         for one in some:
+            if is_group_id(one.other):  # all of them stand at the end
+                return
             yield one
         if len(some) < _AT_ONCE:
             return
@@ -140,11 +147,33 @@ def _conversation(listed: Listed) -> Json:
     return {"user": listed.other, "newest_ms": newest_ms, "mark": str(listed.mine.private)}
 
 
-async def _messages(store: Store, user: str, other: str) -> AsyncIterator[Json]:
-    """What the user may see of a conversation, newest first, each once."""
+async def _groups(store: Store, user: str) -> AsyncIterator[Json]:
+    """Those that the user is in, and those that the user was in lately."""
+    after = ""
+    while True:
+        some = await store.groups.of_user(user, after, _AT_ONCE)
+        found = await store.groups.groups([one.group for one in some])
+        for one in some:
+            yield _group(one, found.get(one.group), user)
+        if len(some) < _AT_ONCE:
+            return
+        after = some[-1].group
+
+
+def _group(mine: MyGroup, group: Group | None, user: str) -> Json:
+    """What is said of a group that the user is not in any more is not the user's."""
+    member = None if group is None else group.members.get(user)
+    if group is None or member is None:
+        return {"group": mine.group, "left_ms": mine.left_ms}
+    role = member.role.name.lower()
+    return {"group": mine.group, "name": group.name, "role": role, "members": len(group.members), "left_ms": None}
+
+
+async def _messages(store: Store, user: str, conversation: str, *, own: bool = False) -> AsyncIterator[Json]:
+    """What the user may see of a conversation, newest first, each once; `own`: only what the user wrote."""
     before, seen = b"", set[Name]()
     while True:
-        page = await store.timelines.page(HistoryQuery(conversation_of(user, other), user, before, MAX_PAGE))
+        page = await store.timelines.page(HistoryQuery(conversation, user, before, MAX_PAGE, own))
         for message in page.messages:
             if message.name not in seen:
                 seen.add(message.name)
@@ -209,18 +238,28 @@ def _body(body: bytes) -> Json:
 
 async def _write(store: Store, found: Json, out: IO[bytes]) -> None:
     """All of it as JSON; messages of conversations page by page, as there may be more than fit into memory."""
-    text = json.dumps({**found, "conversations": None}, indent=1, ensure_ascii=False)
-    head, tail = text.split('\n "conversations": null', 1)
+    user = found["user"]
+    text = json.dumps({**found, "conversations": None, "groups": None}, indent=1, ensure_ascii=False)
+    head, rest = text.split('\n "conversations": null', 1)
+    between, tail = rest.split('\n "groups": null', 1)
     out.write(f'{head}\n "conversations": ['.encode())
-    for number, one in enumerate(found["conversations"]):
+    talks = [(one, _messages(store, user, conversation_of(user, one["user"]))) for one in found["conversations"]]
+    await _write_talks(talks, out)
+    out.write(f']{between}\n "groups": ['.encode())
+    talks = [(one, _messages(store, user, one["group"], own=one["left_ms"] is not None)) for one in found["groups"]]
+    await _write_talks(talks, out)
+    out.write(f"]{tail}\n".encode())
+
+
+async def _write_talks(talks: Iterable[tuple[Json, AsyncIterator[Json]]], out: IO[bytes]) -> None:
+    for number, (one, messages) in enumerate(talks):
         line = json.dumps(one, ensure_ascii=False)
         out.write(f'{"," if number else ""}\n  {line[:-1]}, "messages": ['.encode())
         separator = "\n   "
-        async for message in _messages(store, found["user"], one["user"]):
+        async for message in messages:
             out.write((separator + json.dumps(message, ensure_ascii=False)).encode())
             separator = ",\n   "
         out.write(b"]}")
-    out.write(f"]{tail}\n".encode())
 
 
 async def _save_files(store: Store, found: Json, folder: Path) -> None:
@@ -265,6 +304,14 @@ def lines(found: Json, *, bodies: bool) -> Iterator[str]:
     for one in found["conversations"]:
         newest = "all of it has expired" if one["newest_ms"] is None else f"newest {_at(one['newest_ms'])}"
         yield f"  {one['user']}  {newest}"
+    yield f"groups: {len(found['groups'])}"
+    for one in found["groups"]:
+        left = one["left_ms"]
+        about = f"left {_at(left)}" if left else f"{one_line(one['name'])}, {one['role']} of {one['members']} members"
+        yield f"  {one['group']}  {about}"
+    yield f"invitations: {len(found['invitations'])}"
+    for one in found["invitations"]:
+        yield f"  {one['group']}  by {one['by']}, {_at(one['ms'])}"
     yield f"waiting in inboxes: {len(found['waiting'])}"
     for row in found["waiting"]:
         yield _waiting_line(row) + (f": {_shown(row)}" if bodies and _shown(row) else "")

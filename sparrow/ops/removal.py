@@ -26,7 +26,6 @@ from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
 from userapi.endpoints.account_deletion import delete_account, forget_words, leave_groups, tell_brokers
 from userapi.groups import GroupWork, Outcome
-from userapi.http.counts import Counts
 from userapi.settings import UserApiSettings
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             return 1
         # What is wrong with a key or a folder is found out before anything is done.
         places = [Brokers(where) for where in places_of_brokers(settings)]
-        groups = GroupWork(bridge, Counts(), time.time)
+        groups = GroupWork(bridge, lambda event: None, time.time)
         left = leave_groups(groups, user)
         delete_account(bridge, user, known=found is not None, by=audit.ADMINISTRATOR)
         left += leave_groups(groups, user)  # of who was quick to add them

@@ -22,6 +22,7 @@ from store.sqlite import search_index as index
 from store.sqlite import timeline_reading as timeline
 from store.sqlite.search_index import Indexed, conversation_word, member_of
 from store.sqlite.timeline_streams import BOTH_VIEW, NO_VIEW, conversation_id, view_of
+from store.sqlite.timeline_upkeep import terms
 from store.sqlite.worker import Worker
 from store.timeline_rules import TEXT
 from store.timelines import MAX_PAGE, Found, FoundPage, is_group, members_of
@@ -194,10 +195,12 @@ def _unindexed(
     """What is to stand in the index: rows; positions of which what stands there goes; and up to where this looks."""
     (newest,) = connection.execute("SELECT coalesce(max(position), 0) FROM messages").fetchone()
     last = min(last, newest)
+    # Where conversations are not kept nobody may ask: what groups have there waits until they are.
+    wanted = limit if terms(connection).keep_days else 0
     (found,) = connection.execute(
         f"SELECT json_group_array({_ROW}) FROM (SELECT * FROM messages WHERE position > ? ORDER BY position LIMIT ?) "
         f"AS m {_JOINED}",
-        (last, limit),
+        (last, wanted),
     ).fetchone()
     rows = json.loads(found)
     up_to = max([last, *(row[0] for row in rows)])
@@ -216,17 +219,13 @@ def _unindexed(
 def _indexed(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], edit_hours: float) -> list[Indexed]:
     texts = [row for row in rows if row[4] == TEXT and row[5] is None and row[8] != NO_VIEW]
     names = timeline.names_of(connection, {row[2] for row in texts})
-    by_author: dict[str, list[Sequence[Any]]] = {}
-    for row in texts:
-        by_author.setdefault(names[row[2]][0], []).append(row)
+    messages = timeline.messages_of(connection, [row[:8] for row in texts], names, None, edit_hours)
     found = []
-    for author, some in by_author.items():
-        messages = timeline.messages_of(connection, [row[:8] for row in some], names, author, edit_hours)
-        for row, message in zip(some, messages, strict=True):
-            members = () if is_group(row[10]) else members_of(row[10])
-            readers = members if row[8] == BOTH_VIEW else (members[row[8] - 1],)
-            who = " ".join([conversation_word(row[9]), *dict.fromkeys(map(member_of, readers))])
-            found.append(Indexed(row[0], " ".join(words(message.body.decode(errors="replace"))), who))
+    for row, message in zip(texts, messages, strict=True):
+        members = () if is_group(row[10]) else members_of(row[10])
+        readers = members if row[8] == BOTH_VIEW else (members[row[8] - 1],)
+        who = " ".join([conversation_word(row[9]), *dict.fromkeys(map(member_of, readers))])
+        found.append(Indexed(row[0], " ".join(words(message.body.decode(errors="replace"))), who))
     return sorted(found)
 
 

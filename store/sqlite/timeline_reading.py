@@ -97,10 +97,11 @@ def messages_of(
     connection: sqlite3.Connection,
     rows: Sequence[Sequence[Any]],
     names: dict[int, tuple[str, str, int]],
-    reader: str,
+    reader: str | None,
     edit_hours: float,
 ) -> list[KeptMessage]:
-    """As the reader sees them. Of a row: position, stamp, stream, id, kind, erased_by, length, about."""
+    """As the reader sees them; None: each as its author does. Of a row: position, stamp, stream, id, kind, erased_by,
+    length, about."""
     if not rows:
         return []
     (text,) = connection.execute(
@@ -116,7 +117,9 @@ def messages_of(
         body = bodies[start : start + size]
         start += size
         message = KeptMessage(name, stamp, kind, body, bytes.fromhex(about), erased_by=erased_by or "")
-        messages.append(edited(message, cells.get((stream, number), ()), reader, edit_hours))
+        if edits := cells.get((stream, number)):
+            message = edited(message, edits, name.author if reader is None else reader, edit_hours)
+        messages.append(message)
     return messages
 
 

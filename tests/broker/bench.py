@@ -98,7 +98,7 @@ class RecordingPresence:
     kept: list[tuple[int, int, Callable[[int | None], None]]] = field(default_factory=list)
     told: list[tuple[list[str], Callable[[bool], None]]] = field(default_factory=list)
     joined: int = 1
-    """As the last barrier found it."""
+    """0: this broker is no member of the cluster; each time that it joins, another number."""
 
     def where(self, user: str) -> Mapping[str, Location]:
         return self.locations.get(user, {})

@@ -581,10 +581,10 @@ def test_traces_tell_what_came_of_it() -> None:
     bench.receives(says(5, flags=TRACED))
     bench.answer("archive", [KEPT])
     bench.pass_barrier()
-    assert (A, 5, "handed out to the group") in bench.take_traces()
+    assert (A, 5, "handed out to all of the group") in bench.take_traces()
     bench.receives(says(6, flags=TRACED))
     bench.away("archive")
-    assert any("not handed out" in what for _, _, what in bench.take_traces())
+    assert any("not SENT to the group" in what for _, _, what in bench.take_traces())
 
 
 def test_reach_is_forgotten_before_it_is_too_much() -> None:

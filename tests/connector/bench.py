@@ -164,8 +164,8 @@ class Client:
     def acks(self, up_to: int) -> None:
         self.says(Frame(ack=Ack(up_to=up_to)))
 
-    def syncs(self, n: int) -> None:
-        self.says(Frame(sync=Sync(n=n)))
+    def syncs(self, n: int, group: str = "") -> None:
+        self.says(Frame(sync=Sync(n=n, group=group)))
 
     def pings(self, n: int) -> None:
         self.says(Frame(ping=Ping(n=n)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from connector.metrics import metrics
-from fabric.records import DELIVERED, SAFE, UNAVAILABLE
-from tests.connector.bench import Bench, copy, kept_message
+from fabric.group_records import GroupCopy, GroupRows, pack_group_rows
+from fabric.records import DELIVERED, KNOWS_GROUPS, SAFE, UNAVAILABLE
+from tests.connector.bench import B1, Bench, copy, kept_message
 from tests.metrics import nonzero
 
 
@@ -46,6 +47,23 @@ def test_what_devices_get() -> None:
     found = values(bench)
     assert found["requeued_total"] == 2
     assert "buffered_bytes" not in found
+
+
+def test_what_devices_get_of_groups() -> None:
+    bench = Bench(max_unacked=8)
+    bench.heartbeat(B1, flags=KNOWS_GROUPS)
+    bob = bench.live(understands=("groups",))
+    assert values(bench)["group_sessions_behind"] == 1  # nobody has answered what it has to catch up with
+    reading = bob.session.groups
+    assert reading is not None
+    row = pack_group_rows((), [kept_message(1)])
+    bench.receives(GroupRows(bob.session.number, reading.request, 5, end=True, body=row).encode())
+    found = values(bench)
+    assert found["group_rows_total"] == 1
+    assert "group_sessions_behind" not in found
+    copied = GroupCopy(b"~" + b"a" * 24, b"alice/a1", 1, 7, [bob.session.number, 99], kept_message(2))
+    bench.receives(copied.encode())
+    assert values(bench)["group_copies_total"] == 1
 
 
 def test_who_comes_and_goes() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 
 from client.core import ClientCore
+from client.holding import WAIT_S
 from client.journal import MemoryJournal
+from client.state import GroupBehind
 from protocol.client import ClientSession, Event, Unreadable
 from protocol.errors import PeerError
 from protocol.framing import FrameReader, delimit
+from protocol.ids import is_group_id
 from protocol.inbound import Shown
 from protocol.sparrow_pb2 import Frame, LoggedIn, Message, Receipt
 from tests.fuzz import runner, seeds
 
+GROUP = "~k7q2m5xw3n4c6z7abfde2rsg"
 LOGGED_IN = delimit(
     Frame(
         logged_in=LoggedIn(session=1, heartbeat_ms=1000, max_unsettled_per_stream=4, max_unsettled_per_connection=8)
@@ -33,6 +37,7 @@ def one(data: bytes) -> None:
         stream, pieces = LOGGED_IN + stream, [LOGGED_IN, *pieces]
     assert _session([stream]) == _session(pieces), "cutting changes what is understood"
     _device(pieces)
+    _device(pieces, follows=True)
 
 
 def _session(pieces: list[bytes]) -> tuple[list[Event], int, int, str]:
@@ -51,16 +56,20 @@ def _session(pieces: list[bytes]) -> tuple[list[Event], int, int, str]:
     return events, session.state, session.counted, str(session.error)
 
 
-def _device(pieces: list[bytes]) -> None:
-    """The core above it, which also has something to send, and all the time in the world."""
+def _device(pieces: list[bytes], *, follows: bool = False) -> None:
+    """The core above it, which also has something to send, and all the time in the world; `follows`: it gets the
+    changes of every other group, and waits for the rest."""
     numbers = itertools.count(1)
-    device = ClientCore(MemoryJournal(), lambda: next(numbers))
+    device = ClientCore(MemoryJournal(), lambda: next(numbers), follows=follows)
     device.connected("t", "fuzz")
     written = device.flush()[0]
-    seen: set[tuple[str, str, int, int]] = set()
+    seen: set[tuple[str, tuple[str, str, int, int]]] = set()
+    reached: dict[str, int] = {}
     for at, piece in enumerate([*pieces, b"", b""]):
-        device.time(at * 11.0)
+        now = at * (3.0 if follows else 11.0)
+        device.time(now)
         device.send("bob", 1, b"x")
+        device.send(GROUP, 1, b"x")
         device.hold_acks = bool(piece[:1]) and not piece[0] % 4
         device.data(piece)
         data, events = device.flush()
@@ -71,9 +80,15 @@ def _device(pieces: list[bytes]) -> None:
         for event in events:
             if isinstance(event, Shown):
                 message = event.item
+                group = message.dest_id if is_group_id(message.dest_id) else ""
                 name = (message.from_id, message.from_device, message.stream, message.id)
-                assert name not in seen, "shows something twice"
-                seen.add(name)
+                assert (group, name) not in seen, "shows something twice"
+                seen.add((group, name))
+                early = follows and group and message.version > reached.get(group, 0)
+                assert not early or now >= WAIT_S, "shows a message before the change that it was sent behind"
+            elif isinstance(event, GroupBehind) and event.version % 2:
+                reached[event.group] = max(event.version, reached.get(event.group, 0))
+                device.group_at(event.group, event.version)
     device.disconnected()
     device.flush()
     reader = FrameReader(10**6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric import records
+from fabric import group_records, records
 from protocol.errors import RecordError
 from tests.fuzz import runner
 
@@ -19,7 +19,8 @@ def corpus() -> list[bytes]:
     full = records.record(
         records.COPY, flags=3, index=1, count=2, to=b"bob/b1", by=b"alice/a1", origin=1, attempt=2, session=3, body=rows
     )
-    bodies = [records.record(records.ROWS, body=body) for body in (rows, keys, members, outcomes)]
+    sessions = group_records.pack_sessions([1, 2**64 - 1]) + b"a message"
+    bodies = [records.record(records.ROWS, body=body) for body in (rows, keys, members, outcomes, sessions)]
     return [records.batch([encoded]) for encoded in (*plain, full, *bodies)] + [records.batch(plain)]
 
 
@@ -39,7 +40,13 @@ def _bodies(body: bytes) -> None:
     _same(lambda: records.pack_rows(records.unpack_rows(body)), body)
     _same(lambda: records.pack_keys(records.unpack_keys(body)), body)
     _same(lambda: b"".join(records.OUTCOME.pack(*outcome) for outcome in records.unpack_outcomes(body)), body)
+    _same(lambda: _sessions(body), body)
     _same(lambda: records.pack_members(records.unpack_members(body)), body)
+
+
+def _sessions(body: bytes) -> bytes:
+    numbers, behind = group_records.unpack_sessions(body)
+    return group_records.pack_sessions(numbers) + behind
 
 
 def _same(again: Callable[[], bytes], body: bytes) -> None:

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from client.holding import Held
 from connector.proxy import ProxyHeader
 from fabric import records
 from protocol.client import ClientSession
@@ -160,6 +161,10 @@ def show_repeats(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(InboundStream, "receive", broken)
 
 
+def show_before_the_change(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Held, "must_wait", lambda self, group, version: False)
+
+
 def wait_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(InboundStream, "wants_sync", lambda self, wait: False)
 
@@ -192,6 +197,7 @@ def let_other_errors_out(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "defect"),
     [
+        ("client", show_before_the_change),
         ("frames", forget_the_beginning),
         ("frames", allow_one_byte_more),
         ("frames", take_a_message_that_has_more_behind_it),

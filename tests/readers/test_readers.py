@@ -120,7 +120,7 @@ def _written(rng: random.Random) -> bytes:
         Message(stream=rng.getrandbits(64) | 1).SerializeToString(),
         b"\x10" + _varint(rng, settled + rng.randrange(200)),
         b"\x18" + _varint(rng, settled),
-        Message(dest_id="bob").SerializeToString(),
+        Message(dest_id=rng.choice(("bob", "~k7q2m5xw3n4c6z7abfde2rsg"))).SerializeToString(),
         b"\x38" + _varint(rng, kind),
     ]
     if kind == 3:

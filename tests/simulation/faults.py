@@ -81,7 +81,7 @@ class Faults:
         many = 10 if "stop under way" in self._emphasis else groups.choice((0, 0, 1))
         for _ in range(many):
             self._cluster.world.at(groups.uniform(1.0, until), self._stop_under_way)
-        for _ in range(8 if "brief cuts" in self._emphasis else groups.choice((0, 0, 2))):
+        for _ in range(8 if "brief cuts" in self._emphasis else groups.choice((0, 0, 0, 2))):
             # Late: the next message of the same author would show that this one is missing.
             self._cluster.world.at(groups.uniform(until - 2.0, until), self._brief_cut)
         if "half linked" in self._emphasis or groups.random() < 0.2:
@@ -163,9 +163,8 @@ class Faults:
         cluster, groups, world = self._cluster, self._cluster.groups, self._cluster.world
         broker, seconds = groups.choice(cluster.brokers), groups.choice((4.0, 5.0))
         broker.stop(seconds, back_s=1.0)
-        for link in broker.links:
-            if groups.random() < 0.5:
-                world.after(seconds - 0.1, lambda link=link: link.cut(8.0))  # type: ignore[misc]
+        for link in groups.sample(broker.links, len(broker.links) - 1):
+            world.after(seconds - 0.1, lambda link=link: link.cut(8.0))  # type: ignore[misc]
         for client in cluster.clients * 3:
             world.after(seconds + groups.uniform(0.0, 0.3), lambda client=client: cluster.write(client))  # type: ignore[misc]
         world.after(seconds + groups.uniform(0.05, 0.5), lambda: self._restart(broker))

@@ -17,7 +17,8 @@ from protocol.sparrow_pb2 import FILE, TEXT
 from protocol.sparrow_pb2 import Message as Wire
 from sparrow.chat.commands import COMMANDS, Takes, help_text, obey
 from sparrow.chat.completion import LineCompleter
-from sparrow.chat.model import Conversation, Line, Model
+from sparrow.chat.conversation import Conversation, Line
+from sparrow.chat.model import Model
 from sparrow.chat.people import People
 from sparrow.chat.text import bar, size
 from sparrow.chat.transfers import Transfer, Transfers

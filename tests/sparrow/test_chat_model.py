@@ -12,8 +12,9 @@ from protocol.errors import ConfigError
 from protocol.sparrow_pb2 import TEXT
 from protocol.sparrow_pb2 import Message as Wire
 from sparrow.chat.account import account_of, default_state
+from sparrow.chat.conversation import MAX_LINES, MAX_UNREAD_LINES, SPARE_LINES
 from sparrow.chat.marks import MAX_MARKS
-from sparrow.chat.model import MAX_LINES, MAX_UNREAD_LINES, SPARE_LINES, Model
+from sparrow.chat.model import Model
 from sparrow.chat.text import bare, clean, one_line, short, who
 
 

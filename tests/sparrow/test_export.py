@@ -17,12 +17,14 @@ import pytest
 
 from client import Client, DeviceRemovedError
 from fabric import records
-from protocol.ids import STAMP_SHIFT
+from protocol.ids import STAMP_SHIFT, new_group_id
 from protocol.sparrow_pb2 import FILE, READ, TEXT, Goodbye, Message, Receipt
 from sparrow.ops.export import collect, lines
 from store import Store, StoreSettings, open_store
 from store.contacts import Change
+from store.groups import GroupChange, Invitation
 from store.interface import COMMON, File, RowKind
+from store.membership import after, made
 from store.timelines import Audience, Edit, Entry, Erasure, Mark, Name, conversation_of
 from tests.ports import free_port
 from tests.sparrow.people import OPTIONS
@@ -107,7 +109,11 @@ def check(found: dict[str, Any]) -> None:
     """That all of it is there, and nothing of anybody else."""
     assert found["account"].pop("created_ms") == pytest.approx(time.time() * 1000, abs=600_000)
     assert found["account"] == {"disabled": False, "own_password": True, "last_seen_ms": NOW_MS}
-    assert found["profile"] == {"display_name": "Alice\x1b[31m", "hides_presence": True}
+    assert found["profile"] == {
+        "display_name": "Alice\x1b[31m",
+        "hides_presence": True,
+        "friends_may_add_me": False,
+    }
     assert [(device["device"], device["label"], device["logged_in"]) for device in found["devices"]] == [
         ("a1", "Alice's a1", True),
         ("a2", "Alice's a2", False),
@@ -341,10 +347,73 @@ def test_what_is_kept_of_conversations(tmp_path: Path, engine: str, words: str) 
     again = run(store, tmp_path, "export", "alice", "--json", "after.json")
     assert again.stderr == ""
     assert again.returncode == 0
-    after = {one["user"]: one for one in json.loads((tmp_path / "after.json").read_text())["conversations"]}
-    texts = {one.get("text") for one in after["bob"]["messages"]}
+    later = {one["user"]: one for one in json.loads((tmp_path / "after.json").read_text())["conversations"]}
+    texts = {one.get("text") for one in later["bob"]["messages"]}
     assert ("kept 700 \x1b" in texts) == (words == "keep")
     assert (texts == {""}) == (words == "erase")
+
+
+async def in_groups(store: Store, at_ms: int) -> None:
+    """Alice owns Lunch, in which bob is, and dave was; and was in Tea, from which she has gone."""
+    for user in ("alice", "bob", "dave"):
+        await store.create_account(user, SECRET)
+    ids = {}
+    for name, owner, others in (("Lunch", "alice", ("bob", "dave")), ("Tea", "bob", ("alice",))):
+        group, change = made(new_group_id(bytes([len(name)] * 15)), owner, name, at_ms)
+        await store.groups.make(group, change)
+        steps = [("added", owner, user) for user in others]
+        steps += [("left", "dave", "dave")] if name == "Lunch" else []
+        for kind, actor, user in steps:
+            change = GroupChange(group.version + 1, at_ms, actor, kind, user)
+            group = after(group, change)
+            assert await store.groups.change(group, change)
+        said = Name("bob", "b1", len(name), 1), Name("alice", "a1", len(name), 1)
+        entries = [
+            Entry(
+                group.group, one, (at_ms << STAMP_SHIFT) + n, TEXT, f"{one.author} in {name}".encode(),
+                version=group.version, settled=1,
+            )
+            for n, one in enumerate(said)
+        ]  # fmt: skip
+        assert not any(one.result for one in await store.timelines.archive(entries))
+        ids[name] = group
+    change = GroupChange(ids["Tea"].version + 1, at_ms, "bob", "removed", "alice")
+    assert await store.groups.change(after(ids["Tea"], change), change)
+    assert await store.groups.invite(Invitation(ids["Tea"].group, "alice", "bob", at_ms))
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "cassandra"])
+@pytest.mark.parametrize("days", [365, 0])
+def test_groups(tmp_path: Path, engine: str, days: int) -> None:
+    store = kept(engine, tmp_path)
+    at_ms = int(time.time() * 1000) + (60_000 if days else 0)
+
+    async def work() -> None:
+        async with open_store(store) as opened:
+            await opened.timelines.set_keep_days(days, 0)
+            await in_groups(opened, at_ms)
+
+    asyncio.run(work())
+    done = run(store, tmp_path, "export", "alice", "--json", "alice.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout.splitlines()
+    assert {"conversations: 0", "groups: 2", "invitations: 1"} < set(said)
+    assert [line.split("  ")[2] for line in said if "Lunch" in line] == ["Lunch, owner of 2 members"]
+    assert sum("  left 20" in line for line in said) == 1
+    found = json.loads((tmp_path / "alice.json").read_text())
+    assert found["conversations"] == []
+    groups = {one.get("name"): one for one in found["groups"]}
+    assert groups["Lunch"]["role"] == "owner"
+    assert [one["text"] for one in groups["Lunch"]["messages"]] == ["alice in Lunch", "bob in Lunch"]
+    # Of a group that she is out of, what others wrote is not hers.
+    assert [one["text"] for one in groups[None]["messages"]] == ["alice in Tea"]
+    assert [one["by"] for one in found["invitations"]] == ["bob"]
+
+    away = {"SPARROW_USERAPI__BROKERS": f"tcp://127.0.0.1:{free_port()}"}
+    removed = run(store, tmp_path, "remove", "alice", "--yes", **away)
+    assert "groups: 1 left" in removed.stdout
+    bobs = run(store, tmp_path, "export", "bob")
+    assert "Lunch, owner of 1 members" in bobs.stdout  # the last owner hands it over
 
 
 def test_an_export_of_nothing_but_an_account_is_json_too(tmp_path: Path) -> None:
@@ -356,4 +425,5 @@ def test_an_export_of_nothing_but_an_account_is_json_too(tmp_path: Path) -> None
 
     asyncio.run(work())
     assert run(store, tmp_path, "export", "alice", "--json", "alice.json").returncode == 0
-    assert json.loads((tmp_path / "alice.json").read_text())["conversations"] == []
+    found = json.loads((tmp_path / "alice.json").read_text())
+    assert (found["conversations"], found["groups"], found["invitations"]) == ([], [], [])

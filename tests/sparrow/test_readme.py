@@ -44,7 +44,7 @@ def shown() -> list[str]:
 
 
 def test_they_are_examples_too() -> None:
-    for source, name in zip(shown(), ("talk", "friends"), strict=True):
+    for source, name in zip(shown(), ("talk", "group", "friends"), strict=True):
         text = (ROOT / "examples" / f"{name}.py").read_text()
         assert text.partition('"""\n\n')[2] == source
 
@@ -67,7 +67,7 @@ async def started(command: list[str], folder: Path) -> Program:
 
 
 async def test_the_programs(node: Node, programs: list[list[str]], tmp_path: Path) -> None:
-    first, second = programs
+    first, grouped, second = programs
     node.register("bob")
     (tmp_path / "holiday.jpg").write_bytes(bytes(100_000))
     async with Client("bob", password=PASSWORD, api=node.api) as bob:
@@ -80,10 +80,22 @@ async def test_the_programs(node: Node, programs: list[list[str]], tmp_path: Pat
         await talking.says("bob hi")
         await talking.stop()
 
+        writing = await started(grouped, tmp_path)
+        async with asyncio.timeout(30):
+            while not (invitations := await bob.groups.invitations()):
+                await asyncio.sleep(0.05)
+            group = await bob.groups.join(invitations[0].group)
+        assert (group.name, [each.user for each in group.members]) == ("Hiking", ["alice", "bob"])
+        await (await bob.send(group.group, "up")).sent
+        await writing.says(f"{group.group} bob up")
+        await writing.stop()
+
         sending = await started(second, tmp_path)
         await sending.says("100000 of 100000")
         async with asyncio.timeout(30):
             message = await anext(messages)
+            if message.group:  # it may have been written behind his yes
+                message = await anext(messages)
         assert message.kind == FILE
         made = await bob.files.download(message.file, tmp_path / "bobs.jpg")
         assert made.read_bytes() == bytes(100_000)

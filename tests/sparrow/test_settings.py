@@ -260,6 +260,14 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
         ({"HISTORY__KEEP_DAYS": "3651"}, "history.keep_days"),
         ({"HISTORY__KEEP_DAYS": "7"}, "history.keep_days"),
         ({"HISTORY__MAX_BYTES_OF_AUTHOR": "1000"}, "history.max_bytes_of_author"),
+        ({"CONNECTOR__MAX_UNACKED": "3"}, "connector.max_unacked"),
+        ({"BROKER__GROUP_LOOK_S": "6"}, "broker.group_look_s"),
+        ({"BROKER__GROUP_BYTES_PER_SECOND": "1000"}, "broker.group_bytes_per_second"),
+        ({"BROKER__GROUP_AUTHOR_BYTES_PER_SECOND": "0"}, "broker.group_bytes_per_second"),
+        (
+            {"USERAPI__MAX_GROUP_CHANGES_PER_MINUTE_OF_GROUP": "59"},
+            "userapi.max_group_changes_per_minute_of_group",
+        ),
         ({"STORE__MAX_WAITING_ROWS": "7000"}, "store.max_waiting_rows"),
         ({"USERAPI__STOP_TIMEOUT_S": "1"}, "userapi.stop_timeout_s"),
         ({"CONNECTOR__BROKERS": "localhost"}, "connector.brokers"),
@@ -289,6 +297,12 @@ def test_findings_between_settings(tmp_path: Path, changes: dict[str, str], key:
     findings = check(load(None, environ))
     assert [finding.key for finding in findings] == [key]
     assert findings[0].text
+
+
+def test_without_limits_there_is_nothing_to_say_of_groups(tmp_path: Path) -> None:
+    none = ("BROKER__GROUP_BYTES_PER_SECOND", "USERAPI__MAX_GROUP_CHANGES_PER_MINUTE_OF_GROUP")
+    environ = {f"SPARROW_{name}": "0" for name in none} | {"SPARROW_DATA_DIR": str(tmp_path)}
+    assert check(load(None, environ)) == []
 
 
 def test_findings_about_files(tmp_path: Path) -> None:
@@ -321,6 +335,15 @@ def test_keys_that_are_there_are_only_read(tmp_path: Path, monkeypatch: pytest.M
     assert [finding.key for finding in check(settings)] == ["store.path"]
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert "userapi.token_private_key_file" in [finding.key for finding in check(settings)]
+
+
+def test_where_0_is_said_to_be_no_limit_it_may_be_set() -> None:
+    words = re.findall(r"(?:^# .*\n)*^# .*\b0: no limit.*\n(?:# .*\n)*#(\w+) = ", render(), re.MULTILINE)
+    assert {"group_author_bytes_per_second", "group_scan_s", "max_requests_per_second_of_address"} <= set(words)
+    for section, kind in sections().items():
+        for name in set(words) & {field.name for field in dataclasses.fields(kind)}:
+            loaded = load(None, {f"SPARROW_{section}__{name}".upper(): "0"})
+            assert getattr(getattr(loaded, section), name) == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

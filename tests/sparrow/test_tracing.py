@@ -42,10 +42,12 @@ async def test_a_message_through_a_node(tmp_path: Path, capsys: pytest.CaptureFi
             Client("bob", password=PASSWORD, register=True, api=node.api) as bob,
             Client("carol", password=PASSWORD, register=True, api=node.api),
         ):
+            lunch = await alice.groups.make("Lunch")
             following = asyncio.create_task(asyncio.to_thread(run_trace, settings_of(node), "alice", 6.0))
             for number in range(60):  # until the trace has begun, and to its end
                 await (await alice.send("bob", f"secret words {number}")).delivered
                 await (await bob.send("alice", "not followed")).delivered
+                await (await alice.send(lunch.group, f"secret, too, {number}")).sent
                 await asyncio.sleep(0.1)
             await following
         said = capsys.readouterr().out
@@ -61,6 +63,8 @@ async def test_a_message_through_a_node(tmp_path: Path, capsys: pytest.CaptureFi
         assert f"from alice/{alice.device} to bob" in whole[0]
         assert whole[1].startswith(f"a copy for bob/{bob.device} goes to connector ")
         assert whole[4] == "its author is told SENT and DELIVERED"
+        (grouped,) = {tuple(texts[1:]) for texts in attempts.values() if f"to {lunch.group}" in texts[0] and texts[3:]}
+        assert grouped == ("stands in the timeline", "handed out to all of the group", "its author is told SENT")
         assert "secret" not in said
         assert "from bob" not in said
     finally:

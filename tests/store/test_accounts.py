@@ -232,7 +232,7 @@ def test_what_comes_of_a_token(generation: int, age_ms: int, outcome: Refresh) -
 
 
 async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    from store.sqlite.schema import STEPS
+    from store.sqlite.schema_steps import STEPS
 
     path = tmp_path / "old.db"
     with sqlite3.connect(path, isolation_level=None) as old:

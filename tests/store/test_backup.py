@@ -130,7 +130,7 @@ async def test_what_is_no_copy(settings: StoreSettings, copied: StoreSettings, t
 
 
 async def test_an_older_schema_is_looked_at_and_brought_up_to_date(settings: StoreSettings) -> None:
-    from store.sqlite.schema import STEPS
+    from store.sqlite.schema_steps import STEPS
 
     connection = sqlite3.connect(settings.path)
     connection.executescript(STEPS[0] + "PRAGMA user_version = 1; PRAGMA journal_mode = WAL;")

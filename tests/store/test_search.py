@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.errors import MisuseError, SearchNotOfferedError
+from protocol.ids import new_group_id
 from store import HistorySettings, StoreSettings
+from store.membership import made
 from store.ownership import Ownership
 from store.sqlite import SqliteStore, search_index
 from store.sqlite import search as search_module
@@ -222,3 +226,22 @@ async def test_switched_off_it_goes_and_says_so(tmp_path: Path, monkeypatch: pyt
         for call in (store.timelines.search("bob", "word"), store.timelines.rebuild_search()):
             with pytest.raises(SearchNotOfferedError):
                 await call
+
+
+@given(st.text(st.characters(max_codepoint=0x250), max_size=30))
+def test_plain_text_has_the_words_that_it_has_beside_other_text(text: str) -> None:
+    assert words(text) == words(f"{text} \u00e9")[:-1]
+
+
+async def test_where_conversations_are_not_kept_groups_stand_in_no_index_until_they_are(store: SqliteStore) -> None:
+    await store.timelines.set_keep_days(0, 0)
+    group, change = made(new_group_id(bytes(15)), "alice", "Lunch", 0)
+    await store.groups.make(group, change)
+    said = entry(1, b"noon", conversation=group.group, version=1, settled=1)
+    assert not any(one.result for one in await store.timelines.archive([said]))
+    for _ in range(3):
+        assert not await store.timelines._search.step()
+    assert await found(store, "alice", "noon") == []
+    await store.timelines.set_keep_days(365, 0)
+    await store.timelines._search.step()
+    assert await found(store, "alice", "noon", group.group) == ["noon"]

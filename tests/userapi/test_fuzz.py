@@ -26,6 +26,7 @@ PASSWORD = "not one of the examples"
 TOKEN = "0123456789abcdef" * 4
 TUS = {"Tus-Resumable": "1.0.0"}
 LOGGING_OUT = ("log_out", "log_all_out")
+CLOSING = ("close_group", "close_somebodys_group")
 ENDING = (*LOGGING_OUT, "log_device_out", "remove_device")
 """After these the rest would be refused."""
 
@@ -70,8 +71,13 @@ class Fuzzer:
             sent = {**TUS, "Upload-Offset": "0", "Content-Type": CHUNK}
             assert client.patch(file, headers=sent, content=b"hello").status_code == 204
             assert client.put("/v1/requests/bob").status_code == 200
+            made = client.post("/v1/groups", json={"name": "Lunch"})
+            assert made.status_code == 201
+            self.group = made.json()["group"]
+            link = client.post(f"/v1/groups/{self.group}/links", json={}).json()["link"]
         self.known = {"path.user": "bob", "path.device": further, "path.file": file.rpartition("/")[2]}
         self.known |= {"path.conversation": "bob", "path.stream": "1", "path.n": "1"}
+        self.known |= {"path.group": self.group, "path.link": link}
         self.known |= {"path.one": "alice", "path.other": "bob", "path.author": "bob"}
 
     def profile(self) -> object:
@@ -126,8 +132,10 @@ def test_nothing_that_the_document_does_not_say(tmp_path: Path, engine: str) -> 
         fuzzer = Fuzzer(server, tmp_path)
         broker.keeps(*chat(fuzzer.known["path.device"]))
         before = fuzzer.profile()
-        fuzzer.run(25, fuzzer.known, *_without(ENDING))
+        fuzzer.run(25, fuzzer.known, *_without((*ENDING, *CLOSING)))
         assert fuzzer.profile() != before  # it was somebody, and did something
+        in_group = fuzzer.known | {"path.conversation": fuzzer.group}
+        fuzzer.run(8, in_group, "--include-path-regex", "^/v1/conversations/{conversation}")
         fuzzer.run(8, {}, *_without(LOGGING_OUT))
         said = fuzzer.run(5, {}, "--include-operation-id", "log_out")
         assert "1 selected" in said

@@ -65,6 +65,9 @@ def test_processes_count_together() -> None:
     counts.refused("malformed")
     counts.refused("nothing that there is")
     counts.page(3)
-    *_, refused, pages, messages = counts.metrics(["all"])
+    counts.group("joined")
+    counts.group("nothing that there is")
+    *_, refused, groups, pages, messages = counts.metrics(["all"])
+    assert {sample.labels["event"]: sample.value for sample in groups.samples if sample.value} == {"joined": 1}
     assert (pages.samples[0].value, messages.samples[0].value) == (1, 3)
     assert {sample.labels["reason"]: sample.value for sample in refused.samples if sample.value} == {"malformed": 1}

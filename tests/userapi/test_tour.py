@@ -107,7 +107,7 @@ def alike(wanted: Any, found: Any, name: str = "") -> bool:
         return len(wanted) == len(found) and all(map(alike, wanted, found))
     if isinstance(wanted, str) and isinstance(found, str) and wanted.endswith("…"):
         return found.startswith(wanted[:-1]) and len(found) >= len(wanted)
-    if name.endswith("_ms") and wanted and found:
+    if (name == "ms" or name.endswith("_ms")) and wanted and found:
         return isinstance(found, int) and found > 1_600_000_000_000
     return bool(wanted == found)
 

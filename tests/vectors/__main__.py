@@ -22,14 +22,8 @@ def main() -> None:
     dump("frames", frames)
     for name in ("bad_frames", "refused_frames", "unreadable_frames", "streams"):
         dump(name, load(name))
-    dump("dialogues", [{**dialogue, "steps": _played(dialogue)} for dialogue in load("dialogues")])
+    dump("dialogues", [{**dialogue, "steps": play(dialogue)} for dialogue in load("dialogues")])
     example.write()
-
-
-def _played(dialogue: Json) -> list[Json]:
-    if not dialogue.get("by_hand"):
-        return play(dialogue)
-    return [{**step, "hex": delimited(step["frame"]).hex()} if "frame" in step else step for step in dialogue["steps"]]
 
 
 def _hex(data: bytes) -> Json:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from protocol.client import NEW, ClientSession, Event
 from protocol.framing import FrameReader, delimit
+from protocol.ids import is_group_id
 from protocol.inbound import InboundStream, Shown
 from protocol.sparrow_pb2 import READ, Failed, Frame, Goodbye, Message, Receipt, Synced
 from tests.vectors.files import Json, frame, meaning, unhex
@@ -18,7 +19,8 @@ from tests.vectors.node import Node
 def play(dialogue: Json) -> list[Json]:
     """The dialogue's steps as our server plays them: those of clients as they are, those of the server its own."""
     server = dialogue["server"]
-    node = Node(server["users"], server["clock_ms"], server.get("limits", {}), server.get("keep_days", 0))
+    more = {name: server[name] for name in ("keep_days", "groups") if name in server}
+    node = Node(server["users"], server["clock_ms"], server.get("limits", {}), **more)
     steps: list[Json] = []
     for step in dialogue["steps"]:
         if step["step"] in ("server", "closed"):
@@ -72,7 +74,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._session = ClientSession()
-        self._streams: dict[tuple[str, str, int], InboundStream[Message]] = {}
+        self._streams: dict[tuple[str, str, str, int], InboundStream[Message]] = {}
         self._reads: set[tuple[int, int]] = set()
         """READs of this user: DELIVERED means nothing for them."""
         self.outcome: Json = {}
@@ -124,7 +126,8 @@ class Reader:
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Message):
-            key = (event.from_id, event.from_device, event.stream)
+            group = event.dest_id if is_group_id(event.dest_id) else ""
+            key = (group, event.from_id, event.from_device, event.stream)
             stream = self._streams.setdefault(key, InboundStream())
             self._remember(event)
             self._show(stream.receive(event.id, event.settled, event))

@@ -6,6 +6,8 @@ Owns its clients' connections as plain byte strings. Everything that was caused 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from broker.core import BrokerCore
 from broker.core.state import Rank
@@ -16,12 +18,15 @@ from connector.settings import ConnectorSettings
 from fabric.tokens import Identity
 from protocol.errors import TokenError
 from store.contacts import Verdict
+from store.groups import Group, GroupPage, GroupQuery
 from store.interface import NewRow, Page, PageQuery, Removal, Row
 from store.sessions import NoSession, SessionStart, Standing
 from store.timelines import Archived, Edit, Entry, Erasure, HistoryTerms, Mark, Result
+from tests.vectors.groups import Groups
 
 BROKER = "broker"
 TICK_MS = 100
+SOME_BEATS_MS = 5000
 INBOX_TTL_MS = 30 * 24 * 3600 * 1000
 
 
@@ -37,8 +42,9 @@ class Client:
 class Store:
     """Broker's store port. Calls are answered when the node comes to it: never before they return."""
 
-    def __init__(self, users: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, users: Mapping[str, Sequence[str]], groups: Mapping[str, Mapping[str, Any]]) -> None:
         self._users = users
+        self._groups = Groups(groups)
         self._rows: dict[tuple[str, str], dict[bytes, Row]] = {}
         self._sessions: dict[tuple[str, str], int] = {}
         self._tried: dict[tuple[str, str], Rank] = {}
@@ -117,7 +123,21 @@ class Store:
         self, batch: Sequence[Entry | Edit | Erasure], done: Callable[[Sequence[Archived] | None], None]
     ) -> None:
         found = None if self.away else [Archived(Result.KEPT)] * len(batch)
+        for entry in () if self.away else batch:
+            if isinstance(entry, Entry):
+                self._groups.write(entry)
         self.answers.append(lambda: done(found))
+
+    def groups(self, groups: Collection[str], done: Callable[[Mapping[str, Group | None] | None], None]) -> None:
+        found = None if self.away else self._groups.of(groups)
+        self.answers.append(lambda: done(found))
+
+    def scan_groups(self, queries: Sequence[GroupQuery], done: Callable[[Sequence[GroupPage] | None], None]) -> None:
+        pages = None if self.away else [self._groups.page(query) for query in queries]
+        self.answers.append(lambda: done(pages))
+
+    def raise_checkpoints(self, checkpoints: Mapping[tuple[str, str], int]) -> None:
+        pass
 
     def raise_marks(self, marks: Sequence[Mark]) -> None:
         pass
@@ -130,13 +150,19 @@ class Node:
     """One connector and one broker, with ports of both."""
 
     def __init__(
-        self, users: Mapping[str, Sequence[str]], clock_ms: int, limits: Mapping[str, int], keep_days: int = 0
+        self,
+        users: Mapping[str, Sequence[str]],
+        clock_ms: int,
+        limits: Mapping[str, int],
+        keep_days: int = 0,
+        groups: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
-        self._started_ms = self._clock_ms = clock_ms
+        # Broker and connector have known each other for a while.
+        self._started_ms = self._clock_ms = clock_ms - (SOME_BEATS_MS if groups else 0)
         self._random = 0
         self._to_broker: list[bytes] = []
         self._to_connector: list[bytes] = []
-        self.store = Store(users)
+        self.store = Store(users, groups)
         self._presence = MemoryPresence(lease_s=1e9, first_lease=1)
         self._broker = BrokerCore(self, self._presence, self.store, BrokerSettings(), 1, INBOX_TTL_MS)
         self._broker.history_terms(HistoryTerms(keep_days))
@@ -149,6 +175,7 @@ class Node:
         self._connector = ConnectorCore(_ConnectorPorts(self), ConnectorSettings(brokers=(BROKER,), **settings))  # type: ignore[arg-type]
         self.clients: dict[str, Client] = {}
         self._turn()
+        self.wait(clock_ms - self._clock_ms)
 
     # What happens.
 
