@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -465,9 +464,9 @@ async def test_many_who_come_back_at_once_share_their_reads(
         # Alone, each would read its list and what was written to; and members, rows and bodies of both groups.
         assert sent < len(users) * (2 + 2 * 3) / 2
         # Where not all has room, each goes its own way.
-        few = [replace(query, limit=4 + at) for at, query in enumerate(queries)]
-        for at, page in enumerate(await store.groups.scan(few)):
-            assert [row.message.name.id for row in page.rows][:4] == list(range(max(1, at % 3), max(1, at % 3) + 4))
+        scans = [scanned(store, user, limit=4 + at, since=stamp(at % 3), group=H) for at, user in enumerate(users)]
+        for at, found in enumerate(await asyncio.gather(*scans)):
+            assert found == list(range(max(1, at % 3), 80))
 
 
 async def test_a_group_that_cannot_be_read_holds_up_no_other(
