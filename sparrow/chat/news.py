@@ -6,7 +6,8 @@ Owns when the user API is asked, and what is said of its answers. Messages are n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from client import Client, GroupChange, GroupChanged, GroupLeft, Hint, HintKind
@@ -20,6 +21,9 @@ from sparrow.chat.people import People
 CHANGES: Final = 50
 """Of a group that is opened, so many of its latest changes are shown."""
 GONE: Final = "you are not in this group any more"
+AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""What could not be had is asked for again after so long; then with the next hint or connection. A server that was
+killed takes connections some time before its user API answers."""
 
 
 class Shows(Protocol):
@@ -37,11 +41,20 @@ class Shows(Protocol):
 class News:
     """Of one chat; `now_ms` is Unix time."""
 
-    def __init__(self, user: str, model: Model, groups: Groups, view: Shows, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        user: str,
+        model: Model,
+        groups: Groups,
+        view: Shows,
+        now_ms: Callable[[], int],
+        again_s: Sequence[float] = AGAIN_S,
+    ) -> None:
         self._user = user
         self._model = model
         self._view = view
         self._now_ms = now_ms
+        self._again_s = again_s
         self.people = People()
         self.groups = groups
         self._people_changed = asyncio.Event()
@@ -112,36 +125,42 @@ class News:
     async def run(self, client: Client) -> None:
         """Ask whenever there is something, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._look_for_people(client))
-            group.create_task(self._look_for_groups(client))
+            group.create_task(self._look(self._people_changed, lambda: self._look_for_people(client)))
+            group.create_task(self._look(self._groups_changed, lambda: self._look_for_groups(client)))
+
+    async def _look(self, changed: asyncio.Event, ask: Callable[[], Awaitable[None]]) -> None:
+        failures = 0
+        while True:
+            await changed.wait()
+            changed.clear()
+            try:
+                await ask()
+                failures = 0
+            except SparrowError:
+                if failures < len(self._again_s):
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(changed.wait(), self._again_s[failures])
+                    failures += 1
+                    changed.set()
+                else:
+                    failures = 0
 
     async def _look_for_people(self, client: Client) -> None:
-        while True:
-            await self._people_changed.wait()
-            self._people_changed.clear()
-            changes = self.people.changes
-            try:
-                found = [*await client.contacts.friends(), *await client.contacts.requests()]
-            except SparrowError:
-                continue  # the next hint, or the next connection
-            if changes != self.people.changes:
-                self._people_changed.set()
-                continue
+        changes = self.people.changes
+        found = [*await client.contacts.friends(), *await client.contacts.requests()]
+        if changes != self.people.changes:
+            self._people_changed.set()
+        else:
             self._say(self.people.news(found))
 
     async def _look_for_groups(self, client: Client) -> None:
-        while True:
-            await self._groups_changed.wait()
-            self._groups_changed.clear()
-            try:
-                await self._list(client)
-                for group in list(self._opened):
-                    await self._changes(client, group)
-                    self._opened.pop(group, None)
-            except GroupsNotOfferedError:
-                self._opened.clear()
-            except SparrowError:
-                continue  # the next hint, or the next connection
+        try:
+            await self._list(client)
+            for group in list(self._opened):
+                await self._changes(client, group)
+                self._opened.pop(group, None)
+        except GroupsNotOfferedError:
+            self._opened.clear()
 
     async def know(self, client: Client, text: str) -> None:
         """If `text` begins with a group that is not known here yet, ask which there are. Raises what requests raise."""

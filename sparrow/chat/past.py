@@ -6,13 +6,15 @@ Owns how far back each conversation was read. Draws nothing; lines are the model
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from client import Client, Message
 from protocol.errors import SparrowError
 from sparrow.chat.conversation import Conversation
 from sparrow.chat.model import Model
+from sparrow.chat.news import AGAIN_S
 
 NEWEST_LINES: Final = 200
 """Of each conversation, so many are there at the start."""
@@ -27,12 +29,18 @@ class Past:
     """
 
     def __init__(
-        self, model: Model, loaded: Callable[[], object], listed: Callable[[], object], say: Callable[[str], object]
+        self,
+        model: Model,
+        loaded: Callable[[], object],
+        listed: Callable[[], object],
+        say: Callable[[str], object],
+        again_s: Sequence[float] = AGAIN_S,
     ) -> None:
         self._model = model
         self._loaded = loaded
         self._listed = listed
         self._say = say
+        self._again_s = again_s
         self._client: Client | None = None
         self._back: dict[str, AsyncIterator[Message]] = {}
         """How far back each conversation was read."""
@@ -64,9 +72,12 @@ class Past:
 
     async def _list(self) -> None:
         assert self._client is not None
-        try:
-            found = await self._client.conversations.list()
-        except SparrowError:
+        for wait_s in self._again_s:
+            with contextlib.suppress(SparrowError):
+                found = await self._client.conversations.list()
+                break
+            await asyncio.sleep(wait_s)
+        else:
             return  # the next connection
         for each in found:
             conversation = self._model.conversation(each.user)

@@ -10,7 +10,7 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from client import GroupChange, GroupChanged, GroupLeft, Hint, HintKind, Invitation, Message, MyGroup
-from protocol.errors import GroupsNotOfferedError, MisuseError
+from protocol.errors import GroupsNotOfferedError, MisuseError, UnreachableError
 from protocol.sparrow_pb2 import TEXT
 from protocol.sparrow_pb2 import Message as Wire
 from sparrow.chat.chat import Chat
@@ -20,6 +20,8 @@ from sparrow.chat.conversation import OUT
 from sparrow.chat.group_commands import GROUP_COMMANDS
 from sparrow.chat.groups import Groups, change_text
 from sparrow.chat.model import Model
+from sparrow.chat.news import News
+from sparrow.chat.past import Past
 from tests.sparrow.test_chat_model import Nobody
 
 ONE, TWO, THREE = ("~" + letter * 24 for letter in "abc")
@@ -199,11 +201,36 @@ class NoGroups:
         raise GroupsNotOfferedError("this service knows no groups: it is an older release")
 
 
+class Unreachable:
+    """A user API that answers the third time: a server that was killed takes connections before."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def list(self) -> list[object]:
+        self.asked += 1
+        if self.asked < 3:
+            raise UnreachableError("nothing answers there")
+        return []
+
+    friends = requests = invitations = list
+
+
 class OldClient:
     """At one."""
 
     device = "a1"
     groups = NoGroups()
+    contacts = Unreachable()
+
+
+class DownClient:
+    """Just connected."""
+
+    device = "a1"
+
+    def __init__(self) -> None:
+        self.groups, self.contacts, self.conversations = Unreachable(), Unreachable(), Unreachable()
 
 
 async def test_an_older_service_knows_no_groups() -> None:
@@ -211,7 +238,7 @@ async def test_an_older_service_knows_no_groups() -> None:
     chat = Chat("alice", view, obey)  # type: ignore[arg-type]
     chat._client = OldClient()  # type: ignore[assignment]
     chat.news.opened(chat.model.conversation(ONE))
-    looking = asyncio.create_task(chat.news._look_for_groups(chat.client))
+    looking = asyncio.create_task(chat.news.run(chat.client))
     await asyncio.sleep(0.01)
     assert not looking.done()
     assert view.said == []  # nobody has asked
@@ -221,6 +248,43 @@ async def test_an_older_service_knows_no_groups() -> None:
     await chat._typed.join()
     obeying.cancel()
     assert view.said == ["this service knows no groups: it is an older release"]
+
+
+async def test_what_could_not_be_had_is_asked_for_again() -> None:
+    view, client = View(), DownClient()
+    listed = asyncio.Event()
+    model = Model("alice")
+    news = News("alice", model, Groups(), view, lambda: 0, again_s=(0.0, 0.0, 0.0))
+    past = Past(model, lambda: None, listed.set, print, again_s=(0.0, 0.0, 0.0))
+    news.connected()
+    looking = asyncio.create_task(news.run(client))  # type: ignore[arg-type]
+    past.begin(client)  # type: ignore[arg-type]
+    past.connected()
+    async with asyncio.timeout(10):
+        await listed.wait()
+        while client.groups.asked < 4 or client.contacts.asked < 4:  # the list, and then invitations or requests
+            await asyncio.sleep(0)
+    looking.cancel()
+    assert client.conversations.asked == 3
+
+
+async def test_what_can_never_be_had_is_asked_for_at_the_next_connection() -> None:
+    client = DownClient()
+    client.groups.asked = client.contacts.asked = client.conversations.asked = -100
+    listed: list[bool] = []
+    model = Model("alice")
+    news = News("alice", model, Groups(), View(), lambda: 0, again_s=(0.0,))
+    past = Past(model, lambda: None, lambda: listed.append(True), print, again_s=(0.0,))
+    past.begin(client)  # type: ignore[arg-type]
+    looking = asyncio.create_task(news.run(client))  # type: ignore[arg-type]
+    for connection in (1, 2):
+        news.connected()
+        past.connected()
+        await asyncio.sleep(0.05)
+        assert client.groups.asked == client.contacts.asked == -100 + 2 * connection
+        assert client.conversations.asked == -100 + connection
+    looking.cancel()
+    assert not listed
 
 
 async def test_what_the_client_tells_of_groups() -> None:
