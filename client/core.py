@@ -51,6 +51,8 @@ class ClientCore:
         self._syncs = Syncs(self.SYNC_TIMEOUT_S)
         self._acks = Acks()
         self._now = 0.0
+        self._timed = False
+        """Somebody has said what time it is."""
         self._dirty = False
         self._understood: frozenset[str] = frozenset()
         self._ages = Ages()
@@ -80,7 +82,7 @@ class ClientCore:
         self._drafts = [draft for draft in kept.drafts if draft.draft not in kept.doubtful]
         self._found = {draft.draft for draft in self._drafts}
         self._draft_counter = max((draft.draft for draft in kept.drafts), default=0)
-        self._receiving.restore(kept, self._now)
+        self._receiving.restore(kept)
 
     def _tell(self, event: Event) -> None:
         self._events.append(event)
@@ -109,6 +111,9 @@ class ClientCore:
 
     def time(self, now: float) -> None:
         """The time of the events that follow, in seconds of a steady clock."""
+        if not self._timed:
+            self._timed = True
+            self._receiving.begin(now)
         elapsed, self._now = now - self._now, now
         if self.logged_in:
             self._receiving.lived(elapsed)

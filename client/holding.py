@@ -32,6 +32,10 @@ class Held:
         """Put back what was shown."""
         self._shown.update(versions)
 
+    def begin(self, now: float) -> None:
+        """What waits by now does so from here on."""
+        self._since = dict.fromkeys(self._waiting, now)
+
     def version(self, group: str) -> int:
         """Up to which version this group's changes are shown; 0: nothing is known of it."""
         return self._shown.get(group, 0)

@@ -36,7 +36,7 @@ class Receiving:
         self.dirty = False
         """Something is to be committed."""
 
-    def restore(self, kept: Kept, now: float) -> None:
+    def restore(self, kept: Kept) -> None:
         """Put back what was kept."""
         for key, state in kept.inbound.items():
             self._inbound[key] = InboundStream(state.next, state.settled, state.gaps)
@@ -50,7 +50,11 @@ class Receiving:
                 self._erasures.told(message, self._inbound)
         self.held.restore(kept.groups)
         for held in kept.held:
-            self.held.put(group_of(held.item), held, now)
+            self.held.put(group_of(held.item), held, 0.0)
+
+    def begin(self, now: float) -> None:
+        """The time is known: what was kept waits from here on."""
+        self.held.begin(now)
 
     def disconnected(self) -> None:
         """The connection is gone, and with it what was asked."""
