@@ -171,11 +171,15 @@ def batch(encoded: Iterable[bytes]) -> bytes:
 
 def batches(encoded: list[bytes]) -> list[bytes]:
     """Records as few ZeroMQ messages as `MAX_BATCH_BYTES` allows; a longer record goes alone."""
-    data = batch(encoded)
-    if len(data) <= MAX_BATCH_BYTES or len(encoded) < 2:
-        return [data]
-    half = len(encoded) // 2
-    return batches(encoded[:half]) + batches(encoded[half:])
+    found: list[bytes] = []
+    begin = size = 0
+    for at, one in enumerate(encoded):
+        if at > begin and size + len(one) > MAX_BATCH_BYTES - len(VERSION):
+            found.append(batch(encoded[begin:at]))
+            begin, size = at, 0
+        size += len(one)
+    found.append(batch(encoded[begin:]))
+    return found
 
 
 def parse(data: bytes, forwarded: int = -1) -> list[Record]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from broker.core import group_pages
 from broker.core.looks import SILENT
 from fabric.group_records import Checkpoint, GroupCopy, GroupHeard, GroupLook, GroupPageRequest, GroupRows
 from fabric.heartbeats import Heartbeat, HeartbeatReply
@@ -524,7 +525,8 @@ def asks(**more: object) -> bytes:
 
 def test_pages_of_a_turn_are_one_call() -> None:
     bench = Bench()
-    bench.receives(asks(), asks(group=G, stamp=STAMP, began_ms=5, cursor=b"c"))
+    other = GroupPageRequest(b"bob/b1", 21, 8, G, STAMP, 5, b"c", 50)
+    bench.receives(asks(), other.encode())
     ((first, second),) = bench.asked("scan_groups")
     assert first == GroupQuery("bob", "b1", "", 0, bench.core.turn.wall_ms, b"", 50)
     assert second == GroupQuery("bob", "b1", G, STAMP, 5, b"c", 50)
@@ -546,6 +548,43 @@ def test_pages_of_a_turn_are_one_call() -> None:
     assert (erased.erased, erased.body) == (True, b"")
     assert (end.end, end.began_ms) == (True, 5)
     assert bench.core.group_pages.rows == 3
+
+
+def test_many_pages_are_read_one_after_another_the_fewer_the_more_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_pages, "BYTES_AT_ONCE", 32 * 1024)
+    bench = Bench()
+    sessions = range(1, 2 * group_pages.AT_ONCE)
+    pages = [GroupPageRequest(b"bob/b1", session, 7, limit=50).encode() for session in sessions]
+    bench.receives(*pages, *pages)  # who asks again is answered once
+    large = KeptMessage(Name("alice", "a1", 9, 4), STAMP, TEXT, b"x" * 1600)
+    some = GroupPage((GroupRow(G, 3, 2, large),), b"", True)
+    answered: list[int] = []
+    sizes: list[int] = []
+    while len(answered) < len(sessions):
+        (asked,) = bench.asked("scan_groups")
+        sizes.append(len(asked))
+        # Large ones at first, and then none.
+        bench.answer("scan_groups", [some if len(sizes) < 3 else GroupPage((), b"", True)] * len(asked))
+        answered += [GroupRows.of(rec(sent)).session for sent in bench.sent(GROUP_ROWS)]
+    assert answered == list(sessions)
+    assert sizes[0] == group_pages.AT_ONCE
+    assert group_pages.LEAST_AT_ONCE < sizes[1] == sizes[2] < 20
+    assert sizes[2] < sizes[3] < sizes[4]
+
+
+def test_pages_as_large_as_they_get_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_pages, "BYTES_AT_ONCE", 1024)
+    bench = Bench()
+    sessions = range(2 * group_pages.LEAST_AT_ONCE)
+    bench.receives(asks())
+    large = KeptMessage(Name("alice", "a1", 9, 4), STAMP, TEXT, b"x" * group_pages.BYTES_AT_ONCE)
+    bench.answer("scan_groups", [GroupPage((GroupRow(G, 3, 2, large),), b"", True)])
+    bench.receives(*(GroupPageRequest(b"bob/b1", session, 7, limit=50).encode() for session in sessions))
+    for _ in (1, 2):
+        assert len(bench.asked("scan_groups")[0]) == group_pages.LEAST_AT_ONCE
+        bench.away("scan_groups")
+    found = [GroupRows.of(rec(sent)) for sent in bench.sent(GROUP_ROWS)[1:]]
+    assert [(rows.session, rows.failed) for rows in found] == [(session, True) for session in sessions]
 
 
 def test_a_page_that_cannot_be_read() -> None:
