@@ -126,7 +126,7 @@ class GroupRouting:
             return ADMINS_ONLY
         if self.waiting >= self._settings.max_group_messages:
             return UNAVAILABLE
-        cost, now = len(rec[BODY]) * max(1, self._reach.get(group.group, 1)), self._turn.now
+        cost, now = len(rec[BODY]) * max(1, self._reach_of(group)), self._turn.now
         if not self._authors.spend(author, cost, now) or not self._groups.spend(group.group, cost, now):
             return GROUP_BUSY
         return 0
@@ -223,6 +223,15 @@ class GroupRouting:
 
     def _trace(self, sharing: Sharing, what: str) -> None:
         self._turn.traces.append((sharing.connector, sharing.record[ATTEMPT], what))
+
+    def _reach_of(self, group: Plan) -> int:
+        """As the last message has found it; of the first ones, which come together, whoever is there."""
+        reach = self._reach.get(group.group)
+        if reach is None:
+            online = self._presence.locations
+            reach = sum(len(online[user]) for user in group.users if user in online)
+            self._note_reach(group.group, reach)
+        return reach
 
     def _note_reach(self, group: str, reach: int) -> None:
         if len(self._reach) >= self._settings.max_cached_users:

@@ -297,6 +297,18 @@ def test_a_message_costs_its_author_as_much_as_it_reaches() -> None:
     bench.core.tick()
 
 
+def test_the_first_messages_of_a_group_cost_what_they_will_reach() -> None:
+    size = len(message(dest=H))
+    bench = ready(group_author_bytes_per_second=5 * size / 4, group_bytes_per_second=0.0)
+    for number in range(100, 110):
+        bench.goes_online(f"carol/c{number}", B, number)
+    bench.receives(*(says(attempt, to=H, body=message(dest=H)) for attempt in (5, 6)))
+    members = {name: Member(name, Role.OWNER, 1) for name in ("alice", "carol")}
+    bench.answer("groups", {H: Group(H, 1, "other", NOW_MS, members)})
+    assert [len(some) for some in bench.asked("archive")] == [1]  # though none was handed out yet
+    assert states(bench) == [(6, GROUP_BUSY)]
+
+
 def test_a_group_has_so_much_for_all_its_authors() -> None:
     bench = ready(group_bytes_per_second=0.001)
     for attempt in range(40):
