@@ -48,6 +48,7 @@ def test_three_people_in_a_group(stage: Stage) -> None:
     for terminal in (bob, carol):
         terminal.shows("alice: where to?")
     bob.type("up")
+    carol.shows("bob: up")
     carol.type("down")
     alice.shows("bob: up", "carol: down", "✓  me: where to?")
     # What is read is told within a second or so.
