@@ -14,7 +14,7 @@ from fabric.records import FIRST_UNSEEN_KIND
 from protocol.allowed import CHANGES, SILENT_KINDS
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
-from protocol.sparrow_pb2 import ERASE, READ, Failed, Message
+from protocol.sparrow_pb2 import ERASE, READ, TEXT, Failed, Message
 from store.timelines import Name as TimelineName
 from tests.simulation.groups import GroupChecker, is_group
 from tests.simulation.history import HistoryChecker, conversation
@@ -116,6 +116,11 @@ class Checker:
                     self.fail(f"{session.key.decode()} has a session of {session.login}, which has ended")
 
     # What happens.
+
+    def was_sent(self, name: Name, author: SimClient, group: str, at: float, body: bytes, version: int) -> None:
+        """A text of before the run."""
+        sent = Sent(name, group, TEXT, author.name, at, author.life, body=body, version=version, sent_at=at)
+        self.messages[name] = sent
 
     def submitted(self, client: SimClient, outgoing: Outgoing) -> None:
         """A client has taken a message to send."""

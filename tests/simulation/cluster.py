@@ -73,6 +73,7 @@ class Cluster:
         self.keeps = "history" in emphasis or self.history.random() < 0.5
         """Conversations are kept."""
         self.groups = Random(f"groups {world.seed}")
+        self.database.groups.keeps = self.keeps
         self.has_groups = "groups" in emphasis or self.groups.random() < 0.4
         self.answer_after_s = CACHE_S
         """The user API answers so long after all brokers were told of a change."""
@@ -121,6 +122,8 @@ class Cluster:
         for number in range(self.groups.randint(1, 3) if self.has_groups else 0):
             members = self.groups.sample(users, self.groups.randint(1, len(users)))
             self.story.make(number, members)
+            if "long away" in self.emphasis or self.groups.random() < 0.1:
+                self.story.long_ago(number)
 
     def _add_device(self, user: str, device: str, usable_from: float) -> SimClient:
         client = SimClient(self.world, user, device, self)

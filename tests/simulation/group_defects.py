@@ -13,10 +13,12 @@ from broker.core.group_routing import GroupRouting
 from broker.core.looks import Looks
 from connector.core import checkpoints as connector_checkpoints
 from connector.core import groups as connector_groups
+from connector.core.attempts import Attempts
 from connector.core.checkpoints import Checkpoints
 from connector.core.groups import ALL, GroupCatchup
 from fabric import records
 from fabric.group_records import GroupRows
+from store import group_rules
 from tests.simulation.defect import Defect
 from tests.simulation.groups import GroupStory, Memberships
 from tests.simulation.nodes import SimConnector
@@ -24,8 +26,10 @@ from tests.simulation.nodes import SimConnector
 SHORT = (
     (broker_archive, "R_B_MS", 2_000),
     (group_routing, "R_B_MS", 2_000),
+    (Attempts, "SAME_STAMP_MS", 800),
     (connector_checkpoints, "TRAIL_MS", 12_000),
     (connector_groups, "TRAIL_MS", 12_000),
+    (group_rules, "TRAIL_MS", 12_000),
     (connector_checkpoints, "KEEP_S", 1.0),
     (SimConnector, "HEARTBEAT_S", 4.0),
 )
@@ -89,10 +93,6 @@ def _past_what_is_dirty(self: Any, session: Any, reading: Any, clear_ms: int) ->
         reading.checkpoint = max(reading.checkpoint, clear_ms)
 
 
-def _no_trail(self: Any, query: Any) -> int:
-    return query.since or self.checkpoints.get((query.user, query.device), 0) << 20
-
-
 def _synced_without(self: Any, session: Any, n: int, group: str) -> None:
     """A scan of the inbox alone."""
     self._synced_groups(session, n)
@@ -131,6 +131,13 @@ def _without_room_dropped(self: Any, session: Any, reading: Any, group: str, sta
 
 
 _owe = GroupCatchup._owe
+
+
+def _always_cut(checkpoint_ms: int, now_ms: int, keeps: bool) -> tuple[int, int | None]:
+    return _since_of(checkpoint_ms, now_ms, True)
+
+
+_since_of = group_rules.since_of
 
 
 GROUP_DEFECTS = (
@@ -181,6 +188,9 @@ GROUP_DEFECTS = (
         ((GroupStory, "something_changes", _answered_at_once),),
         ("groups", "late watch", "people come and go"),
     ),
+    Defect(
+        "cut at a week where nothing is kept", 20, ((group_rules, "since_of", _always_cut),), ("groups", "long away")
+    ),
     Defect("a checkpoint past what is dirty", 200, (*SHORT, (Checkpoints, "_move", _past_what_is_dirty)), AGREE),
-    Defect("no trail", 200, (*SHORT, (Memberships, "since", _no_trail)), AGREE),
+    Defect("no trail", 200, (*SHORT, (group_rules, "TRAIL_MS", 0)), AGREE),
 )

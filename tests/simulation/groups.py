@@ -12,15 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from client.streams import keyed
-from connector.core import checkpoints
 from fabric.group_records import GroupCopy
 from protocol.allowed import CHANGES
 from protocol.errors import MisuseError
 from protocol.ids import STAMP_SHIFT, is_group_id, split_address
-from protocol.sparrow_pb2 import EDIT, ERASE, Message
-from store import membership
+from protocol.sparrow_pb2 import EDIT, ERASE, TEXT, Message
+from store import group_rules, membership
 from store.groups import Group, GroupChange, GroupPage, GroupQuery, GroupRow, Interval, Membership
-from store.timelines import KeptMessage, Name
+from store.timelines import Entry, KeptMessage, Name
 from tests.simulation.world import EPOCH_S
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from tests.simulation.nodes import SimClient
     from tests.simulation.timelines import Timelines
 
-LIFE_MS = 30 * 86_400_000
+AGO_S = 29 * 86_400.0
+AGO_STREAM = 7_000_000
 
 
 @dataclass
@@ -40,7 +40,9 @@ class Memberships:
     intervals: dict[tuple[str, str], Membership] = field(default_factory=dict)
     """(group, user) → when they were in."""
     checkpoints: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(user, device) → Unix ms; at first its birth."""
+    """(user, device) → Unix ms; at first its birth. Devices that were there before the run have been away for ever."""
+    keeps: bool = False
+    """Conversations are kept."""
 
     def change(self, group: Group, change: GroupChange) -> bool:
         """Compare and set."""
@@ -69,7 +71,7 @@ class Memberships:
         if query.since:
             return query.since
         kept = self.checkpoints.get((query.user, query.device), 0)
-        return max(0, kept - checkpoints.TRAIL_MS) << STAMP_SHIFT
+        return group_rules.since_of(kept, query.began_ms, self.keeps)[0]
 
     def page(self, timelines: Timelines, query: GroupQuery) -> GroupPage:
         """One page, as engines do it (G3)."""
@@ -134,6 +136,18 @@ class GroupStory:
         for user in members[1:]:
             group = self._do(group, members[0], "added", user)
         self.heard.append((0.0, group.group, group.version))
+
+    def long_ago(self, number: int) -> None:
+        """What was written in a group 29 days before the run; since then none of its members was there."""
+        cluster, group = self._cluster, self.kept.groups["~" + "abcdefgh"[number] * 24]
+        author = next(client for client in cluster.clients if client.user in group.members)
+        for n in (1, 2, 3):
+            name = Name(author.user, author.device, AGO_STREAM + number, n)
+            stamp = int((EPOCH_S - AGO_S + n) * 1000) << STAMP_SHIFT
+            body = b"long ago %d %d" % (number, n)
+            entry = Entry(group.group, name, stamp, TEXT, body, version=group.version, settled=1)
+            cluster.database.timelines.write(entry)
+            cluster.checker.was_sent(name, author, group.group, -AGO_S, body, group.version)
 
     def _do(self, group: Group, actor: str, kind: str, user: str = "", value: str = "") -> Group:
         change = GroupChange(group.version + 1, EPOCH_S * 1000, actor, kind, user, value)
@@ -227,6 +241,9 @@ class GroupChecker:
         if sent.kind in CHANGES:
             return  # of one that does not count any more, nobody is given anything to show
         intervals = self._cluster.database.groups.intervals
+        if sent.at == -AGO_S:
+            self._finish_long_ago(sent)
+            return
         for client in self._cluster.clients:
             known = intervals.get((sent.dest, client.user))
             if known is None or client.removed or client.name == sent.author or client.usable_from > sent.at:
@@ -235,6 +252,18 @@ class GroupChecker:
             if not inside or sent.at <= client.forgot_at or self.has(client, sent):
                 continue
             self._checker.fail(f"{sent.name} was SENT in version {sent.version}, and {client.name} never showed it")
+
+    def _finish_long_ago(self, sent: Sent) -> None:
+        """It waits for as long as in an inbox; where conversations are kept, what is older than a week is paged."""
+        kept = self._cluster.database.groups
+        for client in self._cluster.clients:
+            known = kept.intervals.get((sent.dest, client.user), Membership())
+            inside = any(each.since <= sent.version and not each.until for each in known.intervals)
+            if client.removed or client.usable_from or client.forgot_at > 0 or client.name == sent.author or not inside:
+                continue
+            if self.has(client, sent) == kept.keeps:
+                what = "shows, as if it had been away for less than a week," if kept.keeps else "never showed"
+                self._checker.fail(f"{client.name} {what} {sent.name}, of 29 days ago")
 
     def has(self, client: SimClient, sent: Sent) -> bool:
         """Whether the device has shown it, in this life or one before."""

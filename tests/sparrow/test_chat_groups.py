@@ -48,6 +48,7 @@ def test_three_people_in_a_group(stage: Stage) -> None:
     for terminal in (bob, carol):
         terminal.shows("alice: where to?")
     bob.type("up")
+    carol.shows("bob: up")
     carol.type("down")
     alice.shows("bob: up", "carol: down", "✓  me: where to?")
     # What is read is told within a second or so.
@@ -78,7 +79,7 @@ def test_three_people_in_a_group(stage: Stage) -> None:
 
     # Bob comes back and has all of it, each change before what was said behind it.
     bob = stage.chat("bob", "--to", "~Hiking")
-    bob.shows("alice: without her")
+    bob.until(lambda screen: len(said(screen, "alice", "bob", "carol", "me")) == 10)
     rows = said(bob.screen, "alice", "bob", "carol", "me")
     assert rows[:5] == ["-- you joined", "-- carol joined", "alice: where to?", "me: up", "carol: down"]
     assert rows[5] == "alice: one"
@@ -145,14 +146,14 @@ def test_a_fresh_device_scrolls_back_over_a_group(stage: Stage) -> None:
     fresh.type(PASSWORD)
     fresh.shows("connected")
     fresh.type("/to ~hik")
-    fresh.shows("bob: up")
-    assert said(fresh.screen, "me (elsewhere)", "bob") == [
+    wanted = [
         "-- you made the group Hiking",
         "me (elsewhere): to myself",
         "-- bob joined",
         "me (elsewhere): to bob",
         "bob: up",
     ]
+    fresh.until(lambda screen: said(screen, "me (elsewhere)", "bob") == wanted)
     fresh.type("and from here")
     bob.shows("alice: and from here")
     alice.shows("me (elsewhere): and from here")

@@ -69,7 +69,7 @@ async def test_the_promise_is_kept(row: Row, cluster_of: Callable[[int], Whole])
 
 def good(**changes: object) -> Result:
     """As if a row had gone well, but for these."""
-    values = {"written": 4, "sent": 4, "delivered": 3, "texts": 3, "read": 3, "paged": 6, **changes}
+    values = {"written": 4, "sent": 4, "delivered": 3, "texts": 3, "read": 3, "grouped": 1, "paged": 6, **changes}
     return Result("a row", Account(**values), [])  # type: ignore[arg-type]
 
 
@@ -87,6 +87,7 @@ def good(**changes: object) -> Result:
         {"refused": ["no such user"]},
         {"broken": ["a frame"]},
         {"goodbyes": {"MALFORMED": 1}},
+        {"grouped": 0},
         {"paged": 5},
         {"differing": ["something"]},
     ],
