@@ -171,6 +171,9 @@ def batch(encoded: Iterable[bytes]) -> bytes:
 
 def batches(encoded: list[bytes]) -> list[bytes]:
     """Records as few ZeroMQ messages as `MAX_BATCH_BYTES` allows; a longer record goes alone."""
+    data = batch(encoded)
+    if len(data) <= MAX_BATCH_BYTES or len(encoded) < 2:
+        return [data]
     found: list[bytes] = []
     begin = size = 0
     for at, one in enumerate(encoded):
