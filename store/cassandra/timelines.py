@@ -306,9 +306,10 @@ class CassandraTimelines(Timelines):
 
     async def may_read_file(self, file: str, user: str) -> bool:
         parts, floor = self._parts(), await self._floor()
+        keeps = (await self._fresh_terms()).keep_days > 0
         by_conversation: dict[str, list[Name]] = {}
         for conversation, name in await parts.members.named(file):
-            if is_group(conversation) or other_of(conversation, user) is not None:
+            if is_group(conversation) or (keeps and other_of(conversation, user) is not None):
                 by_conversation.setdefault(conversation, []).append(name)
         for conversation, names in by_conversation.items():
             if is_group(conversation):

@@ -37,6 +37,12 @@ def floor(connection: sqlite3.Connection, now_ms: int) -> int:
     return floor_of(keep_days, lowered, now_ms)
 
 
+def keeps(connection: sqlite3.Connection) -> bool:
+    """Whether conversations are kept."""
+    (keep_days,) = connection.execute("SELECT keep_days FROM history").fetchone()
+    return bool(keep_days)
+
+
 def group_floor(connection: sqlite3.Connection, now_ms: int, inbox_ttl_ms: int) -> int:
     """The lowest stamp that is shown of groups."""
     return min(floor(connection, now_ms), max(now_ms - inbox_ttl_ms, 0) << STAMP_SHIFT)

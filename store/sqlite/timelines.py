@@ -215,7 +215,7 @@ class SqliteTimelines(Timelines):
         return await self._reader.call(self._shown(partial(self._may_read, file=file, user=user)))
 
     def _may_read(self, connection: sqlite3.Connection, file: str, user: str, floor: int) -> bool:
-        if files.may_read(connection, file, user, floor):
+        if upkeep.keeps(connection) and files.may_read(connection, file, user, floor):
             return True
         group_floor = upkeep.group_floor(connection, self._now_ms(), self._settings.inbox_ttl_ms)
         return any(

@@ -138,6 +138,7 @@ def test_a_snapshot_and_the_way_back(node: Node, settings: StoreSettings, tmp_pa
     asyncio.run(go_on())
     assert "monday" in node.nodetool("listsnapshots")
     node.nodetool("clearsnapshot", "-t", "monday", "sparrow")
+    node.nodetool("clearsnapshot", "-t", "monday-groups", "sparrow")
     assert "monday" not in node.nodetool("listsnapshots")
 
     # Everything is lost, as with the disk; so nothing is left that is newer than the backup and would win over it.

@@ -19,6 +19,7 @@ def test_ones_own_profile(alice: Api) -> None:
         "user": "alice",
         "display_name": "",
         "hides_presence": False,
+        "friends_may_add_me": False,
         "created_ms": answer.json["created_ms"],
     }
     changed = alice.ask(phone, "PATCH", "/v1/me", json={"display_name": "Alice", "hides_presence": True})
