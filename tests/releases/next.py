@@ -36,12 +36,14 @@ _SPARE_BODY = {
     records.EVICT,
     records.EVICTED,
     records.CLOSED,
+    records.CHECKPOINT,
 }
 """Kinds that have no body in this release."""
 _LISTS = {records.ONLINE, records.ONLINE_REPLY, records.CLOSE}
 """Kinds whose body is a list that a later release may go on with."""
-_USES_BY = {records.HEARTBEAT, records.ROUTE, records.PAGE, records.ROWS}
-_USES_INDEX_AND_COUNT = {records.COPY, records.STORE, records.PAGE}
+_GROUPS = {records.GROUP_COPY, records.GROUP_PAGE, records.GROUP_ROWS}
+_USES_BY = {records.HEARTBEAT, records.ROUTE, records.PAGE, records.ROWS} | _GROUPS
+_USES_INDEX_AND_COUNT = {records.COPY, records.STORE, records.PAGE, records.GROUP_PAGE}
 
 
 def more(encoded: bytes) -> bytes:
