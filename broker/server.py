@@ -263,6 +263,7 @@ class BrokerServer:
         self._flush()
         if self._router is not None:
             self._router.close()
+            self._router = None  # what the store answers by now has nobody to go to
         await self._cluster.stop()
         log.info("%s has stopped", self._settings.name)
 

@@ -11,13 +11,16 @@ import zmq
 
 from broker import zap
 from broker.router import Router
+from broker.server import BrokerServer
 from broker.settings import BrokerSettings
 from connector import dealer
 from connector.dealer import Dealer
 from connector.settings import ConnectorSettings
 from fabric.curve import LinkKeys, encode, read_link_keys
+from fabric.records import HINT, record
 from protocol.errors import ConfigError
 from sparrow.config.keys import make_broker_keys, make_link_key
+from store import StoreSettings, open_store
 from tests.ports import free_port
 
 GUARD_S = 30
@@ -273,3 +276,16 @@ def test_a_broker_without_its_files_does_not_start(place: Place) -> None:
 
     with pytest.raises(ConfigError, match="read by others"):
         asyncio.run(start())
+
+
+async def test_what_the_store_answers_when_the_broker_has_stopped_goes_to_nobody(tmp_path: Path) -> None:
+    settings = BrokerSettings(listen=f"tcp://127.0.0.1:{free_port()}")
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    async with open_store(StoreSettings(path=str(tmp_path / "sparrow.db"))) as store:
+        server = BrokerServer(settings, store, context)
+        await server.start()
+        await server.stop()
+        assert server.not_ready
+        server.core.turn.push(1, record(HINT, to=b"bob/b1"))
+        server.core.flush()
+    context.term()
