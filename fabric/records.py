@@ -51,18 +51,14 @@ CHANGED: Final = 19  # from the user API: attempt = request, body = users
 WHERE: Final = 20  # from the user API: attempt = request, body = users
 ANSWER: Final = 21  # to the user API: attempt = request, flags FAILED, body
 CLOSED: Final = 22  # up: to, session and attempt of the CLOSE: there is no such session (any more), or it is spared
-GROUP_COPY: Final = (
-    23  # down: to = group, by = author's address, attempt = number, session = stamp, body = sessions and
-)
-# an encoded Message
+GROUP_COPY: Final = 23  # down: to = group, by = author's address, attempt = number, session = stamp,
+# body = sessions and an encoded Message
 GROUP_LOOK: Final = 24  # down: to = group or nothing (all), attempt = number, session = lowest stamp, body = sessions
 GROUP_HEARD: Final = 25  # up: body = numbers of GROUP_COPY and GROUP_LOOK
 GROUP_PAGE: Final = 26  # up: to = address, session, attempt = request, origin = when the scan began, by = cursor,
-# count = limit, flags FRESH, body = group and stamp
-GROUP_ROWS: Final = (
-    27  # down: session, attempt = request, origin = when the scan began, by = cursor, flags END, FAILED,
-)
-# body = rows
+# count = limit, body = group and stamp
+GROUP_ROWS: Final = 27  # down: session, attempt = request, origin = when the scan began, by = cursor, flags END,
+# FAILED, body = rows
 CHECKPOINT: Final = 28  # up: to = address, attempt = Unix ms
 LAST_KIND: Final = 28
 """The last that this release knows. Whoever gets a record of any other passes over it."""

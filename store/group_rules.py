@@ -30,6 +30,11 @@ def lives_of(keep_days: int, settings: StoreSettings) -> Lives:
     return Lives(keep_days * _DAY_MS, max(keep_days * _DAY_MS, settings.inbox_ttl_ms))
 
 
+def floor_of_group(floor: int, now_ms: int, inbox_ttl_ms: int) -> int:
+    """The lowest stamp that is shown of groups; `floor`: of conversations."""
+    return min(floor, max(now_ms - inbox_ttl_ms, 0) << STAMP_SHIFT)
+
+
 class Cursor(NamedTuple):
     """Where a scan goes on."""
 

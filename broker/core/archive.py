@@ -222,15 +222,18 @@ def entry_of(message: Message, conversation: str, group: Plan | None = None) -> 
     kind, body = int(message.kind), message.body
     about = message.about.SerializeToString() if message.HasField("about") else b""
     file = _file_of(body) if kind == FILE else ""
-    if group is None:
-        return Entry(conversation, name_of(message), message.stamp, kind, body, about, file=file)
-    version, may_all_see = group.version, group.open
+    version, may_all_see, settled = (0, False, 0) if group is None else (group.version, group.open, message.settled)
     return Entry(
-        *(conversation, name_of(message), message.stamp, kind, body, about),
+        conversation,
+        name_of(message),
+        message.stamp,
+        kind,
+        body,
+        about,
         file=file,
         version=version,
         open=may_all_see,
-        settled=message.settled,
+        settled=settled,
     )
 
 

@@ -124,10 +124,7 @@ class GroupCatchup:
         self._hear(link, copy_number)
 
     def _give(self, session: Session, reading: GroupReading, group: str, stamp: int, frame: bytes) -> None:
-        if reading.reading is None and not reading.dirty and not session.unsure and self._has_room(session, reading):
-            self._write(session, frame)
-            self.copies += 1
-        elif reading.reading == group and group not in reading.dirty and not session.unsure:
+        if reading.reading == group and group not in reading.dirty and not session.unsure:
             self._hold(session, reading, group, stamp, frame)
         elif reading.reading == ALL or group in reading.dirty or ALL in reading.dirty or session.unsure:
             self._owe(session, reading, group, stamp)

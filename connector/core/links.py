@@ -96,7 +96,7 @@ class Links:
     @property
     def ready(self) -> bool:
         """Whether logins can be taken: a broker is up, a lease is held, and no broker's clock is far from ours."""
-        return self.lease != 0 and any(link.up for link in self._links.values()) and not self.apart
+        return self.lease != 0 and not self.is_alone and not self.apart
 
     @property
     def is_alone(self) -> bool:
@@ -257,7 +257,7 @@ class Links:
         self._routes.clear()
         self._ports.log(f"broker lost: {link.endpoint}")
         self._connect_twins()
-        if any(other.up for other in self._links.values()):  # otherwise nobody can say who is gone
+        if not self.is_alone:  # otherwise nobody can say who is gone
             self._forget_learnt()
         self._on_lost(link)
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from protocol.ids import STAMP_SHIFT
 from store.cassandra.connecting import Connection
 from store.cassandra.files import Files
 from store.cassandra.group_reading import ENGINE, Blocked, GroupReading
@@ -23,6 +22,7 @@ from store.cassandra.timeline_members import Member, Terms, TimelineMembers
 from store.cassandra.timeline_rows import BOTH_VIEW, NEWEST, Row, TimelineRows, as_read, view_of
 from store.cassandra.timeline_usage import Usage
 from store.cassandra.timeline_writing import TimelineWriting
+from store.group_rules import floor_of_group
 from store.ledger import Ledger, kept_erasures
 from store.settings import HistorySettings, StoreSettings
 from store.timeline_rules import (
@@ -111,8 +111,7 @@ class CassandraTimelines(Timelines):
 
     async def group_floor(self) -> int:
         """The lowest stamp that is shown of groups."""
-        lowest = max(self._now_ms() - self._settings.inbox_ttl_ms, 0) << STAMP_SHIFT
-        return min(await self._floor(), lowest)
+        return floor_of_group(await self._floor(), self._now_ms(), self._settings.inbox_ttl_ms)
 
     async def keep_days(self) -> int:
         """As it stood a few seconds ago."""

@@ -10,7 +10,7 @@ import sqlite3
 from collections import Counter
 
 from protocol.ids import STAMP_SHIFT
-from store.group_rules import Lives
+from store.group_rules import Lives, floor_of_group
 from store.sqlite.timeline_changes import drop_edits
 from store.sqlite.timeline_files import drop_names, raise_all
 from store.sqlite.timeline_streams import CHANGES_VIEW, drop_unused
@@ -45,7 +45,7 @@ def keeps(connection: sqlite3.Connection) -> bool:
 
 def group_floor(connection: sqlite3.Connection, now_ms: int, inbox_ttl_ms: int) -> int:
     """The lowest stamp that is shown of groups."""
-    return min(floor(connection, now_ms), max(now_ms - inbox_ttl_ms, 0) << STAMP_SHIFT)
+    return floor_of_group(floor(connection, now_ms), now_ms, inbox_ttl_ms)
 
 
 def set_keep_days(connection: sqlite3.Connection, days: int, since_ms: int, now_ms: int, lives: Lives) -> HistoryTerms:

@@ -6,7 +6,7 @@ Owns the clock of a test, and what presence and store know. Calls are answered b
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from broker.core import BrokerCore, Location
@@ -43,6 +43,12 @@ class Sent:
     attempt: int
     session: int
     body: bytes
+
+    @property
+    def raw(self) -> records.Record:
+        """As the core got it, or gave it."""
+        _, *fields = astuple(self)
+        return tuple(fields)  # type: ignore[return-value]
 
 
 @dataclass

@@ -89,7 +89,7 @@ def outcomes(sent: list[Sent]) -> dict[int, int]:
 
 
 def copies(sent: list[Sent]) -> list[tuple[int, GroupCopy]]:
-    return [(rec.connector, GroupCopy.of(tuple(vars(rec).values())[1:])) for rec in sent if rec.kind == GROUP_COPY]
+    return [(rec.connector, GroupCopy.of(rec.raw)) for rec in sent if rec.kind == GROUP_COPY]
 
 
 def values(bench: Bench) -> dict[str, float]:
@@ -128,7 +128,7 @@ def test_what_is_not_confirmed_is_looked_for_until_it_is() -> None:
     bench.sent()
     bench.passes(0.7)
     (look,) = bench.sent(GROUP_LOOK)
-    assert list(GroupLook.of(tuple(vars(look).values())[1:]).sessions) == [20, 21]
+    assert list(GroupLook.of(look.raw).sessions) == [20, 21]
     bench.passes(0.6)
     (again,) = bench.sent(GROUP_LOOK)
     assert values(bench) == {"messages_total": 1, "copies_total": 2, "owed": 1, "looks_total": 2}
@@ -188,12 +188,12 @@ def test_rows_of_groups_are_counted() -> None:
     kept = KeptMessage(Name("alice", "a1", 9, 1), 7 << STAMP_SHIFT, TEXT, b"hello", b"")
     bench.answer("scan_groups", [GroupPage((GroupRow(LUNCH, 3, 1, kept),) * 2, b"", end=True)])
     (rows,) = bench.sent(GROUP_ROWS)
-    assert GroupRows.of(tuple(vars(rows).values())[1:]).end
+    assert GroupRows.of(rows.raw).end
     assert values(bench) == {"rows_total": 2}
     bench.receives(page.encode(), connector=A)
     bench.away("scan_groups")
     (rows,) = bench.sent(GROUP_ROWS)
-    assert GroupRows.of(tuple(vars(rows).values())[1:]).failed
+    assert GroupRows.of(rows.raw).failed
 
 
 def test_members_are_remembered_within_bounds() -> None:

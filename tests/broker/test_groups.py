@@ -25,15 +25,12 @@ from fabric.records import (
     SAFE,
     TRACED,
     UNAVAILABLE,
-    Record,
-    batch,
-    parse,
     record,
 )
 from protocol.sparrow_pb2 import EDIT, READ, TEXT, About, Message
 from store.groups import Group, GroupPage, GroupQuery, GroupRow, Member, Role
 from store.timelines import Archived, Edit, Entry, KeptMessage, Name, Result
-from tests.broker.bench import WALL_MS, A, B, Bench, C, Sent, outcomes, route
+from tests.broker.bench import WALL_MS, A, B, Bench, C, outcomes, route
 
 G = "~" + "a" * 24
 H = "~" + "b" * 24
@@ -86,32 +83,12 @@ def ready(*members: str, connectors: Iterable[int] = (A, B, C), **settings: obje
     return bench
 
 
-def rec(sent: Sent) -> Record:
-    (found,) = parse(
-        batch(
-            [
-                record(
-                    sent.kind,
-                    flags=sent.flags,
-                    to=sent.to,
-                    by=sent.by,
-                    origin=sent.origin,
-                    attempt=sent.attempt,
-                    session=sent.session,
-                    body=sent.body,
-                )
-            ]
-        )
-    )
-    return found
-
-
 def copies(bench: Bench) -> list[GroupCopy]:
-    return [GroupCopy.of(rec(sent)) for sent in bench.ports.sent if sent.kind == GROUP_COPY]
+    return [GroupCopy.of(sent.raw) for sent in bench.ports.sent if sent.kind == GROUP_COPY]
 
 
 def looks(bench: Bench) -> list[tuple[int, GroupLook]]:
-    return [(sent.connector, GroupLook.of(rec(sent))) for sent in bench.sent(GROUP_LOOK)]
+    return [(sent.connector, GroupLook.of(sent.raw)) for sent in bench.sent(GROUP_LOOK)]
 
 
 def states(bench: Bench) -> list[tuple[int, int]]:
@@ -122,7 +99,7 @@ def clear_ms(bench: Bench, connector: int) -> int:
     """What the next answer to a heartbeat says."""
     bench.sent()
     beats(bench, connector)
-    return HeartbeatReply.of(rec(bench.only(HEARTBEAT))).clear_ms
+    return HeartbeatReply.of(bench.only(HEARTBEAT).raw).clear_ms
 
 
 # The order of the steps.
@@ -153,7 +130,7 @@ def test_one_record_for_each_connector_and_none_for_the_device_that_wrote_it() -
     bench.receives(says())
     bench.answer("archive", [KEPT])
     bench.pass_barrier()
-    found = {sent.connector: GroupCopy.of(rec(sent)) for sent in bench.sent(GROUP_COPY)}
+    found = {sent.connector: GroupCopy.of(sent.raw) for sent in bench.sent(GROUP_COPY)}
     assert {connector: sorted(copy.sessions) for connector, copy in found.items()} == {B: [20, 21], C: [11, 30]}
 
 
@@ -549,7 +526,7 @@ def test_pages_of_a_turn_are_one_call() -> None:
         GroupRow(G, 3, 2, KeptMessage(name._replace(id=6), STAMP + 2, TEXT, b"", erased_by="alice")),
     )
     bench.answer("scan_groups", [GroupPage(rows, b"next", False, (H,)), GroupPage((), b"", True)])
-    page, end = (GroupRows.of(rec(sent)) for sent in bench.sent(GROUP_ROWS))
+    page, end = (GroupRows.of(sent.raw) for sent in bench.sent(GROUP_ROWS))
     assert (page.session, page.request, page.cursor, page.end) == (20, 7, b"next", False)
     assert page.began_ms == bench.core.turn.wall_ms
     (skipped, *found) = page.rows()
@@ -577,7 +554,7 @@ def test_many_pages_are_read_one_after_another_the_fewer_the_more_they_take(monk
         sizes.append(len(asked))
         # Large ones at first, and then none.
         bench.answer("scan_groups", [some if len(sizes) < 3 else GroupPage((), b"", True)] * len(asked))
-        answered += [GroupRows.of(rec(sent)).session for sent in bench.sent(GROUP_ROWS)]
+        answered += [GroupRows.of(sent.raw).session for sent in bench.sent(GROUP_ROWS)]
     assert answered == list(sessions)
     assert sizes[0] == group_pages.AT_ONCE
     assert group_pages.LEAST_AT_ONCE < sizes[1] == sizes[2] < 20
@@ -595,7 +572,7 @@ def test_pages_as_large_as_they_get_are_read_all_the_same(monkeypatch: pytest.Mo
     for _ in (1, 2):
         assert len(bench.asked("scan_groups")[0]) == group_pages.LEAST_AT_ONCE
         bench.away("scan_groups")
-    found = [GroupRows.of(rec(sent)) for sent in bench.sent(GROUP_ROWS)[1:]]
+    found = [GroupRows.of(sent.raw) for sent in bench.sent(GROUP_ROWS)[1:]]
     assert [(rows.session, rows.failed) for rows in found] == [(session, True) for session in sessions]
 
 
@@ -603,7 +580,7 @@ def test_a_page_that_cannot_be_read() -> None:
     bench = Bench()
     bench.receives(asks())
     bench.away("scan_groups")
-    assert GroupRows.of(rec(bench.only(GROUP_ROWS))).failed
+    assert GroupRows.of(bench.only(GROUP_ROWS).raw).failed
 
 
 @pytest.mark.parametrize(("wanted", "given"), [(0, 1), (10**6, 200)])

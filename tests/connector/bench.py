@@ -6,7 +6,7 @@ Owns the clock of a test. Decides nothing; the core is the real one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from connector.core import ConnectorCore, Session
@@ -54,6 +54,12 @@ class Sent:
     attempt: int
     session: int
     body: bytes
+
+    @property
+    def raw(self) -> records.Record:
+        """As the core got it, or gave it."""
+        _, *fields = astuple(self)
+        return tuple(fields)  # type: ignore[return-value]
 
 
 @dataclass

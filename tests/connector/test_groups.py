@@ -23,7 +23,7 @@ from fabric.group_records import (
 from fabric.records import CHECKPOINT, GROUP_COPY, GROUP_HEARD, GROUP_PAGE, KNOWS_GROUPS, ROUTE, record
 from protocol.ids import TRAIL_MS
 from protocol.sparrow_pb2 import READ, Failed, Hint, Message
-from tests.connector.bench import B1, B2, LEASE, WALL_MS, Bench, Client, Sent, ids, text
+from tests.connector.bench import B1, B2, LEASE, WALL_MS, Bench, Client, ids, text
 
 G = "~" + "a" * 24
 H = "~" + "b" * 24
@@ -129,36 +129,15 @@ class Groups:
 
     def asked(self) -> list[GroupPageRequest]:
         """Pages that were asked for since the last call."""
-        return [GroupPageRequest.of(raw(sent)) for sent in self.bench.sent(GROUP_PAGE)]
+        return [GroupPageRequest.of(sent.raw) for sent in self.bench.sent(GROUP_PAGE)]
 
     def heard(self) -> list[int]:
         """What was confirmed since the last call."""
-        return [n for sent in self.bench.sent(GROUP_HEARD) for n in GroupHeard.of(raw(sent)).numbers]
+        return [n for sent in self.bench.sent(GROUP_HEARD) for n in GroupHeard.of(sent.raw).numbers]
 
     def kept(self) -> list[Checkpoint]:
         """Checkpoints that were sent since the last call."""
-        return [Checkpoint.of(raw(sent)) for sent in self.bench.sent(CHECKPOINT)]
-
-
-def raw(sent: Sent) -> records.Record:
-    (rec,) = records.parse(
-        records.batch(
-            [
-                record(
-                    sent.kind,
-                    flags=sent.flags,
-                    count=sent.count,
-                    to=sent.to,
-                    by=sent.by,
-                    origin=sent.origin,
-                    attempt=sent.attempt,
-                    session=sent.session,
-                    body=sent.body,
-                )
-            ]
-        )
-    )
-    return rec
+        return [Checkpoint.of(sent.raw) for sent in self.bench.sent(CHECKPOINT)]
 
 
 def got(client: Client) -> list[int]:
