@@ -280,3 +280,4 @@ class Catchup:
             if session.phase == LIVE:
                 awaited = (session.returned, scan.predecessor_until)
                 assert not any(awaited), f"live, and {awaited}"
+                assert not owed or scan.sync_asked or scan.sync_answered, "live, and reading for no Sync"

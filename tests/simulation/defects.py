@@ -400,11 +400,11 @@ def _not_archived(self: Any, archiving: Any) -> None:
 def _archived_when_asked(self: Any, archiving: Any) -> None:
     """Safe before it is durable."""
     _add_archiving(self, archiving)
-    if archiving in self._queue:
+    if archiving in self.queue:
         self._rows += 1
         self._bytes += archiving.size
         self._finish(archiving, SAFE, True)
-        self._queue[-1] = archiving._replace(origin=0)  # its real outcome goes nowhere
+        self.queue[-1] = archiving._replace(origin=0)  # its real outcome goes nowhere
 
 
 _add_archiving = Archive._add
@@ -509,7 +509,7 @@ DEFECTS = (
         "stored for a device without asking whether it still exists",
         400,
         ((Storage, "_settle", _device_not_checked),),
-        ("removed devices", "slow store"),
+        ("removed devices", "slow store", "busy people"),
     ),
     Defect(
         "what is remembered trusted though the watch is late",

@@ -159,7 +159,7 @@ GROUP_DEFECTS = (
         "SENT by a broker out of the membership",
         400,
         ((GroupRouting, "_passed", _whoever_it_was),),
-        ("groups", "half linked"),
+        ("groups", "half linked", "clocks agree"),
     ),
     Defect(
         "no look when a broker left", 200, ((GroupCatchup, "read_again", _at_login_alone),), ("groups", "kill broker")

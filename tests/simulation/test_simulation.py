@@ -38,7 +38,7 @@ def test_runs_are_worth_something() -> None:
     results = [run(seed) for seed in range(30)]
     messages = sum(result.messages for result in results)
     assert messages > 1_500
-    assert sum(result.sent for result in results) > 0.85 * messages
+    assert sum(result.sent for result in results) > 0.8 * messages
     assert sum(result.refused for result in results) > 100
 
 
