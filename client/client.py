@@ -57,7 +57,8 @@ class Client(ByName, OverHttp):
         register: Make the account, with this password, if there is none.
         api: Base URL of the user API.
         ca: A PEM file: trust servers with certificates of this CA, instead of those that the system trusts.
-        connectors: Where to connect, as "host:port" or "tls://host:port"; without any, the user API tells.
+        connectors: Where to connect, as "host:port", "tls://host:port", "ws://host:port" or "wss://host/path"; without
+            any, the user API tells.
         device: The id of a device that the user has; with `state`, the one that is kept there.
         state: The state file. One client at a time may use it.
         history: Keep so many lines of conversation in the state file, for `history()`; 0 keeps none.

@@ -129,16 +129,23 @@ class ConnectorCore:
         if oldest is not None:
             self._end_greeting(oldest, Goodbye.TRY_AGAIN, "too many connections that have not logged in")
 
-    def data(self, session: Session, data: bytes) -> float | None:
+    def data(self, session: Session, data: bytes, frames: int = 0) -> float | None:
         """Bytes from a client. If not everything was handled, in how many seconds to come back with more, or b"",
-        for the rest; meanwhile nothing needs to be read."""
-        session.heard = self.turn.now
+        for the rest; meanwhile nothing needs to be read.
+
+        Args:
+            session: The client's.
+            data: What it has sent; none of it: it was not heard.
+            frames: Those of the transport that brought it, which count if they are more than it holds.
+        """
+        if data or not frames:
+            session.heard = self.turn.now
         if session.unsure:
             self.doubts.park(session, data)
             return None
-        return self._take(session, data)
+        return self._take(session, data, frames)
 
-    def _take(self, session: Session, data: bytes) -> float | None:
+    def _take(self, session: Session, data: bytes, carriers: int = 0) -> float | None:
         wire = session.wire
         events = wire.receive_data(data, self._frames_per_turn)
         for event in events:
@@ -155,7 +162,7 @@ class ConnectorCore:
             else:
                 self._rare_event(session, event)
         frames = session.frames
-        frames.left -= len(events)
+        frames.left -= max(len(events), carriers)
         if frames.left <= 0.0:
             wait_s = frames.wait_s(self._frame_limit, self.turn.now)
             if wait_s:
@@ -183,9 +190,13 @@ class ConnectorCore:
         elif isinstance(event, NotAllowed):
             self.attempts.not_allowed(session, event)
         elif isinstance(event, Breach):
-            self._greeting.remove(session)
-            self.log.add(f"protocol breach by {session.key.decode() or 'a stranger'}: {event.text}")
-            self.logins.end(session, event.code, event.text)
+            self.breach(session, event)
+
+    def breach(self, session: Session, breach: Breach) -> None:
+        """A client has broken the protocol, its own or its transport's."""
+        self._greeting.remove(session)
+        self.log.add(f"protocol breach by {session.key.decode() or 'a stranger'}: {breach.text}")
+        self.logins.end(session, breach.code, breach.text)
 
     def closed(self, session: Session) -> None:
         """A client's connection is gone."""
