@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sparrow.config.exposure import Found
     from sparrow.config.tree import Settings
     from userapi.settings import UserApiSettings
 
@@ -50,8 +49,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def unknown_origins(settings: Settings) -> Iterator[Found]:
-    """What is unwise about them."""
+def unknown_origins(settings: Settings) -> Iterator[tuple[str, str, bool]]:
+    """What is unwise about them: key, text, and that it is not serious."""
     connector, userapi = settings.connector, settings.userapi
     own = tuple(dict.fromkeys((*_own(userapi), *userapi.cors_origins)))
     if connector.websocket_listen_port and _is_everywhere(userapi.listen_host) and connector.websocket_origins == own:
