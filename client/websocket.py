@@ -96,7 +96,7 @@ class OverWebSocket(asyncio.Protocol):
         self._inner.resume_writing()
 
     def _answered(self, response: Response) -> None:
-        if self._websocket.state is State.OPEN and not self.opened.done():
+        if self._websocket.handshake_exc is None and not self.opened.done():
             self._inner.connection_made(_Transport(self, self._transport))
             self.opened.set_result(None)
         else:
