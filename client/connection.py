@@ -27,7 +27,6 @@ from protocol.errors import (
 )
 from protocol.sparrow_pb2 import Goodbye
 
-TLS_SCHEME = "tls://"
 WEBSOCKET_PORTS = {"ws": 80, "wss": 443}
 """Schemes of addresses for WebSocket, and the ports that they may leave out."""
 COME_BACK_S = 60.0
@@ -128,7 +127,7 @@ class Address(NamedTuple):
 
     host: str
     port: int
-    tls: bool
+    tls: bool = False
     websocket: str = ""
     """The URI, of those that speak WebSocket."""
 

@@ -38,11 +38,7 @@ async def connect(uri: str, protocol: asyncio.Protocol, context: ssl.SSLContext 
     parsed = parse_uri(uri)
     over = OverWebSocket(uri, protocol)
     await asyncio.get_running_loop().create_connection(lambda: over, parsed.host, parsed.port, ssl=context)
-    try:
-        await over.opened
-    except BaseException:
-        over.abort()
-        raise
+    await over.ready()
 
 
 class OverWebSocket(asyncio.Protocol):
@@ -54,6 +50,14 @@ class OverWebSocket(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the inner protocol is connected; `OSError` if it will not be."""
+
+    async def ready(self) -> None:
+        """Return when the inner protocol is connected. Raises `OSError`, and then there is no connection."""
+        try:
+            await self.opened
+        except BaseException:
+            self.abort()
+            raise
 
     # The socket.
 
