@@ -207,6 +207,17 @@ def test_what_is_no_handshake(running: RunningConnector, request_text: bytes) ->
         (b"\x89\xfe\0\x7eabcd" + b"a" * 126, 1002),
         (Frame(Opcode.CLOSE, b"a").serialize(mask=True), 1002),
     ],
+    ids=[
+        "text",
+        "not masked",
+        "rsv",
+        "continues nothing",
+        "no opcode",
+        "too long",
+        "much too long",
+        "long ping",
+        "half a code",
+    ],
 )
 def test_goodbye_comes_before_the_close(running: RunningConnector, said: bytes, code: int) -> None:
     with Page(running).open() as page:
