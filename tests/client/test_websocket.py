@@ -194,6 +194,8 @@ async def test_who_does_not_speak_it(answer: bytes, why: str) -> None:
     ("text", "address"),
     [
         ("a.example:1", Address("a.example", 1, False)),
+        ("[::1]:7400", Address("::1", 7400, False)),
+        ("tls://a.example:7400", Address("a.example", 7400, True)),
         ("tls://[::1]:7400", Address("::1", 7400, True)),
         ("ws://a.example:81", Address("a.example", 81, False, "ws://a.example:81")),
         ("ws://a.example", Address("a.example", 80, False, "ws://a.example")),
@@ -207,7 +209,7 @@ def test_addresses(text: str, address: Address) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a", "a:0", "a:65536", "http://a:1", "ws://", "ws://:1", "wss://a:b", "tls://a", "tls://a/b:1", "ws://u@a:1",
+    ["", "a", "7400", ":7400", "a:", "a:0", "a:99999", "a:x", "tls://:1", "ssl://a:1", "http://a:1", "ws://", "ws://:1", "wss://a:b", "tls://a", "tls://a/b:1", "ws://u@a:1",
      "ws://a b", "a/b:1", "ws://a:1/ü"],
 )  # fmt: skip
 def test_what_is_no_address(text: str) -> None:
