@@ -1,0 +1,213 @@
+"""Signals: what matters only now, handed out once to whoever is online and may know of it.
+
+Owns who that is, what each may cost its author, and signals that wait a moment for a verdict. Goes by the rules of
+messages (`broker.core.policy`, `hiding`, `memberships`), keeps nothing, answers nobody, and touches no message
+(docs/design/signals.md).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Final, TypeAlias
+
+from broker.core.cached import Cached
+from broker.core.hiding import Hiding
+from broker.core.looks import Looks
+from broker.core.memberships import Memberships
+from broker.core.memberships import Plan as GroupPlan
+from broker.core.policy import Policy
+from broker.core.state import Presence, Turn
+from broker.settings import BrokerSettings
+from fabric.rates import Rate
+from fabric.records import Record
+from fabric.signal_records import SignalDown, SignalUp
+from protocol.ids import is_group_id, split_address
+from store.contacts import Verdict
+
+WAIT_S = 1.0
+"""A signal that could not be handed out for so long is of no more use."""
+BURST_S = 4.0
+SIGNAL_BYTES: Final = 128
+"""What a signal costs for each session beside its own bytes: a frame without a body is a write as well."""
+LOOKUP_BYTES: Final = 4096
+"""What it costs to read something from the store for a signal."""
+_APART: Final = frozenset((Verdict.BLOCKED, Verdict.BLOCKS))
+"""Between these no signal goes in a common group either (rule P3)."""
+Key: TypeAlias = tuple[Cached[Any, Any], Hashable]
+"""What has to be known: where it is remembered, and under which key."""
+
+
+class Dropped(IntEnum):
+    """Why a signal was handed to nobody."""
+
+    NOBODY = 1
+    """Nobody whom it is for is online, or understands it."""
+    NOT_ALLOWED = 2
+    """Its author may not write there, hides, or the group is too large."""
+    TOO_MUCH = 3
+    """Its author, or the group, has had enough of them."""
+    NOT_KNOWN = 4
+    """What had to be read from the store did not come in time."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A signal, and until when it is of use."""
+
+    up: SignalUp
+    author: str
+    device: str
+    until: float
+    asked: set[Key] = field(default_factory=set)
+    """What was asked for it: once each, whether or not it comes."""
+
+
+class Signals:
+    """All signals of a broker."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        turn: Turn,
+        presence: Presence,
+        policy: Policy,
+        hiding: Hiding,
+        memberships: Memberships,
+        looks: Looks,
+    ) -> None:
+        self._settings = settings
+        self._turn = turn
+        self._presence = presence
+        self._policy = policy
+        self._hiding = hiding
+        self._memberships = memberships
+        self._looks = looks
+        author, group = settings.signal_author_bytes_per_second, settings.signal_group_bytes_per_second
+        self._authors, self._groups = Rate(author, BURST_S * author), Rate(group, BURST_S * group)
+        self._waiting: list[Waiting] = []
+        self.handed_out = 0
+        """Signals that were handed to connectors."""
+        self.copies = 0
+        """Sessions that they were for."""
+        self.dropped: Counter[int] = Counter()
+        """Signals that were not, by `Dropped`."""
+
+    def route(self, rec: Record) -> None:
+        """A client has one. Raises `InvalidIdError` and `UnicodeDecodeError`."""
+        up = SignalUp.of(rec)
+        author, device = split_address(up.author)
+        signal = Waiting(up, author, device, self._turn.now + WAIT_S)
+        if self._go(signal):
+            return
+        if len(self._waiting) < self._settings.max_waiting_signals:
+            self._waiting.append(signal)
+        else:
+            self.dropped[Dropped.NOT_KNOWN] += 1
+
+    def _go(self, signal: Waiting) -> bool:
+        """Hand it out, or drop it; False: something has to be read before."""
+        audience = self._audience(signal)
+        if isinstance(audience, Dropped):
+            self.dropped[audience] += 1
+            return True
+        unknown = [key for key in self._needed(signal, audience) if key[0].peek(key[1]) is None]
+        if not unknown:
+            self._hand_out(signal, audience or ())
+            return True
+        news = [key for key in unknown if key not in signal.asked]
+        if news and not self._authors.spend(signal.author, LOOKUP_BYTES * len(news), self._turn.now):
+            self.dropped[Dropped.TOO_MUCH] += 1
+            return True
+        for cache, key in news:
+            cache.get(key)  # asks for it
+        signal.asked.update(news)
+        return False
+
+    def _audience(self, signal: Waiting) -> list[str] | Dropped | None:
+        """Users whom it is for, of those who are online: of others nothing is asked. None: that is not known yet."""
+        dest, online = signal.up.dest, self._presence.locations
+        if not is_group_id(dest):
+            return [dest] if online.get(dest) else Dropped.NOBODY
+        known = self._memberships.peek(dest)
+        if known is None:
+            return None
+        group: GroupPlan | None = known.value
+        if group is None or not self._may_signal(signal.author, group):
+            return Dropped.NOT_ALLOWED
+        return [user for user in group.users if user != signal.author and online.get(user)] or Dropped.NOBODY
+
+    def _may_signal(self, author: str, group: GroupPlan) -> bool:
+        """Whether somebody may in this group: as they may write, and if it is small."""
+        if not group.has(author) or len(group.users) > self._settings.max_signal_group_members:
+            return False
+        return not group.admins_write or author in group.admins
+
+    def _needed(self, signal: Waiting, audience: Iterable[str] | None) -> list[Key]:
+        """What has to be known before it may be handed out."""
+        if audience is None:
+            return [(self._memberships, signal.up.dest)]
+        author = signal.author
+        needed: list[Key] = [(self._hiding, author)] if signal.up.tells_presence else []
+        needed += [(self._policy, (author, user)) for user in audience if user != author]
+        return needed
+
+    def _hand_out(self, signal: Waiting, audience: Iterable[str]) -> None:
+        """All is known: to each session of each user who may know of it."""
+        up, looks = signal.up, self._looks
+        hides = self._hiding.get(signal.author) if up.tells_presence else None
+        if hides is not None and hides.value:
+            self.dropped[Dropped.NOT_ALLOWED] += 1
+            return
+        is_group = is_group_id(up.dest)
+        users = [user for user in audience if self._reaches(signal.author, user, is_group)]
+        if not users:
+            self.dropped[Dropped.NOT_ALLOWED] += 1
+            return
+        by_connector: dict[int, list[int]] = {}
+        for user in users:
+            for device, (connector, session) in self._presence.where(user).items():
+                if (user, device) != (signal.author, signal.device) and looks.knows_signals(connector):
+                    by_connector.setdefault(connector, []).append(session)
+        reach = sum(map(len, by_connector.values()))
+        if not reach:
+            self.dropped[Dropped.NOBODY] += 1
+            return
+        cost, now = (SIGNAL_BYTES + len(up.signal)) * reach, self._turn.now
+        if not self._authors.spend(signal.author, cost, now) or (
+            is_group and not self._groups.spend(up.dest, cost, now)
+        ):
+            self.dropped[Dropped.TOO_MUCH] += 1
+            return
+        self.handed_out += 1
+        self.copies += reach
+        for connector, sessions in by_connector.items():
+            self._turn.push(connector, SignalDown(up.author, sessions, up.signal).encode())
+
+    def _reaches(self, author: str, user: str, in_group: bool) -> bool:
+        """Whether what the author does is told to this user."""
+        if user == author:
+            return True
+        known = self._policy.get((author, user))
+        if known is None:
+            return False
+        return known.value not in _APART if in_group else not self._policy.state(known.value)
+
+    def tick(self) -> None:
+        """Try again what waits; what has waited for too long is dropped."""
+        now = self._turn.now
+        self._authors.tick(now)
+        self._groups.tick(now)
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        for signal in waiting:
+            if signal.until <= now:
+                self.dropped[Dropped.NOT_KNOWN] += 1
+            elif not self._go(signal):
+                self._waiting.append(signal)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
