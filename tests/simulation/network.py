@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tests.simulation.nodes import SimBroker, SimClient, SimConnector
 
 
+BEHIND_S = 0.2
+"""A connection on which something will be on its way for so long takes no more for now."""
+
+
 class Connection:
     """One TCP connection. Each end learns of its end by itself, sooner or later."""
 
@@ -39,6 +43,11 @@ class Connection:
     def silent_s(self) -> float | None:
         """What the server's machine tells it (`connector.core.state.Ports`)."""
         return self._world.now - self.heard_at if self.ended_at is None else None
+
+    @property
+    def is_behind(self) -> bool:
+        """What the server wrote a while ago has not left yet."""
+        return self._down_last > self._world.now + BEHIND_S
 
     def to_server(self, data: bytes) -> None:
         """The client writes."""

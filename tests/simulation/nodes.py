@@ -28,7 +28,7 @@ from protocol.framing import FrameReader
 from protocol.ids import STAMP_SHIFT, address
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
-from protocol.sparrow_pb2 import About, Frame, Goodbye, LoggedIn, Message
+from protocol.sparrow_pb2 import About, Frame, Goodbye, LoggedIn, Message, Signal
 from store.timelines import HistoryTerms, KeptMessage, conversation_of
 from tests.simulation.network import Connection, Link
 from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
@@ -226,9 +226,10 @@ class SimConnector(Process):
         session = self._sessions.get(handle)
         if session is not None and self.cluster.checker.has_ended(session.key.decode(), session.login):
             for payload in FrameReader(1 << 20).receive(data):
-                if Frame.FromString(payload).HasField("message"):
+                kind = Frame.FromString(payload).WhichOneof("kind")
+                if kind in ("message", "signal"):
                     self.cluster.checker.fail(
-                        f"{self.name} gives {session.key.decode()} a message after its login ended"
+                        f"{self.name} gives {session.key.decode()} a {kind} after its login ended"
                     )
         handle.to_client(data)
 
@@ -249,6 +250,10 @@ class SimConnector(Process):
 
     def pause(self, handle: object, paused: bool) -> None:
         """A client that says so much at a time is none of ours."""
+
+    def is_behind(self, handle: object) -> bool:
+        assert isinstance(handle, Connection)
+        return handle.is_behind
 
     def silent_s(self, handle: object) -> float | None:
         assert isinstance(handle, Connection)
@@ -429,6 +434,7 @@ class SimClient(Process):
         self.removed = False
         self.tells_start = True
         """It is a client of 0.2."""
+        self.understands_signals = False
         self.login = "l0"
         """That of its token."""
         self.session_login = ""
@@ -451,6 +457,7 @@ class SimClient(Process):
             self.forget()
         self.connection = None
         self.core = ClientCore(self.journal, self.world.random64)
+        self.core.signals = self.understands_signals
         if not self.tells_start:
             self.core._start = 0
         self._unnumbered = [*self.core.doubtful.values(), *self.core._drafts]
@@ -590,6 +597,8 @@ class SimClient(Process):
                 for outgoing in event.outgoing:
                     self._answer(outgoing)
                 self._happened = True
+            elif isinstance(event, Signal):
+                self.cluster.checker.signals.came(self, event)
             elif not isinstance(event, LoggedIn):
                 self.cluster.checker.happened(self, event)
 
