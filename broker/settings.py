@@ -76,8 +76,8 @@ class BrokerSettings:
     group_bytes_per_second: float = 64 * 1024 * 1024
     """The same of one group, all its authors together."""
     signal_author_bytes_per_second: float = 256 * 1024
-    """What one author's signals (typing) may cost: bytes × sessions that they reach, 128 bytes for each session more,
-    and 4 KiB for what has to be read from the store. Over four seconds; what is beyond is dropped. 0: no limit."""
+    """What one author's signals (typing) may cost: bytes, and 640 more, × people that they are for, whoever of them is
+    there. Over four seconds; what is beyond is dropped. 0: no limit."""
     signal_group_bytes_per_second: float = 1024 * 1024
     """The same of one group, all its authors together."""
     max_signal_group_members: int = 50

@@ -30,10 +30,9 @@ from store.contacts import Verdict
 WAIT_S = 1.0
 """A signal that could not be handed out for so long is of no more use."""
 BURST_S = 4.0
-SIGNAL_BYTES: Final = 128
-"""What a signal costs for each session beside its own bytes: a frame without a body is a write as well."""
-LOOKUP_BYTES: Final = 4096
-"""What it costs to read something from the store for a signal."""
+SIGNAL_BYTES: Final = 640
+"""What a signal costs, beside its own bytes, for each person that it is for: to look up what they are to its author,
+and a frame to their devices. Whoever of them is there: what is left of a budget must tell nobody that."""
 _APART: Final = frozenset((Verdict.BLOCKED, Verdict.BLOCKS))
 """Between these no signal goes in a common group either (rule P3)."""
 Key: TypeAlias = tuple[Cached[Any, Any], Hashable]
@@ -61,6 +60,7 @@ class Waiting:
     author: str
     device: str
     until: float
+    paid: bool = False
     asked: set[Key] = field(default_factory=set)
     """What was asked for it: once each, whether or not it comes."""
 
@@ -100,44 +100,56 @@ class Signals:
         up = SignalUp.of(rec)
         author, device = split_address(up.author)
         signal = Waiting(up, author, device, self._turn.now + WAIT_S)
-        if self._go(signal):
-            return
-        if len(self._waiting) < self._settings.max_waiting_signals:
-            self._waiting.append(signal)
-        else:
-            self.dropped[Dropped.NOT_KNOWN] += 1
+        if not self._authors.spend(author, SIGNAL_BYTES + len(up.signal), self._turn.now):
+            self.dropped[Dropped.TOO_MUCH] += 1
+        elif not self._go(signal):
+            if len(self._waiting) < self._settings.max_waiting_signals:
+                self._waiting.append(signal)
+            else:
+                self.dropped[Dropped.NOT_KNOWN] += 1
 
     def _go(self, signal: Waiting) -> bool:
         """Hand it out, or drop it; False: something has to be read before."""
-        audience = self._audience(signal)
-        if isinstance(audience, Dropped):
-            self.dropped[audience] += 1
-            return True
-        unknown = [key for key in self._needed(signal, audience) if key[0].peek(key[1]) is None]
-        if not unknown:
-            self._hand_out(signal, audience or ())
-            return True
-        news = [key for key in unknown if key not in signal.asked]
-        if news and not self._authors.spend(signal.author, LOOKUP_BYTES * len(news), self._turn.now):
-            self.dropped[Dropped.TOO_MUCH] += 1
-            return True
-        for cache, key in news:
-            cache.get(key)  # asks for it
-        signal.asked.update(news)
+        dest, author = signal.up.dest, signal.author
+        people = [dest]
+        if is_group_id(dest):
+            known = self._memberships.peek(dest)
+            if known is None:
+                return self._ask(signal, [(self._memberships, dest)])
+            group = known.value
+            if group is None or not self._may_signal(author, group):
+                return self._drop(Dropped.NOT_ALLOWED)
+            people = [user for user in group.users if user != author]
+            if not self._pays(signal, len(people)):
+                return self._drop(Dropped.TOO_MUCH)
+        online = self._presence.locations
+        people = [user for user in people if online.get(user)]
+        if not people:
+            return self._drop(Dropped.NOBODY)  # of who is not there nothing is asked
+        unknown = [key for key in self._needed(signal, people) if key[0].peek(key[1]) is None]
+        return self._ask(signal, unknown) if unknown else self._hand_out(signal, people)
+
+    def _drop(self, why: Dropped) -> bool:
+        self.dropped[why] += 1
+        return True
+
+    def _ask(self, signal: Waiting, keys: Iterable[Key]) -> bool:
+        """Have these read, once each."""
+        for key in keys:
+            if key not in signal.asked:
+                signal.asked.add(key)
+                cache, name = key
+                cache.get(name)
         return False
 
-    def _audience(self, signal: Waiting) -> list[str] | Dropped | None:
-        """Users whom it is for, of those who are online: of others nothing is asked. None: that is not known yet."""
-        dest, online = signal.up.dest, self._presence.locations
-        if not is_group_id(dest):
-            return [dest] if online.get(dest) else Dropped.NOBODY
-        known = self._memberships.peek(dest)
-        if known is None:
-            return None
-        group: GroupPlan | None = known.value
-        if group is None or not self._may_signal(signal.author, group):
-            return Dropped.NOT_ALLOWED
-        return [user for user in group.users if user != signal.author and online.get(user)] or Dropped.NOBODY
+    def _pays(self, signal: Waiting, people: int) -> bool:
+        """Whether author and group have enough left for all whom it is for; one of them is paid for already."""
+        if signal.paid:
+            return True
+        signal.paid = True
+        cost, now = SIGNAL_BYTES + len(signal.up.signal), self._turn.now
+        author, group = cost * max(0, people - 1), cost * people
+        return self._authors.spend(signal.author, author, now) and self._groups.spend(signal.up.dest, group, now)
 
     def _may_signal(self, author: str, group: GroupPlan) -> bool:
         """Whether somebody may in this group: as they may write, and if it is small."""
@@ -145,46 +157,35 @@ class Signals:
             return False
         return not group.admins_write or author in group.admins
 
-    def _needed(self, signal: Waiting, audience: Iterable[str] | None) -> list[Key]:
+    def _needed(self, signal: Waiting, people: Iterable[str]) -> list[Key]:
         """What has to be known before it may be handed out."""
-        if audience is None:
-            return [(self._memberships, signal.up.dest)]
         author = signal.author
         needed: list[Key] = [(self._hiding, author)] if signal.up.tells_presence else []
-        needed += [(self._policy, (author, user)) for user in audience if user != author]
+        needed += [(self._policy, (author, user)) for user in people if user != author]
         return needed
 
-    def _hand_out(self, signal: Waiting, audience: Iterable[str]) -> None:
-        """All is known: to each session of each user who may know of it."""
-        up, looks = signal.up, self._looks
+    def _hand_out(self, signal: Waiting, people: Iterable[str]) -> bool:
+        """All is known: to each session of each of these who may know of it."""
+        up, knows_signals = signal.up, self._looks.knows_signals
         hides = self._hiding.get(signal.author) if up.tells_presence else None
         if hides is not None and hides.value:
-            self.dropped[Dropped.NOT_ALLOWED] += 1
-            return
+            return self._drop(Dropped.NOT_ALLOWED)
         is_group = is_group_id(up.dest)
-        users = [user for user in audience if self._reaches(signal.author, user, is_group)]
+        users = [user for user in people if self._reaches(signal.author, user, is_group)]
         if not users:
-            self.dropped[Dropped.NOT_ALLOWED] += 1
-            return
+            return self._drop(Dropped.NOT_ALLOWED)
         by_connector: dict[int, list[int]] = {}
         for user in users:
             for device, (connector, session) in self._presence.where(user).items():
-                if (user, device) != (signal.author, signal.device) and looks.knows_signals(connector):
+                if (user, device) != (signal.author, signal.device) and knows_signals(connector):
                     by_connector.setdefault(connector, []).append(session)
-        reach = sum(map(len, by_connector.values()))
-        if not reach:
-            self.dropped[Dropped.NOBODY] += 1
-            return
-        cost, now = (SIGNAL_BYTES + len(up.signal)) * reach, self._turn.now
-        if not self._authors.spend(signal.author, cost, now) or (
-            is_group and not self._groups.spend(up.dest, cost, now)
-        ):
-            self.dropped[Dropped.TOO_MUCH] += 1
-            return
+        if not by_connector:
+            return self._drop(Dropped.NOBODY)
         self.handed_out += 1
-        self.copies += reach
         for connector, sessions in by_connector.items():
+            self.copies += len(sessions)
             self._turn.push(connector, SignalDown(up.author, sessions, up.signal).encode())
+        return True
 
     def _reaches(self, author: str, user: str, in_group: bool) -> bool:
         """Whether what the author does is told to this user."""

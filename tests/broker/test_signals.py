@@ -288,42 +288,69 @@ def test_so_many_may_wait() -> None:
     assert bench.core.signals.dropped[Dropped.NOT_KNOWN] == 2
 
 
-def test_what_somebody_signals_is_paid_by_sessions_reached() -> None:
-    bench = ready(signal_author_bytes_per_second=2000.0, cache_s=60.0)
-    bench.receives(signal())
-    bench.passes(5.0)
-    bench.sent()
-    many = ready(signal_author_bytes_per_second=2000.0, cache_s=60.0)
-    for number in range(20):
-        many.goes_online(f"bob/x{number}", B, 100 + number)
-    many.receives(signal())
-    many.passes(5.0)
-    many.sent()
-    for one in (bench, many):
-        one.receives(*[signal()] * 100)
-    assert len(given(bench)) > 10 * len(given(many)) > 0
-    assert bench.core.signals.dropped[Dropped.TOO_MUCH] > 0
+UNIT = 640 + len(Signal(kind=1, dest_id="bob", from_id="alice", from_device="a1").SerializeToString())
+"""What a signal of alice's to bob costs."""
+
+
+def test_so_much_somebody_may_signal_and_what_is_beyond_is_dropped() -> None:
+    bench = ready(signal_author_bytes_per_second=UNIT, cache_s=60.0)
+    bench.receives(*[signal()] * 10)
+    bench.passes(0.2)
+    assert len(given(bench)) == 4, "what four seconds are worth"
     bench.receives(signal(by="carol/c1"))
     bench.passes(0.2)
     assert len(given(bench)) == 1, "another person's are their own"
-    bench.passes(4.0)
-    bench.receives(signal())
-    assert len(given(bench)) == 1
+    bench.passes(2.0)
+    bench.receives(*[signal()] * 10)
+    assert 2 <= len(given(bench)) <= 3
+    assert bench.core.signals.dropped[Dropped.TOO_MUCH] >= 13
+
+
+@pytest.mark.parametrize("away", ["offline", "blocked", "many devices"])
+def test_what_is_left_tells_nothing_of_who_is_there(away: str) -> None:
+    """An accomplice counts what still comes: as much, whatever has become of the rest."""
+    left = []
+    for special in (False, True):
+        bench = ready(signal_author_bytes_per_second=UNIT, cache_s=60.0)
+        if special and away == "offline":
+            del bench.presence.locations["bob"]
+        elif special and away == "blocked":
+            bench.store.judge = {("alice", "bob"): Verdict.BLOCKED}
+        elif special:
+            for number in range(20):
+                bench.goes_online(f"bob/x{number}", B, 100 + number)
+        bench.receives(signal("carol", kind=1000), *[signal(kind=1000)] * 2)
+        bench.passes(0.3)
+        bench.sent()
+        bench.receives(*[signal("carol", kind=1000)] * 20)
+        left.append(len(given(bench)))
+    assert left[0] == left[1] > 0
 
 
 def test_who_asks_the_store_for_much_has_soon_had_enough() -> None:
-    bench = ready(signal_author_bytes_per_second=1024.0)
+    bench = ready(signal_author_bytes_per_second=UNIT)
     bench.store.judge = None
     for number in range(50):
         bench.goes_online(f"user{number}/d", B, 1000 + number)
         bench.receives(signal(f"user{number}"))
     asked = [pair for pairs in bench.asked("verdicts") for pair in pairs]
-    assert 0 < len(asked) <= 2
-    assert bench.core.signals.dropped[Dropped.TOO_MUCH] >= 48
+    assert len(asked) == 4
+    groups = ready(signal_author_bytes_per_second=UNIT)
+    groups.receives(*[signal("~" + letter * 24) for letter in "abcdefghij"])
+    assert sum(map(len, groups.asked("groups"))) <= 4
+
+
+def test_a_signal_to_a_group_is_paid_for_all_its_members() -> None:
+    bench = ready(signal_author_bytes_per_second=2.5 * UNIT)
+    bench.receives(signal(G))
+    known(bench, group("bob", "carol", *(f"user{number}" for number in range(8))))
+    assert len(given(bench)) == 2
+    bench.receives(*[signal(G)] * 5)
+    assert given(bench) == [], "ten people are what four seconds are worth"
 
 
 def test_a_group_has_a_budget_of_its_own() -> None:
-    bench = ready(signal_group_bytes_per_second=500.0)
+    bench = ready(signal_group_bytes_per_second=UNIT)
     bench.receives(signal(G))
     known(bench, group("bob", "carol"))
     bench.receives(*[signal(G)] * 20, *[signal(G, by="bob/b1")] * 20)
