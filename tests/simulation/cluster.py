@@ -82,6 +82,7 @@ class Cluster:
         self.pace = Random(f"pace {world.seed}")
         self.busy_people = "busy people" in emphasis or self.pace.random() < 0.3
         """Their applications are slow to take what comes: acks wait."""
+        self.signals = SignalStory(self)
         least = 2 if apart else 1
         brokers, connectors = (1, 1) if self.memory_presence else (random.randint(least, 3), random.randint(least, 3))
         self.brokers = [SimBroker(world, f"broker{n}", self, self._skew()) for n in range(brokers)]
@@ -102,7 +103,6 @@ class Cluster:
         self.checker = Checker(self)
         self.faults = Faults(self)
         self.story = GroupStory(self)
-        self.signals = SignalStory(self)
         self._words = 0
         self._logins = 0
         self._people()

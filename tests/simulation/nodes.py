@@ -46,6 +46,8 @@ class SimBroker(Process):
     def __init__(self, world: World, name: str, cluster: Cluster, wall_skew_s: float) -> None:
         super().__init__(world, name, wall_skew_s)
         self.cluster = cluster
+        self.is_old = cluster.signals.is_old()
+        """It knows no signals."""
         self.links: list[Link] = []
         self.settings = BrokerSettings(
             name=name, row_max_age_s=ROW_MAX_AGE_S, cache_s=CACHE_S, lease_s=3.0, max_batch_rows=20, **cluster.inboxes
@@ -155,6 +157,8 @@ class SimConnector(Process):
     def __init__(self, world: World, name: str, cluster: Cluster, wall_skew_s: float) -> None:
         super().__init__(world, name, wall_skew_s)
         self.cluster = cluster
+        self.is_old = cluster.signals.is_old()
+        """It knows no signals."""
         self.links: dict[str, Link] = {}
         self.configured: tuple[str, ...] = ()
         """Brokers that its settings name; of the others it learns."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from broker.core.looks import Looks
 from broker.core.signals import Signals as BrokerSignals
 from connector.core import signals as connector_signals
 from connector.core.phases import LIVE
@@ -34,6 +35,10 @@ def _whoever_asks(self: Any, author: str, group: Any) -> bool:
     return True
 
 
+def _any_connector(self: Any, connector: int) -> bool:
+    return True
+
+
 def _kinds_of_any_release(kind: int) -> bool:
     return True
 
@@ -45,8 +50,14 @@ SIGNAL_DEFECTS = (
         ((BrokerSignals, "_reaches", _reaches_everybody),),
         ("signals", "blocks"),
     ),
-    Defect("a signal for who cannot read it", 20, ((Signals, "_takes", _whoever_is_live),), ("signals",)),
-    Defect("a signal that is tried again", 20, ((BrokerSignals, "_go", _tried_again),), ("signals",)),
+    Defect("a signal for who cannot read it", 40, ((Signals, "_takes", _whoever_is_live),), ("signals",)),
+    Defect(
+        "a signal for a connector that knows none",
+        40,
+        ((Looks, "knows_signals", _any_connector),),
+        ("signals", "older servers"),
+    ),
+    Defect("a signal that is tried again", 40, ((BrokerSignals, "_go", _tried_again),), ("signals",)),
     Defect("typing of one who hides", 40, ((connector_signals, "PRESENCE_SIGNALS", frozenset[int]()),), ("signals",)),
     Defect(
         "a signal of who is in the group no more",

@@ -41,12 +41,16 @@ class SignalStory:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._chance = Random(f"signals {cluster.world.seed}")
-        self.plays = "signals" in cluster.emphasis or self._chance.random() < 0.3
+        self.plays = "signals" in cluster.emphasis or self._chance.random() < 0.4
         self._count = 0
 
     def understands(self) -> bool:
         """Whether another client does."""
-        return self.plays and self._chance.random() < 0.7
+        return self.plays and self._chance.random() < 0.8
+
+    def is_old(self) -> bool:
+        """Whether another connector or broker is of a release that knew none."""
+        return self.plays and self._chance.random() < (0.5 if "older servers" in self._cluster.emphasis else 0.05)
 
     def plan(self) -> None:
         """Everybody types now and then."""
