@@ -74,7 +74,10 @@ class BrokerCore:
         self.looks = Looks(settings, turn)
         self.groups = GroupRouting(settings, turn, presence, self.memberships, self.archive, self.looks, self.outcomes)
         self.group_pages = GroupPages(settings, turn, store)
-        self.signals = Signals(settings, turn, presence, self.policy, self.hiding, self.memberships, self.looks)
+        members_policy = Policy(settings, turn, self.freshness, store)
+        self.signals = Signals(
+            settings, turn, presence, self.policy, members_policy, self.hiding, self.memberships, self.looks
+        )
         self.routing = Routing(
             settings, turn, presence, self.devices, self.policy, self.hiding, self.storage, self.archive, self.groups
         )
@@ -209,6 +212,7 @@ class BrokerCore:
         self.policy.changed(users)
         self.hiding.forget(users)
         self.memberships.forget(users)
+        self.signals.changed(users)
         self.logins.changed(users)
 
     def tick(self) -> None:

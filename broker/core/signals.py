@@ -8,7 +8,7 @@ messages (`broker.core.policy`, `hiding`, `memberships`), keeps nothing, answers
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
@@ -74,14 +74,19 @@ class Signals:
         turn: Turn,
         presence: Presence,
         policy: Policy,
+        members_policy: Policy,
         hiding: Hiding,
         memberships: Memberships,
         looks: Looks,
     ) -> None:
+        """`members_policy` is for members of groups, and for nobody else: they are so many pairs that in `policy` they
+        would take the room of those who write to each other."""
         self._settings = settings
         self._turn = turn
         self._presence = presence
         self._policy = policy
+        self._members_policy = members_policy
+        members_policy.on_read, members_policy.on_forgotten = lambda pairs, ok: None, lambda: None
         self._hiding = hiding
         self._memberships = memberships
         self._looks = looks
@@ -140,6 +145,7 @@ class Signals:
                 signal.asked.add(key)
                 cache, name = key
                 cache.get(name)
+        self._members_policy.flush()
         return False
 
     def _pays(self, signal: Waiting, people: int) -> bool:
@@ -161,7 +167,8 @@ class Signals:
         """What has to be known before it may be handed out."""
         author = signal.author
         needed: list[Key] = [(self._hiding, author)] if signal.up.tells_presence else []
-        needed += [(self._policy, (author, user)) for user in people if user != author]
+        policy = self._members_policy if is_group_id(signal.up.dest) else self._policy
+        needed += [(policy, (author, user)) for user in people if user != author]
         return needed
 
     def _hand_out(self, signal: Waiting, people: Iterable[str]) -> bool:
@@ -191,16 +198,22 @@ class Signals:
         """Whether what the author does is told to this user."""
         if user == author:
             return True
-        known = self._policy.get((author, user))
+        known = (self._members_policy if in_group else self._policy).get((author, user))
         if known is None:
             return False
         return known.value not in _APART if in_group else not self._policy.state(known.value)
+
+    def changed(self, users: Collection[str] | None) -> None:
+        """How these users (None: anybody) stand to others has changed."""
+        self._members_policy.changed(users)
 
     def tick(self) -> None:
         """Try again what waits; what has waited for too long is dropped."""
         now = self._turn.now
         self._authors.tick(now)
         self._groups.tick(now)
+        self._members_policy.tick()
+        self._members_policy.flush()
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []

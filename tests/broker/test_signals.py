@@ -227,6 +227,44 @@ def test_in_a_group_the_blocked_signal_nothing_to_who_blocks_them(verdict: Verdi
     assert given(bench) == [(C, [30])], "in a group strangers are told, too"
 
 
+def test_a_block_between_members_counts_from_when_it_is_told() -> None:
+    bench = ready(cache_s=60.0)
+    bench.receives(signal(G))
+    known(bench, group("bob", "carol"))
+    assert len(given(bench)) == 2
+    bench.store.judge = {("alice", "bob"): Verdict.BLOCKED}
+    bench.core.changed(["bob"])
+    bench.receives(signal(G))
+    bench.passes(0.2)
+    assert given(bench) == [(C, [30])]
+
+
+def test_what_is_known_of_members_takes_no_room_of_messages() -> None:
+    bench = ready(max_cached_users=4, cache_s=60.0)
+    bench.receives(signal("bob"))
+    bench.passes(0.2)
+    for number in range(10):
+        bench.goes_online(f"user{number}/d", B, 100 + number)
+    bench.receives(signal(G))
+    known(bench, group("bob", *(f"user{number}" for number in range(10))))
+    bench.passes(0.3)
+    assert list(bench.core.policy._entries) == [("alice", "bob")]
+
+
+def test_members_in_use_are_read_again_in_time() -> None:
+    bench = ready(cache_s=2.0)
+    bench.receives(signal(G))
+    known(bench, group("bob", "carol"))
+    bench.sent()
+    bench.store.judge = None
+    bench.passes(1.1)
+    bench.receives(signal(G))
+    assert len(given(bench)) == 2
+    bench.passes(0.1)
+    (pairs,) = bench.asked("verdicts")
+    assert sorted(pairs) == [("alice", "bob"), ("alice", "carol")]
+
+
 def test_with_nobody_there_nothing_more_is_asked() -> None:
     bench = ready()
     bench.store.judge = None
@@ -357,6 +395,7 @@ def test_a_group_has_a_budget_of_its_own() -> None:
     bench.passes(0.2)
     assert 0 < len(given(bench)) < 40
     bench.receives(signal())
+    bench.passes(0.2)
     assert given(bench) == [(B, [20])], "elsewhere its members go on"
 
 
