@@ -19,6 +19,7 @@ from client import (
     Erased,
     Event,
     Found,
+    Group,
     GroupChanged,
     GroupLeft,
     Hint,
@@ -225,6 +226,11 @@ class Chat:
         await self.news.know(self.client, name)
         self._open(self.groups.find_any(name))
         await self._read_here()
+
+    def group_seen(self, group: Group) -> None:
+        """This is one of ours as it is now; what has come of it already may be written otherwise from now on."""
+        self.groups.seen(group)
+        self.model.relabel()
 
     def _label(self, peer: str) -> str:
         """How a user or a group is written."""
