@@ -41,7 +41,8 @@ class SignalStory:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._chance = Random(f"signals {cluster.world.seed}")
-        self.plays = "signals" in cluster.emphasis or self._chance.random() < 0.4
+        # Other emphases are played as they were before there were signals.
+        self.plays = "signals" in cluster.emphasis or (not cluster.emphasis and self._chance.random() < 0.4)
         self._count = 0
 
     def understands(self) -> bool:
