@@ -321,6 +321,10 @@ class ConnectorServer:
         """See `Ports`."""
         cast(ClientConnection, handle).hold(paused)
 
+    def is_behind(self, handle: object) -> bool:
+        """See `Ports`."""
+        return cast(ClientConnection, handle).transport.get_write_buffer_size() > 0
+
     def silent_s(self, handle: object) -> float | None:
         """See `Ports`."""
         return cast(ClientConnection, handle).silent_s()

@@ -68,6 +68,8 @@ class ConnectorSettings:
     """Messages per second of all sessions that an account has here; 0: no limit."""
     message_burst_s: float = 20.0
     """As many messages as these limits allow in this time may come at once: what was written without a connection."""
+    max_signals_per_second: int = 10
+    """Signals (typing) per session; 0: no limit. What is beyond is dropped."""
     max_frames_per_second: int = 1000
     """Per session, frames of any kind, over some time; 0: no limit. What is beyond is read later."""
     max_frames_per_turn: int = 128

@@ -21,6 +21,7 @@ from connector.core.logins import Logins
 from connector.core.phases import ENDED, GREETING, LIVE
 from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.receipts import Receipts
+from connector.core.signals import Signals
 from connector.core.state import Ports, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric import records
@@ -29,7 +30,7 @@ from fabric.heartbeats import HeartbeatReply
 from fabric.rates import RateLimit
 from fabric.records import ATTEMPT, BODY, COPY, KIND, ORIGIN, OUTCOMES, ROUTE, unpack_outcomes
 from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
-from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
+from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Signal, Sync
 
 _GIVEN = frozenset((records.COPY, records.ROWS, records.HINT, records.GROUP_ROWS))
 """Records with something for a session's client."""
@@ -78,6 +79,7 @@ class ConnectorCore:
         )
         self.catchup = Catchup(settings, turn, self.links, self.sessions, self.delivery, self.log)
         self.groups = GroupCatchup(settings, turn, self.links, self.sessions, self.delivery, self.catchup.sync)
+        self.signals = Signals(ports, settings, turn, self.links, self.sessions)
         self.logins = Logins(
             ports,
             settings,
@@ -171,9 +173,11 @@ class ConnectorCore:
 
     def _take_parked(self, session: Session, data: bytes) -> None:
         """What was held back, at once: it is little."""
+        self.signals.stale = True
         wait_s = self._take(session, data)
         while wait_s is not None and session.wire.more:
             wait_s = self._take(session, b"")
+        self.signals.stale = False
 
     def _rare_event(self, session: Session, event: Event) -> None:
         if isinstance(event, Ping):
@@ -181,6 +185,8 @@ class ConnectorCore:
             self.turn.mark(session)
         elif isinstance(event, Sync):
             self.groups.sync(session, event.n, event.group)
+        elif isinstance(event, Signal):
+            self.signals.submit(session, event)
         elif isinstance(event, Login):
             self._greeting.remove(session)
             self.logins.login(session, event)
@@ -287,6 +293,8 @@ class ConnectorCore:
             self.logins.evict(link, rec)
         elif kind == records.CLOSE:
             self.logins.close(link, rec)
+        elif kind == records.SIGNAL:
+            self.signals.give(rec)
         elif kind == records.HINT:
             self._hint(rec)
         elif kind == records.EVICTED:

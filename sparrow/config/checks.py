@@ -139,6 +139,9 @@ def _groups(settings: Settings) -> Iterator[Finding]:
     if 0 < broker.group_bytes_per_second < (broker.group_author_bytes_per_second or inf):
         text = "is below broker.group_author_bytes_per_second: one author keeps all others of a group from writing"
         yield Finding("broker.group_bytes_per_second", text, serious=False)
+    if 0 < broker.signal_group_bytes_per_second < (broker.signal_author_bytes_per_second or inf):
+        text = "is below broker.signal_author_bytes_per_second: one member keeps all others of a group from signalling"
+        yield Finding("broker.signal_group_bytes_per_second", text, serious=False)
     of_account = settings.userapi.max_group_changes_per_minute_of_account
     if 0 < settings.userapi.max_group_changes_per_minute_of_group < (of_account or inf):
         text = "is below max_group_changes_per_minute_of_account: one member keeps all others from changing a group"

@@ -487,7 +487,7 @@ async def test_a_server_that_falls_silent() -> None:
 
 async def test_a_server_that_breaks_the_protocol(caplog: pytest.LogCaptureFixture) -> None:
     async with talking() as (alice, server):
-        server.sessions[0].transport.write(b"\x05rubbish" * 10)
+        server.sessions[0].transport.write(b"\x05nonsense" * 10)
         await until(lambda: len(server.sessions) == 2 and alice.connected)
         assert "broke the protocol" in caplog.text
 
