@@ -209,8 +209,8 @@ def test_addresses(text: str, address: Address) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a", "7400", ":7400", "a:", "a:0", "a:99999", "a:x", "tls://:1", "ssl://a:1", "http://a:1", "ws://", "ws://:1", "wss://a:b", "tls://a", "tls://a/b:1", "ws://u@a:1",
-     "ws://a b", "a/b:1", "ws://a:1/ü"],
+    ["", "a", "7400", ":7400", "a:", "a:0", "a:99999", "a:x", "tls://:1", "ssl://a:1", "http://a:1", "ws://", "ws://:1",
+     "wss://a:b", "tls://a", "tls://a/b:1", "ws://u@a:1", "ws://a b", "a/b:1", "ws://a:1/ü"],
 )  # fmt: skip
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ConfigError, match="connector address"):
