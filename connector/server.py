@@ -92,19 +92,26 @@ class ConnectorServer:
             self.connect(endpoint)
         self._tick()
         settings, certificate = self._settings, self._certificate
+        port, websocket_port = settings.listen_port, settings.websocket_listen_port
         if certificate is None:
-            await self._listen_plain("listen_port", self._plain_client)
-            await self._listen_plain("websocket_listen_port", self._plain_websocket)
+            await self._listen_plain("listen_port", port, self._plain_client)
+            if websocket_port:
+                await self._listen_plain("websocket_listen_port", websocket_port, self._plain_websocket)
             return
-        await self._listen_tls("listen_port", lambda: certificate.context, lambda: TlsConnection(self))
-        await self._listen_plain("plain_listen_port", self._plain_client)
-        if settings.websocket_listen_port:
+        await self._listen_tls("listen_port", port, lambda: certificate.context, lambda: TlsConnection(self))
+        if websocket_port:
             await self._listen_tls(
                 "websocket_listen_port",
+                websocket_port,
                 lambda: certificate.websocket_context,
                 lambda: TlsWebSocketConnection(self, self.websockets),
             )
-        await self._listen_plain("plain_websocket_listen_port", self._plain_websocket)
+        if settings.plain_listen_port:
+            await self._listen_plain("plain_listen_port", settings.plain_listen_port, self._plain_client)
+        if settings.plain_websocket_listen_port:
+            await self._listen_plain(
+                "plain_websocket_listen_port", settings.plain_websocket_listen_port, self._plain_websocket
+            )
 
     def _plain_client(self) -> ClientConnection:
         return ProxiedConnection(self) if self.proxies else ClientConnection(self)
@@ -113,26 +120,31 @@ class ConnectorServer:
         kind = ProxiedWebSocketConnection if self.proxies else WebSocketConnection
         return kind(self, self.websockets)
 
-    async def _listen_plain(self, key: str, make: Callable[[], ClientConnection]) -> None:
-        """On the port of this setting, if it is one; 0 means any for `listen_port` alone."""
+    async def _listen_plain(self, key: str, port: int, make: Callable[[], ClientConnection]) -> None:
         settings = self._settings
-        port: int = getattr(settings, key)
-        if not port and key != "listen_port":
-            return
-        with _listening(settings, key):
+        with self._listening(key, port):
             listener = await self._loop.create_server(
                 make, settings.listen_host, port, backlog=settings.listen_backlog, reuse_port=settings.reuse_port
             )
         self._listens(key, listener, "")
 
     async def _listen_tls(
-        self, key: str, context: Callable[[], ssl.SSLContext], make: Callable[[], TlsConnection]
+        self, key: str, port: int, context: Callable[[], ssl.SSLContext], make: Callable[[], TlsConnection]
     ) -> None:
-        settings = self._settings
-        listener = TlsListener(context, settings, self.proxies, make, self.core.log.add)
-        with _listening(settings, key):
-            await listener.start(settings.listen_host, getattr(settings, key))
+        listener = TlsListener(context, self._settings, self.proxies, make, self.core.log.add)
+        with self._listening(key, port):
+            await listener.start(self._settings.listen_host, port)
         self._listens(key, listener, " with TLS")
+
+    @contextlib.contextmanager
+    def _listening(self, key: str, port: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {self._settings.listen_host}:{port} ({error.strerror}); "
+                f"set connector.listen_host and {key}"
+            ) from error
 
     def _listens(self, key: str, listener: asyncio.Server | TlsListener, how: str) -> None:
         self._listeners.append(listener)
@@ -360,17 +372,6 @@ class ConnectorServer:
     def _facts(self, session: Session) -> dict[str, Any]:
         user, device = split_address(session.key)
         return {"session": _name(session.number), "user": user, "device": device, "connector": self._settings.name}
-
-
-@contextlib.contextmanager
-def _listening(settings: ConnectorSettings, key: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {settings.listen_host}:{getattr(settings, key)} ({error.strerror}); "
-            f"set connector.listen_host and {key}"
-        ) from error
 
 
 def _name(session: int) -> str:
