@@ -15,7 +15,10 @@ export default defineConfig(
       "max-lines": ["error", { max: 430 }],
       "no-console": ["error", { allow: ["error"] }],
       "@typescript-eslint/explicit-module-boundary-types": "error",
-      "@typescript-eslint/no-confusing-void-expression": ["error", { ignoreArrowShorthand: true, ignoreVoidOperator: true }],
+      "@typescript-eslint/no-confusing-void-expression": [
+        "error",
+        { ignoreArrowShorthand: true, ignoreVoidOperator: true },
+      ],
       "@typescript-eslint/no-floating-promises": [
         "error",
         { allowForKnownSafeCalls: [{ from: "package", name: ["suite", "test"], package: "node:test" }] },

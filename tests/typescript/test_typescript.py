@@ -13,6 +13,7 @@ Run = Callable[..., str]
 
 def test_linter(run: Run) -> None:
     run("node_modules/.bin/eslint", "--max-warnings", "0", ".")
+    run("node_modules/.bin/prettier", "--check", ".")
 
 
 def test_types(run: Run) -> None:

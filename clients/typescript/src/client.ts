@@ -15,56 +15,21 @@ import { SignedApi } from "./api/signed.ts";
 import { Web } from "./api/web.ts";
 import { content, fits, named } from "./arguments.ts";
 import type { Target } from "./core/changes.ts";
-import { TIMING, type Timing } from "./dialer.ts";
 import { Engine } from "./engine.ts";
 import { ClosedError, MisuseError, UnreachableError } from "./errors.ts";
 import type { ClientEvents, Tell } from "./events.ts";
 import { Following } from "./following.ts";
 import { GroupMarks } from "./group_marks.ts";
-import { type Backend, MemoryBackend } from "./journal/backend.ts";
+import { MemoryBackend } from "./journal/backend.ts";
 import { DeviceJournal } from "./journal/journal.ts";
 import { FILE, type Message, type Owner, type Sending, TEXT } from "./messages.ts";
 import { encodeFileReference } from "./protocol/files.ts";
 import { checkDestId, checkDeviceId, checkUserId } from "./protocol/ids.ts";
-import type { Connector } from "./transport/transport.ts";
+import { type ClientOptions, engineOptions, OPEN_TIMEOUT_MS } from "./options.ts";
 import { websocket } from "./transport/websocket.ts";
 
 /** How long closing waits for the answer to a renewal of tokens, in milliseconds. */
 const LAST_ANSWER_MS = 2_000;
-
-export interface ClientOptions {
-  /** Base URL of the user API. */
-  readonly api: string;
-  /** Logs in over HTTP when there is no token, or the kept one has ended. */
-  readonly password?: string;
-  /** Make the account, with this password, if there is none. */
-  readonly register?: boolean;
-  /** Where the device keeps its state: memory, if nothing else is given. The client closes it. */
-  readonly state?: Backend;
-  /** The id of a device that the user has; with `state`, the one that is kept there. */
-  readonly device?: string;
-  /** What people see of a new device. */
-  readonly label?: string;
-  /** Name and version of the program, for the server's log. */
-  readonly name?: string;
-  /** What may carry a connection: WebSockets, if nothing else is given. Node has `tcp()`, too. */
-  readonly transports?: readonly Connector[];
-  /** Where to connect, in place of what the user API tells. */
-  readonly connectors?: readonly string[];
-  /** Do not wait for the login when opening: connect whenever the server can be reached. */
-  readonly background?: boolean;
-  /** How long opening may take, in milliseconds. */
-  readonly openTimeoutMs?: number;
-  /** How long closing waits for messages to become safe, in milliseconds. */
-  readonly closeTimeoutMs?: number;
-  /** `send` waits while so many messages are neither SENT nor refused. */
-  readonly maxUnsettled?: number;
-  /** With so many messages waiting to be taken, the server is asked for no more, until half of them are. */
-  readonly maxWaiting?: number;
-  /** Of groups, have only what is written while the client is logged in: for a program that keeps nothing. */
-  readonly fresh?: boolean;
-  readonly timing?: Partial<Timing>;
-}
 
 type Listener<K extends keyof ClientEvents> = (event: ClientEvents[K]) => void;
 
@@ -83,6 +48,7 @@ export class Client implements Owner {
   readonly #web: Web;
   readonly #journal: DeviceJournal;
   readonly #credentials: Credentials;
+  readonly #signed: SignedApi;
   readonly #engine: Engine;
   readonly #following: Following;
   readonly #marks: GroupMarks;
@@ -110,8 +76,9 @@ export class Client implements Owner {
     const transports = options.transports ?? [websocket];
     this.#engine = new Engine(this, journal, this.#credentials, transports, engineOptions(options), tell);
     const api = new SignedApi(web, this.#credentials);
+    this.#signed = api;
     this.people = new People(api);
-    this.account = new Account(api);
+    this.account = new Account(api, (fresh) => this.#credentials.passwordChanged(fresh));
     this.groups = new Groups(api);
     this.files = new Files(api);
     this.conversations = new Conversations(api, (lines) => this.#paged(lines));
@@ -151,7 +118,7 @@ export class Client implements Owner {
       listen?.(client);
       client.#engine.start();
       if (options.background !== true) {
-        await client.#ready(options.openTimeoutMs ?? 15_000);
+        await client.#ready(options.openTimeoutMs ?? OPEN_TIMEOUT_MS);
       }
       return client;
     } catch (error) {
@@ -184,6 +151,22 @@ export class Client implements Owner {
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  /**
+   * Log this device out, and close. It stays the user's, with what waits for it, and needs the password to come back.
+   * Throws what requests throw; then nothing has ended.
+   */
+  async logOut(): Promise<void> {
+    this.#engine.leaving = true;
+    try {
+      await this.#signed.send("/v1/me/login", { method: "DELETE" });
+    } catch (error) {
+      this.#engine.leaving = false;
+      throw error;
+    }
+    this.#credentials.forget();
+    await this.close();
   }
 
   async #close(): Promise<void> {
@@ -400,15 +383,4 @@ export class Client implements Owner {
       this.#engine.core.paged();
     });
   }
-}
-
-function engineOptions(options: ClientOptions): ConstructorParameters<typeof Engine>[4] {
-  return {
-    name: options.name ?? "sparrow-typescript",
-    maxUnsettled: options.maxUnsettled ?? 1000,
-    maxWaiting: options.maxWaiting ?? 1000,
-    closeTimeoutMs: options.closeTimeoutMs ?? 5_000,
-    fresh: options.fresh ?? false,
-    timing: { ...TIMING, ...options.timing },
-  };
 }

@@ -7,40 +7,13 @@
 import { type Credentials, deviceRemoved } from "./api/credentials.ts";
 import * as errors from "./errors.ts";
 import { type Goodbye, Goodbye_Code } from "./gen/sparrow_pb.js";
+import type { Timing } from "./options.ts";
 import { type Connector, parseAddress, type Transport } from "./transport/transport.ts";
 
 /** So long after we have left a connection, what it had said may still replace us. */
 const COME_BACK_MS = 60_000;
 /** So many failures in a row, and the user API is asked whether the connectors have moved. */
 const RENEW_AFTER = 5;
-
-/** How a client treats its connections, in milliseconds. */
-export interface Timing {
-  /** The longest first wait before another try. It doubles with each failure; a wait is drawn between 0 and that. */
-  readonly firstRetryMs: number;
-  /** The longest wait before another try. */
-  readonly lastRetryMs: number;
-  /** How long opening a connection may take, TLS included. */
-  readonly connectTimeoutMs: number;
-  /** How long the server may take to answer a login. */
-  readonly loginTimeoutMs: number;
-  /** How long the server may take to answer a ping. */
-  readonly pongTimeoutMs: number;
-  /** After a session of this length, waits begin anew. */
-  readonly goodSessionMs: number;
-  /** How long the server may take to answer a logout. */
-  readonly logoutTimeoutMs: number;
-}
-
-export const TIMING: Timing = {
-  firstRetryMs: 1_000,
-  lastRetryMs: 60_000,
-  connectTimeoutMs: 10_000,
-  loginTimeoutMs: 10_000,
-  pongTimeoutMs: 10_000,
-  goodSessionMs: 60_000,
-  logoutTimeoutMs: 2_000,
-};
 
 /** One connection, and what was said on it. */
 export class Connection {

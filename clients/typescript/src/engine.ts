@@ -8,13 +8,14 @@
 import type { Credentials } from "./api/credentials.ts";
 import { ClientCore } from "./core/core.ts";
 import type { Event } from "./core/state.ts";
-import { type Connection, Dialer, type DialerOwner, type Timing } from "./dialer.ts";
+import { type Connection, Dialer, type DialerOwner } from "./dialer.ts";
 import * as errors from "./errors.ts";
 import type { Tell } from "./events.ts";
 import { Arrivals, Gate, wakeAll, within } from "./flow.ts";
 import type { LoggedIn } from "./gen/sparrow_pb.js";
 import type { DeviceJournal } from "./journal/journal.ts";
 import type { Owner } from "./messages.ts";
+import type { EngineOptions } from "./options.ts";
 import { Telling } from "./telling.ts";
 import type { Connector } from "./transport/transport.ts";
 import { Alarm, Watch } from "./watch.ts";
@@ -23,20 +24,6 @@ const MAX_MESSAGE = "max_message";
 const DEFAULT_MAX_MESSAGE = 64_512;
 /** Timers do not fire for each message's time-out alone. */
 const LEAST_SLEEP_MS = 50;
-
-export interface EngineOptions {
-  /** Name and version of the program, for the server's log. */
-  readonly name: string;
-  /** `send` waits while so many messages are neither SENT nor refused. */
-  readonly maxUnsettled: number;
-  /** With so many messages waiting to be taken, the server is asked for no more, until half of them are. */
-  readonly maxWaiting: number;
-  /** How long closing waits for messages to become safe, in milliseconds. */
-  readonly closeTimeoutMs: number;
-  /** Of groups, have only what is written while the client is logged in. */
-  readonly fresh: boolean;
-  readonly timing: Timing;
-}
 
 interface Work {
   readonly work: () => void;
@@ -53,6 +40,8 @@ export class Engine implements DialerOwner {
   /** The longest message, encoded, that the server takes. */
   maxMessage: number;
   error: errors.SparrowError | undefined;
+  /** The user API was asked to end the login: that the session ends is no error. */
+  leaving = false;
   /** Told of what has happened, for groups. */
   noticed: (event: Event) => void = () => undefined;
   /** Called at the beginning of each turn. */
@@ -384,7 +373,7 @@ export class Engine implements DialerOwner {
       return;
     }
     this.error = error;
-    const told = error instanceof errors.ClosedError ? undefined : error;
+    const told = error instanceof errors.ClosedError || this.leaving ? undefined : error;
     this.#alarm.stop();
     this.#dialer.stop();
     this.#connection?.abort(error.message);

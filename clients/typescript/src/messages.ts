@@ -109,7 +109,7 @@ export class Message {
     return this.#change?.revision ?? 0;
   }
 
-  /** The file that a FILE is about. Throws `FileReferenceError` for what cannot be read, `MisuseError` for another kind. */
+  /** The file that a FILE is about. Throws `FileReferenceError` if it cannot be read, `MisuseError` for other kinds. */
   get file(): FileReference {
     if (this.kind !== FILE) {
       throw new MisuseError("it is no FILE");

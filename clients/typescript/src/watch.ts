@@ -4,7 +4,7 @@
  * Owns when something was heard and said last. Reads no clock: times are in milliseconds of a steady one.
  */
 
-import type { Timing } from "./dialer.ts";
+import type { Timing } from "./options.ts";
 
 /** Of one client, over all its connections. */
 export class Watch {

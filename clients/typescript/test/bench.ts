@@ -104,7 +104,14 @@ export function welcome(session = 1, previous = 0, more: object = {}): Kinds {
 }
 
 export function message(id: number, settled = 1, more: MessageInitShape<typeof MessageSchema> = {}): Kinds {
-  const fields = { fromId: "bob", fromDevice: "b1", destId: "alice", kind: Kind.TEXT, body: Buffer.from("x"), stream: 5n };
+  const fields = {
+    fromId: "bob",
+    fromDevice: "b1",
+    destId: "alice",
+    kind: Kind.TEXT,
+    body: Buffer.from("x"),
+    stream: 5n,
+  };
   return { case: "message", value: { ...fields, id: BigInt(id), settled: BigInt(settled), ...more } as never };
 }
 

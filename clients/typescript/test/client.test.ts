@@ -12,6 +12,7 @@ import * as errors from "../src/index.ts";
 import { FileBackend, tcp } from "../src/node.ts";
 import { bytes } from "./bench.ts";
 import { FakeServer, polite, type Script } from "./fake_server.ts";
+import { fillable } from "./full_disk.ts";
 
 const TIMING = { firstRetryMs: 20, lastRetryMs: 100, pongTimeoutMs: 100, loginTimeoutMs: 150, goodSessionMs: 5_000 };
 const folder = mkdtempSync(join(tmpdir(), "sparrow-"));
@@ -36,13 +37,29 @@ async function stage(context: TestContext, script?: Script): Promise<Stage> {
     await Promise.all(clients.map((client) => client.close()));
     await server.stop();
   });
-  const names = ["connected", "disconnected", "closed", "sending", "progress", "ownMessage", "readElsewhere", "edited"] as const;
+  const names = [
+    "connected",
+    "disconnected",
+    "closed",
+    "sending",
+    "progress",
+    "ownMessage",
+    "readElsewhere",
+    "edited",
+  ] as const;
   const more = ["erased", "markRaised", "missed", "doubtful", "unreadable", "hint"] as const;
   return {
     server,
     told,
     async open(options = {}) {
-      const all = { api: server.api, password: "x", transports: [tcp()], timing: TIMING, closeTimeoutMs: 200, ...options };
+      const all = {
+        api: server.api,
+        password: "x",
+        transports: [tcp()],
+        timing: TIMING,
+        closeTimeoutMs: 200,
+        ...options,
+      };
       const client = await Client.open("alice", all, (opening) => {
         for (const name of [...names, ...more]) {
           opening.on(name, (event) => told.push([name, event]));
@@ -76,7 +93,10 @@ test("send, SENT, DELIVERED, READ", async (context) => {
   assert.ok(alice.isConnected);
   const sending = await alice.send("bob", "hé 👋");
   assert.equal(await sending.sent(), sending);
-  assert.deepEqual([sending.state, sending.safe, sending.id, sending.stamp >> 40n], ["sent", true, 1, (1n << 60n) >> 40n]);
+  assert.deepEqual(
+    [sending.state, sending.safe, sending.id, sending.stamp >> 40n],
+    ["sent", true, 1, (1n << 60n) >> 40n],
+  );
   const { stream } = sending;
   server.latest.say({ case: "receipt", value: { stream, ids: [1n], delivered: true, fromDevice: "a1" } });
   await sending.delivered();
@@ -84,7 +104,10 @@ test("send, SENT, DELIVERED, READ", async (context) => {
   server.latest.say({ case: "message", value: { ...FROM_BOB, id: 1n, kind: Kind.READ, about } });
   await sending.read();
   await until(() => server.latest.acked === 2);
-  assert.deepEqual(told.map(([name]) => name), ["connected", "sending", "sending", "sending"]);
+  assert.deepEqual(
+    told.map(([name]) => name),
+    ["connected", "sending", "sending", "sending"],
+  );
   const [message] = server.latest.messages;
   assert.equal(Buffer.from(message?.body ?? []).toString(), "hé 👋");
 });
@@ -102,15 +125,17 @@ test("messages come in order, are read, and READ is told together", async (conte
       break;
     }
   }
-  assert.deepEqual(found.map(({ text, sender, peer, late }) => [text, sender, peer, late].join()), [
-    "text 1,bob,bob,false",
-    "text 2,bob,bob,false",
-    "text 3,bob,bob,false",
-  ]);
+  assert.deepEqual(
+    found.map(({ text, sender, peer, late }) => [text, sender, peer, late].join()),
+    ["text 1,bob,bob,false", "text 2,bob,bob,false", "text 3,bob,bob,false"],
+  );
   await Promise.all(found.map((message) => message.markRead()));
   await until(() => server.latest.messages.length === 1);
   const [read] = server.latest.messages;
-  assert.deepEqual([read?.kind, read?.about?.ids, read?.about?.stream, read?.mark], [Kind.READ, [1n, 2n, 3n], 9n, 103n]);
+  assert.deepEqual(
+    [read?.kind, read?.about?.ids, read?.about?.stream, read?.mark],
+    [Kind.READ, [1n, 2n, 3n], 9n, 103n],
+  );
 });
 
 test("wrong arguments are refused at the call", async (context) => {
@@ -141,9 +166,15 @@ test("what fails for good is typed; what fails for now is sent again, with a not
   let refusals = 0;
   const { open, server } = await stage(context, (session, frame) => {
     if (frame.case === "message" && frame.value.destId === "nobody") {
-      session.say({ case: "failed", value: { stream: frame.value.stream, id: frame.value.id, code: 1, text: "no such user" } });
+      session.say({
+        case: "failed",
+        value: { stream: frame.value.stream, id: frame.value.id, code: 1, text: "no such user" },
+      });
     } else if (frame.case === "message" && refusals++ === 0) {
-      session.say({ case: "failed", value: { stream: frame.value.stream, id: frame.value.id, code: 8, retryAfterMs: 100 } });
+      session.say({
+        case: "failed",
+        value: { stream: frame.value.stream, id: frame.value.id, code: 8, retryAfterMs: 100 },
+      });
     } else {
       polite(session, frame);
     }
@@ -302,8 +333,13 @@ test("a server that does not answer the login, falls silent, or breaks the proto
   });
   await open();
   await until(() => server.sessions.length === 4);
-  const reasons = told.flatMap(([name, event]) => (name === "disconnected" ? [(event as { reason: string }).reason] : []));
-  assert.match(reasons.join("; "), /^the server does not answer; the server does not answer; the server broke the protocol: /);
+  const reasons = told.flatMap(([name, event]) =>
+    name === "disconnected" ? [(event as { reason: string }).reason] : [],
+  );
+  assert.match(
+    reasons.join("; "),
+    /^the server does not answer; the server does not answer; the server broke the protocol: /,
+  );
 });
 
 test("state over a restart: unsettled messages, drafts, and what was not taken", async (context) => {
@@ -370,11 +406,14 @@ test("edits and erasures: sent, and heard", async (context) => {
   await (await sending.erase()).sent();
   await assert.rejects(sending.edit("once more"), /erased/);
   const changes = server.latest.messages.slice(1);
-  assert.deepEqual(changes.map(({ kind, revision, about }) => [kind, revision, about?.ids, about?.fromDevice]), [
-    [Kind.EDIT, 1, [1n], "a1"],
-    [Kind.EDIT, 2, [1n], "a1"],
-    [Kind.ERASE, 0, [1n], "a1"],
-  ]);
+  assert.deepEqual(
+    changes.map(({ kind, revision, about }) => [kind, revision, about?.ids, about?.fromDevice]),
+    [
+      [Kind.EDIT, 1, [1n], "a1"],
+      [Kind.EDIT, 2, [1n], "a1"],
+      [Kind.ERASE, 0, [1n], "a1"],
+    ],
+  );
   const say = (id: bigint, more: object): void =>
     server.latest.say({ case: "message", value: { ...FROM_BOB, id, body: bytes("b"), ...more } });
   const about = (id: bigint): object => ({ about: { fromDevice: "b1", stream: 9n, ids: [id] } });
@@ -409,9 +448,9 @@ test("with enough to do, the application is not given more than a window", async
 
 test("what cannot be kept ends the client, and is neither acked nor sent", async (context) => {
   const { server, open } = await stage(context);
-  const state = new FileBackend(newState());
+  const [state, fill] = fillable(context, newState());
   const alice = await open({ state });
-  state.limitPagesForTest(8);
+  fill();
   server.latest.say({ case: "message", value: { ...FROM_BOB, id: 1n, body: new Uint8Array(60_000) } });
   await assert.rejects(next(alice), (error) => error instanceof errors.StateError && error.trouble === "full");
   await assert.rejects(alice.send("bob", "x"), errors.StateError);

@@ -18,7 +18,11 @@ const DELIVERED: Kinds = { case: "receipt", value: { stream: 77n, ids: [1n], del
 
 function names(frames: Awaited<ReturnType<Bench["turn"]>>[0]): string[] {
   return frames.map(({ kind }) =>
-    kind.case === "message" ? `${kind.value.stream}/${kind.value.id}` : kind.case === "ack" ? `ack ${kind.value.upTo}` : String(kind.case),
+    kind.case === "message"
+      ? `${kind.value.stream}/${kind.value.id}`
+      : kind.case === "ack"
+        ? `ack ${kind.value.upTo}`
+        : String(kind.case),
   );
 }
 
@@ -69,7 +73,12 @@ test("what a login tells", async () => {
   }
 });
 
-for (const [isOpen, previous] of [[true, 4], [true, 5], [false, 4], [false, 5]] as const) {
+for (const [isOpen, previous] of [
+  [true, 4],
+  [true, 5],
+  [false, 4],
+  [false, 5],
+] as const) {
   test(`streams go on only where nobody can have given their ids: open ${isOpen}, previous ${previous}`, async () => {
     const before = await Bench.open();
     await before.logIn(4);
@@ -92,7 +101,10 @@ for (const [isOpen, previous] of [[true, 4], [true, 5], [false, 4], [false, 5]] 
     await bench.turn(sent(two));
     assert.equal(bench.core.unsettled, 1);
     const again = await Bench.open(bench.backend);
-    assert.deepEqual(again.journal.kept.outbound.map((each) => each.number === 1001n), [goesOn]);
+    assert.deepEqual(
+      again.journal.kept.outbound.map((each) => each.number === 1001n),
+      [goesOn],
+    );
   });
 }
 
@@ -109,7 +121,10 @@ test("what was parked is shown behind what was missing, after a restart too", as
   assert.deepEqual([names(answers), events], [["ack 4", "sync"], []]);
   const last = await again.events({ case: "synced", value: { n: 1n } });
   assert.deepEqual(shown(last), [5, 6]);
-  assert.deepEqual(last.find((event) => event.case === "skipped"), { case: "skipped", key: "bob/b1/5", first: 4, last: 4 });
+  assert.deepEqual(
+    last.find((event) => event.case === "skipped"),
+    { case: "skipped", key: "bob/b1/5", first: 4, last: 4 },
+  );
   assert.deepEqual((await Bench.open(again.backend)).journal.kept.parked, []);
 });
 
@@ -129,7 +144,9 @@ async function doubting(): Promise<[Bench, Outgoing, Outgoing]> {
   await bench.logIn(4);
   bench.core.disconnected();
   bench.core.send("bob", TEXT, bytes("one"));
-  bench.core.send("bob", Kind.READ, bytes(""), { about: create(AboutSchema, { fromDevice: "b1", stream: 5n, ids: [1n] }) });
+  bench.core.send("bob", Kind.READ, bytes(""), {
+    about: create(AboutSchema, { fromDevice: "b1", stream: 5n, ids: [1n] }),
+  });
   bench.core.send("bob", TEXT, bytes("two"));
   await bench.turn();
   const again = await Bench.open(bench.backend, 2000);
@@ -137,8 +154,13 @@ async function doubting(): Promise<[Bench, Outgoing, Outgoing]> {
   again.core.connected("token", "tests");
   const [answers, events] = await again.turn(welcome(9, 8));
   // READ may be told twice; and what was written since nobody else has.
-  const said = answers.flatMap(({ kind }) => (kind.case === "message" ? [[kind.value.kind, Buffer.from(kind.value.body).toString()]] : []));
-  assert.deepEqual(said, [[Kind.READ, ""], [TEXT, "new"]]);
+  const said = answers.flatMap(({ kind }) =>
+    kind.case === "message" ? [[kind.value.kind, Buffer.from(kind.value.body).toString()]] : [],
+  );
+  assert.deepEqual(said, [
+    [Kind.READ, ""],
+    [TEXT, "new"],
+  ]);
   const doubtful = events.find((event) => event.case === "doubtful");
   const [one, two] = doubtful?.outgoing ?? [];
   assert.ok(one !== undefined && two !== undefined);
@@ -180,7 +202,9 @@ for (const retryAfterMs of [0, 500]) {
     const name = { stream: outgoing.stream?.number ?? 0n, id: BigInt(outgoing.id) };
     const failed: Kinds = { case: "failed", value: { ...name, code: Failed_Code.BLOCKED, text: "no", retryAfterMs } };
     const final = retryAfterMs === 0;
-    assert.deepEqual(await bench.events(failed), [{ case: "refused", outgoing, code: Failed_Code.BLOCKED, text: "no", final }]);
+    assert.deepEqual(await bench.events(failed), [
+      { case: "refused", outgoing, code: Failed_Code.BLOCKED, text: "no", final },
+    ]);
     assert.equal(bench.core.unsettled, final ? 0 : 1);
     assert.equal((await bench.events(sent(outgoing))).length, final ? 0 : 1);
     assert.deepEqual(await bench.events(failed, sent(outgoing)), []); // it is settled
@@ -365,7 +389,10 @@ test("where only streams of a group miss something, the group alone is asked for
   const bench = await Bench.open();
   await bench.logIn();
   const [answers] = await bench.turn(message(2, 2, { destId: GROUP }));
-  assert.deepEqual(answers.map(({ kind }) => kind.case === "sync" && kind.value.group), [GROUP]);
+  assert.deepEqual(
+    answers.map(({ kind }) => kind.case === "sync" && kind.value.group),
+    [GROUP],
+  );
 });
 
 test("who uses one stream for a group and for something else has two", async () => {
@@ -378,7 +405,10 @@ test("what was erased before it came is waited for by nobody", async () => {
   const bench = await Bench.open();
   await bench.logIn();
   const about = { fromDevice: "b1", stream: 5n, ids: [1n] };
-  const events = await bench.events(message(2), message(1, 1, { stream: 6n, kind: Kind.ERASE, about, body: bytes("") }));
+  const events = await bench.events(
+    message(2),
+    message(1, 1, { stream: 6n, kind: Kind.ERASE, about, body: bytes("") }),
+  );
   assert.deepEqual(shown(events), [2, 1]);
   assert.deepEqual(await bench.events(message(1)), []);
 });
@@ -395,7 +425,10 @@ test("what was paged is gone past, and not shown twice", async () => {
   bench.journal.putPaged({ peer: "bob", author: "bob", device: "b1", stream: 5n, id: 4 });
   const [answers, events] = await bench.turn(message(4));
   assert.deepEqual([names(answers), shown(events)], [["ack 2"], []]);
-  assert.deepEqual(bench.journal.untaken().map(({ message: each }) => Number(each.id)), [3]);
+  assert.deepEqual(
+    bench.journal.untaken().map(({ message: each }) => Number(each.id)),
+    [3],
+  );
 });
 
 // Bounds.
@@ -408,7 +441,10 @@ test("who begins many streams is forgotten first", () => {
   assert.equal(streams.tooMany("m/d/3", "me", busy), "m/d/1");
   streams.heard("m/d/2");
   assert.equal(streams.tooMany("b/d/1", "me", busy), undefined);
-  assert.equal(streams.tooMany("b/d/2", "me", (key) => key === "m/d/3"), "m/d/2");
+  assert.equal(
+    streams.tooMany("b/d/2", "me", (key) => key === "m/d/3"),
+    "m/d/2",
+  );
   assert.equal(streams.size, 3);
 });
 

@@ -1,6 +1,11 @@
 /** A connector that says what a test lets it, and a user API that logs everybody in. */
 
-import { createServer as createHttp, type IncomingMessage, type Server as HttpServer, type ServerResponse } from "node:http";
+import {
+  createServer as createHttp,
+  type IncomingMessage,
+  type Server as HttpServer,
+  type ServerResponse,
+} from "node:http";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";

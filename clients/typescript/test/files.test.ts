@@ -13,7 +13,7 @@ import { bytes } from "./bench.ts";
 
 const GOOD = {
   file: "6f1d5a0c3b9e4f7288d0c1a2b3e4f506",
-  name: "holiday \"1\" 👋.jpg",
+  name: 'holiday "1" 👋.jpg',
   media_type: "image/jpeg",
   size: 482_113,
   sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -21,7 +21,7 @@ const GOOD = {
 
 test("a body that is one, with more of a later version", () => {
   assert.deepEqual(parseFileReference(encodeFileReference(GOOD)), GOOD);
-  const more = bytes(JSON.stringify({ ...GOOD, more: { file: [{ file: 1 }, "{\"file\":"], name: null } }));
+  const more = bytes(JSON.stringify({ ...GOOD, more: { file: [{ file: 1 }, '{"file":'], name: null } }));
   assert.deepEqual(parseFileReference(more), GOOD);
 });
 
@@ -38,8 +38,8 @@ test("bodies that are none", () => {
     text.replace('"size":482113', '"size":482113,"s\\u0069ze":482113'),
     text.replace('"size":482113', '"more":{"a":1,"a":2},"size":482113'),
     `${" ".repeat(8192)}${text}`,
-    ...Object.entries({ file: "x", name: "x".repeat(256), media_type: "jpeg", size: -1, sha256: "9F" }).map(([field, value]) =>
-      JSON.stringify({ ...GOOD, [field]: value }),
+    ...Object.entries({ file: "x", name: "x".repeat(256), media_type: "jpeg", size: -1, sha256: "9F" }).map(
+      ([field, value]) => JSON.stringify({ ...GOOD, [field]: value }),
     ),
     ...Object.keys(GOOD).map((field) => JSON.stringify({ ...GOOD, [field]: undefined })),
     JSON.stringify({ ...GOOD, size: 1.5 }),
@@ -123,7 +123,10 @@ test("an upload goes on where it has broken, and a download does", async (contex
   });
   assert.ok(file.complete);
   assert.deepEqual(stage.content, content);
-  assert.deepEqual([steps[0], steps.at(-1), steps.every((each, at) => at === 0 || each >= (steps[at - 1] ?? 0))], [0, 2_500_000, true]);
+  assert.deepEqual(
+    [steps[0], steps.at(-1), steps.every((each, at) => at === 0 || each >= (steps[at - 1] ?? 0))],
+    [0, 2_500_000, true],
+  );
   stage.breaks = [(_method, at) => at > 0, (_method, at) => at > 0];
   const blob = await stage.files.download(referenceTo(file));
   assert.deepEqual(new Uint8Array(await blob.arrayBuffer()), content);

@@ -17,6 +17,7 @@ import { FileBackend } from "../src/journal/file.ts";
 import { IndexedDbBackend } from "../src/journal/indexeddb.ts";
 import { DeviceJournal } from "../src/journal/journal.ts";
 import { bytes } from "./bench.ts";
+import { fillable } from "./full_disk.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "sparrow-"));
 let count = 0;
@@ -32,7 +33,15 @@ function places(): Record<string, () => Promise<Backend>> {
   };
 }
 
-const FIELDS = { text: "é👋", number: 2 ** 53 - 1, flag: true, list: [1, 2], bytes: bytes("b\0"), none: undefined, more: new Uint8Array() };
+const FIELDS = {
+  text: "é👋",
+  number: 2 ** 53 - 1,
+  flag: true,
+  list: [1, 2],
+  bytes: bytes("b\0"),
+  none: undefined,
+  more: new Uint8Array(),
+};
 
 for (const place of ["memory", "file", "IndexedDB"]) {
   test(`${place}: what was committed is there, together and as it was last`, async () => {
@@ -73,7 +82,10 @@ for (const place of ["memory", "file", "IndexedDB"]) {
     for (const fields of [{}, { next: "1", settled: 1, gaps: [] }, { next: 1, settled: 1, gaps: [0.5] }]) {
       const backend = await open();
       await backend.commit([{ store: "inbound", key: "bob/b1/5", fields: fields }]);
-      await assert.rejects(DeviceJournal.open(backend), (error) => error instanceof ConfigError && error.message.includes('damaged'));
+      await assert.rejects(
+        DeviceJournal.open(backend),
+        (error) => error instanceof ConfigError && error.message.includes("damaged"),
+      );
       await backend.close();
     }
   });
@@ -96,11 +108,19 @@ test("a file is one process's at a time, and free when that is killed", () => {
     const file = new FileBackend(${JSON.stringify(path)});
     await file.commit([{ store: "meta", key: "a", fields: { value: "kept" } }]);
     process.kill(process.pid, "SIGKILL");`;
-  const done = spawnSync(process.execPath, ["--disable-warning=ExperimentalWarning", "--input-type=module", "-e", script]);
+  const done = spawnSync(process.execPath, [
+    "--disable-warning=ExperimentalWarning",
+    "--input-type=module",
+    "-e",
+    script,
+  ]);
   assert.equal(done.signal, "SIGKILL", done.stderr.toString());
   const again = new FileBackend(path);
   return again.load().then(async (entries) => {
-    assert.deepEqual(entries.map(({ key }) => key), ["a"]);
+    assert.deepEqual(
+      entries.map(({ key }) => key),
+      ["a"],
+    );
     await again.close();
   });
 });
@@ -108,7 +128,10 @@ test("a file is one process's at a time, and free when that is killed", () => {
 test("files that are no state files", () => {
   const rubbish = join(folder, "rubbish");
   writeFileSync(rubbish, "x".repeat(5000));
-  assert.throws(() => new FileBackend(rubbish), (error) => error instanceof ConfigError && error.message.includes('cannot be used'));
+  assert.throws(
+    () => new FileBackend(rubbish),
+    (error) => error instanceof ConfigError && error.message.includes("cannot be used"),
+  );
   assert.equal(readFileSync(rubbish).length, 5000);
   const other = join(folder, "other");
   new DatabaseSync(other).exec("CREATE TABLE t (a)");
@@ -122,16 +145,18 @@ test("files that are no state files", () => {
   assert.throws(() => new FileBackend(join(folder, "no", "such", "folder")), ConfigError);
 });
 
-test("a file for which there is no room", async () => {
-  const path = join(folder, "full");
-  const backend = new FileBackend(path);
+test("a file for which there is no room", async (context) => {
+  const [backend, fill] = fillable(context, join(folder, "full"));
   await backend.commit([{ store: "meta", key: "a", fields: { value: "1" } }]);
-  backend.limitPagesForTest(8);
+  fill();
   const large: Entry = { store: "meta", key: "a", fields: { value: "2", bytes: new Uint8Array(100_000) } };
   await assert.rejects(backend.commit([{ store: "meta", key: "b", fields: { value: "2" } }, large]), (error) => {
     return error instanceof StateError && error.trouble === "full";
   });
-  assert.deepEqual((await backend.load()).map(({ key, fields }) => [key, fields?.["value"]]), [["a", "1"]]);
+  assert.deepEqual(
+    (await backend.load()).map(({ key, fields }) => [key, fields?.["value"]]),
+    [["a", "1"]],
+  );
   await backend.close();
 });
 
@@ -146,7 +171,10 @@ test("IndexedDB: who has opened it last is the only one that writes", async () =
     await assert.rejects(attempt, (error) => error instanceof StateError && error.trouble === "taken_over");
   }
   await next.commit([{ store: "meta", key: "b", fields: { value: "3" } }]);
-  assert.deepEqual((await next.load()).map(({ fields }) => fields?.["value"]), ["1", "3"]);
+  assert.deepEqual(
+    (await next.load()).map(({ fields }) => fields?.["value"]),
+    ["1", "3"],
+  );
   await next.close();
   await frozen.close();
 });
@@ -159,7 +187,7 @@ test("IndexedDB: what the browser has removed is said to be gone", async () => {
     request.onerror = reject;
   });
   await assert.rejects(backend.commit([{ store: "meta", key: "a", fields: {} }]), (error) => {
-    return error instanceof StateError && error.trouble === "evicted" && error.message.includes('as a new device');
+    return error instanceof StateError && error.trouble === "evicted" && error.message.includes("as a new device");
   });
 });
 

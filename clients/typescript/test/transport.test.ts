@@ -19,8 +19,27 @@ test("addresses", () => {
   ] as const) {
     assert.deepEqual(parseAddress(text), { scheme, host, port, text });
   }
-  const wrong = ["", "7400", ":7400", "host:", "host:0", "host:99999", "host:x", "tls://host", "tls://:1", "ssl://host:1"];
-  for (const text of [...wrong, "host:1/", "ws://host:1/path", "ws://user@host:1", "http://host:1", "::1:7400", "a b:1"]) {
+  const wrong = [
+    "",
+    "7400",
+    ":7400",
+    "host:",
+    "host:0",
+    "host:99999",
+    "host:x",
+    "tls://host",
+    "tls://:1",
+    "ssl://host:1",
+  ];
+  for (const text of [
+    ...wrong,
+    "host:1/",
+    "ws://host:1/path",
+    "ws://user@host:1",
+    "http://host:1",
+    "::1:7400",
+    "a b:1",
+  ]) {
     assert.throws(() => parseAddress(text), ConfigError, text);
   }
 });

@@ -128,7 +128,10 @@ class Device {
       assert.notEqual(offline, undefined);
       return { offline_s: offline };
     }
-    for (const [late, name] of [[false, "shown"], [true, "late"]] as const) {
+    for (const [late, name] of [
+      [false, "shown"],
+      [true, "late"],
+    ] as const) {
       const found = shown.filter((each) => each.late === late).map((each) => each.item);
       if (found.length > 0) {
         done[name] = found;
@@ -268,11 +271,17 @@ class Reader {
     } else if (said.case === "receipt") {
       const { stream, ids, sent, delivered } = said.value;
       if (sent) {
-        this.#add("sent", ids.map((id) => nameOf(stream, id)));
+        this.#add(
+          "sent",
+          ids.map((id) => nameOf(stream, id)),
+        );
       }
       if (delivered) {
         const told = ids.filter((id) => !this.#reads.has(`${stream}/${id}`));
-        this.#add("delivered", told.map((id) => nameOf(stream, id)));
+        this.#add(
+          "delivered",
+          told.map((id) => nameOf(stream, id)),
+        );
       }
     } else if (said.case === "failed") {
       const { stream, id, code, retryAfterMs } = said.value;

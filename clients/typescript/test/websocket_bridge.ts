@@ -16,7 +16,9 @@ export class WebSocketBridge {
     this.#server = createServer((_request, response) => response.writeHead(426).end());
     this.#server.on("upgrade", (request, socket: Socket) => {
       const key = request.headers["sec-websocket-key"] ?? "";
-      const accept = createHash("sha1").update(key + GUID).digest("base64");
+      const accept = createHash("sha1")
+        .update(key + GUID)
+        .digest("base64");
       const head = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"];
       socket.write([...head, `Sec-WebSocket-Accept: ${accept}`, "", ""].join("\r\n"));
       if (this.text !== undefined) {
@@ -56,7 +58,10 @@ export class WebSocketBridge {
         socket.write(message(0x82, data.subarray(at, at + 7)));
       }
     });
-    for (const [one, other] of [[socket, connector], [connector, socket]] as const) {
+    for (const [one, other] of [
+      [socket, connector],
+      [connector, socket],
+    ] as const) {
       this.#sockets.add(one);
       one.on("error", () => undefined);
       one.on("close", () => other.destroy());

@@ -176,11 +176,12 @@ export class Conversations {
     let before: string | null = "";
     while (before !== null && found.length < limit) {
       const size = String(Math.min(limit - found.length, 100));
-      const query = { q: words, limit: size, ...(peer !== "" && { conversation: peer }), ...(before !== "" && { before }) };
+      const where = peer === "" ? {} : { conversation: peer };
+      const query = { q: words, limit: size, ...where, ...(before !== "" && { before }) };
       const answer = await this.#get("/v1/search", { query });
       const { messages, next } = this.#api.read(pageOfLines, answer);
-      const { messages: where } = this.#api.read(object({ messages: list(foundLine) }), answer);
-      found.push(...messages.map((each, at) => this.#line(each, where[at]?.conversation || peer)));
+      const { messages: places } = this.#api.read(object({ messages: list(foundLine) }), answer);
+      found.push(...messages.map((each, at) => this.#line(each, places[at]?.conversation || peer)));
       before = next;
     }
     return found.slice(0, limit);

@@ -114,8 +114,8 @@ export class Credentials {
   }
 
   /**
-   * The token to use after the user API has refused this one, as `expired` or as one of a login that has ended. The same
-   * one, if there can be no other. Throws what `renew` throws.
+   * The token to use after the user API has refused this one, as `expired` or as one of a login that has ended. The
+   * same one, if there can be no other. Throws what `renew` throws.
    */
   async insteadOf(token: string, expired: boolean): Promise<string> {
     await this.#alone(async () => {

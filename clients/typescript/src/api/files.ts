@@ -1,5 +1,5 @@
 /**
- * Files: uploads that go on after a broken connection (tus 1.0), and downloads that do (ranges), both checked by digest.
+ * Files: uploads that go on after a broken connection (tus 1.0), and downloads that do (ranges), checked by digest.
  *
  * Owns the transfers. A file goes in pieces; of an upload no more than one is in memory at a time.
  */
@@ -260,4 +260,3 @@ function pathOf(id: string): string {
   }
   return `/v1/files/${id}`;
 }
-

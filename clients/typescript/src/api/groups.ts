@@ -109,7 +109,7 @@ export class Groups {
     await this.#send(of(id), { method: "DELETE" });
   }
 
-  /** Changes above the version `since`, oldest first; `version` is the group's: above the last one's, there are more. */
+  /** Changes above the version `since`, oldest first. `version` is the group's: above the last one's there are more. */
   changes(id: string, since: number): Promise<{ readonly changes: readonly GroupChange[]; readonly version: number }> {
     const page = object({ changes: list(change), version: whole });
     return this.#get(page, `${of(id)}/changes`, { query: { since: String(since), limit: PAGE } });

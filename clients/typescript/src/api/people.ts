@@ -1,8 +1,8 @@
 /**
  * Friends, requests to be friends, blocks, profiles and devices.
  *
- * Owns what a program sees of them. What may become of two users, the server decides. Beside its own errors, each method
- * throws those of every request (`SignedApi`). Changes may be repeated: what is so already stays so.
+ * Owns what a program sees of them. What may become of two users, the server decides. Beside its own errors, each
+ * method throws those of every request (`SignedApi`). Changes may be repeated: what is so already stays so.
  */
 
 import { checkDeviceId } from "../protocol/ids.ts";
@@ -124,9 +124,26 @@ export class People {
 /** One's own account. */
 export class Account {
   readonly #api: SignedApi;
+  readonly #changed: (password: string) => void;
 
-  constructor(api: SignedApi) {
+  /** `changed`: is told of a new password. */
+  constructor(api: SignedApi, changed: (password: string) => void) {
     this.#api = api;
+    this.#changed = changed;
+  }
+
+  /**
+   * Change the password. The user's other devices are logged out; this one stays. Throws `WrongPasswordError`, and
+   * `MisuseError` for a new one that the service does not allow.
+   */
+  async changePassword(old: string, password: string): Promise<void> {
+    await this.#api.send("/v1/me/password", { method: "PUT", json: { old_password: old, new_password: password } });
+    this.#changed(password);
+  }
+
+  /** Delete the account, for good: the session ends with it. Throws `WrongPasswordError`. */
+  async delete(password: string): Promise<void> {
+    await this.#api.send("/v1/me/deletion", { method: "POST", json: { password } });
   }
 
   /** One's own profile. */
@@ -156,7 +173,7 @@ export class Account {
     await this.#api.send(`/v1/me/devices/${checkDeviceId(id)}`, { method: "DELETE" });
   }
 
-  /** Log a device out, and keep it, with what waits for it. Throws `NotFoundError`. */
+  /** Log a device out, and keep it, with what waits for it; one's own by `Client.logOut`. Throws `NotFoundError`. */
   async logOutDevice(id: string): Promise<void> {
     await this.#api.send(`/v1/me/devices/${checkDeviceId(id)}/login`, { method: "DELETE" });
   }

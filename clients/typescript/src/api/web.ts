@@ -79,7 +79,7 @@ export class Web {
   readonly #fetch: typeof fetch;
   readonly #closing = new AbortController();
 
-  /** `fetcher`: the platform's `fetch`, if nothing else is given. Throws `ConfigError` for what is no URL of a server. */
+  /** `fetcher`: the platform's, if nothing else is given. Throws `ConfigError` for what is no URL of a server. */
   constructor(url: string, fetcher: typeof fetch = (...asked) => globalThis.fetch(...asked)) {
     const parsed = URL.canParse(url) ? new URL(url) : undefined;
     if (parsed === undefined || !["http:", "https:"].includes(parsed.protocol) || parsed.search || parsed.hash) {
@@ -183,9 +183,7 @@ export class Web {
 
   /** What to throw for an answer that is none of a user API. */
   strange(status = 200): errors.ApiError {
-    return new errors.ApiError(
-      `${this.url} does not answer like a user API (status ${status}): is the address right?`,
-    );
+    return new errors.ApiError(`${this.url} does not answer like a user API (status ${status}): is the address right?`);
   }
 }
 
@@ -196,7 +194,7 @@ export function codeOf(answer: Answer): string {
 }
 
 function objectOf(response: Response, bytes: Uint8Array): Record<string, unknown> | undefined {
-  if (!(response.headers.get("Content-Type") ?? "").includes('json')) {
+  if (!(response.headers.get("Content-Type") ?? "").includes("json")) {
     return undefined;
   }
   try {

@@ -10,8 +10,7 @@ import type { Outgoing } from "../protocol/outbound.ts";
 
 /** How long messages live where the server does not tell. */
 const LIFE_MS = 30 * 86_400_000;
-export const TOO_OLD =
-  "it could not be sent for so long that those it is for may have forgotten what came before it";
+export const TOO_OLD = "it could not be sent for so long that those it is for may have forgotten what came before it";
 
 /** `now` is always in milliseconds of the core's own steady clock. */
 export class Ages {

@@ -1,7 +1,7 @@
 /**
  * What the client's core keeps, through a `Journal`, and what it tells.
  *
- * Owns the form of both. Decides nothing: which of it changes when is the core's, and where it is kept is the journal's.
+ * Owns the form of both. Decides nothing: which of it changes when is the core's, where it is kept the journal's.
  */
 
 import { type Goodbye, type Hint, Kind, type LoggedIn, type Message } from "../gen/sparrow_pb.js";

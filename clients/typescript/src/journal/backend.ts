@@ -1,20 +1,12 @@
 /**
  * Where a journal's entries lie: the form that the memory, the file and IndexedDB share.
  *
- * Owns that form alone. An entry is a small record under a key in one of a few stores; what it means is `records`' business.
+ * Owns that form alone. An entry is a small record under a key in one of a few stores; what it means, `records` says.
  */
 
 /** Names of stores, which a later version may add to. */
 export type Store =
-  | "meta"
-  | "outbound"
-  | "outgoing"
-  | "drafts"
-  | "inbound"
-  | "parked"
-  | "untaken"
-  | "groups"
-  | "changes";
+  "meta" | "outbound" | "outgoing" | "drafts" | "inbound" | "parked" | "untaken" | "groups" | "changes";
 
 export type Field = string | number | boolean | Uint8Array | readonly number[] | undefined;
 /** Plain data: what both JSON (but for bytes) and the structured clone carry. */

@@ -14,6 +14,8 @@ const APPLICATION_ID = 0x53507473;
 const SCHEMA_VERSION = 1;
 /** A process that has just been killed may take a moment to let go of the file. */
 const LOCK_TIMEOUT_MS = 500;
+/** SQLite's code. */
+const FULL = 13;
 const NAME_ANOTHER = "name another state file; this one can be removed if nothing in it is missed";
 
 /** Entries in a SQLite file. */
@@ -57,8 +59,8 @@ export class FileBackend implements Backend {
     const tables = database.prepare("SELECT count(*) AS n FROM sqlite_schema").get()?.["n"];
     if (application === 0 && tables === 0) {
       database.exec(
-        "CREATE TABLE entries (store TEXT NOT NULL, key TEXT NOT NULL, fields BLOB NOT NULL, PRIMARY KEY (store, key)) " +
-          "WITHOUT ROWID",
+        "CREATE TABLE entries (store TEXT NOT NULL, key TEXT NOT NULL, fields BLOB NOT NULL, " +
+          "PRIMARY KEY (store, key)) WITHOUT ROWID",
       );
       database.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
       database.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
@@ -112,7 +114,7 @@ export class FileBackend implements Backend {
       return Promise.resolve();
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      const trouble = /disk is full|database or disk is full/.test(why) ? "full" : "failed";
+      const trouble = error instanceof Error && "errcode" in error && error.errcode === FULL ? "full" : "failed";
       if (database.isTransaction) {
         try {
           database.exec("ROLLBACK");
@@ -123,11 +125,6 @@ export class FileBackend implements Backend {
       const text = `state file ${this.#path} cannot be written: ${why}`;
       return Promise.reject(new StateError(text, trouble, { cause: error }));
     }
-  }
-
-  /** For tests: the file may have no more pages than this. */
-  limitPagesForTest(pages: number): void {
-    this.#database.exec(`PRAGMA max_page_count = ${pages}`);
   }
 
   close(): Promise<void> {

@@ -270,9 +270,7 @@ export class DeviceJournal implements Journal {
 
   /** Messages that were shown but not taken by the application, in the order of showing. */
   untaken(): { readonly message: Message; readonly late: boolean }[] {
-    return [...this.#untaken.values()]
-      .filter((each) => !each.held)
-      .map(({ item, late }) => ({ message: item, late }));
+    return [...this.#untaken.values()].filter((each) => !each.held).map(({ item, late }) => ({ message: item, late }));
   }
 
   /** The application has used this message, or nobody takes it any more. */

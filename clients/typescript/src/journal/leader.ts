@@ -5,6 +5,8 @@
  * noticing is stopped by the epoch in `indexeddb`.
  */
 
+import { ConfigError } from "../errors.ts";
+
 /** A leading tab that does not answer for so long has crashed, or is frozen. */
 export const ALIVE_MS = 2_000;
 
@@ -35,12 +37,17 @@ export class Leader {
   #answered = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** `name`: of the device's journal; the same in all tabs. */
+  /** `name`: of the device's journal; the same in all tabs. Throws `ConfigError` where the browser has no Web Locks. */
   constructor(name: string, options: LeaderOptions) {
     this.#name = `sparrow:${name}`;
     this.#options = options;
     this.#aliveMs = options.aliveMs ?? ALIVE_MS;
-    this.#locks = options.locks ?? globalThis.navigator.locks;
+    const { locks } = globalThis.navigator as Partial<Navigator>;
+    const found = options.locks ?? locks;
+    if (found === undefined) {
+      throw new ConfigError("this page cannot lock its state: open it over https, or on the machine itself");
+    }
+    this.#locks = found;
     this.#channel = options.channel?.(this.#name) ?? new BroadcastChannel(this.#name);
     this.#channel.onmessage = (event: MessageEvent<unknown>) => this.#heard(event.data);
     this.#request({ signal: this.#queued.signal });

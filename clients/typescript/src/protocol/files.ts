@@ -27,7 +27,7 @@ export interface FileReference {
   readonly sha256: string;
 }
 
-/** The body of a FILE message: JSON in UTF-8. Throws `FileReferenceError` for a field that such a message cannot have. */
+/** The body of a FILE message: JSON in UTF-8. Throws `FileReferenceError` for a field that it cannot have. */
 export function encodeFileReference(reference: FileReference): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(checked({ ...reference })));
 }

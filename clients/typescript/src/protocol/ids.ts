@@ -25,9 +25,7 @@ export const MAX_REVISION = 2 ** 20;
 /** Returns `user`. Throws `InvalidIdError`. */
 export function checkUserId(user: string): string {
   if (typeof user !== "string" || !USER.test(user)) {
-    throw new InvalidIdError(
-      `user id ${quoted(user)}: use 1 to 64 of a-z, 0-9, dot, underscore and hyphen`,
-    );
+    throw new InvalidIdError(`user id ${quoted(user)}: use 1 to 64 of a-z, 0-9, dot, underscore and hyphen`);
   }
   return user;
 }

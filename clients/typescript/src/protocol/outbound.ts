@@ -23,15 +23,7 @@ export class Outgoing {
   /** Whatever the owner puts here. */
   tag: unknown;
 
-  constructor(
-    dest: string,
-    kind: number,
-    body: Uint8Array,
-    about?: About,
-    draft = 0,
-    revision = 0,
-    mark = 0n,
-  ) {
+  constructor(dest: string, kind: number, body: Uint8Array, about?: About, draft = 0, revision = 0, mark = 0n) {
     this.dest = dest;
     this.kind = kind;
     this.body = body;

@@ -1,8 +1,8 @@
 /**
  * What carries bytes to a connector and back, and addresses of connectors.
  *
- * Owns both forms. The bytes are the same over each transport (docs/protocol.md, "Framing"); how they are cut on the way
- * means nothing.
+ * Owns both forms. The bytes are the same over each transport (docs/protocol.md, "Framing"); how they are cut on the
+ * way means nothing.
  */
 
 import { ConfigError } from "../errors.ts";

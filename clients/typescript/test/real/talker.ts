@@ -1,6 +1,7 @@
 /**
  * A client that is killed: sends numbers from FROM up to below TO, and says "kept N" for each that is kept; says "got N"
- * for each that it is given; "done" when the last one is SENT. What may have been kept without its line having come out, it says first: "next N".
+ * for each that it is given; "done" when the last one is SENT. What may have been kept without its line having come
+ * out, it says first: "next N".
  *
  * node talker.ts USER API STATE OTHER FROM TO
  */
@@ -20,7 +21,10 @@ function say(line: string): void {
 const backend = new FileBackend(state);
 const { kept } = await DeviceJournal.open(backend);
 const unsettled = [...kept.outbound.flatMap((stream) => [...stream.messages.values()]), ...kept.drafts];
-const next = unsettled.reduce((most, { body }) => Math.max(most, Number(Buffer.from(body).toString()) + 1), Number(from));
+const next = unsettled.reduce(
+  (most, { body }) => Math.max(most, Number(Buffer.from(body).toString()) + 1),
+  Number(from),
+);
 say(`next ${next}`);
 const timing = { firstRetryMs: 50, lastRetryMs: 500 };
 const client = await Client.open(user, { api, password: "correct horse", state: backend, transports: [tcp()], timing });
