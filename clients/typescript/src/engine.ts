@@ -372,16 +372,17 @@ export class Engine implements DialerOwner {
     if (this.error !== undefined) {
       return;
     }
-    this.error = error;
-    const told = error instanceof errors.ClosedError || this.leaving ? undefined : error;
+    const why = this.leaving ? new errors.ClosedError("this device was logged out", { cause: error }) : error;
+    const told = why instanceof errors.ClosedError ? undefined : why;
+    this.error = why;
     this.#alarm.stop();
     this.#dialer.stop();
-    this.#connection?.abort(error.message);
-    this.gate.close(error);
+    this.#connection?.abort(why.message);
+    this.gate.close(why);
     this.arrivals.end(told);
-    this.telling.close(error);
+    this.telling.close(why);
     for (const each of this.#queue.splice(0)) {
-      each.done?.(error);
+      each.done?.(why);
     }
     wakeAll(this.#ready);
     wakeAll(this.#quiet);

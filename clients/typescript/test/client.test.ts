@@ -284,10 +284,20 @@ test("a renewal whose answer was lost is repeated with its nonce, by the next pr
 test("a login whose answer was lost is repeated with its key", async (context) => {
   const { server, open } = await stage(context);
   server.answer = () => [503, {}];
-  const opening = open({ openTimeoutMs: 10_000 });
-  await until(() => server.asked.length >= 2);
+  const keys: unknown[] = [];
+  server.answer = (request) => {
+    keys.push(request.headers["idempotency-key"]);
+    return [503, {}];
+  };
+  const path = newState();
+  await assert.rejects(open({ openTimeoutMs: 150, state: new FileBackend(path) }), errors.UnreachableError);
+  const opening = open({ openTimeoutMs: 10_000, state: new FileBackend(path) });
+  const before = keys.length;
+  await until(() => keys.length > before);
   server.answer = () => [200, server.login("alice")];
   await opening;
+  assert.match(String(keys[0]), /^[0-9a-f]{48}$/);
+  assert.equal(new Set(keys).size, 1);
 });
 
 for (const [status, answer, kind] of [

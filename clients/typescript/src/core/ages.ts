@@ -10,6 +10,8 @@ import type { Outgoing } from "../protocol/outbound.ts";
 
 /** How long messages live where the server does not tell. */
 const LIFE_MS = 30 * 86_400_000;
+/** What `Date` can hold: a server that says more does not know its time. */
+const MAX_TIME_MS = 8_640_000_000_000_000n;
 export const TOO_OLD = "it could not be sent for so long that those it is for may have forgotten what came before it";
 
 /** `now` is always in milliseconds of the core's own steady clock. */
@@ -21,7 +23,7 @@ export class Ages {
   /** The server has told its time. */
   loggedIn(frame: LoggedIn, now: number): void {
     this.#lifeMs = Number(frame.inboxTtlMs) || LIFE_MS;
-    this.#serverMs = Number(frame.serverTimeMs);
+    this.#serverMs = frame.serverTimeMs < MAX_TIME_MS ? Number(frame.serverTimeMs) : 0;
     this.#at = now;
   }
 

@@ -5,7 +5,7 @@
  */
 
 import { Kind, type Message } from "../gen/sparrow_pb.js";
-import { isGroupId, MAX_REVISION } from "../protocol/ids.ts";
+import { isGroupId, MAX_ID, MAX_REVISION } from "../protocol/ids.ts";
 import { keyOf, type MessageName } from "./streams.ts";
 
 /** Targets that are remembered; who changes most loses their oldest first. */
@@ -62,7 +62,7 @@ export function targetKey(target: Target): string {
 export function changeOf(message: Message, peer: string): Change | undefined {
   const { about } = message;
   const [id] = about?.ids ?? [];
-  if (about === undefined || id === undefined || about.ids.length !== 1 || about.stream === 0n) {
+  if (about === undefined || id === undefined || about.ids.length !== 1 || about.stream === 0n || id > MAX_ID) {
     return undefined;
   }
   const target = { peer, author: message.fromId, device: about.fromDevice, stream: about.stream, id: Number(id) };

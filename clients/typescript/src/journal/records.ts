@@ -219,6 +219,11 @@ function whole(text: string): number {
   return value;
 }
 
+/** Up to 2^53: what comes next behind the highest id. */
+function isWhole(value: unknown): value is number {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 2 ** 53;
+}
+
 /** Fields of an entry, each of the type that it should have. */
 class Row {
   readonly #fields: Fields;
@@ -236,7 +241,7 @@ class Row {
   }
 
   number(name: string): number {
-    return this.#typed(name, (value): value is number => Number.isSafeInteger(value));
+    return this.#typed(name, isWhole);
   }
 
   flag(name: string): boolean {
@@ -248,7 +253,7 @@ class Row {
   }
 
   numbers(name: string): readonly number[] {
-    const is = (value: unknown): value is number[] => Array.isArray(value) && value.every(Number.isSafeInteger);
+    const is = (value: unknown): value is number[] => Array.isArray(value) && value.every(isWhole);
     return this.#typed(name, is);
   }
 
