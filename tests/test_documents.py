@@ -20,7 +20,7 @@ def kept(*patterns: str) -> list[Path]:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
         found = [ROOT / name for name in listed if name]
     else:
-        hidden = {"var", ".venv", "build"}
+        hidden = {"var", ".venv", "build", "node_modules"}
         found = [
             path
             for pattern in patterns

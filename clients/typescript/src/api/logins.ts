@@ -1,0 +1,119 @@
+/**
+ * Registering, logging in, and new tokens: what is asked of the user API without a token.
+ *
+ * Owns what a login gives. Keeps nothing.
+ */
+
+import { DeviceRemovedError, NotFoundError } from "../errors.ts";
+import { list, object, text } from "./shape.ts";
+import type { Answer, Web } from "./web.ts";
+
+const LOGIN = object({
+  access_token: text,
+  refresh_token: text,
+  user: text,
+  device: text,
+  connectors: list(text),
+});
+
+/** What a login gives. */
+export interface Login {
+  readonly token: string;
+  /** For the next token, once. */
+  readonly refreshToken: string;
+  readonly user: string;
+  readonly device: string;
+  /** At least one: `host:port`, or that behind `tls://`, `ws://` or `wss://`. */
+  readonly connectors: readonly string[];
+}
+
+/** What a login may have beside user and password. */
+export interface LoginExtras {
+  /** The id of a device that the user has; without it, it is a new one. */
+  readonly device?: string;
+  /** What people see of a new device. */
+  readonly label?: string;
+  /** 16 to 200 random characters that name the login of a new device: who repeats it gets the same device. */
+  readonly key?: string;
+  /** Where the user has as many devices as allowed, the one whose place it takes, or "silent_longest". */
+  readonly replaces?: string;
+  /** A refresh token that this device had once, shown if others have guessed passwords too often. */
+  readonly proof?: string;
+}
+
+/** The user API, as somebody sees it who is not logged in. */
+export class Logins {
+  readonly #web: Web;
+
+  constructor(web: Web) {
+    this.#web = web;
+  }
+
+  /**
+   * Make an account. Doing so again with the same password is no error.
+   * Throws `AlreadyExistsError`, `InvalidIdError`, `MisuseError`, and what every request throws.
+   */
+  async register(user: string, password: string): Promise<void> {
+    this.#web.check(await this.#web.request("/v1/accounts", { method: "POST", json: { user, password } }));
+  }
+
+  /**
+   * Get a token, for a known device or (without one) for a new one. Throws `WrongPasswordError`, `TooManyDevicesError`,
+   * `DeviceRemovedError`, `AccountDisabledError`, and what every request throws.
+   */
+  async login(user: string, password: string, extras: LoginExtras = {}): Promise<Login> {
+    const { device = "", label = "", key = "", replaces = "", proof = "" } = extras;
+    const isNew = device === "";
+    const json = {
+      user,
+      password,
+      ...(isNew ? { ...(label && { label }), ...(replaces && { replaces }) } : { device }),
+    };
+    const headers: Record<string, string> = isNew && key !== "" ? { "Idempotency-Key": key } : {};
+    try {
+      let answer = await this.#web.request("/v1/login", { method: "POST", json, headers });
+      if (answer.status === 429 && proof !== "") {
+        // Not at once: a server of 0.1 knows no such field.
+        answer = await this.#web.request("/v1/login", { method: "POST", json: { ...json, proof }, headers });
+      }
+      return this.#login(answer);
+    } catch (error) {
+      if (error instanceof NotFoundError) {
+        throw new DeviceRemovedError(error.message, { cause: error });
+      }
+      throw error;
+    }
+  }
+
+  /**
+   * Get a new token without the password; the refresh token is replaced by the one that comes with it.
+   *
+   * `nonce`: 16 to 200 random characters, drawn, and kept, before this token is presented the first time. Who presents
+   * it once more with the same, for want of an answer, is known by it. Throws `TokenRejectedError` where only the
+   * password helps, `AccountDisabledError`, and what every request throws.
+   */
+  async refresh(refreshToken: string, nonce: string): Promise<Login> {
+    const json = { refresh_token: refreshToken };
+    let answer = await this.#web.request("/v1/token", { method: "POST", json: { ...json, nonce } });
+    if (answer.status === 400) {
+      // What a user API of 0.1 says to a field more.
+      answer = await this.#web.request("/v1/token", { method: "POST", json });
+    }
+    return this.#login(answer);
+  }
+
+  #login(answer: Answer): Login {
+    const found = this.#web.object(answer);
+    let read;
+    try {
+      read = LOGIN(found);
+    } catch {
+      throw this.#web.strange(answer.status);
+    }
+    if (read.connectors.length === 0) {
+      throw this.#web.strange(answer.status);
+    }
+    const { access_token: token, refresh_token: refreshToken, user, device, connectors } = read;
+    return { token, refreshToken, user, device, connectors };
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * WebSocket, as browsers and Node have it built in.
+ *
+ * Owns one WebSocket for each connection. Binary messages carry the bytes of the stream; their boundaries mean nothing.
+ */
+
+import type { Address, Connector, Listener, Transport } from "./transport.ts";
+
+/** What was written and has not left: beyond it, nothing is sent again. */
+const CONGESTED_BYTES = 256 * 1024;
+
+/** The platform's. */
+export const websocket: Connector = {
+  schemes: ["ws", "wss"],
+  connect: (address, listener) => new WebSocketTransport(address, listener),
+};
+
+class WebSocketTransport implements Transport {
+  readonly #socket: WebSocket;
+  readonly #listener: Listener;
+  #closed = false;
+
+  constructor(address: Address, listener: Listener) {
+    this.#listener = listener;
+    const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+    this.#socket = new WebSocket(`${address.scheme}://${host}:${address.port}/`);
+    this.#socket.binaryType = "arraybuffer";
+    this.#socket.onopen = () => !this.#closed && listener.opened();
+    this.#socket.onmessage = (event: MessageEvent<unknown>) => this.#message(event.data);
+    // Browsers do not say why: a certificate that is not trusted looks like nobody there.
+    this.#socket.onerror = () => this.close(`cannot reach ${address.text}`);
+    this.#socket.onclose = () => this.close("the connection was lost");
+  }
+
+  #message(data: unknown): void {
+    if (this.#closed) {
+      return;
+    }
+    if (data instanceof ArrayBuffer) {
+      this.#listener.data(new Uint8Array(data));
+    } else {
+      this.close("the server sent text, and is no connector");
+    }
+  }
+
+  get congested(): boolean {
+    return this.#socket.bufferedAmount > CONGESTED_BYTES;
+  }
+
+  write(data: Uint8Array): void {
+    if (!this.#closed && this.#socket.readyState === WebSocket.OPEN) {
+      this.#socket.send(data as Uint8Array<ArrayBuffer>);
+    }
+  }
+
+  close(reason: string): void {
+    if (this.#closed) {
+      return;
+    }
+    this.#closed = true;
+    // Its closing handshake may take a minute on a network that is gone: nobody waits for it.
+    this.#socket.close();
+    this.#listener.closed(reason);
+  }
+}
