@@ -231,6 +231,9 @@ class Reader {
       case "ping":
         session.ping(Number(kind.value.n));
         break;
+      case "signal":
+        session.signal(kind.value);
+        break;
       case "logout":
         session.logout();
         break;
@@ -286,6 +289,9 @@ class Reader {
     } else if (said.case === "failed") {
       const { stream, id, code, retryAfterMs } = said.value;
       this.#add("failed", [{ ...nameOf(stream, id), code: Failed_Code[code], final: retryAfterMs === 0 }]);
+    } else if (said.case === "signal") {
+      const { fromId, destId, kind } = said.value;
+      this.#add("signals", [{ from_id: fromId, dest_id: destId, kind: Number(kind) }]);
     } else if (said.case === "goodbye") {
       this.outcome["goodbye"] = Goodbye_Code[said.value.code];
     }

@@ -150,6 +150,7 @@ export class ClientCore {
           this.#loggedIn(said.value);
           break;
         case "pong":
+        case "signal": // of which this client has not said that it understands them
           break;
         case "unreadable":
           this.#acks.counted(this.#now);
