@@ -291,7 +291,7 @@ class Reader {
       this.#add("failed", [{ ...nameOf(stream, id), code: Failed_Code[code], final: retryAfterMs === 0 }]);
     } else if (said.case === "signal") {
       const { fromId, destId, kind } = said.value;
-      this.#add("signals", [{ from_id: fromId, dest_id: destId, kind: Number(kind) }]);
+      this.#add("signals", [{ from_id: fromId, dest_id: destId, kind }]);
     } else if (said.case === "goodbye") {
       this.outcome["goodbye"] = Goodbye_Code[said.value.code];
     }
