@@ -141,6 +141,9 @@ class ConnectorPorts(Fake):
         self.sent.append(batch)
         return True
 
+    def is_behind(self, handle: object) -> bool:
+        return False
+
     def silent_s(self, handle: object) -> float:
         return 0.0
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from broker.core import BrokerCore
+from broker.core.signals import Dropped
 from fabric import records
 
 _P = "sparrow_broker_"
@@ -80,6 +81,12 @@ def metrics(core: BrokerCore, online: int, members: int) -> Iterator[Metric]:
     text = "Messages and changes that did not, by outcome."
     yield _by_name("not_archived", text, "outcome", archive.refused, _NOT_KEPT)
     yield from _of_groups(core)
+    signals = core.signals
+    yield _counter("signals", "Signals that were handed out.", signals.handed_out)
+    yield _counter("signal_copies", "Sessions that these were handed out to.", signals.copies)
+    reasons = {int(reason): reason.name for reason in Dropped}
+    yield _by_name("signals_dropped", "Signals that were not, by reason.", "reason", signals.dropped, reasons)
+    yield _gauge("signals_waiting", "Signals that wait for something to be read from the store.", len(signals))
     yield _gauge("watched", "Users for whom much waits, or may wait.", core.quota.watched)
     yield _gauge("no_space", "1 while no message is stored, as the disk is nearly full.", core.quota.no_space)
     yield _counter("rows", "Inbox rows given to connectors, repeats among them.", inbox.rows)

@@ -75,6 +75,15 @@ class BrokerSettings:
     seconds; beyond it `Failed{TOO_FAST, retry_after}`. 0: no limit."""
     group_bytes_per_second: float = 64 * 1024 * 1024
     """The same of one group, all its authors together."""
+    signal_author_bytes_per_second: float = 256 * 1024
+    """What one author's signals (typing) may cost: bytes, and 640 more, × people that they are for, whoever of them is
+    there. Over four seconds; what is beyond is dropped. 0: no limit."""
+    signal_group_bytes_per_second: float = 1024 * 1024
+    """The same of one group, all its authors together."""
+    max_signal_group_members: int = 50
+    """In groups with more members there are no signals."""
+    max_waiting_signals: int = 256
+    """Signals that wait, a second at most, for something to be read from the store; what is beyond is dropped."""
     group_look_s: float = 0.5
     """What a connector has not confirmed by then of a group, it is told to look for itself, until it confirms that."""
     max_group_messages: int = 20_000

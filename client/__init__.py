@@ -42,12 +42,14 @@ from client.events import (
     Progress,
     ReadElsewhere,
     SendingChanged,
+    Signal,
     Unreadable,
 )
 from client.groups import Groups
 from client.lines import HistoryEntry
 from client.messages import FILE, TEXT, Message, Milestone, Sending, State
 from client.options import Options
+from client.signals import SignalKind, Typists
 from protocol.errors import (
     AccountDisabledError,
     AlreadyExistsError,
@@ -162,11 +164,14 @@ __all__ = [
     "SendingChanged",
     "ServiceError",
     "SessionEndedError",
+    "Signal",
+    "SignalKind",
     "SparrowError",
     "State",
     "StateError",
     "Timing",
     "TokenRejectedError",
+    "Typists",
     "UnavailableError",
     "UnreachableError",
     "Unreadable",

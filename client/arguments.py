@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from protocol import sparrow_pb2 as pb
-from protocol.allowed import FIRST_OWN_KIND, MAX_ID, MAX_KIND
+from protocol.allowed import FIRST_OWN_KIND, MAX_ID, MAX_KIND, MAX_SIGNAL_BYTES, carries_signal
 from protocol.errors import InvalidIdError, MessageTooLargeError, MisuseError
 from protocol.ids import is_device_id
 
@@ -57,6 +57,18 @@ def content(body: object, kind: object) -> bytes:
             raise MisuseError(
                 f"a TEXT is UTF-8: other bytes have a kind of their own, from {FIRST_OWN_KIND} up"
             ) from None
+    return found
+
+
+def signal(kind: object, body: object) -> bytes:
+    """The bytes of a signal of this kind. Raises `MisuseError`, `MessageTooLargeError`."""
+    if not _is_whole(kind) or not carries_signal(kind):  # type: ignore[arg-type]
+        raise MisuseError(f"kind {kind!r}: use a SignalKind, or a number of your own from {FIRST_OWN_KIND} up")
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise MisuseError(f"the body of a signal is bytes, not {type(body).__name__}")
+    found = bytes(body)
+    if len(found) > MAX_SIGNAL_BYTES:
+        raise MessageTooLargeError(f"a body of {len(found)} bytes: a signal has room for {MAX_SIGNAL_BYTES}")
     return found
 
 

@@ -29,6 +29,7 @@ from client.lines import HistoryEntry
 from client.messages import FILE, TEXT, Message, Sending
 from client.options import Options
 from client.over_http import OverHttp
+from client.signals import Signalling, Typing
 from client.state import Event
 from client.tls import Trust
 from protocol.errors import ClosedError, MisuseError, UnreachableError
@@ -41,7 +42,7 @@ PLAIN_HTTP = "passwords and tokens can be read by everybody on the way: use http
 DEFAULT_API = "http://127.0.0.1:7480"
 
 
-class Client(ByName, OverHttp):
+class Client(ByName, OverHttp, Signalling):
     """One device of one user: `async with Client("alice", password="…") as alice: …`.
 
     With a `state` file the client keeps the promise over its own restarts, and stays the same device. Without one it
@@ -57,7 +58,8 @@ class Client(ByName, OverHttp):
         register: Make the account, with this password, if there is none.
         api: Base URL of the user API.
         ca: A PEM file: trust servers with certificates of this CA, instead of those that the system trusts.
-        connectors: Where to connect, as "host:port" or "tls://host:port"; without any, the user API tells.
+        connectors: Where to connect, as "host:port", "tls://host:port", "ws://host:port" or "wss://host/path"; without
+            any, the user API tells.
         device: The id of a device that the user has; with `state`, the one that is kept there.
         state: The state file. One client at a time may use it.
         history: Keep so many lines of conversation in the state file, for `history()`; 0 keeps none.
@@ -118,6 +120,7 @@ class Client(ByName, OverHttp):
         self._background = background
         self._options = options or Options()
         self._engine: Engine | None = None
+        self._typing = Typing()
         self._closing = False
 
     # Opening and closing.
@@ -258,6 +261,7 @@ class Client(ByName, OverHttp):
         check_dest_id(dest)
         content = arguments.content(body, kind)
         arguments.fits(content, dest, engine.max_message)
+        self._typing.wrote(dest)
         return await engine.submit(dest, int(kind), content)
 
     @property

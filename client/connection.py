@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
 from client.credentials import Credentials, device_removed
 from client.tls import Trust, untrusted
+from client.websocket import WebSocketRefusedError
+from client.websocket import connect as connect_websocket
 from protocol.errors import (
     AccountDisabledError,
     ConfigError,
@@ -24,7 +27,8 @@ from protocol.errors import (
 )
 from protocol.sparrow_pb2 import Goodbye
 
-TLS_SCHEME = "tls://"
+WEBSOCKET_PORTS = {"ws": 80, "wss": 443}
+"""Schemes of addresses for WebSocket, and the ports that they may leave out."""
 COME_BACK_S = 60.0
 """So long after we have left a connection, what it had said may still replace us."""
 
@@ -123,17 +127,47 @@ class Address(NamedTuple):
 
     host: str
     port: int
-    tls: bool
+    tls: bool = False
+    websocket: str = ""
+    """The URI, of those that speak WebSocket."""
 
 
 def parse_address(address: str) -> Address:
-    """Of `host:port`, `[host]:port`, and both behind `tls://`. Raises `ConfigError`."""
-    plain = address.removeprefix(TLS_SCHEME)
-    host, _, port = plain.rpartition(":")
+    """Of `host:port`, `tls://host:port`, `ws://host:port` and `wss://host/path`; an IPv6 host stands in brackets.
+
+    Raises `ConfigError`.
+    """
+    scheme, _, rest = address.rpartition("://")
+    over_websocket = scheme in WEBSOCKET_PORTS
+    plain, _, path = rest.partition("/") if over_websocket else (rest, "", "")
+    host, colon, port = plain.rpartition(":")
+    if over_websocket and (not colon or port.endswith("]")):
+        host, port = plain, str(WEBSOCKET_PORTS[scheme])
     host = host.removeprefix("[").removesuffix("]")
-    if not host or "/" in host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-        raise ConfigError(f"connector address {address!r}: give host:port, such as 127.0.0.1:7400, or tls://host:port")
-    return Address(host, int(port), plain != address)
+    if scheme not in ("", "tls", *WEBSOCKET_PORTS) or not _is_host(host) or not _is_port(port) or not path.isascii():
+        raise ConfigError(
+            f"connector address {address!r}: give host:port, such as 127.0.0.1:7400, tls://host:port, ws://host:port "
+            "or wss://host/path"
+        )
+    return Address(host, int(port), scheme in ("tls", "wss"), address if over_websocket else "")
+
+
+def _is_host(text: str) -> bool:
+    return bool(text) and not set(text) & set("/?#@ ")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65536
+
+
+PATIENCE = 3
+"""So many failures in a row, and WebSocket is tried as well: something on the way may let nothing else through."""
+
+
+def _preferred(addresses: Sequence[str], failures: int) -> Sequence[str]:
+    """Those to choose from: WebSocket costs more, and is for those who cannot do without."""
+    bare = [address for address in addresses if not address.startswith(("ws://", "wss://"))]
+    return bare if bare and failures < PATIENCE else addresses
 
 
 class Dialer:
@@ -172,9 +206,10 @@ class Dialer:
         except UntrustedError as error:
             return self._distrust(error)
         self._turn += 1
-        address = addresses[self._turn % len(addresses)]
+        chosen = _preferred(addresses, self._failures)
+        address = chosen[self._turn % len(chosen)]
         try:
-            host, port, tls = parse_address(address)
+            parsed = parse_address(address)
         except ConfigError as error:
             if self._credentials.fixed_connectors:
                 raise
@@ -184,13 +219,14 @@ class Dialer:
         connection = Connection(self._owner)
         try:
             async with asyncio.timeout(self._timing.connect_timeout_s):
-                context = self._trust.for_connectors if tls else None
-                await loop.create_connection(lambda: connection, host, port, ssl=context)
+                await self._connect(connection, parsed)
         except ssl.SSLError as error:
             distrust = untrusted(address, error)
             if distrust is not None:
                 return self._distrust(distrust)
             return f"{address} does not speak TLS as we do ({error.reason})", self._back_off()
+        except WebSocketRefusedError as error:
+            return f"cannot reach {address}: {error}", self._back_off()
         except (OSError, TimeoutError, ValueError):  # the last for a name that no resolver takes
             return f"cannot reach {address}", self._back_off()
         if not connection.closed.done():
@@ -206,6 +242,14 @@ class Dialer:
         if connection.goodbye is not None and connection.goodbye.code == Goodbye.LOGGED_OUT:
             await self._credentials.at_rest()
         return self._after(connection, token)
+
+    async def _connect(self, connection: Connection, address: Address) -> None:
+        if address.websocket:
+            await connect_websocket(address.websocket, connection, self._trust.for_websockets if address.tls else None)
+            return
+        context = self._trust.for_connectors if address.tls else None
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: connection, address.host, address.port, ssl=context)
 
     def _distrust(self, error: UntrustedError) -> tuple[str, float]:
         """At first it is a mistake that somebody must mend; later it may be the network that one is in for a while."""

@@ -17,7 +17,7 @@ from client.syncs import Syncs
 from protocol.client import ACTIVE, ClientSession, Unreadable
 from protocol.ids import is_group_id
 from protocol.outbound import Outbox, Outgoing
-from protocol.sparrow_pb2 import About, Failed, LoggedIn, Message, Pong, Receipt, Synced
+from protocol.sparrow_pb2 import About, Failed, LoggedIn, Message, Pong, Receipt, Signal, Synced
 
 UNDERSTANDS = ("disabled", "changes", "groups")
 """What a server may offer that the first release did not have."""
@@ -59,6 +59,8 @@ class ClientCore:
         self._leaving = False
         self.fresh = False
         """Of groups, only what is written from a login on is wanted."""
+        self.signals = False
+        """Signals of others are wanted."""
         self.edit_hours = 0
         """A text may be edited for so long; 0: as long as it is kept."""
         self.heard = 0.0
@@ -96,7 +98,8 @@ class ClientCore:
         self._leaving = False
         self._tries += 1
         tries = self._tries if self._start else 0
-        self._session.login(token, client, start=self._start, tries=tries, understands=UNDERSTANDS, fresh=self.fresh)
+        understands = (*UNDERSTANDS, "signals") if self.signals else UNDERSTANDS
+        self._session.login(token, client, start=self._start, tries=tries, understands=understands, fresh=self.fresh)
         self.heard = self._now
 
     def disconnected(self) -> None:
@@ -369,6 +372,15 @@ class ClientCore:
     def touch(self) -> None:
         """The journal's owner has put something into it: the next `flush` commits it."""
         self._dirty = True
+
+    def signal(self, dest: str, kind: int, body: bytes = b"") -> bool:
+        """Tell what matters only now, at the next `flush`. False: not to this server, or there is no session now; then
+        it is gone."""
+        needs = {"signals", "groups"} if is_group_id(dest) else {"signals"}
+        if not self.logged_in or self._session.state != ACTIVE or not needs <= self._understood:
+            return False
+        self._session.signal(Signal(kind=kind, dest_id=dest, body=body))  # type: ignore[arg-type]
+        return True
 
     def ping(self) -> None:
         """Say that we are here."""

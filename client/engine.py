@@ -59,6 +59,7 @@ class Engine:
         journal.is_device(user, credentials.device)
         self.core = ClientCore(journal, lambda: secrets.randbits(64) or 1, follows=on_event is not None)
         self.core.fresh = options.fresh
+        self.core.signals = on_event is not None
         self.arrivals = Arrivals(options.max_waiting)
         self.telling = Telling(user, self, self.arrivals, journal, self.tell, self._settled_one)
         self.telling.restore(self.core.outgoing(), self.core.doubtful)

@@ -225,6 +225,25 @@ class Hint:
     """Of GROUP_CHANGED, the version that the group has now."""
 
 
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Somebody tells what matters only now. It may come before a message that was written earlier, or never.
+
+    `Typists` makes of these who is typing.
+    """
+
+    peer: str
+    """The other user of the conversation, or the group."""
+    sender: str
+    """Who tells it."""
+    device: str
+    """On which device."""
+    kind: int
+    """A `SignalKind`, or one of applications' own from 1000 on; of others nothing is told."""
+    body: bytes
+    """Whatever belongs to it; a stranger's word."""
+
+
 Event: TypeAlias = (
     Connected
     | Disconnected
@@ -242,4 +261,5 @@ Event: TypeAlias = (
     | Doubtful
     | Unreadable
     | Hint
+    | Signal
 )

@@ -13,7 +13,7 @@ from client.streams import StreamKey, group_of, split_device
 from protocol.client import Unreadable
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
-from protocol.sparrow_pb2 import EDIT, ERASE, READ, Goodbye, Hint, LoggedIn, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, READ, Goodbye, Hint, LoggedIn, Message, Signal
 
 CHANGES = frozenset({int(EDIT), int(ERASE)})
 """They go only to a server that understands "changes"."""
@@ -107,6 +107,7 @@ Event: TypeAlias = (
     | GroupBehind
     | Unreadable
     | Hint
+    | Signal
     | Goodbye
 )
 

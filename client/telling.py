@@ -15,6 +15,7 @@ from client.journal import ClientJournal, MessageName, Untaken
 from client.messages import DOUBTFUL, GIVEN_UP, Message, Owner, Sending, State
 from client.streams import group_of
 from protocol import sparrow_pb2 as pb
+from protocol.allowed import carries_signal
 from protocol.client import Unreadable
 from protocol.errors import (
     BlockedError,
@@ -25,6 +26,7 @@ from protocol.errors import (
     RefusedError,
     SparrowError,
 )
+from protocol.ids import is_group_id
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
 
@@ -171,6 +173,10 @@ class Telling:
             self._tell(events.MarkRaised(event.group or event.user_id, event.stamp))
         elif isinstance(event, pb.Hint) and event.kind in _HINTS:
             self._tell(events.Hint(events.HintKind(event.kind), event.user_id, event.group, event.version))
+
+        elif isinstance(event, pb.Signal) and carries_signal(event.kind):
+            peer = event.dest_id if is_group_id(event.dest_id) else event.from_id
+            self._tell(events.Signal(peer, event.from_id, event.from_device, event.kind, event.body))
 
     def _settled(self, event: state.Settled) -> None:
         sending = event.outgoing.tag

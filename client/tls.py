@@ -11,6 +11,7 @@ import ssl
 from protocol.errors import ConfigError, UntrustedError
 
 ALPN = "sparrow/1"
+WEBSOCKET_ALPN = "http/1.1"
 
 
 class Trust:
@@ -20,6 +21,7 @@ class Trust:
         """Raises `ConfigError` if the file is not there or not PEM."""
         self._ca = None if ca is None else os.fspath(ca)
         self._link: ssl.SSLContext | None = None
+        self._websocket: ssl.SSLContext | None = None
         self._web: ssl.SSLContext | None = None
         if self._ca is not None:
             self._web = self._make()
@@ -31,6 +33,14 @@ class Trust:
             self._link = self._make()
             self._link.set_alpn_protocols([ALPN])
         return self._link
+
+    @property
+    def for_websockets(self) -> ssl.SSLContext:
+        """For connections to connectors, or to proxies in front of them, over WebSocket."""
+        if self._websocket is None:
+            self._websocket = self._make()
+            self._websocket.set_alpn_protocols([WEBSOCKET_ALPN])
+        return self._websocket
 
     @property
     def for_web(self) -> ssl.SSLContext:

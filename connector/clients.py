@@ -40,7 +40,7 @@ class ServerPort(Protocol):
     def opened(self, connection: ClientConnection) -> Session | None:
         """A client has connected; None: it is turned away."""
 
-    def received(self, session: Session, data: bytes) -> float | None:
+    def received(self, session: Session, data: bytes, frames: int = 0) -> float | None:
         """Bytes from a client; see `ConnectorCore.data`."""
 
     def has_more(self, connection: ClientConnection) -> None:
@@ -51,6 +51,12 @@ class ServerPort(Protocol):
 
     def too_slow(self, session: Session) -> None:
         """A client does not read."""
+
+    def breach(self, session: Session, text: str) -> None:
+        """A client does not keep to the protocol that carries its bytes."""
+
+    def close(self, handle: object) -> None:
+        """Close a client's connection behind what was written."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -122,11 +128,15 @@ class ClientConnection(asyncio.Protocol):
             if not self._rests:
                 self._server.has_more(self)
             return
-        wait_s = self._server.received(self._session, data)
+        wait_s = self._take(self._session, data)
         if wait_s is not None:
             self._more = True
             self.transport.pause_reading()
             self._come_back(wait_s)
+
+    def _take(self, session: Session, data: bytes) -> float | None:
+        """Handle a turn's worth of what has come; see `ServerPort.received`."""
+        return self._server.received(session, data)
 
     def next_turn(self) -> bool:
         """Handle a turn's worth of what waits; whether there is more."""
@@ -138,7 +148,7 @@ class ClientConnection(asyncio.Protocol):
         data = b""
         if not self._more:
             data, self._waiting = self._waiting[:TURN_BYTES], self._waiting[TURN_BYTES:]
-        wait_s = self._server.received(self._session, data)
+        wait_s = self._take(self._session, data)
         self._more = wait_s is not None
         if wait_s:
             self._come_back(wait_s)
@@ -245,7 +255,7 @@ class ClientConnection(asyncio.Protocol):
         session, self._session = self._session, None
         self.drop()
         if session is not None:
-            self._server.received(session, self._waiting)
+            self._take(session, self._waiting)
             self._server.lost(self, session)
 
     def choked(self) -> None:

@@ -38,6 +38,14 @@ def metrics(core: ConnectorCore) -> Iterator[Metric]:
     yield _counter("group_copies", "Live messages of groups written to devices.", groups.copies)
     yield _counter("group_rows", "Rows of groups written to devices that catch up.", groups.rows_sent)
     yield _gauge("group_sessions_behind", "Sessions that have rows of groups to read.", groups.reading)
+    signals = core.signals
+    yield _counter("signals", "Signals of clients that were handed to brokers.", signals.taken)
+    yield _counter(
+        "signals_dropped", "Signals of clients that were not: too many, or nobody to take them.", signals.dropped
+    )
+    yield _counter("signal_copies", "Signals written to devices.", signals.copies)
+    text = "Signals for devices that do not know them, are gone, or are behind."
+    yield _counter("signal_copies_dropped", text, signals.copies_dropped)
     yield _counter("rows", "Inbox rows written to devices.", catchup.rows_sent)
     yield _counter("rows_unreadable", "Inbox rows that could not be read.", catchup.rows_unreadable)
     yield _counter("records_unreadable", "Records of brokers that could not be read.", core.records_unreadable)

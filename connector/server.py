@@ -10,6 +10,7 @@ import contextlib
 import logging
 import resource
 import secrets
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import zmq
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from connector.buffers import WriteBuffers
 from connector.clients import ClientConnection, ProxiedConnection, TlsConnection
@@ -26,12 +27,20 @@ from connector.dealer import Dealer
 from connector.metrics import metrics
 from connector.settings import ConnectorSettings
 from connector.tls import Certificate, TlsListener
+from connector.websocket import (
+    ProxiedWebSocketConnection,
+    TlsWebSocketConnection,
+    WebSocketConnection,
+    WebSockets,
+)
 from fabric.curve import read_link_keys
 from fabric.facts import BY_STRANGERS, tell
 from fabric.networks import parse_networks
 from fabric.tokens import Identity, TokenVerifier
 from protocol.errors import ConfigError, RecordError
 from protocol.ids import split_address
+from protocol.server import Breach
+from protocol.sparrow_pb2 import Goodbye
 
 log = logging.getLogger("sparrow.connector")
 sessions_log = logging.getLogger("sparrow.sessions")
@@ -58,6 +67,7 @@ class ConnectorServer:
         self._dealers: dict[str, Dealer] = {}
         self._keys = read_link_keys(settings.curve_key_file, settings.broker_public_key_file)
         self._certificate = Certificate(settings) if settings.tls_certificate_file else None
+        self.websockets = WebSockets(settings)
         self._listeners: list[asyncio.Server | TlsListener] = []
         self._ticker: asyncio.TimerHandle | None = None
         self._flush_due = False
@@ -81,37 +91,66 @@ class ConnectorServer:
         for endpoint in self._settings.brokers:
             self.connect(endpoint)
         self._tick()
-        settings = self._settings
-        await self._listen(settings.listen_port, self._certificate)
-        if self._certificate is not None and settings.plain_listen_port:
-            await self._listen(settings.plain_listen_port, None)
+        settings, certificate = self._settings, self._certificate
+        port, websocket_port = settings.listen_port, settings.websocket_listen_port
+        if certificate is None:
+            await self._listen_plain("listen_port", port, self._plain_client)
+            if websocket_port:
+                await self._listen_plain("websocket_listen_port", websocket_port, self._plain_websocket)
+            return
+        await self._listen_tls("listen_port", port, lambda: certificate.context, lambda: TlsConnection(self))
+        if websocket_port:
+            await self._listen_tls(
+                "websocket_listen_port",
+                websocket_port,
+                lambda: certificate.websocket_context,
+                lambda: TlsWebSocketConnection(self, self.websockets),
+            )
+        if settings.plain_listen_port:
+            await self._listen_plain("plain_listen_port", settings.plain_listen_port, self._plain_client)
+        if settings.plain_websocket_listen_port:
+            await self._listen_plain(
+                "plain_websocket_listen_port", settings.plain_websocket_listen_port, self._plain_websocket
+            )
 
-    async def _listen(self, port: int, certificate: Certificate | None) -> None:
+    def _plain_client(self) -> ClientConnection:
+        return ProxiedConnection(self) if self.proxies else ClientConnection(self)
+
+    def _plain_websocket(self) -> ClientConnection:
+        kind = ProxiedWebSocketConnection if self.proxies else WebSocketConnection
+        return kind(self, self.websockets)
+
+    async def _listen_plain(self, key: str, port: int, make: Callable[[], ClientConnection]) -> None:
         settings = self._settings
-        host = settings.listen_host
-        listener: asyncio.Server | TlsListener
-        plain = ProxiedConnection if self.proxies else ClientConnection
+        with self._listening(key, port):
+            listener = await self._loop.create_server(
+                make, settings.listen_host, port, backlog=settings.listen_backlog, reuse_port=settings.reuse_port
+            )
+        self._listens(key, listener, "")
+
+    async def _listen_tls(
+        self, key: str, port: int, context: Callable[[], ssl.SSLContext], make: Callable[[], TlsConnection]
+    ) -> None:
+        listener = TlsListener(context, self._settings, self.proxies, make, self.core.log.add)
+        with self._listening(key, port):
+            await listener.start(self._settings.listen_host, port)
+        self._listens(key, listener, " with TLS")
+
+    @contextlib.contextmanager
+    def _listening(self, key: str, port: int) -> Iterator[None]:
         try:
-            if certificate is None:
-                listener = await self._loop.create_server(
-                    lambda: plain(self),
-                    host,
-                    port,
-                    backlog=settings.listen_backlog,
-                    reuse_port=settings.reuse_port,
-                )
-            else:
-                listener = TlsListener(
-                    certificate, settings, self.proxies, lambda: TlsConnection(self), self.core.log.add
-                )
-                await listener.start(host, port)
+            yield
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on {host}:{port} ({error.strerror}); set connector.listen_host and listen_port"
+                f"cannot listen on {self._settings.listen_host}:{port} ({error.strerror}); "
+                f"set connector.listen_host and {key}"
             ) from error
+
+    def _listens(self, key: str, listener: asyncio.Server | TlsListener, how: str) -> None:
         self._listeners.append(listener)
         port = int(listener.sockets[0].getsockname()[1])
-        log.info("%s listens on %s:%d%s", settings.name, host, port, " with TLS" if certificate else "")
+        over = " for WebSocket" if "websocket" in key else ""
+        log.info("%s listens on %s:%d%s%s", self._settings.name, self._settings.listen_host, port, over, how)
 
     @property
     def port(self) -> int:
@@ -157,6 +196,17 @@ class ConnectorServer:
             "What clients have not read, beyond their sockets.",
             self.buffers.bytes,
         )
+        yield CounterMetricFamily(
+            "sparrow_connector_websockets", "WebSocket handshakes that have succeeded.", self.websockets.accepted
+        )
+        refused = CounterMetricFamily(
+            "sparrow_connector_websockets_refused",
+            "WebSocket handshakes that were refused, by the HTTP status of the answer.",
+            labels=("status",),
+        )
+        for status, count in sorted(self.websockets.refused.items()):
+            refused.add_metric((str(status),), count)
+        yield refused
 
     @property
     def not_ready(self) -> str:
@@ -174,12 +224,17 @@ class ConnectorServer:
         self._schedule_flush()
         return session
 
-    def received(self, session: Session, data: bytes) -> float | None:
+    def received(self, session: Session, data: bytes, frames: int = 0) -> float | None:
         """Bytes from a client; see `ConnectorCore.data`."""
         if not self._flush_due:  # the first event of a turn
             self._clock()
             self._schedule_flush()
-        return self.core.data(session, data)
+        return self.core.data(session, data, frames)
+
+    def breach(self, session: Session, text: str) -> None:
+        """A client does not keep to the protocol that carries its bytes."""
+        self.core.breach(session, Breach(Goodbye.MALFORMED, text))
+        self._schedule_flush()
 
     def has_more(self, connection: ClientConnection) -> None:
         """A client has sent more than one turn may handle."""
@@ -277,6 +332,10 @@ class ConnectorServer:
     def pause(self, handle: object, paused: bool) -> None:
         """See `Ports`."""
         cast(ClientConnection, handle).hold(paused)
+
+    def is_behind(self, handle: object) -> bool:
+        """See `Ports`."""
+        return cast(ClientConnection, handle).transport.get_write_buffer_size() > 0
 
     def silent_s(self, handle: object) -> float | None:
         """See `Ports`."""

@@ -29,6 +29,15 @@ class ConnectorSettings:
     """Allows clients beyond this machine without TLS: everybody on the way can read their tokens and messages."""
     plain_listen_port: int = 0
     """A second port, for clients without TLS, beside a `listen_port` with TLS; 0: none."""
+    websocket_listen_port: int = 0
+    """A port for clients over WebSocket, browsers above all, with TLS where there is a certificate; 0: none."""
+    plain_websocket_listen_port: int = 0
+    """The same without TLS, beside a `websocket_listen_port` with TLS, for a proxy in front; 0: none."""
+    websocket_origins: tuple[str, ...] = ()
+    """Origins of web pages that may connect, such as "https://chat.example.net"; empty: that of the user API in this
+    file. What sends no Origin is no browser, and may."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Addresses or networks of HTTP proxies in front of WebSocket ports, whose `X-Forwarded-For` is believed."""
     proxies: tuple[str, ...] = ()
     """Addresses or networks of proxies in front. Their connections, and nobody else's, begin with a PROXY header
     (version 1 or 2), which says where the client is.
@@ -59,6 +68,8 @@ class ConnectorSettings:
     """Messages per second of all sessions that an account has here; 0: no limit."""
     message_burst_s: float = 20.0
     """As many messages as these limits allow in this time may come at once: what was written without a connection."""
+    max_signals_per_second: int = 10
+    """Signals (typing) per session; 0: no limit. What is beyond is dropped."""
     max_frames_per_second: int = 1000
     """Per session, frames of any kind, over some time; 0: no limit. What is beyond is read later."""
     max_frames_per_turn: int = 128

@@ -24,14 +24,15 @@ from protocol.errors import ConfigError, ProxyHeaderError
 log = logging.getLogger("sparrow.connector")
 
 ALPN = "sparrow/1"
+WEBSOCKET_ALPN = "http/1.1"
 ACCEPT_AT_ONCE = 128
 ACCEPT_AGAIN_S = 1.0
 SHUTDOWN_TIMEOUT_S = 3.0
 """Seconds that a closing connection may take to answer TLS's goodbye."""
 
 
-def make_context(settings: ConnectorSettings) -> ssl.SSLContext:
-    """TLS 1.2 or newer with the certificate of the settings. Raises `ConfigError`."""
+def make_context(settings: ConnectorSettings, alpn: str = ALPN) -> ssl.SSLContext:
+    """TLS 1.2 or newer with the certificate of the settings, for the protocol `alpn`. Raises `ConfigError`."""
     certificate, key = settings.tls_certificate_file, settings.tls_private_key_file
     for name, path in (("tls_certificate_file", certificate), ("tls_private_key_file", key)):
         if not path:
@@ -43,7 +44,7 @@ def make_context(settings: ConnectorSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols([alpn])
     try:
         # An empty password: otherwise OpenSSL would ask at the terminal.
         context.load_cert_chain(certificate, key, password=lambda: "")
@@ -62,12 +63,17 @@ class Certificate:
     def __init__(self, settings: ConnectorSettings) -> None:
         """Raises `ConfigError`."""
         self._settings = settings
-        self.context = make_context(settings)
+        self._take()
+
+    def _take(self) -> None:
+        self.context = make_context(self._settings)
+        """For clients' own protocol."""
+        self.websocket_context = make_context(self._settings, WEBSOCKET_ALPN)
 
     def reload(self) -> None:
         """Take what the files hold now; if that is no good, log it and keep what was."""
         try:
-            self.context = make_context(self._settings)
+            self._take()
         except ConfigError as error:
             log.error("the certificate is not changed: %s", error)
             return
@@ -131,13 +137,15 @@ class TlsListener:
 
     def __init__(
         self,
-        certificate: Certificate,
+        context: Callable[[], ssl.SSLContext],
         settings: ConnectorSettings,
         proxies: Sequence[Network],
         make: Callable[[], AnyUpgraded],
         warn: Callable[[str], object],
     ) -> None:
-        self._certificate = certificate
+        """`context` is asked at each handshake; `make` makes a client's connection; `warn` is told of what strangers do
+        wrong."""
+        self._context = context
         self._settings = settings
         self._proxies = proxies
         self._make = make
@@ -203,7 +211,7 @@ class TlsListener:
         await self._loop.connect_accepted_socket(
             lambda: cast(asyncio.Protocol, client),
             connection,
-            ssl=self._certificate.context,
+            ssl=self._context(),
             ssl_handshake_timeout=self._settings.login_timeout_s,
             ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         )

@@ -38,15 +38,19 @@ class Heartbeat(NamedTuple):
     """It knows what groups are."""
     linked: bool = False
     """This broker is up, as the connector sees it: should the broker leave, the connector's sessions look again."""
+    knows_signals: bool = False
+    """It knows what signals are."""
 
     @classmethod
     def of(cls, rec: Record) -> Heartbeat:
         flags = rec[FLAGS]
         knows_groups, linked = bool(flags & records.KNOWS_GROUPS), bool(flags & records.LINKED)
-        return cls(rec[ORIGIN], rec[ATTEMPT], rec[COUNT], knows_groups, linked)
+        knows_signals = bool(flags & records.KNOWS_SIGNALS)
+        return cls(rec[ORIGIN], rec[ATTEMPT], rec[COUNT], knows_groups, linked, knows_signals)
 
     def encode(self) -> bytes:
         flags = (records.KNOWS_GROUPS if self.knows_groups else 0) | (records.LINKED if self.linked else 0)
+        flags |= records.KNOWS_SIGNALS if self.knows_signals else 0
         return record(records.HEARTBEAT, flags=flags, origin=self.connector, attempt=self.lease, count=self.beat)
 
 
@@ -74,6 +78,8 @@ class HeartbeatReply(NamedTuple):
     clear_ms: int = 0
     """Unix time: of groups, whatever began to be appended before is with this connector (docs/design/groups.md); 0: not
     told."""
+    knows_signals: bool = False
+    """It knows what signals are."""
 
     @classmethod
     def of(cls, rec: Record) -> HeartbeatReply:
@@ -92,12 +98,14 @@ class HeartbeatReply(NamedTuple):
             int.from_bytes(rec[BY], "little"),
             bool(flags & records.KNOWS_GROUPS),
             int.from_bytes(rec[TO], "little"),
+            bool(flags & records.KNOWS_SIGNALS),
         )
 
     def encode(self) -> bytes:
         flags = records.UNWELL if self.unwell else 0
         flags |= records.KNOWS_CHANGES if self.knows_changes else 0
         flags |= records.KNOWS_GROUPS if self.knows_groups else 0
+        flags |= records.KNOWS_SIGNALS if self.knows_signals else 0
         return record(
             records.HEARTBEAT,
             flags=flags,

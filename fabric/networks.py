@@ -1,6 +1,7 @@
 """Addresses and networks as settings name them.
 
-Owns how they are read, which address is in which, and what of one is counted as one person's. May not resolve names.
+Owns how they are read, which address is in which, whom `X-Forwarded-For` is believed, and what of one is counted as one
+person's. May not resolve names.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _V4 = 4
+_MAX_HOPS = 20
 _V6_PREFIX = 64
 
 
@@ -43,6 +45,21 @@ def as_key(address: Address | None) -> str:
     if address.version == _V4:
         return str(address)
     return str(ipaddress.ip_network((address, _V6_PREFIX), strict=False))
+
+
+def behind_proxies(peer: Address | None, hops: str, trusted: Sequence[Network]) -> Address | None:
+    """Where the client of a connection from `peer` is, whose `X-Forwarded-For` is `hops`: the nearest address that is
+    not one of our proxies."""
+    address = peer
+    for hop in reversed(hops.split(",")[-_MAX_HOPS:]):
+        if address is None or not among(address, trusted):
+            break
+        # A hop that is no address is not one that our proxy has written.
+        before = parse_address(hop.strip())
+        if before is None:
+            break
+        address = before
+    return address
 
 
 @lru_cache(maxsize=4096)

@@ -26,9 +26,9 @@ HEADER_BYTES: Final = HEADER.size
 
 # Kinds. "origin" is the incarnation of a connector, "session" a session's number.
 HEARTBEAT: Final = 1  # up: origin, attempt = lease, count = number of the beat.
-# up, too: flags KNOWS_GROUPS, LINKED
+# up, too: flags KNOWS_GROUPS, KNOWS_SIGNALS, LINKED
 # down: origin = broker, attempt = lease, session = lease asked, count = number of the beat (0.1: 0), by = the broker's
-# Unix time in ms (0.1: nothing), to = `clear` in Unix ms, flags UNWELL, KNOWS_CHANGES, KNOWS_GROUPS, body
+# Unix time in ms (0.1: nothing), to = `clear` in Unix ms, body, flags UNWELL and the three KNOWS_…
 ONLINE: Final = 2  # up: to, session, attempt = lease, flags AGAIN, body = login, start and tries (0.1: nothing)
 ONLINE_REPLY: Final = 3  # down: to, session, attempt = previous session, flags = result, body = terms (0.1: nothing)
 OFFLINE: Final = 4  # up: to, session
@@ -60,7 +60,9 @@ GROUP_PAGE: Final = 26  # up: to = address, session, attempt = request, origin =
 GROUP_ROWS: Final = 27  # down: session, attempt = request, origin = when the scan began, by = cursor, flags END,
 # FAILED, body = rows
 CHECKPOINT: Final = 28  # up: to = address, attempt = Unix ms
-LAST_KIND: Final = 28
+SIGNAL: Final = 29  # up: to = user or group, by = author's address, flags PRESENT, body = an encoded Signal
+# down: by = author's address, body = sessions and an encoded Signal
+LAST_KIND: Final = 29
 """The last that this release knows. Whoever gets a record of any other passes over it."""
 
 # Flags of ROUTE, COPY, STORE.
@@ -78,6 +80,8 @@ UNWELL: Final = 1  # of a HEARTBEAT down: the broker's store does not answer, ot
 KNOWS_CHANGES: Final = 2  # of a HEARTBEAT down: the broker knows what CHANGE is
 KNOWS_GROUPS: Final = 4  # of a HEARTBEAT: who says it knows groups
 LINKED: Final = 8  # of a HEARTBEAT up: the connector counts this broker among those that are up
+KNOWS_SIGNALS: Final = 16  # of a HEARTBEAT: who says it knows signals
+PRESENT: Final = 1  # of a SIGNAL up: it tells that its author is there
 AGAIN: Final = 1
 FRESH: Final = 1
 END: Final = 1

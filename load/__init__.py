@@ -129,6 +129,14 @@ def _common() -> argparse.ArgumentParser:
     target.add_argument("--accounts", type=Path, metavar="FILE", help="of --api: keeps the accounts for the next run")
     target.add_argument("--config", type=Path, metavar="FILE", help="settings of a user API: accounts into its store")
     target.add_argument("--ca", type=Path, metavar="FILE", help="PEM of the CA of connectors and user API")
+    target.add_argument(
+        "--websocket",
+        nargs="?",
+        choices=("turn", "frame"),
+        const="turn",
+        default="",
+        help="over WebSocket: a message for all that a client has to say at a time, or for each frame (default: turn)",
+    )
     target.add_argument("--at", action="append", default=[], metavar="HOST:PORT", help="connectors to use instead")
     look = common.add_argument_group("server processes on this machine, of --api and --config")
     look.add_argument("--pids", type=_pids, default=[], metavar="PID,...")
@@ -193,13 +201,14 @@ def target_of(arguments: argparse.Namespace) -> Target:
     chosen = [name for name in ("spawn", "api", "config") if getattr(arguments, name)]
     if len(chosen) > 1:
         raise ConfigError(f"choose one of --{' and --'.join(chosen)}")
+    websocket = bool(arguments.websocket)
     pids = find(arguments.pids, arguments.process_name, arguments.cgroup)
     if arguments.api:
-        return ByApi(arguments.api, arguments.ca, arguments.accounts, arguments.at, pids)
+        return ByApi(arguments.api, arguments.ca, arguments.accounts, arguments.at, pids, websocket)
     if arguments.config:
         from sparrow.config.settings import load
 
-        return ByStore(load(arguments.config, {}), arguments.ca, arguments.at, pids)
+        return ByStore(load(arguments.config, {}), arguments.ca, arguments.at, pids, websocket)
     if arguments.accounts or arguments.ca or arguments.at or pids:
         raise ConfigError("--accounts, --ca, --at and --pids are for running servers: say which by --api or --config")
     # Servers of our own inherit the limit.
@@ -207,7 +216,7 @@ def target_of(arguments: argparse.Namespace) -> Target:
     raise_descriptors(-(-_connections(options_of(arguments)) // shape))
     reads_back = arguments.scenario == "history"
     if arguments.spawn == "scripts":
-        return WholeCluster(arguments.history or reads_back)
+        return WholeCluster(arguments.history or reads_back, websocket)
     return Spawned(
         arguments.spawn or "one",
         curve=arguments.curve,
@@ -215,6 +224,7 @@ def target_of(arguments: argparse.Namespace) -> Target:
         brokers=arguments.brokers,
         history=arguments.history or reads_back,
         userapi=reads_back,
+        websocket=websocket,
     )
 
 

@@ -34,9 +34,13 @@ class Crowd:
         options = spec.options
         self._spec = spec
         self._options = options
+        trust = Trust(spec.ca or None)
         self.world = World(
             seed=options.seed or None,
-            tls=Trust(spec.ca or None).for_connectors if any(address.tls for address in spec.addresses) else None,
+            tls=(trust.for_websockets if options.websocket else trust.for_connectors)
+            if any(address.tls for address in spec.addresses)
+            else None,
+            each_frame=options.websocket == "frame",
             addresses=spec.addresses,
             sources=spec.sources,
             at_once=options.logins_at_once,

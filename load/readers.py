@@ -37,6 +37,7 @@ class Readers(Crowd):
         self._web.keep_connections()
         self._theirs = World(
             tls=self.world.tls,
+            each_frame=self.world.each_frame,
             addresses=spec.addresses,
             sources=spec.sources,
             at_once=spec.options.logins_at_once,

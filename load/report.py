@@ -35,7 +35,9 @@ USED = {
 def settings(options: Options) -> dict[str, Any]:
     """Those that mean something for this scenario."""
     timed = () if options.scenario == "offline" else _TIMED
-    return {name: getattr(options, name) for name in (*USED[options.scenario], *timed, "body_bytes", "processes")}
+    over = ("websocket",) if options.websocket else ()
+    names = (*USED[options.scenario], *timed, *over, "body_bytes", "processes")
+    return {name: getattr(options, name) for name in names}
 
 
 @dataclass

@@ -28,7 +28,6 @@ from load.accounts import LIFETIME_S, further_in_store, make_accounts
 from load.measure import children
 from load.spec import Account
 from load.targets import Target
-from load.world import Address
 from protocol.errors import ConfigError, ServiceError
 from sparrow.config.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_link_key
 from store import HistorySettings, StoreSettings
@@ -73,10 +72,11 @@ class Spawned(Target):
         brokers: int = 1,
         history: bool = False,
         userapi: bool = False,
+        websocket: bool = False,
     ) -> None:
         """`connectors` and `brokers` are for a cluster; `history`: conversations are kept; `userapi`: a cluster has
         one, as a node does. Raises `ConfigError`."""
-        super().__init__()
+        super().__init__(websocket)
         self._count = (1, 1) if shape == "one" else (connectors, brokers)
         if min(self._count) < 1:
             raise ConfigError("a cluster has at least one connector and one broker")
@@ -99,7 +99,8 @@ class Spawned(Target):
             self.api = f"http://127.0.0.1:{self._api_port}"
         self._ports = [free_port() for _ in range(self._count[0])]
         self.connectors: list[tuple[str, int]] = [("127.0.0.1", port) for port in self._ports]
-        self.addresses = [Address(*connector) for connector in self.connectors]
+        self._websockets = {port: free_port() for port in self._ports} if websocket else {}
+        self.use([f"ws://127.0.0.1:{self._websockets[p]}" if websocket else f"127.0.0.1:{p}" for p in self._ports])
 
     def __enter__(self) -> Spawned:
         try:
@@ -152,6 +153,7 @@ class Spawned(Target):
         environment = self._environment | {
             "SPARROW_CONNECTOR__NAME": name,
             "SPARROW_CONNECTOR__LISTEN_PORT": str(port if command in ("serve", "connector") else 0),
+            "SPARROW_CONNECTOR__WEBSOCKET_LISTEN_PORT": str(self._websockets.get(port, 0)),
             "SPARROW_CONNECTOR__BROKERS": brokers,
             "SPARROW_CONNECTOR__TOKEN_PUBLIC_KEY_FILE": str(self._folder / "token.pub.pem"),
             "SPARROW_BROKER__NAME": name,

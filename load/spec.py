@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from load.world import Address
+from client.connection import Address
 
 LINE_BYTES = 1 << 28
 """Longest line between a conductor and its crew."""
@@ -62,6 +62,9 @@ class Options:
     """Of those who are not online, in all: they log in behind it, and are to be shown everything."""
     drain_s: float = 60.0
     """What has no answer and was not shown by then is told."""
+    websocket: str = ""
+    """How clients go over WebSocket: "turn", a message for what a turn has gathered, or "frame", one for each frame;
+    empty: they do not."""
     logins_at_once: int = 200
     seed: int = 0
     """0: another one each time."""

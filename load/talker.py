@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import cast
 
-from load.world import Address, World
+from client.connection import Address
+from load.world import World
 
 LOGIN_TIMEOUT_S = 30.0
 FIRST_BACK_OFF_S, LAST_BACK_OFF_S = 1.0, 60.0

@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from client.connection import TLS_SCHEME
+from client.connection import Address, parse_address
 from client.tls import Trust
 from load import founding
 from load.accounts import ApiAccounts, drop_devices, further_in_store, store_accounts
 from load.measure import holders
 from load.spec import Account
-from load.world import Address
 from protocol.errors import ConfigError
 from sparrow.config.settings import Settings
 
@@ -38,9 +37,21 @@ class Target(abc.ABC):
     api = ""
     """URL of the user API; empty: it is not known, or there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, websocket: bool = False) -> None:
+        self.websocket = websocket
+        """Clients go over WebSocket."""
         self.addresses: list[Address] = []
         """Where the connectors are; known when accounts were got."""
+
+    def use(self, connectors: Sequence[str]) -> None:
+        """Those of these connectors that clients can go to. Raises `ConfigError` if there are none."""
+        found = [parse_address(text) for text in connectors]
+        self.addresses = [address for address in found if bool(address.websocket) == self.websocket]
+        if found and not self.addresses:
+            other = (
+                "none of them speaks WebSocket" if self.websocket else "all of them speak WebSocket: say --websocket"
+            )
+            raise ConfigError(f"connectors {', '.join(connectors)}: {other}")
 
     def __enter__(self) -> Target:
         return self
@@ -80,31 +91,18 @@ class Target(abc.ABC):
         return holders(self.pids())
 
 
-def parse_address(text: str) -> Address:
-    """A `host:port` or `tls://host:port` in its parts. Raises `ConfigError`."""
-    tls = text.startswith(TLS_SCHEME)
-    host, colon, port = text.removeprefix(TLS_SCHEME).rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ConfigError(f"connector {text!r}: write host:port or tls://host:port")
-    return Address(host, int(port), tls)
-
-
 class Running(Target):
     """Servers that somebody else runs; whose processes are ours to look at if they are named."""
 
     shape = "running"
 
-    def __init__(self, connectors: Sequence[str], ca: Path | None, pids: Sequence[int]) -> None:
+    def __init__(self, connectors: Sequence[str], ca: Path | None, pids: Sequence[int], websocket: bool) -> None:
         """`connectors`: instead of those that the user API names. Raises `ConfigError`."""
-        super().__init__()
+        super().__init__(websocket)
         self._connectors = list(connectors)
         self._pids = list(pids)
         self.ca = "" if ca is None else str(ca)
-        self._use(self._connectors)
-
-    def _use(self, connectors: Sequence[str]) -> None:
-        self.addresses = [parse_address(text) for text in self._connectors or connectors]
+        self.use(self._connectors)
 
     def pids(self) -> list[int]:
         return self._pids
@@ -116,10 +114,16 @@ class ByApi(Running):
     renews_tokens_s = 300.0
 
     def __init__(
-        self, url: str, ca: Path | None, file: Path | None, connectors: Sequence[str], pids: Sequence[int]
+        self,
+        url: str,
+        ca: Path | None,
+        file: Path | None,
+        connectors: Sequence[str],
+        pids: Sequence[int],
+        websocket: bool = False,
     ) -> None:
         """Raises `ConfigError`."""
-        super().__init__(connectors, ca, pids)
+        super().__init__(connectors, ca, pids, websocket)
         self.api = url
         self._trust = Trust(ca)
         self._accounts = ApiAccounts(url, self._trust, file)
@@ -127,7 +131,7 @@ class ByApi(Running):
     async def accounts(self, count: int) -> list[Account]:
         # A token is needed at a login only; the default life is 15 minutes.
         found = await self._accounts.get(count, 1.5 * self.renews_tokens_s, self._tell)
-        self._use(self._accounts.connectors)
+        self.use(self._connectors or self._accounts.connectors)
         return found
 
     async def further(self, users: Sequence[str]) -> list[Account]:
@@ -149,9 +153,16 @@ class ByApi(Running):
 class ByStore(Running):
     """Accounts straight into the store of a user API's settings."""
 
-    def __init__(self, settings: Settings, ca: Path | None, connectors: Sequence[str], pids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ca: Path | None,
+        connectors: Sequence[str],
+        pids: Sequence[int],
+        websocket: bool = False,
+    ) -> None:
         """Raises `ConfigError`."""
-        super().__init__(connectors or settings.userapi.connectors, ca, pids)
+        super().__init__(connectors or settings.userapi.connectors, ca, pids, websocket)
         self._settings = settings
         self.api = url_of(settings)
 

@@ -20,7 +20,7 @@ from load import founding
 from load.accounts import further_in_store, store_accounts
 from load.spawn import KEPT, ROOM, keeps, kept_for
 from load.spec import Account
-from load.targets import Target, parse_address, url_of
+from load.targets import Target, url_of
 from protocol.errors import ConfigError, ServiceError
 from sparrow.config.settings import load
 
@@ -34,9 +34,9 @@ class WholeCluster(Target):
 
     shape = "scripts/cluster"
 
-    def __init__(self, history: bool = False) -> None:
+    def __init__(self, history: bool = False, websocket: bool = False) -> None:
         """Raises `ConfigError` where the script is not."""
-        super().__init__()
+        super().__init__(websocket)
         self._environment = ROOM | kept_for(history)
         self.shape += KEPT if keeps(self._environment) else ""
         self._script = ROOT / "scripts" / "cluster"
@@ -53,7 +53,7 @@ class WholeCluster(Target):
             self._end()
             raise
         self._settings, self.api = settings, url_of(settings)
-        self.addresses = [parse_address(text) for text in settings.userapi.connectors]
+        self.use(settings.userapi.connectors)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

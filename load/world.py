@@ -14,23 +14,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from client.connection import Address
+from client.websocket import OverWebSocket
 from load.histogram import Histogram
 from load.streams import Group, Out
+from load.wire import read_varint
 
 PER_SOURCE = 20_000
 """Clients that share a source address; Linux has some 28,000 ports for each address and destination."""
 _BIND_ADDRESS_NO_PORT = 24
 """IP_BIND_ADDRESS_NO_PORT: the port is chosen when the destination is known, so that it need not be free for all."""
-
-
-class Address(NamedTuple):
-    """Where a connector is."""
-
-    host: str
-    port: int
-    tls: bool = False
 
 
 @dataclass
@@ -77,6 +72,19 @@ class Counts:
     """Whatever went wrong in the generator or was said by a server as an error; see `errors`."""
 
 
+class EachFrame(OverWebSocket):
+    """As clients do that do not gather: a WebSocket message for each frame."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See `OverWebSocket`."""
+        data = bytes(data)
+        at = 0
+        while at < len(data):
+            size, behind = read_varint(data, at)
+            super().write(data[at : behind + size])
+            at = behind + size
+
+
 class World:
     """Shared by the clients of a process."""
 
@@ -89,6 +97,7 @@ class World:
         addresses: Sequence[Address] = (),
         sources: Sequence[str] = (),
         at_once: int = 200,
+        each_frame: bool = False,
     ) -> None:
         """`sources`: own addresses to dial from; `at_once`: so many connections are being made at a time."""
         self.clock = clock
@@ -119,6 +128,8 @@ class World:
         self._addresses = addresses
         self.gate = asyncio.Semaphore(at_once)
         """Bounds how many log in at once."""
+        self.each_frame = each_frame
+        """Over WebSocket each frame is a message of its own."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def error(self, what: str) -> None:
@@ -152,6 +163,14 @@ class World:
 
     async def dial(self, protocol: asyncio.Protocol, address: Address, number: int = 0) -> None:
         """Connect the client of this number. Raises `OSError`."""
+        if address.websocket:
+            over = (EachFrame if self.each_frame else OverWebSocket)(address.websocket, protocol)
+            await self._dial(over, address, number)
+            await over.ready()
+        else:
+            await self._dial(protocol, address, number)
+
+    async def _dial(self, protocol: asyncio.Protocol, address: Address, number: int) -> None:
         loop = asyncio.get_running_loop()
         trust = self.tls if address.tls else None
         if not self._sources:

@@ -1,4 +1,5 @@
-"""What a client may send: kinds, ids and contents of a message (docs/protocol.md, "Messages", "READ" and "Groups").
+"""What a client may send: kinds, ids and contents of a message (docs/protocol.md, "Messages", "READ" and "Groups"), and
+what a signal may be.
 
 Owns these limits, for servers, which refuse what is beyond with `NOT_ALLOWED`, and for clients, which refuse it at the
 call. Which bytes are a message at all is `protocol.strict`'s business.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.ids import is_device_id
-from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, Message
+from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, Message, Signal
 
 MAX_ID: Final = 2**53 - 1
 """Highest id of a message, so that languages whose numbers are floating-point can count them."""
@@ -18,12 +19,21 @@ MAX_ABOUT_IDS: Final = 256
 FIRST_OWN_KIND: Final = 1000
 """Kinds from here on, up to `MAX_KIND`, are for clients to give."""
 MAX_KIND: Final = 2**31 - 1
+MAX_SIGNAL_BYTES: Final = 1024
+"""Body of a signal."""
 MAX_REVISION: Final = 2**20
 """Of an EDIT (docs/design/history.md, rule R-E)."""
 CHANGES: Final = frozenset((EDIT, ERASE))
 """Kinds that change an earlier message."""
 SILENT_KINDS: Final = frozenset((READ, EDIT, ERASE))
 """Kinds of which nobody is told DELIVERED."""
+PRESENCE_SIGNALS: Final = frozenset((Signal.TYPING, Signal.STOPPED_TYPING))
+"""Kinds of signals that tell of their author's presence: who hides it tells nobody."""
+
+
+def carries_signal(kind: int) -> bool:
+    """Whether a server of this release hands on signals of this kind; it passes over those of later releases."""
+    return kind in PRESENCE_SIGNALS or FIRST_OWN_KIND <= kind <= MAX_KIND
 
 
 def not_allowed(message: Message, abouts: int, kind: int) -> str:

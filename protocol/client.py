@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from google.protobuf.message import DecodeError
 
 from protocol.errors import FrameError, MisuseError, PeerError, SequenceError
-from protocol.framing import HINT_TAG, MESSAGE_TAG, FrameReader, delimit, message_frame
+from protocol.framing import HINT_TAG, MESSAGE_TAG, SIGNAL_TAG, FrameReader, delimit, message_frame
 from protocol.sparrow_pb2 import (
     Ack,
     Failed,
@@ -27,6 +27,7 @@ from protocol.sparrow_pb2 import (
     Ping,
     Pong,
     Receipt,
+    Signal,
     Sync,
     Synced,
 )
@@ -39,7 +40,7 @@ class Unreadable:
     size: int  # bytes
 
 
-Event: TypeAlias = LoggedIn | Message | Receipt | Failed | Synced | Pong | Hint | Goodbye | Unreadable
+Event: TypeAlias = LoggedIn | Message | Receipt | Failed | Synced | Pong | Hint | Signal | Goodbye | Unreadable
 
 NEW: Final = 0
 LOGGING_IN: Final = 1
@@ -49,7 +50,7 @@ CLOSED: Final = 3
 ALLOWED: Final[dict[int, frozenset[str]]] = {
     NEW: frozenset({"goodbye"}),
     LOGGING_IN: frozenset({"logged_in", "pong", "goodbye"}),
-    ACTIVE: frozenset({"message", "receipt", "failed", "synced", "pong", "hint", "goodbye"}),
+    ACTIVE: frozenset({"message", "receipt", "failed", "synced", "pong", "hint", "signal", "goodbye"}),
     CLOSED: frozenset(),
 }
 """Which frames a server may send in which state. `login` moves to LOGGING_IN, LoggedIn to ACTIVE, Goodbye to CLOSED."""
@@ -121,10 +122,10 @@ class ClientSession:
 
     def _unreadable(self, payload: bytes) -> Event | None:
         """A message that is no good must not keep all others away: they would come behind it again and again."""
-        if self.state != ACTIVE or payload[0] not in (MESSAGE_TAG, HINT_TAG):
+        if self.state != ACTIVE or payload[0] not in (MESSAGE_TAG, HINT_TAG, SIGNAL_TAG):
             self.error = FrameError("a frame is not valid protobuf")
             return None
-        if payload[0] == HINT_TAG:
+        if payload[0] != MESSAGE_TAG:
             return None
         self.counted += 1
         return Unreadable(len(payload))
@@ -169,6 +170,11 @@ class ClientSession:
         """Ask for one whole scan of the inbox and of all groups, or of this group alone."""
         self._require_active()
         self._push(Frame(sync=Sync(n=n, group=group)))
+
+    def signal(self, signal: Signal) -> None:
+        """Send a signal; nothing answers it."""
+        self._require_active()
+        self._push(Frame(signal=signal))
 
     def ping(self, n: int) -> None:
         """Say that we are here."""

@@ -19,6 +19,8 @@ RECEIPT_TAG = 0x42
 """`Frame.receipt`: field 8, length-delimited."""
 HINT_TAG = 0x6A
 """`Frame.hint`: field 13, length-delimited."""
+SIGNAL_TAG = 0x72
+"""`Frame.signal`: field 14, length-delimited."""
 
 
 _SMALL = [bytes((n,)) for n in range(0x80)]
@@ -68,6 +70,11 @@ def receipt_frame(receipt: bytes) -> bytes:
 def hint_frame(hint: bytes) -> bytes:
     """The delimited `Frame` around an encoded `Hint`."""
     return _wrap_prefix(HINT_TAG, len(hint)) + hint
+
+
+def signal_frame(signal: bytes) -> bytes:
+    """The delimited `Frame` around an encoded `Signal`."""
+    return _wrap_prefix(SIGNAL_TAG, len(signal)) + signal
 
 
 def _sole_prefix(tag: int, size: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from protocol.allowed import MAX_ID, not_allowed
+from protocol.allowed import MAX_ID, MAX_SIGNAL_BYTES, not_allowed
 from protocol.errors import FrameError, FrameTooLargeError
 from protocol.framing import (
     FrameReader,
@@ -38,6 +38,7 @@ from protocol.sparrow_pb2 import (
     Ping,
     Pong,
     Receipt,
+    Signal,
     Sync,
     Synced,
 )
@@ -66,7 +67,7 @@ class NotAllowed:
     text: str
 
 
-Event: TypeAlias = Incoming | Acked | Login | Sync | Ping | Logout | Breach | NotAllowed
+Event: TypeAlias = Incoming | Acked | Login | Sync | Signal | Ping | Logout | Breach | NotAllowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ CLOSED: Final = 3
 ALLOWED: Final[dict[int, frozenset[str]]] = {
     WAITING: frozenset({"login"}),
     LOGGING_IN: frozenset({"ping", "logout"}),
-    ACTIVE: frozenset({"message", "ack", "sync", "ping", "logout"}),
+    ACTIVE: frozenset({"message", "ack", "sync", "signal", "ping", "logout"}),
     CLOSED: frozenset(),
 }
 """Which frames a client may send in which state. Login moves it to LOGGING_IN, `logged_in` to ACTIVE, a breach,
@@ -169,6 +170,8 @@ class ServerSession:
             return self._breach(Goodbye.MALFORMED, "sync needs n >= 1")
         if kind == "sync" and frame.sync.group and not is_group_id(frame.sync.group):
             return self._breach(Goodbye.MALFORMED, "group of sync is no group's id")
+        if kind == "signal":
+            return self._signal(frame.signal)
         if kind == "login":
             self.state = LOGGING_IN
         elif kind == "logout":
@@ -229,6 +232,15 @@ class ServerSession:
         text = not_allowed(message, abouts, kind)
         return NotAllowed(message.stream, message.id, text) if text else None
 
+    def _signal(self, signal: Signal) -> Event:
+        if signal.from_id or signal.from_device:
+            return self._breach(Goodbye.MALFORMED, "from_id and from_device are set by the server")
+        if not signal.kind:
+            return self._breach(Goodbye.MALFORMED, "a signal needs a kind")
+        if len(signal.body) > MAX_SIGNAL_BYTES:
+            return self._breach(Goodbye.MALFORMED, f"the body of a signal has at most {MAX_SIGNAL_BYTES} bytes")
+        return signal
+
     def _ack(self, up_to: int) -> Event:
         if self.state != ACTIVE:
             return self._unexpected("ack")
@@ -284,6 +296,10 @@ class ServerSession:
     def hint(self, encoded: bytes) -> None:
         """Send an encoded `Hint`; not counted."""
         self._out.append(hint_frame(encoded))
+
+    def signal(self, frame: bytes) -> None:
+        """Send a `Signal` that is framed already (`protocol.framing.signal_frame`); not counted."""
+        self._out.append(frame)
 
     def pong(self, n: int) -> None:
         """Answer a Ping."""

@@ -23,7 +23,7 @@ EDIT: Kind
 ERASE: Kind
 
 class Frame(_message.Message):
-    __slots__ = ("login", "message", "ack", "sync", "ping", "logout", "logged_in", "receipt", "failed", "synced", "pong", "goodbye", "hint")
+    __slots__ = ("login", "message", "ack", "sync", "ping", "logout", "logged_in", "receipt", "failed", "synced", "pong", "goodbye", "hint", "signal")
     LOGIN_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class Frame(_message.Message):
     PONG_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
     login: Login
     message: Message
     ack: Ack
@@ -50,7 +51,8 @@ class Frame(_message.Message):
     pong: Pong
     goodbye: Goodbye
     hint: Hint
-    def __init__(self, login: _Optional[_Union[Login, _Mapping]] = ..., message: _Optional[_Union[Message, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., sync: _Optional[_Union[Sync, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., logout: _Optional[_Union[Logout, _Mapping]] = ..., logged_in: _Optional[_Union[LoggedIn, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., synced: _Optional[_Union[Synced, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., hint: _Optional[_Union[Hint, _Mapping]] = ...) -> None: ...
+    signal: Signal
+    def __init__(self, login: _Optional[_Union[Login, _Mapping]] = ..., message: _Optional[_Union[Message, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., sync: _Optional[_Union[Sync, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., logout: _Optional[_Union[Logout, _Mapping]] = ..., logged_in: _Optional[_Union[LoggedIn, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., synced: _Optional[_Union[Synced, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., hint: _Optional[_Union[Hint, _Mapping]] = ..., signal: _Optional[_Union[Signal, _Mapping]] = ...) -> None: ...
 
 class Login(_message.Message):
     __slots__ = ("token", "client", "start", "tries", "understands", "fresh")
@@ -233,6 +235,28 @@ class Hint(_message.Message):
     group: str
     version: int
     def __init__(self, kind: _Optional[_Union[Hint.Kind, str]] = ..., user_id: _Optional[str] = ..., stamp: _Optional[int] = ..., group: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class Signal(_message.Message):
+    __slots__ = ("kind", "dest_id", "body", "from_id", "from_device")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNSPECIFIED: _ClassVar[Signal.Kind]
+        TYPING: _ClassVar[Signal.Kind]
+        STOPPED_TYPING: _ClassVar[Signal.Kind]
+    UNSPECIFIED: Signal.Kind
+    TYPING: Signal.Kind
+    STOPPED_TYPING: Signal.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DEST_ID_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    FROM_ID_FIELD_NUMBER: _ClassVar[int]
+    FROM_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    kind: Signal.Kind
+    dest_id: str
+    body: bytes
+    from_id: str
+    from_device: str
+    def __init__(self, kind: _Optional[_Union[Signal.Kind, str]] = ..., dest_id: _Optional[str] = ..., body: _Optional[bytes] = ..., from_id: _Optional[str] = ..., from_device: _Optional[str] = ...) -> None: ...
 
 class Failed(_message.Message):
     __slots__ = ("stream", "id", "code", "text", "retry_after_ms")

@@ -99,6 +99,13 @@ class Cached(Generic[K, V]):
             self.wanted[key] = None
         return None
 
+    def peek(self, key: K) -> CachedValue[V] | None:
+        """An entry that may be used now; unlike `get`, this asks for none."""
+        entry, now = self._entries.get(key), self._turn.now
+        if entry is None or (now >= self._freshness.until and now - entry.read_at >= self._settings.cache_s):
+            return None
+        return entry
+
     def renew_at(self, read_at: float) -> float:
         """Until when what follows from entries, the oldest read then, may be used before they are asked for again."""
         now = self._turn.now

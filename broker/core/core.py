@@ -24,6 +24,7 @@ from broker.core.outcomes import Outcomes
 from broker.core.policy import Policy
 from broker.core.quota import Quota
 from broker.core.routing import Routing
+from broker.core.signals import Signals
 from broker.core.state import Location, Ports, Presence, StorePort, Storing, Turn
 from broker.core.storing import Storage
 from broker.settings import BrokerSettings
@@ -73,6 +74,10 @@ class BrokerCore:
         self.looks = Looks(settings, turn)
         self.groups = GroupRouting(settings, turn, presence, self.memberships, self.archive, self.looks, self.outcomes)
         self.group_pages = GroupPages(settings, turn, store)
+        members_policy = Policy(settings, turn, self.freshness, store)
+        self.signals = Signals(
+            settings, turn, presence, self.policy, members_policy, self.hiding, self.memberships, self.looks
+        )
         self.routing = Routing(
             settings, turn, presence, self.devices, self.policy, self.hiding, self.storage, self.archive, self.groups
         )
@@ -159,6 +164,8 @@ class BrokerCore:
             self.group_pages.page(connector, rec)
         elif kind == records.CHECKPOINT:
             self.group_pages.checkpoint(rec)
+        elif kind == records.SIGNAL:
+            self.signals.route(rec)
         else:
             self._pass_over("a connector", kind)
 
@@ -191,6 +198,7 @@ class BrokerCore:
             self.turn.wall_ms,
             True,
             clear_ms,
+            True,
         )
         self.turn.push(connector, reply.encode())
 
@@ -204,6 +212,7 @@ class BrokerCore:
         self.policy.changed(users)
         self.hiding.forget(users)
         self.memberships.forget(users)
+        self.signals.changed(users)
         self.logins.changed(users)
 
     def tick(self) -> None:
@@ -215,6 +224,7 @@ class BrokerCore:
         self.memberships.tick()
         self.groups.tick()
         self.looks.tick()
+        self.signals.tick()
         self.logins.tick()
         self.notifier.tick()
         self.closings.tick()

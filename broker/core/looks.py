@@ -1,6 +1,6 @@
 """What connectors have been handed of groups, until they confirm it: as a copy, then as a look that is repeated.
 
-Owns what is unconfirmed, and which connectors know groups (docs/design/groups.md, rule G1).
+Owns what is unconfirmed, and which connectors know groups (docs/design/groups.md, rule G1) and signals.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Peer:
 
     heard: float
     knows_groups: bool = False
+    knows_signals: bool = False
     linked: bool = False
     """It has counted this broker among those that are up."""
     copies: dict[int, Owed] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Looks:
         peer = self._peers.get(connector)
         if peer is None:
             peer = self._peers[connector] = Peer(self._turn.now)
-        peer.heard, peer.knows_groups = self._turn.now, beat.knows_groups
+        peer.heard, peer.knows_groups, peer.knows_signals = self._turn.now, beat.knows_groups, beat.knows_signals
         peer.linked = peer.linked or beat.linked
 
     def takes(self, connector: int) -> bool | None:
@@ -77,6 +78,11 @@ class Looks:
         if peer is None or self._turn.now - peer.heard > SILENT * self._settings.lease_s:
             return False
         return peer.linked if peer.knows_groups else None
+
+    def knows_signals(self, connector: int) -> bool:
+        """Whether this connector has said so; one that has not is handed none."""
+        peer = self._peers.get(connector)
+        return peer is not None and peer.knows_signals
 
     def number(self) -> int:
         """For another copy."""

@@ -21,6 +21,7 @@ from connector.core.logins import Logins
 from connector.core.phases import ENDED, GREETING, LIVE
 from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.receipts import Receipts
+from connector.core.signals import Signals
 from connector.core.state import Ports, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric import records
@@ -29,7 +30,7 @@ from fabric.heartbeats import HeartbeatReply
 from fabric.rates import RateLimit
 from fabric.records import ATTEMPT, BODY, COPY, KIND, ORIGIN, OUTCOMES, ROUTE, unpack_outcomes
 from protocol.server import Breach, Event, NotAllowed, ServerSession, Windows
-from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Sync
+from protocol.sparrow_pb2 import Goodbye, Login, Logout, Ping, Signal, Sync
 
 _GIVEN = frozenset((records.COPY, records.ROWS, records.HINT, records.GROUP_ROWS))
 """Records with something for a session's client."""
@@ -78,6 +79,7 @@ class ConnectorCore:
         )
         self.catchup = Catchup(settings, turn, self.links, self.sessions, self.delivery, self.log)
         self.groups = GroupCatchup(settings, turn, self.links, self.sessions, self.delivery, self.catchup.sync)
+        self.signals = Signals(ports, settings, turn, self.links, self.sessions)
         self.logins = Logins(
             ports,
             settings,
@@ -129,16 +131,23 @@ class ConnectorCore:
         if oldest is not None:
             self._end_greeting(oldest, Goodbye.TRY_AGAIN, "too many connections that have not logged in")
 
-    def data(self, session: Session, data: bytes) -> float | None:
+    def data(self, session: Session, data: bytes, frames: int = 0) -> float | None:
         """Bytes from a client. If not everything was handled, in how many seconds to come back with more, or b"",
-        for the rest; meanwhile nothing needs to be read."""
-        session.heard = self.turn.now
+        for the rest; meanwhile nothing needs to be read.
+
+        Args:
+            session: The client's.
+            data: What it has sent; none of it: it was not heard.
+            frames: Those of the transport that brought it, which count if they are more than it holds.
+        """
+        if data or not frames:
+            session.heard = self.turn.now
         if session.unsure:
             self.doubts.park(session, data)
             return None
-        return self._take(session, data)
+        return self._take(session, data, frames)
 
-    def _take(self, session: Session, data: bytes) -> float | None:
+    def _take(self, session: Session, data: bytes, carriers: int = 0) -> float | None:
         wire = session.wire
         events = wire.receive_data(data, self._frames_per_turn)
         for event in events:
@@ -155,7 +164,7 @@ class ConnectorCore:
             else:
                 self._rare_event(session, event)
         frames = session.frames
-        frames.left -= len(events)
+        frames.left -= max(len(events), carriers)
         if frames.left <= 0.0:
             wait_s = frames.wait_s(self._frame_limit, self.turn.now)
             if wait_s:
@@ -164,9 +173,11 @@ class ConnectorCore:
 
     def _take_parked(self, session: Session, data: bytes) -> None:
         """What was held back, at once: it is little."""
+        self.signals.stale = True
         wait_s = self._take(session, data)
         while wait_s is not None and session.wire.more:
             wait_s = self._take(session, b"")
+        self.signals.stale = False
 
     def _rare_event(self, session: Session, event: Event) -> None:
         if isinstance(event, Ping):
@@ -174,6 +185,8 @@ class ConnectorCore:
             self.turn.mark(session)
         elif isinstance(event, Sync):
             self.groups.sync(session, event.n, event.group)
+        elif isinstance(event, Signal):
+            self.signals.submit(session, event)
         elif isinstance(event, Login):
             self._greeting.remove(session)
             self.logins.login(session, event)
@@ -183,9 +196,13 @@ class ConnectorCore:
         elif isinstance(event, NotAllowed):
             self.attempts.not_allowed(session, event)
         elif isinstance(event, Breach):
-            self._greeting.remove(session)
-            self.log.add(f"protocol breach by {session.key.decode() or 'a stranger'}: {event.text}")
-            self.logins.end(session, event.code, event.text)
+            self.breach(session, event)
+
+    def breach(self, session: Session, breach: Breach) -> None:
+        """A client has broken the protocol, its own or its transport's."""
+        self._greeting.remove(session)
+        self.log.add(f"protocol breach by {session.key.decode() or 'a stranger'}: {breach.text}")
+        self.logins.end(session, breach.code, breach.text)
 
     def closed(self, session: Session) -> None:
         """A client's connection is gone."""
@@ -276,6 +293,8 @@ class ConnectorCore:
             self.logins.evict(link, rec)
         elif kind == records.CLOSE:
             self.logins.close(link, rec)
+        elif kind == records.SIGNAL:
+            self.signals.give(rec)
         elif kind == records.HINT:
             self._hint(rec)
         elif kind == records.EVICTED:

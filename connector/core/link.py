@@ -19,6 +19,7 @@ class Link:
         "incarnation",
         "knows_changes",
         "knows_groups",
+        "knows_signals",
         "learnt",
         "leaving",
         "members",
@@ -48,6 +49,8 @@ class Link:
         """The broker knows what an EDIT and an ERASE are."""
         self.knows_groups = False
         """The broker knows what groups are."""
+        self.knows_signals = False
+        """The broker knows what signals are."""
         self.clear_ms = 0
         """Of groups, what began to be appended before this Unix time is here; 0: not told."""
         self.wall_ahead_ms = 0

@@ -120,6 +120,11 @@ class Links:
         return all(link.knows_groups for link in self._links.values() if link.up)
 
     @property
+    def know_signals(self) -> bool:
+        """Whether all brokers that are up know what signals are."""
+        return all(link.knows_signals for link in self._links.values() if link.up)
+
+    @property
     def clear_ms(self) -> int:
         """What of groups began to be appended before this Unix time is here; 0: nobody can say, since a broker is not
         heard."""
@@ -131,7 +136,7 @@ class Links:
 
     def heartbeat(self, link: Link, beat: HeartbeatReply) -> None:
         """A broker answered."""
-        incarnation, lease, asked, _, unwell, members, knows_changes, wall_ms, knows_groups, clear_ms = beat
+        incarnation, lease, asked, _, unwell, members, knows_changes, wall_ms, knows_groups, clear_ms, signals = beat
         if self._is_twin(link, incarnation):
             return
         link.heard = self._turn.now
@@ -143,7 +148,7 @@ class Links:
             link.up, link.incarnation = True, incarnation
             self._routes.clear()
             self._ports.log(f"broker up: {link.endpoint}")
-        link.knows_changes, link.clear_ms = knows_changes, clear_ms
+        link.knows_changes, link.knows_signals, link.clear_ms = knows_changes, signals, clear_ms
         if knows_groups != link.knows_groups:
             link.knows_groups = knows_groups
             self._routes.clear()
@@ -239,7 +244,7 @@ class Links:
     def _send_beats(self) -> None:
         self._next_beat = self._turn.now + self._settings.link_heartbeat_s
         self._beat = self._beat % 0xFFFF + 1
-        beats = [Heartbeat(self.incarnation, self.lease, self._beat, True, up).encode() for up in (False, True)]
+        beats = [Heartbeat(self.incarnation, self.lease, self._beat, True, up, True).encode() for up in (False, True)]
         for link in self._links.values():
             link.out.append(beats[link.up])
 

@@ -116,6 +116,7 @@ class Logins:
         session.knows_disabled = "disabled" in frame.understands
         session.knows_changes = "changes" in frame.understands
         session.knows_groups = "groups" in frame.understands
+        session.knows_signals = "signals" in frame.understands
         session.fresh = frame.fresh
         session.number = self._ports.random64()
         # Up to a tenth later: those who came at one time need not go at one time.
@@ -214,7 +215,8 @@ class Logins:
 
     def _understands(self) -> list[str]:
         """What all brokers that are up know, and so this server."""
-        known = (("changes", self._links.know_changes), ("groups", self._links.know_groups))
+        links = self._links
+        known = (("changes", links.know_changes), ("groups", links.know_groups), ("signals", links.know_signals))
         return [name for name, knows in known if knows]
 
     # Going.

@@ -41,6 +41,9 @@ class Ports(Protocol):
     def pause(self, handle: object, paused: bool) -> None:
         """Read no more from a client's connection for now; or again."""
 
+    def is_behind(self, handle: object) -> bool:
+        """Whether a client's connection has not taken all that was written in turns before."""
+
     def silent_s(self, handle: object) -> float | None:
         """How long ago bytes of the client last reached this machine, read or not; None: it has closed its end."""
 
@@ -205,6 +208,7 @@ WRITERS: Final = {
     "returned": ("delivery",),
     "returned_at": ("delivery",),
     "rows": ("catchup", "receipts"),
+    "signals": ("signals",),
     "dirty": ("core", "state"),
     "phase": ("state",),
     # The rest from login on.
@@ -213,6 +217,7 @@ WRITERS: Final = {
     "knows_changes": ("logins",),
     "knows_disabled": ("logins",),
     "knows_groups": ("logins",),
+    "knows_signals": ("logins",),
     "fresh": ("logins",),
     "login": ("logins",),
     "number": ("logins",),
@@ -269,6 +274,8 @@ class Session:
         """The client understands EDIT, ERASE and early receipts."""
         self.knows_groups = False
         """The client understands groups."""
+        self.knows_signals = False
+        """The client understands signals."""
         self.fresh = False
         """The client keeps nothing between its connections."""
         self.overdue_at = inf
@@ -281,6 +288,8 @@ class Session:
         """Messages that it may send before more are taken from its account's."""
         self.attempts = 0
         """Attempts under way."""
+        self.signals: Bucket | None = None
+        """Signals that it may send; None: it has sent none."""
 
         # What it gets.
         self.unacked: deque[Copy | SentRow | int | None] = deque()

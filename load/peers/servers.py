@@ -20,12 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from client.connection import Address
 from load.measure import children
 from load.peers.xmpp import HOST, STREAM, cut
 from load.spawn import START_TIMEOUT_S, free_port, listens
 from load.spec import Account
 from load.targets import Target
-from load.world import Address
 from protocol.errors import ConfigError, ServiceError
 
 INSTALL = "run scripts/install-peers (Debian: apt-get install mosquitto ejabberd)"

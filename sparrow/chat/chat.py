@@ -19,6 +19,7 @@ from client import (
     Erased,
     Event,
     Found,
+    Group,
     GroupChanged,
     GroupLeft,
     Hint,
@@ -30,6 +31,7 @@ from client import (
     ReadElsewhere,
     Sending,
     SendingChanged,
+    Signal,
     State,
     Unreadable,
 )
@@ -37,56 +39,25 @@ from protocol.errors import ClosedError, MisuseError, SparrowError
 from protocol.ids import is_group_id
 from protocol.sparrow_pb2 import EDIT, ERASE
 from sparrow.chat.conversation import Conversation, Line
+from sparrow.chat.display import Display
 from sparrow.chat.groups import Groups
 from sparrow.chat.model import Model
 from sparrow.chat.news import News
 from sparrow.chat.past import NEWEST_LINES, Past
 from sparrow.chat.text import who
-from sparrow.chat.transfers import Transfer, Transfers
+from sparrow.chat.transfers import Transfers
+from sparrow.chat.typing import Typing
 
 CHANGES = (int(EDIT), int(ERASE))
 QUIET_S = 0.5
 """After so long without anything new, all that has waited for us is taken to be here."""
 
 
-class View(Protocol):
+class View(Display, Protocol):
     """What shows a chat."""
 
     async def run(self, chat: Chat) -> None:
         """Show it, until the person or `stop` has had enough."""
-
-    def refresh(self) -> None:
-        """Something has changed."""
-
-    def opened(self, conversation: Conversation) -> None:
-        """Another conversation is open."""
-
-    def added(self, line: Line) -> None:
-        """A new line."""
-
-    def changed(self, line: Line) -> None:
-        """A line of ours has come further, or has been told to wait."""
-
-    def amended(self, line: Line) -> None:
-        """A line was edited or erased."""
-
-    def loaded(self, conversation: Conversation) -> None:
-        """Older lines of what is open are here."""
-
-    def above(self, conversation: Conversation) -> int:
-        """How many lines of it are above what was shown."""
-
-    def back(self, conversation: Conversation, count: int) -> None:
-        """Show so many lines more, above what was shown."""
-
-    def notice(self, text: str) -> None:
-        """Something to say that is no message. May have several lines."""
-
-    def progress(self, transfer: Transfer) -> None:
-        """A transfer has come further, or has ended."""
-
-    def stop(self) -> None:
-        """The chat is over."""
 
 
 class Chat:
@@ -99,6 +70,7 @@ class Chat:
         self.model = Model(user, self._label)
         self.news = News(user, self.model, self.groups, view, _now_ms)
         self.transfers = Transfers(view.progress, view.notice)
+        self.typing = Typing()
         self.current: Conversation | None = None
         self.connection = "connecting…"
         self.connected = False
@@ -143,6 +115,11 @@ class Chat:
             self.transfers.cancel()
             self.past.cancel()
             await self.transfers.finish()
+
+    def typed(self, text: str) -> None:
+        """The line that is being typed is this by now."""
+        if self._client is not None:
+            self.typing.typed(self._client, self.current, text)
 
     def submit(self, text: str) -> None:
         """A line that was typed."""
@@ -250,6 +227,11 @@ class Chat:
         self._open(self.groups.find_any(name))
         await self._read_here()
 
+    def group_seen(self, group: Group) -> None:
+        """This is one of ours as it is now; what has come of it already may be written otherwise from now on."""
+        self.groups.seen(group)
+        self.model.relabel()
+
     def _label(self, peer: str) -> str:
         """How a user or a group is written."""
         return self.groups.label(peer) if is_group_id(peer) else who(peer)
@@ -329,6 +311,7 @@ class Chat:
         try:
             async for message in self._client:
                 self._news.set()
+                self.typing.wrote(message)
                 line = self.model.received(message)
                 if line is None:
                     continue
@@ -340,6 +323,10 @@ class Chat:
 
     def happened(self, event: Event) -> None:
         """See `client.events`."""
+        if isinstance(event, Signal):
+            self.typing.told(event)
+            self._view.refresh()
+            return
         self._news.set()
         if self._client is None:
             return  # told before we began: it is in the history

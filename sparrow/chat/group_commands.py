@@ -57,7 +57,7 @@ async def _list(chat: Chat, _: str) -> None:
 @command("NAME", Takes.TEXT, "make a group, and talk in it")
 async def _new(chat: Chat, name: str) -> None:
     group = await chat.client.groups.make(name)
-    chat.groups.seen(group)
+    chat.group_seen(group)
     await chat.talk_to(group.group)
     chat.notice("you are alone in it: /group add NAME")
 
@@ -66,7 +66,7 @@ async def _new(chat: Chat, name: str) -> None:
 async def _info(chat: Chat, _: str) -> None:
     here = _here(chat)
     group = await chat.client.groups.of(here.peer)
-    chat.groups.seen(group)
+    chat.group_seen(group)
     chat.model.relabel()
     lines = [
         f"{here.label}, {people(len(group.members))}; you are {group.role}",
@@ -78,7 +78,7 @@ async def _info(chat: Chat, _: str) -> None:
 
 @command("NAME", Takes.TEXT, "this group is called NAME")
 async def _rename(chat: Chat, name: str) -> None:
-    chat.groups.seen(await chat.client.groups.change(_here(chat).peer, name=name))
+    chat.group_seen(await chat.client.groups.change(_here(chat).peer, name=name))
     chat.model.relabel()
     chat.notice("done")
 
@@ -161,7 +161,7 @@ async def _invitations(chat: Chat, _: str) -> None:
 async def _accept(chat: Chat, argument: str) -> None:
     group = await chat.client.groups.join(await _invitation(chat, argument))
     chat.groups.answered(group.group)
-    chat.groups.seen(group)
+    chat.group_seen(group)
     await chat.talk_to(group.group)
 
 
@@ -213,7 +213,7 @@ async def _look(chat: Chat, secret: str) -> None:
 @command("SECRET", Takes.TEXT, "join by it", "look")
 async def _join(chat: Chat, secret: str) -> None:
     group = await chat.client.groups.join_by_link(secret)
-    chat.groups.seen(group)
+    chat.group_seen(group)
     await chat.talk_to(group.group)
 
 

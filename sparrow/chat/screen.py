@@ -71,6 +71,7 @@ class Screen:
         self._buffer = Buffer(
             multiline=False,
             accept_handler=self._accept,
+            on_text_changed=self._typed,
             history=InMemoryHistory(),
             completer=LineCompleter(self._names, self._files, self._groups),
         )
@@ -156,6 +157,10 @@ class Screen:
             self._chat.submit(buffer.text)
         return False
 
+    def _typed(self, buffer: Buffer) -> None:
+        if self._chat is not None:
+            self._chat.typed(buffer.text)
+
     # What is shown.
 
     def _notice_text(self) -> StyleAndTextTuples:
@@ -180,6 +185,9 @@ class Screen:
             ("class:status" if chat.connected else "class:away", f" {short(chat.connection)} ")
         ]
         parts.append(("class:status", f"· {chat.model.user}"))
+        typing = chat.typing.shown(chat.current)
+        if typing:
+            parts.append(("class:status", f" · {typing}"))
         if self._rows.leafing:
             parts.append(("class:status", " · (leafing: page down goes back)"))
         if chat.looking:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ENDPOINT = re.compile(r"tcp://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}|(ipc|inproc)://\S+")
 _NOWHERE = re.compile(r"tcp://(0\.0\.0\.0|\*|\[::\]):\d+")
 _URL = re.compile(r"(https?)://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+)(:\d{1,5})?/?")
+_WEBSOCKET = re.compile(r"wss?://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+)(:\d{1,5})?(/[!-~]*)?")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}")
 
 _FEW_ROWS = 1000
@@ -138,6 +139,9 @@ def _groups(settings: Settings) -> Iterator[Finding]:
     if 0 < broker.group_bytes_per_second < (broker.group_author_bytes_per_second or inf):
         text = "is below broker.group_author_bytes_per_second: one author keeps all others of a group from writing"
         yield Finding("broker.group_bytes_per_second", text, serious=False)
+    if 0 < broker.signal_group_bytes_per_second < (broker.signal_author_bytes_per_second or inf):
+        text = "is below broker.signal_author_bytes_per_second: one member keeps all others of a group from signalling"
+        yield Finding("broker.signal_group_bytes_per_second", text, serious=False)
     of_account = settings.userapi.max_group_changes_per_minute_of_account
     if 0 < settings.userapi.max_group_changes_per_minute_of_group < (of_account or inf):
         text = "is below max_group_changes_per_minute_of_account: one member keeps all others from changing a group"
@@ -174,6 +178,10 @@ def _value(settings: Settings, key: str) -> float:
     return value
 
 
+def _is_origin(text: str) -> bool:
+    return _URL.fullmatch(text) is not None and not text.endswith("/")
+
+
 def _addresses(settings: Settings) -> Iterator[Finding]:
     connector, broker, userapi = settings.connector, settings.broker, settings.userapi
     for key, endpoint in (("broker.listen", broker.listen), *(("connector.brokers", one) for one in connector.brokers)):
@@ -183,13 +191,23 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
         parse_networks("connector.proxies", connector.proxies)
     except ConfigError as error:
         yield Finding("connector.proxies", str(error))
+    try:
+        parse_networks("connector.trusted_proxies", connector.trusted_proxies)
+    except ConfigError as error:
+        yield Finding("connector.trusted_proxies", str(error))
     for address in userapi.connectors:
-        if not _HOST_PORT.fullmatch(address.removeprefix("tls://")):
-            yield Finding("userapi.connectors", f'"{address}" is no address: write host:port or tls://host:port')
+        if not _HOST_PORT.fullmatch(address.removeprefix("tls://")) and not _WEBSOCKET.fullmatch(address):
+            text = "write host:port, tls://host:port, ws://host:port or wss://host/path"
+            yield Finding("userapi.connectors", f'"{address}" is no address: {text}')
     for origin in userapi.cors_origins:
-        if origin != "*" and (not _URL.fullmatch(origin) or origin.endswith("/")):
+        if origin != "*" and not _is_origin(origin):
             yield Finding("userapi.cors_origins", f'"{origin}" is no origin: write https://host, and :port if not 443')
-    if connector.listen_port == userapi.listen_port and connector.listen_host == userapi.listen_host:
+    for origin in connector.websocket_origins:
+        if not _is_origin(origin):
+            text = "write https://host, and :port if not 443"
+            yield Finding("connector.websocket_origins", f'"{origin}" is no origin: {text}')
+    connectors_ports = (connector.listen_port, connector.websocket_listen_port)
+    if connector.listen_host == userapi.listen_host and userapi.listen_port in connectors_ports:
         yield Finding("userapi.listen_port", "is the connector's too: choose another")
     listens = (
         f"tcp://{connector.listen_host}:{connector.listen_port}",

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from connector.settings import ConnectorSettings
 from fabric.curve import read_allowed, read_public, read_secret
 from protocol.errors import ConfigError
+from sparrow.config.origins import unknown_origins
 from userapi.settings import UserApiSettings
 
 if TYPE_CHECKING:
@@ -90,20 +91,47 @@ def _clients(settings: Settings) -> Iterator[Found]:
                 "connector.plain_tcp = true"
             )
             yield "connector.listen_host", text, True
-        if connector.plain_listen_port:
-            text = "is of use only beside TLS: connector.listen_port is without TLS already"
-            yield "connector.plain_listen_port", text, True
-    elif connector.plain_listen_port == connector.listen_port != 0:
-        yield "connector.plain_listen_port", "is connector.listen_port too: choose another", True
-    own = f":{connector.listen_port}"
-    for address in settings.userapi.connectors:
-        if address.endswith(own) and address.startswith("tls://") != bool(connector.tls_certificate_file):
-            text = f'"{address}" tells clients ' + (
-                "of TLS, which the connector on this machine does not speak: set connector.tls_certificate_file"
-                if address.startswith("tls://")
-                else f'nothing of TLS, which the connector on this machine speaks: write "tls://{address}"'
-            )
-            yield "userapi.connectors", text, False
+        for plain, other in (
+            ("plain_listen_port", "listen_port"),
+            ("plain_websocket_listen_port", "websocket_listen_port"),
+        ):
+            if getattr(connector, plain):
+                text = f"is of use only beside TLS: connector.{other} is without TLS already"
+                yield f"connector.{plain}", text, True
+    yield from _ports(connector)
+    yield from unknown_origins(settings)
+    yield from _told(settings)
+
+
+def _told(settings: Settings) -> Iterator[Found]:
+    """What clients are told of the connector on this machine, and is not so."""
+    connector = settings.connector
+    speaks_tls = bool(connector.tls_certificate_file)
+    for port, bare, tls in (
+        (connector.listen_port, "", "tls://"),
+        (connector.websocket_listen_port, "ws://", "wss://"),
+    ):
+        for address in settings.userapi.connectors:
+            scheme, colon, rest = address.rpartition("://")
+            if scheme + colon not in (bare, tls) or not rest.partition("/")[0].endswith(f":{port}"):
+                continue
+            if (scheme + colon == tls) != speaks_tls:
+                text = f'"{address}" tells clients ' + (
+                    "of TLS, which the connector on this machine does not speak: set connector.tls_certificate_file"
+                    if not speaks_tls
+                    else f'nothing of TLS, which the connector on this machine speaks: write "{tls}{rest}"'
+                )
+                yield "userapi.connectors", text, False
+
+
+def _ports(connector: ConnectorSettings) -> Iterator[Found]:
+    """Each is another's."""
+    taken: dict[int, str] = {}
+    for key in ("listen_port", "plain_listen_port", "websocket_listen_port", "plain_websocket_listen_port"):
+        port: int = getattr(connector, key)
+        if port and port in taken:
+            yield f"connector.{key}", f"is connector.{taken[port]} too: choose another", True
+        taken.setdefault(port, key)
 
 
 def _web(settings: Settings) -> Iterator[Found]:

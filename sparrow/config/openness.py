@@ -26,6 +26,7 @@ def openness(settings: Settings) -> Iterator[Found]:
     believed = "whoever is there can say where they come from, and so pass every limit of an address"
     for key, networks, what in (
         ("connector.proxies", settings.connector.proxies, believed),
+        ("connector.trusted_proxies", settings.connector.trusted_proxies, believed),
         ("userapi.trusted_proxies", userapi.trusted_proxies, believed),
         ("userapi.unlimited_addresses", userapi.unlimited_addresses, "no limit of an address holds there"),
     ):

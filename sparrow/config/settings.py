@@ -24,6 +24,7 @@ from typing import Any, get_type_hints
 
 from protocol.errors import ConfigError
 from sparrow.config.checks import Finding, check
+from sparrow.config.origins import with_own_origins
 from sparrow.config.renamed import GONE, RENAMED, translate
 from sparrow.config.tree import LogSettings, Settings
 
@@ -77,15 +78,20 @@ _CHOICES = {
 _MAY_BE_ZERO = {
     ("broker", "group_author_bytes_per_second"),
     ("broker", "group_bytes_per_second"),
+    ("broker", "signal_author_bytes_per_second"),
+    ("broker", "signal_group_bytes_per_second"),
     ("connector", "group_scan_s"),
     ("connector", "listen_port"),
     ("connector", "max_frames_per_second"),
     ("connector", "max_logins_per_minute_of_device"),
     ("connector", "max_messages_per_second"),
     ("connector", "max_messages_per_second_of_account"),
+    ("connector", "max_signals_per_second"),
     ("connector", "plain_listen_port"),
+    ("connector", "plain_websocket_listen_port"),
     ("connector", "store_after_s"),
     ("connector", "token_overdue_s"),
+    ("connector", "websocket_listen_port"),
     ("history", "edit_hours"),
     ("history", "keep_days"),
     ("log", "session_lines_per_second"),
@@ -107,14 +113,19 @@ _MAY_BE_ZERO = {
     ("userapi", "max_requests_per_second_of_account"),
     ("userapi", "max_requests_per_second_of_address"),
 }
-_MAY_BE_EMPTY = {("userapi", "trusted_proxies"), ("userapi", "unlimited_addresses")}
+_MAY_BE_EMPTY = {
+    ("connector", "trusted_proxies"),
+    ("userapi", "trusted_proxies"),
+    ("userapi", "unlimited_addresses"),
+}
 _LARGEST_PORT = 65535
 # Whatever a thing is, more of it than this overflows somewhere.
 _LARGEST = 2**53
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """The settings in the file `path` (None: no file), then `environ`, then defaults; paths joined to `data_dir`.
+    """The settings in the file `path` (None: no file), then `environ`, then defaults; paths joined to `data_dir`, and
+    the origins of WebSockets known.
 
     Raises `ConfigError` for a file that cannot be read, an unknown key, and a value of the wrong type or range.
     """
@@ -122,7 +133,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     if path is not None:
         settings = _with_file(settings, path)
     settings = _with_environment(settings, environ)
-    return _with_joined_paths(settings)
+    return with_own_origins(_with_joined_paths(settings))
 
 
 def sections() -> dict[str, type[Any]]:

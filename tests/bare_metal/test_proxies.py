@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import socket
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,13 +17,12 @@ from protocol.framing import FrameReader, delimit
 from protocol.sparrow_pb2 import Frame, Login
 from sparrow.config.settings import Settings
 from store import StoreSettings, open_store
-from tests.bare_metal.machine import ROOT, ensure, until
+from tests.bare_metal.machine import ensure, until
+from tests.bare_metal.proxying import CLIENT_HOST, PROXIES, changed, checks, dialled, running
 from tests.connector.running_connector import RunningConnector
 from tests.ports import free_port
 from tests.userapi.running_broker import RunningBroker
 from userapi.tokens import TokenMinter
-
-PROXIES = ROOT / "scripts" / "proxies"
 
 
 def test_haproxy() -> None:
@@ -58,35 +53,7 @@ def test_silent_clients_are_the_connectors_to_end() -> None:
 
 # The same programs with the same configurations, but for addresses, ports and sizes, in front of a real connector.
 
-GUARD_S = 30.0
-CLIENT_HOST = "127.0.0.2"
-"""The proxies and the connector are 127.0.0.1."""
-
-
-class Ready(BaseHTTPRequestHandler):
-    """A monitor that says that its connector can take clients; to whoever speaks HTTP from the first byte on."""
-
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """A test need not tell."""
-
-
-@pytest.fixture
-def checks() -> Iterator[tuple[int, list[str]]]:
-    """The port of such a monitor, and what it was asked."""
-    Ready.asked = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port, Ready.asked
-        server.shutdown()
-        thread.join()
+__all__ = ["checks"]
 
 
 @pytest.fixture
@@ -109,7 +76,7 @@ def connector(tmp_path: Path) -> Iterator[RunningConnector]:
 
 def haproxy(folder: Path, listen: int, to: int, monitor: int) -> list[str]:
     """What runs it."""
-    text = _changed(
+    text = changed(
         (PROXIES / "haproxy.cfg").read_text(),
         (r"maxconn \d+", "maxconn 100"),
         (r"bind :7400", f"bind 127.0.0.1:{listen}"),
@@ -123,7 +90,7 @@ def haproxy(folder: Path, listen: int, to: int, monitor: int) -> list[str]:
 
 def nginx(folder: Path, listen: int, to: int, _: int) -> list[str]:
     """What runs it."""
-    text = _changed(
+    text = changed(
         (PROXIES / "nginx.conf").read_text(),
         (r"/run/nginx\.pid", str(folder / "pid")),
         (r"worker_processes auto", "daemon off; worker_processes 1"),
@@ -135,36 +102,6 @@ def nginx(folder: Path, listen: int, to: int, _: int) -> list[str]:
     )
     (folder / "nginx.conf").write_text(text)
     return [ensure("nginx", "libnginx-mod-stream"), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
-
-
-def _changed(text: str, *changes: tuple[str, str]) -> str:
-    for pattern, to in changes:
-        text, count = re.subn(pattern, to, text)
-        assert count, f"the sample has no {pattern} any more"
-    return text
-
-
-@contextmanager
-def running(command: list[str], log: Path) -> Iterator[None]:
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-    try:
-        yield
-        assert process.poll() is None, log.read_text()
-    finally:
-        process.terminate()
-        process.wait(GUARD_S)
-
-
-def dialled(port: int) -> socket.socket:
-    """A client's connection to the proxy, as soon as that listens."""
-    deadline = time.monotonic() + GUARD_S
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=GUARD_S, source_address=(CLIENT_HOST, 0))
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

@@ -10,6 +10,7 @@ from fabric.records import (
     HEARTBEAT,
     KNOWS_CHANGES,
     KNOWS_GROUPS,
+    KNOWS_SIGNALS,
     OFFLINE,
     OUTCOME,
     OUTCOMES,
@@ -170,7 +171,7 @@ def test_copies_that_cannot_be_sent_and_not_be_stored_either_are_told() -> None:
     assert outcomes(bench.sent()) == [(6, 0, 1, records.UNAVAILABLE), (7, 0, 1, records.UNAVAILABLE)]
 
 
-KNOWS = KNOWS_CHANGES | KNOWS_GROUPS
+KNOWS = KNOWS_CHANGES | KNOWS_GROUPS | KNOWS_SIGNALS
 
 
 def test_heartbeats_tell_whether_the_store_answers() -> None:

@@ -34,12 +34,10 @@ from client import (
     Unreadable,
     UserApi,
 )
-from client.connection import parse_address
 from client.flow import Gate
 from protocol.errors import (
     AccountDisabledError,
     ApiError,
-    ConfigError,
     DeviceRemovedError,
     UnavailableError,
     UnreachableError,
@@ -489,7 +487,7 @@ async def test_a_server_that_falls_silent() -> None:
 
 async def test_a_server_that_breaks_the_protocol(caplog: pytest.LogCaptureFixture) -> None:
     async with talking() as (alice, server):
-        server.sessions[0].transport.write(b"\x05rubbish" * 10)
+        server.sessions[0].transport.write(b"\x05nonsense" * 10)
         await until(lambda: len(server.sessions) == 2 and alice.connected)
         assert "broke the protocol" in caplog.text
 
@@ -607,27 +605,6 @@ async def test_drafts_are_numbered_at_the_login() -> None:
 
 
 # The parts.
-
-
-def test_addresses() -> None:
-    assert parse_address("chat.example.net:7400") == ("chat.example.net", 7400, False)
-    assert parse_address("[::1]:7400") == ("::1", 7400, False)
-    assert parse_address("tls://chat.example.net:7400") == ("chat.example.net", 7400, True)
-    assert parse_address("tls://[::1]:7400") == ("::1", 7400, True)
-    for wrong in (
-        "",
-        "7400",
-        ":7400",
-        "host:",
-        "host:0",
-        "host:99999",
-        "host:x",
-        "tls://host",
-        "tls://:1",
-        "ssl://host:1",
-    ):
-        with pytest.raises(ConfigError, match="host:port"):
-            parse_address(wrong)
 
 
 async def test_a_gate_that_begins_too_full() -> None:

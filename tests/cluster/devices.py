@@ -10,12 +10,13 @@ import random
 import secrets
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from client.core import ClientCore
 from client.journal import MemoryJournal
 from client.state import Delivered, Event, Refused, Settled
+from client.websocket import connect as connect_websocket
 from protocol.inbound import Shown
 from protocol.outbound import Outgoing
 from protocol.sparrow_pb2 import EDIT, ERASE, READ, TEXT, About, Goodbye, LoggedIn, Message
@@ -61,9 +62,12 @@ class Device:
         ledger: Ledger,
         seed: int,
         tls: ssl.SSLContext | None = None,
+        websockets: Mapping[Address, str] | None = None,
     ) -> None:
+        """`websockets`: connectors that it reaches over WebSocket, and by which URI."""
         self.name = name
         self._tls = tls
+        self._websockets = dict(websockets or {})
         self.wanted = True
         self.goodbyes: list[Goodbye] = []
         self.logins = 0
@@ -106,13 +110,18 @@ class Device:
     async def _connect(self) -> None:
         host, port = self.addresses[self._next % len(self.addresses)]
         self._next += 1
+        websocket = self._websockets.get((host, port))
         # Where a server stands still, no handshake comes to an end.
         handshake_s = self.give_up_after_s if self._tls else None
         try:
+            if websocket is not None:
+                async with asyncio.timeout(self.give_up_after_s):
+                    await connect_websocket(websocket, _Connection(self), self._tls)
+                return
             await self._loop.create_connection(
                 lambda: _Connection(self), host, port, ssl=self._tls, ssl_handshake_timeout=handshake_s
             )
-        except OSError:
+        except (OSError, TimeoutError):
             await asyncio.sleep(self._random.uniform(0.05, 0.2))
 
     def _clock(self) -> None:

@@ -6,6 +6,7 @@ Owns what it is told. Waits, but does nothing by itself.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -131,7 +132,7 @@ class Ledger:
                     await self._changed.wait()
                     await asyncio.sleep(max(0.01, 3 * cost_s))  # it may cost more than an event
             except asyncio.CancelledError:
-                print(f"waiting for {why}: {self.line()}")
+                print(f"waiting for {why}: {self.line()}", file=sys.stderr)  # stdout may be lines of JSON
                 raise
 
     # What happens.

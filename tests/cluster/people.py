@@ -32,10 +32,12 @@ class People:
         seed: int = 1,
         tls: ssl.SSLContext | None = None,
         groups: Mapping[str, list[str]] | None = None,
+        websockets: Mapping[Address, str] | None = None,
     ) -> None:
+        """`websockets`: the URIs of connectors; every third device goes there over WebSocket."""
         self.ledger = Ledger(groups=dict(groups or {}))
         self.devices = {
-            name: Device(name, token, addresses, self.ledger, seed + at, tls)
+            name: Device(name, token, addresses, self.ledger, seed + at, tls, None if at % 3 else websockets)
             for at, (name, token) in enumerate(tokens.items())
         }
         self._random = random.Random(seed)

@@ -56,6 +56,11 @@ class Process:
         return "127.0.0.1", self.port
 
     @property
+    def websocket(self) -> str:
+        """The URI of its port for WebSocket."""
+        return f"ws://127.0.0.1:{self._environment['SPARROW_CONNECTOR__WEBSOCKET_LISTEN_PORT']}/"
+
+    @property
     def pid(self) -> int:
         """Of the present life."""
         assert self._process is not None
@@ -132,6 +137,13 @@ class Process:
             self.kill()
 
 
+def _listening(port: int) -> dict[str, str]:
+    return {
+        "SPARROW_CONNECTOR__LISTEN_PORT": str(port),
+        "SPARROW_CONNECTOR__WEBSOCKET_LISTEN_PORT": str(free_port()),
+    }
+
+
 def _answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
@@ -199,12 +211,12 @@ class Deployment:
     def connector(self) -> Process:
         """`sparrow connector`."""
         port = free_port()
-        return self._sparrow("connector", port, "broker up", SPARROW_CONNECTOR__LISTEN_PORT=str(port))
+        return self._sparrow("connector", port, "broker up", **_listening(port))
 
     def node(self) -> Process:
         """`sparrow serve`."""
         port = free_port()
-        return self._sparrow("serve", port, "Sparrow is ready", SPARROW_CONNECTOR__LISTEN_PORT=str(port))
+        return self._sparrow("serve", port, "Sparrow is ready", **_listening(port))
 
     def userapi(self) -> Process:
         """`sparrow userapi`; a node has its own."""

@@ -32,7 +32,8 @@ async def writing(
     `patient`: nobody leaves a silent server.
     """
     tokens, addresses = await deployment.tokens(DEVICES), [connector.address for connector in connectors]
-    people = People(tokens, addresses, groups=await deployment.groups(TEAMS))
+    websockets = {connector.address: connector.websocket for connector in connectors}
+    people = People(tokens, addresses, groups=await deployment.groups(TEAMS), websockets=websockets)
     people.changes = True
     if patient:
         for device in people.devices.values():

@@ -75,9 +75,13 @@ async def test_one_of_two_brokers_is_killed_again_and_again(deployment: Deployme
             await says(connector, f"broker up: tcp://127.0.0.1:{second.port}")
         for broker in (second, first, second):
             await people.in_the_middle()
+            up = f"broker up: tcp://127.0.0.1:{broker.port}"
+            before = {connector: connector.log.count(up) for connector in (one, two)}
             broker.kill()
             await people.some_sent(100)  # through the other
             broker.start()
+            for connector, times in before.items():  # which are told of it by the other: the next to die
+                await says(connector, up, times + 1)
             await people.some_sent(100)
 
 

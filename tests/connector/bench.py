@@ -108,6 +108,10 @@ class RecordingPorts:
         assert isinstance(handle, Client)
         handle.paused = paused
 
+    def is_behind(self, handle: object) -> bool:
+        assert isinstance(handle, Client)
+        return handle.behind
+
     def silent_s(self, handle: object) -> float | None:
         assert isinstance(handle, Client)
         return handle.silent_s
@@ -148,6 +152,8 @@ class Client:
         self.closed = False
         self.lost = False
         self.paused = False
+        self.behind = False
+        """The socket has not taken all that was written."""
         self.silent_s: float | None = 0.0
         self.session: Session = bench.core.opened(self, address)
 

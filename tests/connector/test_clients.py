@@ -189,3 +189,33 @@ def test_what_strangers_do_is_marked_in_the_log(running: RunningConnector, caplo
     until(lambda: any("breach" in text for text in caplog.messages))
     said = [record for record in caplog.records if "breach" in record.getMessage()]
     assert [getattr(record, "by_strangers", False) for record in said] == [True]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_client_that_does_not_read_is_behind(running: RunningConnector, tls: bool) -> None:
+    """What matters only now is not written behind what its socket has not taken."""
+    with connect(running, tls) as link:
+        one = running.server.clients[-1]
+
+        async def write() -> bool:
+            one.transport.write(b"x" * 65536)
+            return running.server.is_behind(one)
+
+        async def is_behind() -> bool:
+            return running.server.is_behind(one)
+
+        assert not running.run(is_behind())
+        until(
+            lambda: running.run(write()) and running.run(is_behind()) and one.transport.get_write_buffer_size() > 65536
+        )
+        link.settimeout(0.2)
+
+        def read_all() -> bool:
+            try:
+                while link.recv(1 << 20):
+                    pass
+            except TimeoutError:
+                pass
+            return not running.run(is_behind())
+
+        until(read_all)

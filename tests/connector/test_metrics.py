@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from connector.metrics import metrics
 from fabric.group_records import GroupCopy, GroupRows, pack_group_rows
-from fabric.records import DELIVERED, KNOWS_GROUPS, SAFE, UNAVAILABLE
+from fabric.records import DELIVERED, KNOWS_GROUPS, KNOWS_SIGNALS, SAFE, UNAVAILABLE
+from fabric.signal_records import SignalDown
+from protocol.sparrow_pb2 import Frame, Signal
 from tests.connector.bench import B1, Bench, copy, kept_message
 from tests.metrics import nonzero
 
@@ -64,6 +66,18 @@ def test_what_devices_get_of_groups() -> None:
     copied = GroupCopy(b"~" + b"a" * 24, b"alice/a1", 1, 7, [bob.session.number, 99], kept_message(2))
     bench.receives(copied.encode())
     assert values(bench)["group_copies_total"] == 1
+
+
+def test_signals() -> None:
+    bench = Bench()
+    bench.heartbeat(B1, flags=KNOWS_SIGNALS)
+    alice, bob = bench.live("alice/a1"), bench.live("bob/b1", understands=("signals",))
+    typing = Frame(signal=Signal(kind=Signal.TYPING, dest_id="bob"))
+    alice.says(typing, Frame(signal=Signal(kind=3, dest_id="bob")), typing)
+    bench.receives(SignalDown(b"alice/a1", [bob.session.number, alice.session.number, 9], b"").encode())
+    found = values(bench)
+    assert (found["signals_total"], found["signals_dropped_total"]) == (2, 1)
+    assert (found["signal_copies_total"], found["signal_copies_dropped_total"]) == (1, 2)
 
 
 def test_who_comes_and_goes() -> None:

@@ -64,7 +64,8 @@ class Place:
         )
         self.clients = Client.made = []
         self.log: list[str] = []
-        self.listener = TlsListener(Certificate(self.settings), self.settings, (), Client, self.log.append)
+        certificate = Certificate(self.settings)
+        self.listener = TlsListener(lambda: certificate.context, self.settings, (), Client, self.log.append)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -100,7 +101,8 @@ async def test_it_works(place: Place) -> None:
 async def test_two_listen_on_one_port_if_both_say_so(tmp_path: Path) -> None:
     place = Place(tmp_path)
     settings = dataclasses.replace(place.settings, reuse_port=True)
-    one, other = (TlsListener(Certificate(settings), settings, (), Client, place.log.append) for _ in range(2))
+    certificate = Certificate(settings)
+    one, other = (TlsListener(lambda: certificate.context, settings, (), Client, place.log.append) for _ in range(2))
     await one.start("127.0.0.1", 0)
     port = int(one.sockets[0].getsockname()[1])
     await other.start("127.0.0.1", port)

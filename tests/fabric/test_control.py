@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fabric import control, heartbeats, records
 from fabric.records import record
+from fabric.signal_records import SignalDown, SignalUp
 from protocol.errors import RecordError
 
 U64 = st.integers(0, 2**64 - 1)
@@ -26,11 +27,16 @@ def parsed(encoded: bytes) -> records.Record:
 
 
 KINDS: list[tuple[type[Any], st.SearchStrategy[tuple[Any, ...]]]] = [
-    (heartbeats.Heartbeat, st.tuples(U64, U64, SMALL)),
+    (heartbeats.Heartbeat, st.tuples(U64, U64, SMALL, st.booleans(), st.booleans(), st.booleans())),
     (
         heartbeats.HeartbeatReply,
-        st.tuples(U64, U64, U64, SMALL, st.booleans(), st.dictionaries(U64, TEXT, max_size=4)),
+        st.tuples(
+            *(U64, U64, U64, SMALL, st.booleans(), st.dictionaries(U64, TEXT, max_size=4)),
+            *(st.booleans(), U64, st.booleans(), U64, st.booleans()),
+        ),
     ),
+    (SignalUp, st.tuples(st.sampled_from(("bob", "~" + "a" * 24)), ADDRESS, st.booleans(), st.binary(max_size=60))),
+    (SignalDown, st.tuples(ADDRESS, st.lists(U64, max_size=4).map(tuple), st.binary(max_size=60))),
     (control.Online, st.tuples(ADDRESS, U64, U64, st.booleans(), TEXT, U64, U64)),
     (control.OnlineReply, st.tuples(ADDRESS, U64, BYTE, U64, U64)),
     (control.Offline, st.tuples(ADDRESS, U64)),
@@ -74,6 +80,18 @@ def test_what_is_said_comes_back(kind: type[Any], values: st.SearchStrategy[tupl
                 count=8,
                 body=records.pack_members([(9, "tcp://b")]),
             ),
+        ),
+        (
+            heartbeats.Heartbeat(5, 6, 7, knows_signals=True),
+            record(records.HEARTBEAT, flags=16, origin=5, attempt=6, count=7),
+        ),
+        (
+            SignalUp("bob", b"alice/a1", True, b"s"),
+            record(records.SIGNAL, flags=records.PRESENT, to=b"bob", by=b"alice/a1", body=b"s"),
+        ),
+        (
+            SignalDown(b"alice/a1", [5], b"s"),
+            record(records.SIGNAL, by=b"alice/a1", body=b"\1\0\0\0" + (5).to_bytes(8, "little") + b"s"),
         ),
         (
             control.Online(b"bob/b1", 5, 6, True, "l1", 7, 8),

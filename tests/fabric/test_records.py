@@ -64,7 +64,7 @@ def test_an_empty_record_is_its_header() -> None:
 def kinds() -> dict[str, int]:
     names = """HEARTBEAT ONLINE ONLINE_REPLY OFFLINE ROUTE COPY STORE OUTCOMES STORED PAGE ROWS REMOVE NOTIFY NOTIFIED
         EVICT EVICTED CLOSE HINT CHANGED WHERE ANSWER CLOSED GROUP_COPY GROUP_LOOK GROUP_HEARD
-        GROUP_PAGE GROUP_ROWS CHECKPOINT"""
+        GROUP_PAGE GROUP_ROWS CHECKPOINT SIGNAL"""
     return {name: getattr(records, name) for name in names.split()}
 
 

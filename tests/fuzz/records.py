@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from fabric import group_records, records
+from fabric.signal_records import SignalDown, SignalUp
 from protocol.errors import RecordError
 from tests.fuzz import runner
 
@@ -20,8 +22,11 @@ def corpus() -> list[bytes]:
         records.COPY, flags=3, index=1, count=2, to=b"bob/b1", by=b"alice/a1", origin=1, attempt=2, session=3, body=rows
     )
     sessions = group_records.pack_sessions([1, 2**64 - 1]) + b"a message"
+    signals = SignalUp("bob", b"alice/a1", True, b"a signal"), SignalDown(b"alice/a1", [1, 2**64 - 1], b"a signal")
     bodies = [records.record(records.ROWS, body=body) for body in (rows, keys, members, outcomes, sessions)]
-    return [records.batch([encoded]) for encoded in (*plain, full, *bodies)] + [records.batch(plain)]
+    return [records.batch([encoded]) for encoded in (*plain, full, *bodies, *(one.encode() for one in signals))] + [
+        records.batch(plain)
+    ]
 
 
 def one(data: bytes) -> None:
@@ -34,6 +39,8 @@ def one(data: bytes) -> None:
     assert records.batch(map(records.encode, found)) == data, "other bytes come back"
     for record in found:
         _bodies(record[records.BODY])
+        if record[records.KIND] == records.SIGNAL:
+            _signal(record)
 
 
 def _bodies(body: bytes) -> None:
@@ -42,6 +49,15 @@ def _bodies(body: bytes) -> None:
     _same(lambda: b"".join(records.OUTCOME.pack(*outcome) for outcome in records.unpack_outcomes(body)), body)
     _same(lambda: _sessions(body), body)
     _same(lambda: records.pack_members(records.unpack_members(body)), body)
+
+
+def _signal(rec: records.Record) -> None:
+    """What is read of it is what is written of it."""
+    for kind in (SignalUp, SignalDown):
+        with contextlib.suppress(*records.UNREADABLE):
+            found = kind.of(rec)
+            (again,) = records.parse(records.batch([found.encode()]))
+            assert kind.of(again) == found, "says another thing when it is said again"
 
 
 def _sessions(body: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.allowed import MAX_SIGNAL_BYTES
 from protocol.framing import FrameReader
 from protocol.ids import is_group_id
 from protocol.server import (
@@ -16,7 +17,7 @@ from protocol.server import (
     ServerSession,
     Windows,
 )
-from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Login, Logout, Message, Ping, Sync
+from protocol.sparrow_pb2 import Frame, Goodbye, LoggedIn, Login, Logout, Message, Ping, Signal, Sync
 from protocol.strict import check_message
 from tests.fuzz import runner, seeds
 
@@ -76,7 +77,12 @@ class _Server:
             elif isinstance(event, tuple):
                 self._message(event)
             else:
-                assert isinstance(event, int | Login | Logout | Ping | Sync | NotAllowed)
+                assert isinstance(event, int | Login | Logout | Ping | Signal | Sync | NotAllowed)
+                if isinstance(event, Signal):
+                    assert event.kind, "takes a signal of no kind"
+                    assert len(event.body) <= MAX_SIGNAL_BYTES, "takes a signal of any length"
+                    assert not event.from_id, "lets a client say who it is"
+                    assert not event.from_device
                 if isinstance(event, Sync) and event.group:
                     assert is_group_id(event.group), "takes anything for a group"
         assert len(self._session.unsettled) <= WINDOWS.max_unsettled_per_connection + 1, "holds too much"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from client.acks import MOST_FRAMES, WAIT_S
+from client.connection import Address, parse_address
 from load import add_arguments, options_of, run_against
 from load.conductor import Conductor
 from load.crew import share
@@ -23,10 +24,8 @@ from load.scenarios import groups
 from load.spawn import Spawned
 from load.spec import Account, Options, Spec
 from load.streams import Group
-from load.targets import parse_address
 from load.traffic import Day
 from load.wire import read_message
-from load.world import Address
 from protocol.errors import ConfigError
 from protocol.sparrow_pb2 import TEXT, Frame, Login, Message
 from tests.load.exchange import Exchange

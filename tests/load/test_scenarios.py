@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from websockets.protocol import State
 
+from client.connection import Address, parse_address
 from load import run_against
 from load.conductor import Conductor
 from load.crew import parts, share
@@ -17,9 +20,10 @@ from load.report import USED, Report, text
 from load.scenarios import SCENARIOS, pairs
 from load.spawn import Spawned
 from load.spec import Account, Options, Spec
-from load.targets import Target, parse_address
-from load.world import Address, loopback_sources
+from load.targets import Target
+from load.world import EachFrame, loopback_sources
 from protocol.errors import ConfigError, UnavailableError
+from protocol.framing import delimit
 from protocol.sparrow_pb2 import Goodbye, Login, Message
 from tests.ports import free_port
 from tests.sparrow.serving import FakeServer, FakeSession
@@ -51,6 +55,26 @@ def test_pairs(spawned: Spawned, read: bool) -> None:
     assert report.latency_ms["one_way"]["count"] > 0
     assert report.latency_ms["to_sent"]["p50"] > 0
     assert sum(count for _, count in report.histograms["one_way"]) == report.latency_ms["one_way"]["count"]
+
+
+@pytest.mark.parametrize("how", ["turn", "frame"])
+def test_over_websocket(how: str) -> None:
+    with Spawned("cluster", websocket=True) as servers:
+        assert all(address.websocket for address in servers.addresses)
+        report = kept(run_against(servers, replace(SHORT, websocket=how), quiet=True))
+    assert report.settings["websocket"] == how
+
+
+async def test_a_message_for_each_frame() -> None:
+    """Of WebSocket, as clients do that do not gather."""
+    made = EachFrame("ws://a.example/", asyncio.Protocol())
+    said: list[bytes] = []
+    made._websocket = SimpleNamespace(  # type: ignore[assignment]
+        state=State.OPEN, send_binary=said.append, data_to_send=list
+    )
+    frames = [delimit(b"x" * size) for size in (0, 1, 127, 128, 20_000)]
+    made.write(b"".join(frames))
+    assert said == frames
 
 
 def test_rate_from_two_processes(spawned: Spawned) -> None:

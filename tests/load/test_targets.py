@@ -14,6 +14,7 @@ import httpx
 import jwt
 import pytest
 
+from client.connection import Address
 from client.tls import Trust
 from load import measure
 from load.accounts import ApiAccounts
@@ -21,7 +22,6 @@ from load.limits import raise_descriptors
 from load.report import read
 from load.spawn import Spawned, free_port
 from load.targets import ByApi
-from load.world import Address
 from protocol.errors import ConfigError, UnavailableError, UnreachableError
 from sparrow.cli import main
 from tests.sparrow.serving import Node

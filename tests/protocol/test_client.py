@@ -26,6 +26,7 @@ from protocol.sparrow_pb2 import (
     Ping,
     Pong,
     Receipt,
+    Signal,
     Sync,
     Synced,
 )
@@ -78,6 +79,7 @@ FRAMES = {
     "synced": Frame(synced=Synced(n=1)),
     "pong": Frame(pong=Pong(n=1)),
     "hint": Frame(hint=Hint(kind=Hint.FRIEND_ASKED, user_id="bob")),
+    "signal": Frame(signal=Signal(kind=Signal.TYPING, dest_id="alice", from_id="bob", from_device="b1")),
     "goodbye": Frame(goodbye=Goodbye(code=Goodbye.MOVE)),
     "login": Frame(login=Login()),
     "ack": Frame(ack=Ack()),
@@ -95,6 +97,7 @@ TAKEN = {
         "synced": ACTIVE,
         "pong": ACTIVE,
         "hint": ACTIVE,
+        "signal": ACTIVE,
         "goodbye": CLOSED,
     },
 }
@@ -186,7 +189,7 @@ def test_a_message_that_cannot_be_is_counted_and_passed_over(wrong: Message) -> 
 
 
 @pytest.mark.parametrize("start", [logging_in, active])
-@pytest.mark.parametrize("kind", [b"\x12", b"\x6a", b"\x42"], ids=["message", "hint", "receipt"])
+@pytest.mark.parametrize("kind", [b"\x12", b"\x6a", b"\x72", b"\x42"], ids=["message", "hint", "signal", "receipt"])
 def test_frames_that_cannot_be_read(start: Callable[[], ClientSession], kind: bytes) -> None:
     session = start()
     events = session.receive_data(b"\x03" + kind + b"\x01\x08" + delimited(Frame(pong=Pong(n=1))))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.framing import FrameReader, delimit, message_frame
+from protocol.framing import FrameReader, delimit, message_frame, signal_frame
 from protocol.ids import is_group_id, new_group_id
 from protocol.server import (
     ACTIVE,
@@ -33,6 +33,7 @@ from protocol.sparrow_pb2 import (
     Ping,
     Pong,
     Receipt,
+    Signal,
     Sync,
     Synced,
 )
@@ -106,13 +107,21 @@ FRAMES = {
     "synced": Frame(synced=Synced(n=1)),
     "pong": Frame(pong=Pong(n=1)),
     "hint": Frame(hint=Hint(kind=Hint.FRIEND_ASKED, user_id="bob")),
+    "signal": Frame(signal=Signal(kind=Signal.TYPING, dest_id="bob", body=b"x")),
     "goodbye": Frame(goodbye=Goodbye(code=Goodbye.MOVE)),
     "unknown": Frame(),
 }
 TAKEN = {
     "waiting": {"login": LOGGING_IN},
     "logging_in": {"ping": LOGGING_IN, "logout": CLOSED},
-    "active": {"message": ACTIVE, "ack": ACTIVE, "sync": ACTIVE, "ping": ACTIVE, "logout": CLOSED},
+    "active": {
+        "message": ACTIVE,
+        "ack": ACTIVE,
+        "sync": ACTIVE,
+        "signal": ACTIVE,
+        "ping": ACTIVE,
+        "logout": CLOSED,
+    },
 }
 """What docs/protocol.md allows, and the state that it leads to. Everything else is a breach."""
 OPEN: dict[str, Callable[[], ServerSession]] = {"waiting": waiting, "logging_in": logging_in, "active": active}
@@ -433,7 +442,10 @@ def test_each_answer_is_its_frame() -> None:
     session.synced(8)
     session.pong(9)
     session.hint(Hint(kind=Hint.FRIEND_ACCEPTED, user_id="bob").SerializeToString())
+    typing = Signal(kind=Signal.TYPING, dest_id="alice", from_id="bob", from_device="b1")
+    session.signal(signal_frame(typing.SerializeToString()))
     session.goodbye(Goodbye.TRY_AGAIN, "not now", 500)
+    assert session.counted == 2
     assert said(session) == [
         Frame(logged_in=LoggedIn(user_id="alice", session=7)),
         Frame(message=message(number=4, from_id="bob")),
@@ -442,6 +454,7 @@ def test_each_answer_is_its_frame() -> None:
         Frame(synced=Synced(n=8)),
         Frame(pong=Pong(n=9)),
         Frame(hint=Hint(kind=Hint.FRIEND_ACCEPTED, user_id="bob")),
+        Frame(signal=typing),
         Frame(goodbye=Goodbye(code=Goodbye.TRY_AGAIN, text="not now", retry_after_ms=500)),
     ]
     assert session.data_to_send() == b""

@@ -42,7 +42,7 @@ _SPARE_BODY = {
 _LISTS = {records.ONLINE, records.ONLINE_REPLY, records.CLOSE}
 """Kinds whose body is a list that a later release may go on with."""
 _GROUPS = {records.GROUP_COPY, records.GROUP_PAGE, records.GROUP_ROWS}
-_USES_BY = {records.HEARTBEAT, records.ROUTE, records.PAGE, records.ROWS} | _GROUPS
+_USES_BY = {records.HEARTBEAT, records.ROUTE, records.PAGE, records.ROWS, records.SIGNAL} | _GROUPS
 _USES_INDEX_AND_COUNT = {records.COPY, records.STORE, records.PAGE, records.GROUP_PAGE}
 
 

@@ -19,6 +19,7 @@ from store.timelines import Name as TimelineName
 from tests.simulation.groups import GroupChecker, is_group
 from tests.simulation.history import HistoryChecker, conversation
 from tests.simulation.services import are_friends
+from tests.simulation.signals import SignalChecker
 
 if TYPE_CHECKING:
     from broker.core import BrokerCore
@@ -77,6 +78,7 @@ class Checker:
         """What earlier lives of a client that keeps nothing have shown."""
         self.history = HistoryChecker(cluster, self)
         self.groups = GroupChecker(cluster, self)
+        self.signals = SignalChecker(cluster, self)
         self._turns = 0
         self.late = 0
         self.refused = 0

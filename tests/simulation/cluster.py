@@ -19,6 +19,7 @@ from tests.simulation.groups import GroupStory
 from tests.simulation.network import Link
 from tests.simulation.nodes import CACHE_S, SimBroker, SimClient, SimConnector
 from tests.simulation.services import Database, Etcd
+from tests.simulation.signals import SignalStory
 from tests.simulation.world import World
 
 QUIET_S = 90.0
@@ -43,6 +44,7 @@ class Result:
     late: int
     refused: int
     events: int
+    signals: int
 
 
 class Cluster:
@@ -80,6 +82,7 @@ class Cluster:
         self.pace = Random(f"pace {world.seed}")
         self.busy_people = "busy people" in emphasis or self.pace.random() < 0.3
         """Their applications are slow to take what comes: acks wait."""
+        self.signals = SignalStory(self)
         least = 2 if apart else 1
         brokers, connectors = (1, 1) if self.memory_presence else (random.randint(least, 3), random.randint(least, 3))
         self.brokers = [SimBroker(world, f"broker{n}", self, self._skew()) for n in range(brokers)]
@@ -130,6 +133,7 @@ class Cluster:
         random = self.world.random
         client.durable = random.random() < 0.8
         client.tells_start = random.random() < 0.8
+        client.understands_signals = self.signals.understands()
         client.usable_from = usable_from
         client.slow_s = random.choice((0.0, 0.0, 0.0, 0.3, 2.0))
         client.up_slow_s = 1.0 if "slow upstream" in self.emphasis else random.choice((0.0, 0.0, 0.0, 1.0))
@@ -214,6 +218,7 @@ class Cluster:
         self._plan_room()
         self._plan_history()
         self._plan_pace()
+        self.signals.plan()
         self.faults.plan(self.active_s)
         world.run(self.active_s)
         self.faults.end()
@@ -421,8 +426,13 @@ class Cluster:
         author, receiver = self.room.sample(list(self.database.users), 2)
         self.world.trace(receiver, f"blocks {author}")
         self.database.blocked.add((author, receiver))
-        self.tell_of(receiver, lambda: self.database.drop_from(receiver, author))
-        self.tell_of(author)
+
+        def told() -> None:
+            self.database.drop_from(receiver, author)
+            self.checker.signals.now_apart(author, receiver)
+
+        self.tell_of(receiver, told)
+        self.tell_of(author, lambda: self.checker.signals.now_apart(receiver, author))
 
     def _remove_device(self, client: SimClient) -> None:
         if client.removed:
@@ -455,4 +465,5 @@ def run(seed: int, *, tracing: bool = False, emphasis: tuple[str, ...] = ()) -> 
         checker.late,
         checker.refused,
         world.events,
+        checker.signals.received,
     )

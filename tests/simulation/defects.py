@@ -48,6 +48,7 @@ from tests.simulation.defect import Defect
 from tests.simulation.group_defects import GROUP_DEFECTS
 from tests.simulation.network import Connection
 from tests.simulation.services import Database, SimPresence, SimStore
+from tests.simulation.signal_defects import SIGNAL_DEFECTS
 from tests.simulation.timelines import Timelines
 
 
@@ -609,4 +610,5 @@ DEFECTS = (
     Defect("a stamp left ahead of a clock that stepped back", 100, ((ids, "_MAX_STAMP_AHEAD", 1 << 63),), STEPS),
     Defect("of one start, a lower try that replaces a higher", 200, ((Rank, "is_behind", _never_behind),), LATE),
     *GROUP_DEFECTS,
+    *SIGNAL_DEFECTS,
 )

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fabric import records
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
     from tests.simulation.nodes import SimBroker, SimClient, SimConnector
+
+
+BEHIND_S = 0.2
+"""A connection on which something will be on its way for so long takes no more for now."""
 
 
 class Connection:
@@ -39,6 +44,11 @@ class Connection:
     def silent_s(self) -> float | None:
         """What the server's machine tells it (`connector.core.state.Ports`)."""
         return self._world.now - self.heard_at if self.ended_at is None else None
+
+    @property
+    def is_behind(self) -> bool:
+        """What the server wrote a while ago has not left yet."""
+        return self._down_last > self._world.now + BEHIND_S
 
     def to_server(self, data: bytes) -> None:
         """The client writes."""
@@ -135,6 +145,8 @@ class Link:
         """Connector to broker."""
         if self.is_cut or not self.broker.alive:
             return False
+        if self.connector.is_old or self.broker.is_old:
+            data = self._as_old(self.connector, self.broker, data)
         self._up_last = max(self._up_last, self._world.now + self._world.delay(0.0002, self.slow_s))
         epoch, life, incarnation = self._epoch, self.broker.life, self.connector.core.incarnation
         self._world.at(self._up_last, lambda: self._arrive_up(epoch, life, incarnation, data))
@@ -149,10 +161,24 @@ class Link:
         """Broker to connector; False is EHOSTUNREACH."""
         if self.is_cut or self._known != incarnation or not self.connector.alive:
             return False
+        if self.connector.is_old or self.broker.is_old:
+            data = self._as_old(self.broker, self.connector, data)
         self._down_last = max(self._down_last, self._world.now + self._world.delay(0.0002, self.slow_s))
         epoch, life = self._epoch, self.connector.life
         self._world.at(self._down_last, lambda: self._arrive_down(epoch, life, data))
         return True
+
+    def _as_old(self, sender: SimConnector | SimBroker, receiver: SimConnector | SimBroker, data: bytes) -> bytes:
+        """What a process that knows no signals would have said; and it is sent none."""
+        found = []
+        for rec in records.parse(data):
+            kind, flags, *rest = rec
+            if kind == records.SIGNAL and receiver.is_old:
+                receiver.cluster.checker.fail(f"{sender.name} sends a signal to {receiver.name}, which knows none")
+            if kind == records.HEARTBEAT and sender.is_old:
+                flags &= ~records.KNOWS_SIGNALS
+            found.append(records.encode((kind, flags, *rest)))  # type: ignore[arg-type]
+        return records.batch(found)
 
     def _arrive_down(self, epoch: int, life: int, data: bytes) -> None:
         if epoch == self._epoch:

@@ -28,7 +28,7 @@ from protocol.framing import FrameReader
 from protocol.ids import STAMP_SHIFT, address
 from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
-from protocol.sparrow_pb2 import About, Frame, Goodbye, LoggedIn, Message
+from protocol.sparrow_pb2 import About, Frame, Goodbye, LoggedIn, Message, Signal
 from store.timelines import HistoryTerms, KeptMessage, conversation_of
 from tests.simulation.network import Connection, Link
 from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
@@ -46,6 +46,8 @@ class SimBroker(Process):
     def __init__(self, world: World, name: str, cluster: Cluster, wall_skew_s: float) -> None:
         super().__init__(world, name, wall_skew_s)
         self.cluster = cluster
+        self.is_old = cluster.signals.is_old()
+        """It knows no signals."""
         self.links: list[Link] = []
         self.settings = BrokerSettings(
             name=name, row_max_age_s=ROW_MAX_AGE_S, cache_s=CACHE_S, lease_s=3.0, max_batch_rows=20, **cluster.inboxes
@@ -155,6 +157,8 @@ class SimConnector(Process):
     def __init__(self, world: World, name: str, cluster: Cluster, wall_skew_s: float) -> None:
         super().__init__(world, name, wall_skew_s)
         self.cluster = cluster
+        self.is_old = cluster.signals.is_old()
+        """It knows no signals."""
         self.links: dict[str, Link] = {}
         self.configured: tuple[str, ...] = ()
         """Brokers that its settings name; of the others it learns."""
@@ -226,9 +230,10 @@ class SimConnector(Process):
         session = self._sessions.get(handle)
         if session is not None and self.cluster.checker.has_ended(session.key.decode(), session.login):
             for payload in FrameReader(1 << 20).receive(data):
-                if Frame.FromString(payload).HasField("message"):
+                kind = Frame.FromString(payload).WhichOneof("kind")
+                if kind in ("message", "signal"):
                     self.cluster.checker.fail(
-                        f"{self.name} gives {session.key.decode()} a message after its login ended"
+                        f"{self.name} gives {session.key.decode()} a {kind} after its login ended"
                     )
         handle.to_client(data)
 
@@ -249,6 +254,10 @@ class SimConnector(Process):
 
     def pause(self, handle: object, paused: bool) -> None:
         """A client that says so much at a time is none of ours."""
+
+    def is_behind(self, handle: object) -> bool:
+        assert isinstance(handle, Connection)
+        return handle.is_behind
 
     def silent_s(self, handle: object) -> float | None:
         assert isinstance(handle, Connection)
@@ -429,6 +438,7 @@ class SimClient(Process):
         self.removed = False
         self.tells_start = True
         """It is a client of 0.2."""
+        self.understands_signals = False
         self.login = "l0"
         """That of its token."""
         self.session_login = ""
@@ -451,6 +461,7 @@ class SimClient(Process):
             self.forget()
         self.connection = None
         self.core = ClientCore(self.journal, self.world.random64)
+        self.core.signals = self.understands_signals
         if not self.tells_start:
             self.core._start = 0
         self._unnumbered = [*self.core.doubtful.values(), *self.core._drafts]
@@ -590,6 +601,8 @@ class SimClient(Process):
                 for outgoing in event.outgoing:
                     self._answer(outgoing)
                 self._happened = True
+            elif isinstance(event, Signal):
+                self.cluster.checker.signals.came(self, event)
             elif not isinstance(event, LoggedIn):
                 self.cluster.checker.happened(self, event)
 

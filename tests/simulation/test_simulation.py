@@ -34,12 +34,13 @@ def test_the_promise(seed: int) -> None:
 
 
 def test_runs_are_worth_something() -> None:
-    """Most messages are SENT, and there are enough of them, refusals and late ones to speak of."""
+    """Most messages are SENT, and there are enough of them, refusals, late ones and signals to speak of."""
     results = [run(seed) for seed in range(30)]
     messages = sum(result.messages for result in results)
     assert messages > 1_500
     assert sum(result.sent for result in results) > 0.8 * messages
     assert sum(result.refused for result in results) > 100
+    assert sum(result.signals for result in results) > 30
 
 
 @pytest.mark.parametrize("emphasis", sorted({defect.emphasis for defect in DEFECTS}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -248,6 +249,15 @@ async def test_an_older_service_knows_no_groups() -> None:
     await chat._typed.join()
     obeying.cancel()
     assert view.said == ["this service knows no groups: it is an older release"]
+
+
+async def test_what_has_come_before_the_name_is_written_by_it_from_then_on() -> None:
+    """Who joins by a link may be shown the first messages before the answer is there."""
+    chat = Chat("alice", View(), obey)  # type: ignore[arg-type]
+    conversation = chat.model.conversation(ONE)
+    assert conversation.label == "~" + "a" * 8
+    chat.group_seen(SimpleNamespace(group=ONE, name="Hike", role="member"))  # type: ignore[arg-type]
+    assert conversation.label == "~Hike"
 
 
 async def test_what_could_not_be_had_is_asked_for_again() -> None:

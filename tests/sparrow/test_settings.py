@@ -264,6 +264,8 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
         ({"BROKER__GROUP_LOOK_S": "6"}, "broker.group_look_s"),
         ({"BROKER__GROUP_BYTES_PER_SECOND": "1000"}, "broker.group_bytes_per_second"),
         ({"BROKER__GROUP_AUTHOR_BYTES_PER_SECOND": "0"}, "broker.group_bytes_per_second"),
+        ({"BROKER__SIGNAL_GROUP_BYTES_PER_SECOND": "1000"}, "broker.signal_group_bytes_per_second"),
+        ({"BROKER__SIGNAL_AUTHOR_BYTES_PER_SECOND": "0"}, "broker.signal_group_bytes_per_second"),
         (
             {"USERAPI__MAX_GROUP_CHANGES_PER_MINUTE_OF_GROUP": "59"},
             "userapi.max_group_changes_per_minute_of_group",

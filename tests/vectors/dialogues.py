@@ -11,7 +11,7 @@ from protocol.client import NEW, ClientSession, Event
 from protocol.framing import FrameReader, delimit
 from protocol.ids import is_group_id
 from protocol.inbound import InboundStream, Shown
-from protocol.sparrow_pb2 import READ, Failed, Frame, Goodbye, Message, Receipt, Synced
+from protocol.sparrow_pb2 import READ, Failed, Frame, Goodbye, Message, Receipt, Signal, Synced
 from tests.vectors.files import Json, frame, meaning, unhex
 from tests.vectors.node import Node
 
@@ -104,6 +104,8 @@ class Reader:
                     if stream.wants_sync(ORDER_WAIT_S):
                         stream.asked(said.sync.n, ORDER_WAIT_S)
                 session.sync(said.sync.n, said.sync.group)
+            case "signal":
+                session.signal(said.signal)
             case "ping":
                 session.ping(said.ping.n)
             case "logout":
@@ -144,6 +146,8 @@ class Reader:
             code = Failed.Code.Name(event.code)
             final = not event.retry_after_ms
             self._add("failed", {**_name(event.stream, event.id), "code": code, "final": final})
+        elif isinstance(event, Signal):
+            self._add("signals", {"from_id": event.from_id, "dest_id": event.dest_id, "kind": int(event.kind)})
         elif isinstance(event, Goodbye):
             self.outcome["goodbye"] = Goodbye.Code.Name(event.code)
 

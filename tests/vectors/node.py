@@ -293,6 +293,9 @@ class _ConnectorPorts:
     def pause(self, handle: object, paused: bool) -> None:
         raise NotImplementedError
 
+    def is_behind(self, handle: object) -> bool:
+        return False
+
     def silent_s(self, handle: object) -> float | None:
         return 0.0
 

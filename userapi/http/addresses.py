@@ -9,21 +9,10 @@ from collections.abc import Sequence
 
 from flask import request
 
-from fabric.networks import Address, Network, among, parse_address
-
-_MAX_HOPS = 20
+from fabric.networks import Address, Network, behind_proxies, parse_address
 
 
 def client_address(trusted: Sequence[Network]) -> Address | None:
     """Of this request: the nearest address that is not one of our proxies. None over a Unix socket."""
-    address = parse_address(request.remote_addr or "")
-    hops = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
-    for hop in reversed(hops[-_MAX_HOPS:]):
-        if address is None or not among(address, trusted):
-            break
-        # A hop that is no address is not one that our proxy has written.
-        before = parse_address(hop.strip())
-        if before is None:
-            break
-        address = before
-    return address
+    hops = ",".join(request.headers.getlist("X-Forwarded-For"))
+    return behind_proxies(parse_address(request.remote_addr or ""), hops, trusted)

@@ -61,6 +61,8 @@ class Spec:
     """They edit and erase, too."""
     groups: dict[str, list[str]] = field(default_factory=dict)
     """Group → its members."""
+    websockets: list[str] = field(default_factory=list)
+    """The URIs of those at `addresses`; empty: nobody goes over WebSocket."""
 
 
 @dataclass
@@ -122,7 +124,10 @@ class Crowd(People):
 
     def __init__(self, spec: Spec) -> None:
         tls = ssl.create_default_context(cafile=spec.ca)
-        super().__init__(spec.tokens, spec.addresses, spec.seed, tls, spec.groups)
+        websockets = {
+            (str(host), int(port)): uri for (host, port), uri in zip(spec.addresses, spec.websockets, strict=False)
+        }
+        super().__init__(spec.tokens, spec.addresses, spec.seed, tls, spec.groups, websockets)
         self._spec = spec
         self.changes = spec.changes
         self.ledger.guard_s = spec.guard_s

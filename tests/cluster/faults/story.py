@@ -359,10 +359,11 @@ async def _spec(cluster: Whole, size: Size, prefix: str, seed: int) -> Spec:
     """Who is who in a crowd of this size."""
     users = [f"{prefix}{at:03}" for at in range(size.users)]
     names = [f"{user}/1" for user in users] + [f"{user}/2" for user in users[::4]]
-    ports = [cluster.settings(f"connector-{n}").connector.listen_port for n in (1, 2, 3)]
+    connectors = [cluster.settings(f"connector-{n}").connector for n in (1, 2, 3)]
     return Spec(
         tokens=await cluster.tokens(names),
-        addresses=[("127.0.0.1", port) for port in ports],
+        addresses=[("127.0.0.1", each.listen_port) for each in connectors],
+        websockets=[f"wss://127.0.0.1:{each.websocket_listen_port}/" for each in connectors],
         ca=str(cluster.folder / "keys" / "ca.pem"),
         rate=size.rate / size.crowds,
         away=[f"{user}/1" for user in users[3 :: size.away]],

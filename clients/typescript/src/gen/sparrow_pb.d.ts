@@ -104,6 +104,14 @@ export declare type Frame = Message$1<"sparrow.v1.Frame"> & {
      */
     value: Hint;
     case: "hint";
+  } | {
+    /**
+     * both ways
+     *
+     * @generated from field: sparrow.v1.Signal signal = 14;
+     */
+    value: Signal;
+    case: "signal";
   } | { case: undefined; value?: undefined };
 };
 
@@ -679,6 +687,84 @@ export enum Hint_Kind {
  * Describes the enum sparrow.v1.Hint.Kind.
  */
 export declare const Hint_KindSchema: GenEnum<Hint_Kind>;
+
+/**
+ * What matters only now (docs/protocol.md, "Signals"): to whoever is online. Not counted, never kept, not answered; may
+ * be lost, and may overtake messages.
+ *
+ * @generated from message sparrow.v1.Signal
+ */
+export declare type Signal = Message$1<"sparrow.v1.Signal"> & {
+  /**
+   * of one's own from 1000 up
+   *
+   * @generated from field: sparrow.v1.Signal.Kind kind = 1;
+   */
+  kind: Signal_Kind;
+
+  /**
+   * a user, or a group
+   *
+   * @generated from field: string dest_id = 2;
+   */
+  destId: string;
+
+  /**
+   * at most 1,024 bytes; opaque to the server
+   *
+   * @generated from field: bytes body = 3;
+   */
+  body: Uint8Array;
+
+  /**
+   * set by the server, empty from a client
+   *
+   * @generated from field: string from_id = 4;
+   */
+  fromId: string;
+
+  /**
+   * set by the server, empty from a client
+   *
+   * @generated from field: string from_device = 5;
+   */
+  fromDevice: string;
+};
+
+/**
+ * Describes the message sparrow.v1.Signal.
+ * Use `create(SignalSchema)` to create a new message.
+ */
+export declare const SignalSchema: GenMessage<Signal>;
+
+/**
+ * @generated from enum sparrow.v1.Signal.Kind
+ */
+export enum Signal_Kind {
+  /**
+   * @generated from enum value: UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * the author is writing
+   *
+   * @generated from enum value: TYPING = 1;
+   */
+  TYPING = 1,
+
+  /**
+   * and is not any more
+   *
+   * @generated from enum value: STOPPED_TYPING = 2;
+   */
+  STOPPED_TYPING = 2,
+}
+
+/**
+ * Describes the enum sparrow.v1.Signal.Kind.
+ */
+export declare const Signal_KindSchema: GenEnum<Signal_Kind>;
 
 /**
  * @generated from message sparrow.v1.Failed

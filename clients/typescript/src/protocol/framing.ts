@@ -12,6 +12,8 @@ const MAX_LENGTH_BYTES = 5;
 export const MESSAGE_TAG = 0x12;
 /** The same of a `Hint`: field 13. */
 export const HINT_TAG = 0x6a;
+/** The same of a `Signal`: field 14. */
+export const SIGNAL_TAG = 0x72;
 
 /** One frame on the wire. */
 export function delimit(payload: Uint8Array): Uint8Array {

@@ -18,9 +18,10 @@ import {
   type Message,
   type Pong,
   type Receipt,
+  type Signal,
   type Synced,
 } from "../gen/sparrow_pb.js";
-import { concat, delimit, FrameReader, HINT_TAG, MESSAGE_TAG } from "./framing.ts";
+import { concat, delimit, FrameReader, HINT_TAG, MESSAGE_TAG, SIGNAL_TAG } from "./framing.ts";
 import { MAX_ID } from "./ids.ts";
 
 /** What the server says. `unreadable`: a message that cannot be read is counted, and nobody can say whose it is. */
@@ -32,6 +33,7 @@ export type Said =
   | { readonly case: "synced"; readonly value: Synced }
   | { readonly case: "pong"; readonly value: Pong }
   | { readonly case: "hint"; readonly value: Hint }
+  | { readonly case: "signal"; readonly value: Signal }
   | { readonly case: "goodbye"; readonly value: Goodbye }
   | { readonly case: "unreadable" };
 
@@ -41,7 +43,7 @@ export type SessionState = "new" | "logging_in" | "active" | "closed";
 const ALLOWED: Readonly<Record<SessionState, readonly string[]>> = {
   new: ["goodbye"],
   logging_in: ["loggedIn", "pong", "goodbye"],
-  active: ["message", "receipt", "failed", "synced", "pong", "hint", "goodbye"],
+  active: ["message", "receipt", "failed", "synced", "pong", "hint", "signal", "goodbye"],
   closed: [],
 };
 
@@ -127,11 +129,11 @@ export class ClientSession {
   /** A message that is no good must not keep all others away: they would come behind it again and again. */
   #unreadable(payload: Uint8Array): Said | undefined {
     const tag = payload[0];
-    if (this.state !== "active" || (tag !== MESSAGE_TAG && tag !== HINT_TAG)) {
+    if (this.state !== "active" || tag === undefined || ![MESSAGE_TAG, HINT_TAG, SIGNAL_TAG].includes(tag)) {
       this.error = new FrameError("a frame is not valid protobuf");
       return undefined;
     }
-    if (tag === HINT_TAG) {
+    if (tag !== MESSAGE_TAG) {
       return undefined;
     }
     this.counted++;
@@ -178,6 +180,12 @@ export class ClientSession {
   sync(n: number, group = ""): void {
     this.#requireActive();
     this.#push({ case: "sync", value: { n: BigInt(n), group } });
+  }
+
+  /** Send a signal; nothing answers it. */
+  signal(kind: number, dest: string, body: Uint8Array): void {
+    this.#requireActive();
+    this.#push({ case: "signal", value: { kind, destId: dest, body } });
   }
 
   /** Say that we are here. */

@@ -1,0 +1,133 @@
+"""The sample configurations for one name over HTTP: the user API at /, WebSocket at /sparrow, in front of real ones."""
+
+from __future__ import annotations
+
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
+
+from protocol.framing import FrameReader, delimit
+from protocol.sparrow_pb2 import Frame, Goodbye, Login
+from tests.bare_metal.machine import ensure
+from tests.bare_metal.proxying import CLIENT_HOST, GUARD_S, PROXIES, changed, checks, running
+from tests.connector.running_connector import RunningConnector
+from tests.ports import free_port
+
+__all__ = ["checks"]
+
+PAGE = "https://chat.example.net"
+
+
+class Ports(NamedTuple):
+    """Of everybody."""
+
+    proxy: int
+    websocket: int
+    api: int
+
+
+def nginx(folder: Path, ports: Ports, certificate: Path, key: Path) -> list[str]:
+    """What runs it."""
+    text = changed(
+        (PROXIES / "web.nginx.conf").read_text(),
+        (r"/run/nginx\.pid", str(folder / "pid")),
+        (r"worker_processes auto", "daemon off; worker_processes 1"),
+        (r"worker_rlimit_nofile \d+", "worker_rlimit_nofile 200"),
+        (r"worker_connections \d+", "worker_connections 100"),
+        (r"listen 443", f"listen 127.0.0.1:{ports.proxy}"),
+        (r"/etc/sparrow/tls/server\.pem", str(certificate)),
+        (r"/etc/sparrow/tls/server\.key", str(key)),
+        (r"server 10\.0\.0\.1:7402", f"server 127.0.0.1:{ports.websocket}"),
+        (r"server 10\.0\.0\.1:7480", f"server 127.0.0.1:{ports.api}"),
+        (r" +server 10\.0\.0\.2:.*\n", ""),
+    )
+    (folder / "nginx.conf").write_text(text)
+    return [ensure("nginx", "libnginx-mod-stream"), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+
+
+def haproxy(folder: Path, ports: Ports, certificate: Path, key: Path) -> list[str]:
+    """What runs it."""
+    both = folder / "both.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    text = changed(
+        (PROXIES / "web.haproxy.cfg").read_text(),
+        (r"maxconn \d+", "maxconn 100"),
+        (r"bind :443", f"bind 127.0.0.1:{ports.proxy}"),
+        (r"/etc/sparrow/tls/server-with-key\.pem", str(both)),
+        (r"check port \d+", f"check port {ports.api}"),
+        (r"server a 10\.0\.0\.1:7402", f"server a 127.0.0.1:{ports.websocket}"),
+        (r"server a 10\.0\.0\.1:7480", f"server a 127.0.0.1:{ports.api}"),
+        (r" +server b .*\n", ""),
+    )
+    (folder / "haproxy.cfg").write_text(text)
+    return [ensure("haproxy", "haproxy"), "-db", "-f", str(folder / "haproxy.cfg")]
+
+
+def caddy(folder: Path, ports: Ports, certificate: Path, key: Path) -> list[str]:
+    """What runs it."""
+    text = changed(
+        (PROXIES / "web.Caddyfile").read_text(),
+        (r"chat\.example\.net \{", f"https://127.0.0.1:{ports.proxy} {{\n\ttls {certificate} {key}"),
+        (r"10\.0\.0\.1:7402 10\.0\.0\.2:7402", f"127.0.0.1:{ports.websocket}"),
+        (r"10\.0\.0\.1:7480 10\.0\.0\.2:7480", f"127.0.0.1:{ports.api}"),
+    )
+    (folder / "Caddyfile").write_text("{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + text)
+    return [ensure("caddy", "caddy"), "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+
+
+@pytest.fixture
+def connector(tmp_path: Path) -> Iterator[RunningConnector]:
+    port = free_port()
+    with RunningConnector(tmp_path, plain_websocket_listen_port=port, websocket_origins=(PAGE,)) as running_one:
+        yield running_one
+
+
+@pytest.mark.parametrize("proxy", [nginx, haproxy, caddy], ids=["nginx", "haproxy", "caddy"])
+def test_a_page_behind_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    connector: RunningConnector,
+    checks: tuple[int, list[str]],
+    proxy: Callable[[Path, Ports, Path, Path], list[str]],
+) -> None:
+    """It is heard, the connector knows its own address whatever it says itself, and other pages are refused."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))  # Caddy's
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    api, asked = checks
+    ports = Ports(free_port(), connector.settings.plain_websocket_listen_port, api)
+    context = ssl.create_default_context(cafile=connector.ca.file)
+    own = {"source_address": (CLIENT_HOST, 0), "ssl": context}
+    uri = f"wss://127.0.0.1:{ports.proxy}/sparrow"
+    command = proxy(tmp_path, ports, *connector.ca.issue())
+    with running(command, tmp_path / "log"):
+        _until_it_answers(f"https://127.0.0.1:{ports.proxy}/v1", context)
+        assert "/v1" in asked
+        lie = {"X-Forwarded-For": "192.0.2.1"}
+        with connect(uri, origin=Origin(PAGE), additional_headers=lie, **own) as page:
+            page.send(delimit(Frame(login=Login(token="none")).SerializeToString()))
+            said = page.recv(GUARD_S)
+            assert isinstance(said, bytes)
+            assert Frame.FromString(FrameReader(1 << 16).receive(said)[0]).goodbye.code == Goodbye.BAD_TOKEN
+            assert connector.address() == f"{CLIENT_HOST}:0"
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(uri, origin=Origin("https://evil.example.net"), **own)
+
+
+def _until_it_answers(url: str, context: ssl.SSLContext) -> None:
+    deadline = time.monotonic() + GUARD_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, context=context, timeout=GUARD_S) as answer:
+                assert answer.status == 200
+                return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
