@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 
 from tests.certificates import Authority
+from tests.ports import free_port
 from tests.sparrow.serving import PASSWORD, Node
 from tests.typescript.conftest import CLIENT
 
@@ -36,11 +37,21 @@ def test_what_an_application_sees(node: Node, run: Run) -> None:
     run("node", FLAGS, "--test", "test/real/server.test.ts", SPARROW_API=node.api, SPARROW_CONNECTOR=connector)
 
 
+def with_websocket(folder: Path, **settings: object) -> Node:
+    """A node that has WebSockets, too, not started."""
+    folder.mkdir()
+    port, secure = free_port(), "connector__tls_certificate_file" in settings
+    node = Node(folder, connector__websocket_listen_port=port, **settings)
+    bare = node.environment["SPARROW_USERAPI__CONNECTORS"]
+    node.environment["SPARROW_USERAPI__CONNECTORS"] = f"{bare},{'wss' if secure else 'ws'}://127.0.0.1:{port}/"
+    return node
+
+
 class Talker:
     """clients/typescript/test/real/talker.ts; what it says, line by line, up to its end."""
 
-    def __init__(self, bin: Path, node: Node, user: str, state: Path, other: str, first: int, end: int) -> None:
-        command = [bin / "node", FLAGS, "test/real/talker.ts", user, node.api, state, other, str(first), str(end)]
+    def __init__(self, bin: Path, api: str, user: str, state: Path, other: str, *arguments: object) -> None:
+        command = [bin / "node", FLAGS, "test/real/talker.ts", user, api, state, other, *map(str, arguments)]
         self._process = subprocess.Popen(command, cwd=CLIENT, stdout=subprocess.PIPE, text=True)
         self._watchdog = threading.Timer(60, self._process.kill)
         self._watchdog.start()
@@ -73,14 +84,20 @@ class Talker:
 
 
 def test_kill_9_of_both_clients_and_the_node_in_the_middle(bin: Path, tmp_path: Path) -> None:
-    """What `send` has returned for is kept: it is shown in order and once, whoever is killed, and whenever."""
+    """What `send` has returned for is kept: it is shown in order and once, whoever is killed, and whenever.
+
+    One writes over TCP, the other reads over a WebSocket.
+    """
     total, next_one, got = 400, 0, []
-    (tmp_path / "node").mkdir()
-    node = Node(tmp_path / "node").start()
+    node = with_websocket(tmp_path / "node").start()
     node.register("alice", "bob")
-    receiver = Talker(bin, node, "bob", tmp_path / "bob.db", "alice", 0, 0)
+
+    def receive() -> Talker:
+        return Talker(bin, node.api, "bob", tmp_path / "bob.db", "alice", 0, 0, "websocket")
+
+    receiver = receive()
     for kills, stop_at in enumerate((3, 40, 110, 150, 200, 290, total)):
-        talker = Talker(bin, node, "alice", tmp_path / "alice.db", "bob", next_one, min(stop_at + 30, total))
+        talker = Talker(bin, node.api, "alice", tmp_path / "alice.db", "bob", next_one, min(stop_at + 30, total))
         talker.until("kept", str(stop_at))
         if kills == 2:
             node.kill()
@@ -91,7 +108,7 @@ def test_kill_9_of_both_clients_and_the_node_in_the_middle(bin: Path, tmp_path: 
         if kills in (1, 3, 4):
             receiver.kill()
             got += receiver.said("got")
-            receiver = Talker(bin, node, "bob", tmp_path / "bob.db", "alice", 0, 0)
+            receiver = receive()
     receiver.until("got", str(total - 1))
     receiver.kill()
     got += receiver.said("got")
@@ -126,8 +143,7 @@ def tls_node(tmp_path: Path) -> Iterator[tuple[Node, Authority]]:
     certificate, key = authority.issue()
     files = {"tls_certificate_file": certificate, "tls_private_key_file": key}
     settings = {f"{part}__{name}": path for part in ("connector", "userapi") for name, path in files.items()}
-    (tmp_path / "node").mkdir()
-    node = Node(tmp_path / "node", **settings).start()
+    node = with_websocket(tmp_path / "node", **settings).start()
     yield node, authority
     node.stop()
 
@@ -135,5 +151,7 @@ def tls_node(tmp_path: Path) -> Iterator[tuple[Node, Authority]]:
 def test_tls(tls_node: tuple[Node, Authority], run: Run) -> None:
     node, authority = tls_node
     more = {"SPARROW_API": node.api, "SPARROW_CA": str(authority.file), "NODE_EXTRA_CA_CERTS": str(authority.file)}
-    run("node", FLAGS, "--test", "--test-name-pattern=a conversation:", "test/real/server.test.ts", **more)
+    for bob in ("tls", "wss"):
+        more["SPARROW_BOB"] = bob
+        run("node", FLAGS, "--test", "--test-name-pattern=a conversation:", "test/real/server.test.ts", **more)
     run("node", FLAGS, "test/real/untrusted.ts", **{name: value for name, value in more.items() if "CA" not in name})

@@ -7,11 +7,14 @@
 import { InvalidIdError, MessageTooLargeError, MisuseError } from "./errors.ts";
 import { Kind } from "./gen/sparrow_pb.js";
 import { FIRST_OWN_KIND, isDeviceId, MAX_ID, MAX_KIND } from "./protocol/ids.ts";
+import { carriesSignal } from "./signals.ts";
 
 /** Stream, ids, kind and the lengths of fields take at most this in a message. */
 const FIELD_BYTES = 48;
 /** What names the target of a change takes at most so much, and its revision. */
 export const ABOUT_BYTES = 64;
+/** Body of a signal. */
+const MAX_SIGNAL_BYTES = 1024;
 const encoder = new TextEncoder();
 
 /** The bytes of a message of this kind. Throws `MisuseError`. */
@@ -37,6 +40,20 @@ export function content(body: string | Uint8Array, kind: number): Uint8Array {
     }
   }
   return body.slice(); // whoever gave it may go on using it
+}
+
+/** The bytes of a signal of this kind. Throws `MisuseError`, `MessageTooLargeError`. */
+export function signal(kind: number, body: Uint8Array): Uint8Array {
+  if (!carriesSignal(kind)) {
+    throw new MisuseError(`kind ${kind}: use a SignalKind, or a number of your own from ${FIRST_OWN_KIND} up`);
+  }
+  if (!(body instanceof Uint8Array)) {
+    throw new MisuseError("the body of a signal is a Uint8Array");
+  }
+  if (body.length > MAX_SIGNAL_BYTES) {
+    throw new MessageTooLargeError(`a body of ${body.length} bytes: a signal has room for ${MAX_SIGNAL_BYTES}`);
+  }
+  return body.slice();
 }
 
 /** Throws `MessageTooLargeError` for a body that the server does not take. `about`: bytes of other fields. */

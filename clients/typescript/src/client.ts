@@ -13,12 +13,14 @@ import { Logins } from "./api/logins.ts";
 import { Account, People } from "./api/people.ts";
 import { SignedApi } from "./api/signed.ts";
 import { Web } from "./api/web.ts";
-import { content, fits, named } from "./arguments.ts";
+import { content, fits, named, signal } from "./arguments.ts";
 import type { Target } from "./core/changes.ts";
+import { Emitter, type Listener } from "./emitter.ts";
 import { Engine } from "./engine.ts";
 import { ClosedError, MisuseError, UnreachableError } from "./errors.ts";
 import type { ClientEvents, Tell } from "./events.ts";
 import { Following } from "./following.ts";
+import { Signal_Kind as SignalKind } from "./gen/sparrow_pb.js";
 import { GroupMarks } from "./group_marks.ts";
 import { MemoryBackend } from "./journal/backend.ts";
 import { DeviceJournal } from "./journal/journal.ts";
@@ -26,12 +28,11 @@ import { FILE, type Message, type Owner, type Sending, TEXT } from "./messages.t
 import { encodeFileReference } from "./protocol/files.ts";
 import { checkDestId, checkDeviceId, checkUserId } from "./protocol/ids.ts";
 import { type ClientOptions, engineOptions, OPEN_TIMEOUT_MS } from "./options.ts";
+import { Typing } from "./signals.ts";
 import { websocket } from "./transport/websocket.ts";
 
 /** How long closing waits for the answer to a renewal of tokens, in milliseconds. */
 const LAST_ANSWER_MS = 2_000;
-
-type Listener<K extends keyof ClientEvents> = (event: ClientEvents[K]) => void;
 
 /** One device of one user: `const alice = await Client.open("alice", { api, password })`. */
 export class Client implements Owner {
@@ -53,14 +54,15 @@ export class Client implements Owner {
   readonly #following: Following;
   readonly #marks: GroupMarks;
   readonly #reads = new Reads();
-  readonly #listeners = new Map<string, Set<(event: never) => void>>();
+  readonly #typing = new Typing();
+  readonly #emitter = new Emitter();
   #closing: Promise<void> | undefined;
 
   private constructor(user: string, options: ClientOptions, web: Web, journal: DeviceJournal) {
     this.user = user;
     this.#web = web;
     this.#journal = journal;
-    const tell: Tell = (name, event) => this.#tell(name, event);
+    const tell: Tell = (name, event) => this.#emitter.tell(name, event);
     const keep = async (): Promise<void> => this.#engine.run(() => undefined);
     const keeping = {
       user: journal.user,
@@ -186,20 +188,7 @@ export class Client implements Owner {
 
   /** Be told of an event; returns what ends that. A listener must not block. */
   on<K extends keyof ClientEvents>(name: K, listener: Listener<K>): () => void {
-    const listeners = this.#listeners.get(name) ?? new Set();
-    this.#listeners.set(name, listeners);
-    listeners.add(listener);
-    return () => void listeners.delete(listener);
-  }
-
-  #tell<K extends keyof ClientEvents>(name: K, event: ClientEvents[K]): void {
-    for (const listener of this.#listeners.get(name) ?? []) {
-      try {
-        (listener as Listener<K>)(event);
-      } catch (error) {
-        console.error(`a listener of ${name} has failed:`, error);
-      }
-    }
+    return this.#emitter.on(name, listener);
   }
 
   /** This device's id; empty until it is known. */
@@ -217,6 +206,39 @@ export class Client implements Owner {
     this.#engine.hurry();
   }
 
+  // Signals.
+
+  /**
+   * Tell a user, or a group of up to 50, what matters only now: to whoever is online, and may be written to. Nothing is
+   * kept and nobody answers. Returns false if it was not even sent: there is no connection now, or the server does not
+   * know signals. `kind`: a `SignalKind`, or a number of the application's own from 1000 up; `body`: up to 1,024 bytes.
+   * Throws `InvalidIdError`, `MisuseError`, `MessageTooLargeError`, and as `send`.
+   */
+  async signal(dest: string, kind: number, body: Uint8Array = new Uint8Array()): Promise<boolean> {
+    checkDestId(dest);
+    return this.#engine.signal(dest, kind, signal(kind, body));
+  }
+
+  /** Tell that we are writing. Call it at each key: it is said every three seconds. Returns whether it was said now. */
+  async typing(dest: string): Promise<boolean> {
+    const now = performance.now();
+    if (!this.#typing.isDue(dest, now)) {
+      return false;
+    }
+    this.#typing.told(dest, now); // not once more while it is on its way
+    const isSaid = await this.signal(dest, SignalKind.TYPING);
+    if (!isSaid) {
+      this.#typing.wrote(dest);
+    }
+    return isSaid;
+  }
+
+  /** Tell that we write no more, if somebody may think so; a message says so by itself. Returns whether it was said. */
+  async stoppedTyping(dest: string): Promise<boolean> {
+    const isBelieved = this.#typing.ended(dest, performance.now());
+    return isBelieved && (await this.signal(dest, SignalKind.STOPPED_TYPING));
+  }
+
   // Messages.
 
   /**
@@ -230,6 +252,7 @@ export class Client implements Owner {
     checkDestId(dest);
     const bytes = content(body, kind);
     fits(bytes, dest, this.#engine.maxMessage);
+    this.#typing.wrote(dest);
     return this.#submit(() => this.#engine.core.send(dest, kind, bytes));
   }
 

@@ -12,6 +12,8 @@ import { type Connector, parseAddress, type Transport } from "./transport/transp
 
 /** So long after we have left a connection, what it had said may still replace us. */
 const COME_BACK_MS = 60_000;
+/** So many failures in a row, and WebSockets are tried, too: something on the way may let nothing else through. */
+const PATIENCE = 3;
 /** So many failures in a row, and the user API is asked whether the connectors have moved. */
 const RENEW_AFTER = 5;
 
@@ -141,7 +143,7 @@ export class Dialer {
       }
       throw error;
     }
-    const ours = this.#usable(addresses);
+    const ours = this.#preferred(this.#usable(addresses));
     const address = ours[++this.#turn % ours.length];
     if (address === undefined) {
       return this.#backOff(`none of the connectors can be reached from here: ${addresses.join(", ")}`);
@@ -170,6 +172,12 @@ export class Dialer {
         return false; // of a later version, perhaps
       }
     });
+  }
+
+  /** Those to choose from: WebSockets cost more, and are for those who cannot do without. */
+  #preferred(addresses: readonly string[]): readonly string[] {
+    const bare = addresses.filter((text) => !/^wss?:/.test(text));
+    return bare.length > 0 && this.#failures < PATIENCE ? bare : addresses;
   }
 
   #connectorOf(text: string): Connector | undefined {

@@ -77,6 +77,7 @@ export class Engine implements DialerOwner {
     this.#tell = tell;
     this.core = new ClientCore(journal, journal.kept, random64, true);
     this.core.fresh = options.fresh;
+    this.core.signals = true;
     this.arrivals = new Arrivals(options.maxWaiting);
     this.telling = new Telling(owner, this.arrivals, journal, tell, () => this.#settledOne());
     this.telling.restore(this.core.outgoing(), this.core.doubtful);
@@ -131,6 +132,11 @@ export class Engine implements DialerOwner {
     this.#queue.push({ work: () => void (result = work()), done });
     this.#schedule();
     return promise;
+  }
+
+  /** Tell what matters only now; whether it could leave. What cannot would come when it is not true any more. */
+  signal(dest: string, kind: number, body: Uint8Array): Promise<boolean> {
+    return this.run(() => this.#connection?.transport?.congested === false && this.core.signal(dest, kind, body));
   }
 
   /** Something is to be kept, or looked at, with the next turn. */

@@ -51,6 +51,19 @@ export interface ClientEvents {
   doubtful: readonly Sending[];
   /** A message has come that nobody can read, nor say whose it is. It will not come again. */
   unreadable: undefined;
+  /**
+   * Somebody tells what matters only now. It may come before a message that was written earlier, or never. `Typists`
+   * makes of these who is typing. `body` is a stranger's word.
+   */
+  signal: {
+    /** The other user of the conversation, or the group. */
+    readonly peer: string;
+    readonly sender: string;
+    readonly device: string;
+    /** A `SignalKind`, or one of applications' own from 1000 on; of others nothing is told. */
+    readonly kind: number;
+    readonly body: Uint8Array;
+  };
   /** The user API knows more of something that has changed. Hints may be lost: look there after `connected`, too. */
   hint: { readonly kind: Hint_Kind; readonly user: string; readonly group: string; readonly version: number };
 }

@@ -10,10 +10,12 @@ import { groupOf, messageName, splitKey } from "./core/streams.ts";
 import * as errors from "./errors.ts";
 import type { ClientEvents, Tell } from "./events.ts";
 import type { Arrivals } from "./flow.ts";
-import { Failed_Code, type Hint, Hint_Kind, Kind, type Message as Wire } from "./gen/sparrow_pb.js";
+import { Failed_Code, type Hint, Hint_Kind, Kind, type Message as Wire, type Signal } from "./gen/sparrow_pb.js";
 import type { DeviceJournal } from "./journal/journal.ts";
 import { Message, type Owner, Sending } from "./messages.ts";
+import { isGroupId } from "./protocol/ids.ts";
 import type { Outgoing } from "./protocol/outbound.ts";
+import { carriesSignal } from "./signals.ts";
 
 const REFUSALS: Readonly<Record<number, new (text: string) => errors.RefusedError>> = {
   [Failed_Code.NO_SUCH_USER]: errors.NoSuchUserError,
@@ -199,6 +201,9 @@ export class Telling {
       case "hint":
         this.#hint(event.value);
         break;
+      case "signal":
+        this.#signal(event.value);
+        break;
       default: // the client's own
     }
   }
@@ -209,6 +214,13 @@ export class Telling {
       this.#tell("markRaised", { peer: group || user, stamp });
     } else if (kind !== Hint_Kind.UNSPECIFIED && kind in Hint_Kind) {
       this.#tell("hint", { kind, user, group, version: Number(version) });
+    }
+  }
+
+  #signal(signal: Signal): void {
+    const { kind, destId, fromId: sender, fromDevice: device, body } = signal;
+    if (carriesSignal(kind)) {
+      this.#tell("signal", { peer: isGroupId(destId) ? destId : sender, sender, device, kind, body });
     }
   }
 

@@ -16,6 +16,9 @@ test("addresses", () => {
     ["tls://[::1]:65535", "tls", "::1", 65_535],
     ["ws://127.0.0.1:1", "ws", "127.0.0.1", 1],
     ["wss://chat.example.net:7443/", "wss", "chat.example.net", 7443],
+    ["wss://chat.example.net/sparrow?a=b", "wss", "chat.example.net", 443],
+    ["ws://[::1]/", "ws", "::1", 80],
+    ["wss://[::1]:443", "wss", "::1", 443],
   ] as const) {
     assert.deepEqual(parseAddress(text), { scheme, host, port, text });
   }
@@ -34,7 +37,11 @@ test("addresses", () => {
   for (const text of [
     ...wrong,
     "host:1/",
-    "ws://host:1/path",
+    "ws://host:1/#path",
+    "ws://host:0",
+    "ws://",
+    "ws:///path",
+    "ws://host:1/ü",
     "ws://user@host:1",
     "http://host:1",
     "::1:7400",

@@ -197,6 +197,8 @@ class Reader {
   /** READs of this user: DELIVERED means nothing for them. */
   readonly #reads = new Set<string>();
 
+  readonly #signals: object[] = [];
+
   connected(): void {
     this.#session = new ClientSession();
     for (const stream of this.#streams.values()) {
@@ -228,11 +230,11 @@ class Reader {
         }
         session.sync(Number(kind.value.n), kind.value.group);
         break;
+      case "signal":
+        session.signal(kind.value.kind, kind.value.destId, kind.value.body);
+        break;
       case "ping":
         session.ping(Number(kind.value.n));
-        break;
-      case "signal":
-        session.signal(kind.value);
         break;
       case "logout":
         session.logout();
@@ -291,7 +293,8 @@ class Reader {
       this.#add("failed", [{ ...nameOf(stream, id), code: Failed_Code[code], final: retryAfterMs === 0 }]);
     } else if (said.case === "signal") {
       const { fromId, destId, kind } = said.value;
-      this.#add("signals", [{ from_id: fromId, dest_id: destId, kind }]);
+      this.#signals.push({ from_id: fromId, dest_id: destId, kind });
+      this.outcome["signals"] = this.#signals;
     } else if (said.case === "goodbye") {
       this.outcome["goodbye"] = Goodbye_Code[said.value.code];
     }

@@ -37,6 +37,8 @@ export interface Turn {
 export class ClientCore {
   /** Of groups, only what is written from a login on is wanted. */
   fresh = false;
+  /** Signals of others are wanted. */
+  signals = false;
   /** A text may be edited for so long; 0: as long as it is kept. */
   editHours = 0;
   heartbeatMs = 60_000;
@@ -98,7 +100,7 @@ export class ClientCore {
       client,
       start: this.#start,
       tries: this.#start === 0n ? 0 : this.#tries,
-      understands: UNDERSTANDS,
+      understands: this.signals ? [...UNDERSTANDS, "signals"] : UNDERSTANDS,
       fresh: this.fresh,
     });
   }
@@ -150,7 +152,6 @@ export class ClientCore {
           this.#loggedIn(said.value);
           break;
         case "pong":
-        case "signal": // of which this client has not said that it understands them
           break;
         case "unreadable":
           this.#acks.counted(this.#now);
@@ -312,6 +313,17 @@ export class ClientCore {
   /** The journal's owner has put something into it: the next turn commits it. */
   touch(): void {
     this.#dirty = true;
+  }
+
+  /**
+   * Tell what matters only now, with this turn. False: not to this server, or there is no session now; then it is gone.
+   */
+  signal(dest: string, kind: number, body: Uint8Array): boolean {
+    if (this.#session.state !== "active" || !this.#own.takesSignals(dest)) {
+      return false;
+    }
+    this.#session.signal(kind, dest, body);
+    return true;
   }
 
   /** Say that we are here. */

@@ -89,6 +89,12 @@ export class Own {
     return this.#understood.has("groups") || !isGroupId(outgoing.dest);
   }
 
+  /** Whether this server takes signals to somebody. */
+  takesSignals(dest: string): boolean {
+    const understood = this.#understood;
+    return this.online && understood.has("signals") && (understood.has("groups") || !isGroupId(dest));
+  }
+
   /** What was found in this state, that somebody else has perhaps had, they may have sent. */
   #doubt(): void {
     const found = this.#drafts.filter((draft) => this.#found.has(draft.draft) && !isRepeatable(draft.kind));

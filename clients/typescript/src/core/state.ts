@@ -4,7 +4,7 @@
  * Owns the form of both. Decides nothing: which of it changes when is the core's, where it is kept the journal's.
  */
 
-import { type Goodbye, type Hint, Kind, type LoggedIn, type Message } from "../gen/sparrow_pb.js";
+import { type Goodbye, type Hint, Kind, type LoggedIn, type Message, type Signal } from "../gen/sparrow_pb.js";
 import type { InboundStream, Shown } from "../protocol/inbound.ts";
 import type { OutboundStream, Outgoing } from "../protocol/outbound.ts";
 import { groupOf, type MessageName, type StreamKey } from "./streams.ts";
@@ -29,6 +29,7 @@ export type Event =
   | { readonly case: "loggedIn"; readonly value: LoggedIn }
   | { readonly case: "goodbye"; readonly value: Goodbye }
   | { readonly case: "hint"; readonly value: Hint }
+  | { readonly case: "signal"; readonly value: Signal }
   | { readonly case: "unreadable" }
   | { readonly case: "shown"; readonly message: Message; readonly late: boolean }
   /** A message of ours is safe, or delivered, too. */

@@ -129,7 +129,7 @@ export class ClientSession {
   /** A message that is no good must not keep all others away: they would come behind it again and again. */
   #unreadable(payload: Uint8Array): Said | undefined {
     const tag = payload[0];
-    if (this.state !== "active" || (tag !== MESSAGE_TAG && tag !== HINT_TAG && tag !== SIGNAL_TAG)) {
+    if (this.state !== "active" || tag === undefined || ![MESSAGE_TAG, HINT_TAG, SIGNAL_TAG].includes(tag)) {
       this.error = new FrameError("a frame is not valid protobuf");
       return undefined;
     }
@@ -183,9 +183,9 @@ export class ClientSession {
   }
 
   /** Send a signal; nothing answers it. */
-  signal(signal: Signal): void {
+  signal(kind: number, dest: string, body: Uint8Array): void {
     this.#requireActive();
-    this.#push({ case: "signal", value: signal });
+    this.#push({ case: "signal", value: { kind, destId: dest, body } });
   }
 
   /** Say that we are here. */

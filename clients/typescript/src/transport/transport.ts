@@ -15,7 +15,7 @@ export interface Address {
   /** Without brackets. */
   readonly host: string;
   readonly port: number;
-  /** As it was given. */
+  /** As it was given; of WebSockets, the URI to open. */
   readonly text: string;
 }
 
@@ -43,20 +43,37 @@ export interface Connector {
   connect(address: Address, listener: Listener): Transport;
 }
 
-const ADDRESS = /^(?:(tls|wss?):\/\/)?(?:\[([0-9A-Fa-f:.%]+)\]|([^\s/[\]@:]+)):([0-9]{1,5})(\/?)$/;
+const BARE = /^(?:(tls):\/\/)?(?:\[([0-9A-Fa-f:.%]+)\]|([^\s/[\]@:?#]+)):([0-9]{1,5})$/;
+const WEB = /^(wss?):\/\/[^\s/?#@]+(?:\/[\x21-\x7e]*)?$/;
+const PORTS: Readonly<Record<string, number>> = { ws: 80, wss: 443 };
 
-/** Of `host:port`, `[host]:port`, and both behind `tls://`, `ws://` or `wss://`. Throws `ConfigError`. */
+/** Of `host:port`, `tls://host:port`, and the URIs of WebSockets. Throws `ConfigError`. */
 export function parseAddress(text: string): Address {
-  const found = ADDRESS.exec(text);
-  const [, scheme, bracketed, plain, digits, slash] = found ?? [];
-  const host = bracketed ?? plain;
-  const port = Number(digits);
-  const isWeb = scheme === "ws" || scheme === "wss";
-  if (host === undefined || port < 1 || port > 65_535 || (slash === "/" && !isWeb)) {
+  const address = bare(text) ?? web(text);
+  if (address === undefined) {
     throw new ConfigError(
-      `connector address ${JSON.stringify(text)}: give host:port, such as 127.0.0.1:7400, or the same behind tls://, ` +
-        "ws:// or wss://",
+      `connector address ${JSON.stringify(text)}: give host:port, such as 127.0.0.1:7400, tls://host:port, ` +
+        "ws://host:port or wss://host/path",
     );
   }
-  return { scheme: (scheme as Scheme | undefined) ?? "tcp", host, port, text };
+  return address;
+}
+
+function bare(text: string): Address | undefined {
+  const [, scheme = "tcp", bracketed, plain, digits] = BARE.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  const port = Number(digits);
+  return host === undefined || port < 1 || port > 65_535 ? undefined : { scheme: scheme as Scheme, host, port, text };
+}
+
+function web(text: string): Address | undefined {
+  const scheme = WEB.exec(text)?.[1];
+  if (scheme === undefined || text.includes("#") || !URL.canParse(text)) {
+    return undefined;
+  }
+  const { hostname, port } = new URL(text);
+  const host = hostname.replace(/^\[|\]$/g, "");
+  return port === "0"
+    ? undefined
+    : { scheme: scheme as Scheme, host, port: Number(port) || (PORTS[scheme] ?? 0), text };
 }

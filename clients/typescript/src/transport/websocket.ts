@@ -6,6 +6,8 @@
 
 import type { Address, Connector, Listener, Transport } from "./transport.ts";
 
+/** What goes in one message: well below what servers bound one to. */
+const MESSAGE_BYTES = 16 * 1024;
 /** What was written and has not left: beyond it, nothing is sent again. */
 const CONGESTED_BYTES = 256 * 1024;
 
@@ -22,8 +24,7 @@ class WebSocketTransport implements Transport {
 
   constructor(address: Address, listener: Listener) {
     this.#listener = listener;
-    const host = address.host.includes(":") ? `[${address.host}]` : address.host;
-    this.#socket = new WebSocket(`${address.scheme}://${host}:${address.port}/`);
+    this.#socket = new WebSocket(address.text);
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = () => !this.#closed && listener.opened();
     this.#socket.onmessage = (event: MessageEvent<unknown>) => this.#message(event.data);
@@ -48,8 +49,8 @@ class WebSocketTransport implements Transport {
   }
 
   write(data: Uint8Array): void {
-    if (!this.#closed && this.#socket.readyState === WebSocket.OPEN) {
-      this.#socket.send(data as Uint8Array<ArrayBuffer>);
+    for (let at = 0; at < data.length && this.#socket.readyState === WebSocket.OPEN; at += MESSAGE_BYTES) {
+      this.#socket.send(data.subarray(at, at + MESSAGE_BYTES) as Uint8Array<ArrayBuffer>);
     }
   }
 

@@ -14,6 +14,7 @@ import {
   FILE,
   type HistoryLine,
   type Message,
+  websocket,
 } from "../../src/index.ts";
 import * as errors from "../../src/index.ts";
 import { tcp } from "../../src/node.ts";
@@ -79,7 +80,8 @@ suite("a real node", { concurrency: true, timeout: 60_000 }, () => {
   test("a conversation: many, both ways, in order, with receipts", async (context) => {
     const open = opener(context);
     const [a, b] = [newUser("alice"), newUser("bob")];
-    const [alice, bob] = await Promise.all([open(a), open(b)]);
+    const transports = process.env["SPARROW_BOB"] === "wss" ? { transports: [websocket] } : {};
+    const [alice, bob] = await Promise.all([open(a), open(b, transports)]);
     const numbers = Array.from({ length: 300 }, (_, at) => String(at));
     const talk = async (client: Client, to: string): Promise<void> => {
       const sendings = await Promise.all(numbers.map((text) => client.send(to, text)));
@@ -97,6 +99,10 @@ suite("a real node", { concurrency: true, timeout: 60_000 }, () => {
         numbers,
       );
     }
+    const typing = once(bob, "signal");
+    assert.ok(await alice.typing(b));
+    const { peer, sender, kind } = await typing;
+    assert.deepEqual([peer, sender, kind], [a, a, errors.SignalKind.TYPING]);
     const last = await alice.send(b, "hé 👋\n".repeat(5000));
     const [message] = await take(bob, 1);
     assert.equal(message?.text, "hé 👋\n".repeat(5000));
@@ -235,10 +241,12 @@ suite("a real node", { concurrency: true, timeout: 60_000 }, () => {
     );
     await bob.conversations.mark(a, lines[0]?.stamp ?? 0n);
     assert.equal((await bob.conversations.one(a)).unread, 0);
-    assert.deepEqual(
-      (await bob.conversations.search("new", a)).map(({ id, peer }) => [id, peer]),
-      [[6, a]],
+    // Some seconds after it was SENT.
+    const found = await waitFor(
+      () => bob.conversations.search("new", a),
+      (lines) => lines.length === 1,
     );
+    assert.deepEqual([found[0]?.id, found[0]?.peer], [6, a]);
     const [line] = lines;
     assert.ok(line !== undefined);
     await bob.conversations.report({ ...line, id: 1 }, "too short");

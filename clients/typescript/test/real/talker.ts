@@ -3,16 +3,16 @@
  * for each that it is given; "done" when the last one is SENT. What may have been kept without its line having come
  * out, it says first: "next N".
  *
- * node talker.ts USER API STATE OTHER FROM TO
+ * node talker.ts USER API STATE OTHER FROM TO [websocket]
  */
 
 import { writeSync } from "node:fs";
 
-import { Client, type Sending } from "../../src/index.ts";
+import { Client, type Sending, websocket } from "../../src/index.ts";
 import { FileBackend, tcp } from "../../src/node.ts";
 import { DeviceJournal } from "../../src/journal/journal.ts";
 
-const [user = "", api = "", state = "", other = "", from = "0", to = "0"] = process.argv.slice(2);
+const [user = "", api = "", state = "", other = "", from = "0", to = "0", over = "tcp"] = process.argv.slice(2);
 
 function say(line: string): void {
   writeSync(1, `${line}\n`); // at once: a kill comes at any time
@@ -27,7 +27,13 @@ const next = unsettled.reduce(
 );
 say(`next ${next}`);
 const timing = { firstRetryMs: 50, lastRetryMs: 500 };
-const client = await Client.open(user, { api, password: "correct horse", state: backend, transports: [tcp()], timing });
+const client = await Client.open(user, {
+  api,
+  password: "correct horse",
+  state: backend,
+  transports: [over === "websocket" ? websocket : tcp()],
+  timing,
+});
 
 async function receive(): Promise<void> {
   for await (const message of client.messages()) {
