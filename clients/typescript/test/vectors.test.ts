@@ -197,7 +197,6 @@ class Reader {
   /** READs of this user: DELIVERED means nothing for them. */
   readonly #reads = new Set<string>();
 
-
   connected(): void {
     this.#session = new ClientSession();
     for (const stream of this.#streams.values()) {
