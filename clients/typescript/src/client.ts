@@ -20,6 +20,7 @@ import { Engine } from "./engine.ts";
 import { ClosedError, MisuseError, UnreachableError } from "./errors.ts";
 import type { ClientEvents, Tell } from "./events.ts";
 import { Following } from "./following.ts";
+import { within } from "./flow.ts";
 import { Signal_Kind as SignalKind } from "./gen/sparrow_pb.js";
 import { GroupMarks } from "./group_marks.ts";
 import { MemoryBackend } from "./journal/backend.ts";
@@ -180,7 +181,7 @@ export class Client implements Owner {
     }
     await this.#engine.settle();
     await this.#engine.leave();
-    await Promise.race([this.#credentials.atRest(), new Promise((resolve) => setTimeout(resolve, LAST_ANSWER_MS))]);
+    await within(this.#credentials.atRest(), LAST_ANSWER_MS);
     this.#web.close();
     await this.#engine.stop();
     await this.#journal.close();

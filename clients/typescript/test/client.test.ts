@@ -14,7 +14,14 @@ import { bytes } from "./bench.ts";
 import { FakeServer, polite, type Script } from "./fake_server.ts";
 import { fillable } from "./full_disk.ts";
 
-const TIMING = { firstRetryMs: 20, lastRetryMs: 100, pongTimeoutMs: 100, loginTimeoutMs: 150, goodSessionMs: 5_000 };
+const TIMING = {
+  firstRetryMs: 20,
+  lastRetryMs: 100,
+  pongTimeoutMs: 100,
+  loginTimeoutMs: 150,
+  goodSessionMs: 5_000,
+  logoutTimeoutMs: 50,
+};
 const folder = mkdtempSync(join(tmpdir(), "sparrow-"));
 let count = 0;
 

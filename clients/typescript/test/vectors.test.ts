@@ -197,8 +197,6 @@ class Reader {
   /** READs of this user: DELIVERED means nothing for them. */
   readonly #reads = new Set<string>();
 
-  readonly #signals: object[] = [];
-
   connected(): void {
     this.#session = new ClientSession();
     for (const stream of this.#streams.values()) {
@@ -293,8 +291,7 @@ class Reader {
       this.#add("failed", [{ ...nameOf(stream, id), code: Failed_Code[code], final: retryAfterMs === 0 }]);
     } else if (said.case === "signal") {
       const { fromId, destId, kind } = said.value;
-      this.#signals.push({ from_id: fromId, dest_id: destId, kind });
-      this.outcome["signals"] = this.#signals;
+      this.#add("signals", [{ from_id: fromId, dest_id: destId, kind }]);
     } else if (said.case === "goodbye") {
       this.outcome["goodbye"] = Goodbye_Code[said.value.code];
     }
