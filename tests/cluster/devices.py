@@ -30,8 +30,9 @@ RECENT = 40
 class _Connection(asyncio.Protocol):
     """A device's socket."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, address: Address) -> None:
         self._device = device
+        self.address = address
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -110,16 +111,17 @@ class Device:
     async def _connect(self) -> None:
         host, port = self.addresses[self._next % len(self.addresses)]
         self._next += 1
-        websocket = self._websockets.get((host, port))
+        connection = _Connection(self, (host, port))
+        websocket = self._websockets.get(connection.address)
         # Where a server stands still, no handshake comes to an end.
         handshake_s = self.give_up_after_s if self._tls else None
         try:
             if websocket is not None:
                 async with asyncio.timeout(self.give_up_after_s):
-                    await connect_websocket(websocket, _Connection(self), self._tls)
+                    await connect_websocket(websocket, connection, self._tls)
                 return
             await self._loop.create_connection(
-                lambda: _Connection(self), host, port, ssl=self._tls, ssl_handshake_timeout=handshake_s
+                lambda: connection, host, port, ssl=self._tls, ssl_handshake_timeout=handshake_s
             )
         except (OSError, TimeoutError):
             await asyncio.sleep(self._random.uniform(0.05, 0.2))
@@ -267,7 +269,7 @@ class Device:
         """The server that it is logged in at."""
         if self._connection is None or not self.online:
             return None
-        return cast(Address, self._connection.transport.get_extra_info("peername"))
+        return self._connection.address
 
     async def close(self) -> None:
         """No more of this."""
