@@ -137,7 +137,8 @@ class Process:
             self.kill()
 
 
-def _listening(port: int) -> dict[str, str]:
+def listening(port: int) -> dict[str, str]:
+    """The settings of a connector that listens there, and somewhere for WebSocket."""
     return {
         "SPARROW_CONNECTOR__LISTEN_PORT": str(port),
         "SPARROW_CONNECTOR__WEBSOCKET_LISTEN_PORT": str(free_port()),
@@ -211,12 +212,12 @@ class Deployment:
     def connector(self) -> Process:
         """`sparrow connector`."""
         port = free_port()
-        return self._sparrow("connector", port, "broker up", **_listening(port))
+        return self._sparrow("connector", port, "broker up", **listening(port))
 
     def node(self) -> Process:
         """`sparrow serve`."""
         port = free_port()
-        return self._sparrow("serve", port, "Sparrow is ready", **_listening(port))
+        return self._sparrow("serve", port, "Sparrow is ready", **listening(port))
 
     def userapi(self) -> Process:
         """`sparrow userapi`; a node has its own."""

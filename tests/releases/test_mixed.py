@@ -22,7 +22,7 @@ from protocol.client import ClientSession
 from protocol.errors import UnavailableError
 from protocol.ids import address
 from protocol.sparrow_pb2 import ERASE, Frame, Login, Message
-from tests.cluster.processes import GUARD_S, Deployment, Process
+from tests.cluster.processes import GUARD_S, Deployment, Process, listening
 from tests.cluster.story import DEVICES, start, writing
 from tests.ports import free_port
 from tests.releases.next import UNKNOWN_FIELD, UNKNOWN_KIND
@@ -64,7 +64,7 @@ class Cluster(Deployment):
     def connector_pair(self) -> tuple[Process, Process]:
         """A connector's place."""
         port = free_port()
-        return self.pair("connector", port, "broker up", SPARROW_CONNECTOR__LISTEN_PORT=str(port))
+        return self.pair("connector", port, "broker up", **listening(port))
 
     def token(self, name: str, issued: float | None = None) -> str:
         """Of the next release for every other device."""
