@@ -30,6 +30,8 @@ MAX_BEFORE_LOGIN_BYTES = 32 * 1024
 FRAMES_IN_ONE = 2
 """A WebSocket frame may have so many times `connector.max_frame_bytes`: it is in memory before it is handled."""
 
+_STATUSES = (400, 403, 405, 426, 505)
+"""What a handshake may be answered with."""
 _METHOD = b"GET "
 _END_OF_HEAD = b"\r\n\r\n"
 _BAD_REQUEST = HTTPStatus.BAD_REQUEST, "This is a WebSocket server: it takes a WebSocket handshake, and nothing else.\n"
@@ -50,7 +52,7 @@ class WebSockets:
         self.trusted_proxies = parse_networks("connector.trusted_proxies", settings.trusted_proxies)
         self.accepted = 0
         """Handshakes that have succeeded."""
-        self.refused: Counter[int] = Counter()
+        self.refused: Counter[int] = Counter(dict.fromkeys(_STATUSES, 0))
         """Those that have not, by the HTTP status of the answer."""
 
     def protocol(self) -> ServerProtocol:
