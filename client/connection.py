@@ -166,7 +166,7 @@ PATIENCE = 3
 
 def _preferred(addresses: Sequence[str], failures: int) -> Sequence[str]:
     """Those to choose from: WebSocket costs more, and is for those who cannot do without."""
-    bare = [address for address in addresses if not address.startswith(("ws://", "wss://"))]
+    bare = [address for address in addresses if address.partition("://")[0] not in WEBSOCKET_PORTS]
     return bare if bare and failures < PATIENCE else addresses
 
 

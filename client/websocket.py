@@ -101,6 +101,7 @@ class OverWebSocket(asyncio.Protocol):
 
     def _answered(self, response: Response) -> None:
         if self._websocket.handshake_exc is None and not self.opened.done():
+            assert self._transport is not None  # which has just brought the answer
             self._inner.connection_made(_Transport(self, self._transport))
             self.opened.set_result(None)
         else:
@@ -145,11 +146,8 @@ class OverWebSocket(asyncio.Protocol):
 class _Transport(asyncio.Transport):
     """What the inner protocol has for a socket."""
 
-    def __init__(self, over: OverWebSocket, below: asyncio.Transport | None) -> None:
+    def __init__(self, over: OverWebSocket, below: asyncio.Transport) -> None:
         super().__init__()
-        assert below is not None
-        self._over = over
-        self._below = below
         self.get_extra_info = below.get_extra_info  # type: ignore[method-assign]
         self.is_closing = below.is_closing  # type: ignore[method-assign]
         self.pause_reading = below.pause_reading  # type: ignore[method-assign]

@@ -121,7 +121,7 @@ class WebSocketConnection(ClientConnection):
                 self._send()
                 self.transport.close()
                 break
-        return b"".join(pieces) if len(pieces) != 1 else pieces[0], len(events)
+        return b"".join(pieces), len(events)
 
     def _greet(self, data: bytes) -> bytes:
         """The handshake; what is behind it is returned, if it has succeeded."""

@@ -47,6 +47,14 @@ def as_key(address: Address | None) -> str:
     return str(ipaddress.ip_network((address, _V6_PREFIX), strict=False))
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, by address or as `localhost`, is this machine alone."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def behind_proxies(peer: Address | None, hops: str, trusted: Sequence[Network]) -> Address | None:
     """Where the client of a connection from `peer` is, whose `X-Forwarded-For` is `hops`: the nearest address that is
     not one of our proxies."""

@@ -187,14 +187,12 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
     for key, endpoint in (("broker.listen", broker.listen), *(("connector.brokers", one) for one in connector.brokers)):
         if not _ENDPOINT.fullmatch(endpoint):
             yield Finding(key, f'"{endpoint}" is no endpoint: write tcp://host:port')
-    try:
-        parse_networks("connector.proxies", connector.proxies)
-    except ConfigError as error:
-        yield Finding("connector.proxies", str(error))
-    try:
-        parse_networks("connector.trusted_proxies", connector.trusted_proxies)
-    except ConfigError as error:
-        yield Finding("connector.trusted_proxies", str(error))
+    proxies = {"connector.proxies": connector.proxies, "connector.trusted_proxies": connector.trusted_proxies}
+    for key, networks in proxies.items():
+        try:
+            parse_networks(key, networks)
+        except ConfigError as error:
+            yield Finding(key, str(error))
     for address in userapi.connectors:
         if not _HOST_PORT.fullmatch(address.removeprefix("tls://")) and not _WEBSOCKET.fullmatch(address):
             text = "write host:port, tls://host:port, ws://host:port or wss://host/path"

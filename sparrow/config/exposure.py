@@ -6,7 +6,6 @@ it need not be.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 from connector.settings import ConnectorSettings
 from fabric.curve import read_allowed, read_public, read_secret
+from fabric.networks import is_loopback
 from protocol.errors import ConfigError
 from sparrow.config.origins import unknown_origins
 from userapi.settings import UserApiSettings
@@ -84,7 +84,7 @@ def _clients(settings: Settings) -> Iterator[Found]:
     connector = settings.connector
     yield from _certificate("connector", connector)
     if not connector.tls_certificate_file:
-        if not _is_here(connector.listen_host) and not connector.plain_tcp:
+        if not is_loopback(connector.listen_host) and not connector.plain_tcp:
             text = (
                 f"{connector.listen_host} can be reached from other machines, and without TLS others can read tokens "
                 "and messages: set connector.tls_certificate_file and tls_private_key_file, or say "
@@ -137,7 +137,7 @@ def _ports(connector: ConnectorSettings) -> Iterator[Found]:
 def _web(settings: Settings) -> Iterator[Found]:
     userapi = settings.userapi
     yield from _certificate("userapi", userapi)
-    if not userapi.tls_certificate_file and not _is_here(userapi.listen_host) and not userapi.plain_http:
+    if not userapi.tls_certificate_file and not is_loopback(userapi.listen_host) and not userapi.plain_http:
         text = (
             f"{userapi.listen_host} can be reached from other machines, and without TLS others can read passwords: "
             "set userapi.tls_certificate_file and tls_private_key_file, or say userapi.plain_http = true"
@@ -149,7 +149,7 @@ def _web(settings: Settings) -> Iterator[Found]:
         if not userapi.admin_token_file:
             text = "is of no use without userapi.admin_token_file: there is no administration"
             yield "userapi.admin_listen_port", text, False
-        if not userapi.tls_certificate_file and not _is_here(userapi.admin_listen_host) and not userapi.plain_http:
+        if not userapi.tls_certificate_file and not is_loopback(userapi.admin_listen_host) and not userapi.plain_http:
             text = (
                 f"{userapi.admin_listen_host} can be reached from other machines, and without TLS others can read the "
                 "administrator's token: set userapi.tls_certificate_file and tls_private_key_file"
@@ -162,7 +162,7 @@ def _etcd(settings: Settings) -> Iterator[Found]:
     etcd = settings.etcd
     if settings.broker.presence != "etcd":
         return
-    away = [one for one in etcd.endpoints if _host(one) and not _is_here(_host(one))]
+    away = [one for one in etcd.endpoints if _host(one) and not is_loopback(_host(one))]
     plain = [one for one in away if not one.startswith("https:")]
     if plain:
         text = (
@@ -182,7 +182,7 @@ def _cassandra(settings: Settings) -> Iterator[Found]:
     store = settings.store
     if store.engine != "cassandra":
         return
-    away = [one for one in store.cassandra_contact_points if not _is_here(_host(f"//{one}"))]
+    away = [one for one in store.cassandra_contact_points if not is_loopback(_host(f"//{one}"))]
     if away and not store.cassandra_tls_ca_file:
         text = (
             f"is empty, and {away[0]} is on another machine: without TLS others on the way can read and change "
@@ -199,7 +199,7 @@ def _cassandra(settings: Settings) -> Iterator[Found]:
 
 def _monitor(settings: Settings) -> Iterator[Found]:
     monitor = settings.monitor
-    if not monitor.listen_port or _is_here(monitor.listen_host):
+    if not monitor.listen_port or is_loopback(monitor.listen_host):
         return
     shown = "metrics and addresses of servers"
     if monitor.allow_trace:
@@ -242,11 +242,4 @@ def _leaves(endpoint: str) -> bool:
     """Whether a link to this endpoint, or the ones that it takes, may leave the machine."""
     if not endpoint.startswith("tcp://"):
         return False
-    return not _is_here(_host(endpoint))
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return not is_loopback(_host(endpoint))
