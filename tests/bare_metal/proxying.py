@@ -20,6 +20,12 @@ import pytest
 from tests.bare_metal.machine import ROOT
 
 PROXIES = ROOT / "scripts" / "proxies"
+SMALL_NGINX = (
+    (r"worker_processes auto", "daemon off; worker_processes 1"),
+    (r"worker_rlimit_nofile \d+", "worker_rlimit_nofile 200"),
+    (r"worker_connections \d+", "worker_connections 100"),
+)
+"""What makes nginx one process of a test's own: for `changed`."""
 GUARD_S = 30.0
 CLIENT_HOST = "127.0.0.2"
 """The proxies and the connector are 127.0.0.1."""

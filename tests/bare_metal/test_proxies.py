@@ -18,7 +18,7 @@ from protocol.sparrow_pb2 import Frame, Login
 from sparrow.config.settings import Settings
 from store import StoreSettings, open_store
 from tests.bare_metal.machine import ensure, until
-from tests.bare_metal.proxying import CLIENT_HOST, PROXIES, changed, checks, dialled, running
+from tests.bare_metal.proxying import CLIENT_HOST, PROXIES, SMALL_NGINX, changed, checks, dialled, running
 from tests.connector.running_connector import RunningConnector
 from tests.ports import free_port
 from tests.userapi.running_broker import RunningBroker
@@ -93,9 +93,7 @@ def nginx(folder: Path, listen: int, to: int, _: int) -> list[str]:
     text = changed(
         (PROXIES / "nginx.conf").read_text(),
         (r"/run/nginx\.pid", str(folder / "pid")),
-        (r"worker_processes auto", "daemon off; worker_processes 1"),
-        (r"worker_rlimit_nofile \d+", "worker_rlimit_nofile 200"),
-        (r"worker_connections \d+", "worker_connections 100"),
+        *SMALL_NGINX,
         (r"listen 7400", f"listen 127.0.0.1:{listen}"),
         (r"server 10\.0\.0\.1:7400", f"server 127.0.0.1:{to}"),
         (r" +server 10\.0\.0\.[23]:.*\n", ""),

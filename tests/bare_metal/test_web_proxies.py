@@ -17,7 +17,7 @@ from websockets.typing import Origin
 from protocol.framing import FrameReader, delimit
 from protocol.sparrow_pb2 import Frame, Goodbye, Login
 from tests.bare_metal.machine import ensure
-from tests.bare_metal.proxying import CLIENT_HOST, GUARD_S, PROXIES, changed, checks, running
+from tests.bare_metal.proxying import CLIENT_HOST, GUARD_S, PROXIES, SMALL_NGINX, changed, checks, running
 from tests.connector.running_connector import RunningConnector
 from tests.ports import free_port
 
@@ -39,9 +39,7 @@ def nginx(folder: Path, ports: Ports, certificate: Path, key: Path) -> list[str]
     text = changed(
         (PROXIES / "web.nginx.conf").read_text(),
         (r"/run/nginx\.pid", str(folder / "pid")),
-        (r"worker_processes auto", "daemon off; worker_processes 1"),
-        (r"worker_rlimit_nofile \d+", "worker_rlimit_nofile 200"),
-        (r"worker_connections \d+", "worker_connections 100"),
+        *SMALL_NGINX,
         (r"listen 443", f"listen 127.0.0.1:{ports.proxy}"),
         (r"/etc/sparrow/tls/server\.pem", str(certificate)),
         (r"/etc/sparrow/tls/server\.key", str(key)),
