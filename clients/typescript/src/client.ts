@@ -25,7 +25,7 @@ import { Signal_Kind as SignalKind } from "./gen/sparrow_pb.js";
 import { GroupMarks } from "./group_marks.ts";
 import { MemoryBackend } from "./journal/backend.ts";
 import { DeviceJournal } from "./journal/journal.ts";
-import { FILE, type Message, type Owner, type Sending, TEXT } from "./messages.ts";
+import { FILE, type Message, type Owner, Sending, TEXT } from "./messages.ts";
 import { encodeFileReference } from "./protocol/files.ts";
 import { checkDestId, checkDeviceId, checkUserId } from "./protocol/ids.ts";
 import { type ClientOptions, engineOptions, OPEN_TIMEOUT_MS } from "./options.ts";
@@ -73,8 +73,8 @@ export class Client implements Owner {
       isDevice: (name: string, device: string) => journal.isDevice(name, device),
       keep,
     };
-    const { password, register, device, label, connectors } = options;
-    const asked = { password, register, device, label, connectors };
+    const { password, isPasswordForOnce, register, device, label, connectors } = options;
+    const asked = { password, isPasswordForOnce, register, device, label, connectors };
     this.#credentials = new Credentials(user, asked, new Logins(web), keeping);
     const transports = options.transports ?? [websocket];
     this.#engine = new Engine(this, journal, this.#credentials, transports, engineOptions(options), tell);
@@ -127,6 +127,19 @@ export class Client implements Owner {
     } catch (error) {
       await client.close();
       throw error;
+    }
+  }
+
+  /**
+   * Make an account. Doing so again with the same password is no error. Throws `AlreadyExistsError`, `InvalidIdError`,
+   * `MisuseError` for a password that the service does not take, `UnavailableError` and `UntrustedError`.
+   */
+  static async register(api: string, user: string, password: string): Promise<void> {
+    const web = new Web(api);
+    try {
+      await new Logins(web).register(checkUserId(user), password);
+    } finally {
+      web.close();
     }
   }
 
@@ -295,6 +308,11 @@ export class Client implements Owner {
       yield message;
       message.taken();
     }
+  }
+
+  /** Messages that are neither SENT nor refused, oldest first, those from before a restart among them. */
+  get unsettled(): readonly Sending[] {
+    return this.#engine.core.outgoing().flatMap(({ tag }) => (tag instanceof Sending ? [tag] : []));
   }
 
   /** Messages that may have been sent already, in their order: none of them goes out until `sendAgain` says so. */

@@ -1,10 +1,11 @@
 /** What browsers and Node have in common. More is in `sparrow-client/node` and `sparrow-client/browser`. */
 
-export type { Conversation, HistoryLine, Page } from "./api/conversations.ts";
-export { type File, referenceTo, type TransferOptions, type UploadOptions } from "./api/files.ts";
+export type { Conversation, Conversations, HistoryLine, Page } from "./api/conversations.ts";
+export { type File, type Files, referenceTo, type TransferOptions, type UploadOptions } from "./api/files.ts";
 export type {
   Group,
   GroupChange,
+  Groups,
   GroupSettings,
   Invitation,
   Link,
@@ -13,7 +14,7 @@ export type {
   MyGroup,
   Role,
 } from "./api/groups.ts";
-export type { Contact, Device, Friend, OwnProfile, Profile, ProfileChange } from "./api/people.ts";
+export type { Account, Contact, Device, Friend, OwnProfile, People, Profile, ProfileChange } from "./api/people.ts";
 export { Client } from "./client.ts";
 export { type Target, targetName } from "./core/changes.ts";
 export * from "./errors.ts";

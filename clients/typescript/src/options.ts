@@ -43,6 +43,8 @@ export interface ClientOptions {
   readonly api: string;
   /** Logs in over HTTP when there is no token, or the kept one has ended. */
   readonly password?: string;
+  /** Forget the password once it was used: when that login has ended, the session has. */
+  readonly isPasswordForOnce?: boolean;
   /** Make the account, with this password, if there is none. */
   readonly register?: boolean;
   /** Where the device keeps its state: memory, if nothing else is given. The client closes it. */

@@ -68,6 +68,11 @@ export class Typists {
     return [...this.#typists.values()].filter((each) => each.peer === peer && each.until > now).map(({ user }) => user);
   }
 
+  /** Conversations in which somebody was typing lately. */
+  peers(): string[] {
+    return [...new Set([...this.#typists.values()].map(({ peer }) => peer))];
+  }
+
   /** Forget who has said nothing for long; whether there was anybody. */
   expire(now: number): boolean {
     const before = this.#typists.size;

@@ -35,6 +35,8 @@ export interface Keeping {
 
 export interface CredentialOptions {
   readonly password?: string | undefined;
+  /** Forget the password once it was used. */
+  readonly isPasswordForOnce?: boolean | undefined;
   /** Make the account, with this password, if there is none. */
   readonly register?: boolean | undefined;
   /** The id of a device that the user has. */
@@ -142,6 +144,9 @@ export class Credentials {
     this.#refresh = login.refreshToken;
     this.#connectors = this.#fixed ?? login.connectors;
     this.#unanswered = false;
+    if (this.#options.isPasswordForOnce === true) {
+      this.#password = undefined;
+    }
     this.keepDevice(login.device);
     this.#keeping.putValue(TOKEN, login.token);
     this.#keeping.putValue(REFRESH, login.refreshToken);

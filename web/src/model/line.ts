@@ -1,0 +1,174 @@
+/**
+ * A line of a conversation, as the page shows it: plain values, which go from tab to tab and into the browser's store.
+ *
+ * Owns the form, and how lines are ordered and put together. Knows no store, no client and no element.
+ */
+
+import {
+  FILE,
+  type FileReference,
+  type HistoryLine,
+  type Message,
+  parseFileReference,
+  type Sending,
+  stampMs,
+  type Target,
+  targetName,
+  TEXT,
+} from "sparrow-client";
+
+/** How far a message of our own has come; "" of others'. */
+export type Progress = "" | "queued" | "sent" | "delivered" | "read" | "failed" | "doubtful";
+const RANK: Readonly<Record<Progress, number>> = {
+  "": 0,
+  doubtful: 0,
+  queued: 0,
+  failed: 0,
+  sent: 1,
+  delivered: 2,
+  read: 3,
+};
+
+/** One message. */
+export interface Line extends Target {
+  /** Names it for ever; empty as long as it has no number. */
+  readonly name: string;
+  /** Of our own on this device, while it lasts: names it before it has a number, and after; otherwise 0. */
+  readonly draft: number;
+  /** The server's; 0: it has none yet. */
+  readonly stamp: bigint;
+  readonly kind: number;
+  readonly text: string;
+  /** What a FILE is about. `undefined`: it is none, or one that nobody can read. */
+  readonly file: FileReference | undefined;
+  readonly revision: number;
+  /** Unix milliseconds; 0: it was not edited. */
+  readonly editedMs: number;
+  readonly erasedBy: string;
+  readonly progress: Progress;
+  /** Why it waits, or has failed. */
+  readonly note: string;
+}
+
+const NOTHING = { text: "", file: undefined } as const;
+
+function content(kind: number, body: Uint8Array): Pick<Line, "text" | "file"> {
+  if (kind === TEXT) {
+    return { text: new TextDecoder().decode(body), file: undefined };
+  }
+  if (kind !== FILE) {
+    return NOTHING;
+  }
+  try {
+    return { text: "", file: parseFileReference(body) };
+  } catch {
+    return NOTHING;
+  }
+}
+
+/** Of a message that has come, by another or by another device of ours. */
+export function ofMessage(message: Message, user: string): Line {
+  const { target, stamp, kind, body, revision } = message;
+  return {
+    ...target,
+    ...content(kind, body),
+    name: targetName(target),
+    draft: 0,
+    stamp,
+    kind,
+    revision,
+    editedMs: revision > 0 ? stampMs(stamp) : 0,
+    erasedBy: "",
+    progress: target.author === user ? "sent" : "",
+    note: "",
+  };
+}
+
+/** Of a line in a page of the server's. */
+export function ofHistory(line: HistoryLine, user: string): Line {
+  const { peer, author, device, stream, id, stamp, kind, body, revision, editedStamp, erasedBy } = line;
+  const target = { peer, author, device, stream, id };
+  return {
+    ...target,
+    ...content(kind, body),
+    name: targetName(target),
+    draft: 0,
+    stamp,
+    kind,
+    revision,
+    editedMs: stampMs(editedStamp),
+    erasedBy,
+    progress: author === user ? "sent" : "",
+    note: "",
+  };
+}
+
+/** Of a message that we are sending. */
+export function ofSending(sending: Sending, user: string, device: string): Line {
+  const { dest: peer, stream, id, kind, body, draft, stamp } = sending;
+  const target = { peer, author: user, device, stream, id };
+  const progress = sending.doubtful ? "doubtful" : sending.state;
+  return {
+    ...target,
+    ...content(kind, body),
+    name: id === 0 ? "" : targetName(target),
+    draft,
+    stamp,
+    kind,
+    revision: 0,
+    editedMs: 0,
+    erasedBy: "",
+    progress,
+    note: sending.error?.message ?? sending.note,
+  };
+}
+
+/** What names it to the client. */
+export function targetOf({ peer, author, device, stream, id }: Line): Target {
+  return { peer, author, device, stream, id };
+}
+
+/** When the server took it, in Unix milliseconds; 0: not yet. */
+export function lineMs({ stamp }: Line): number {
+  return stampMs(stamp);
+}
+
+/** Names the line as long as it is shown. */
+export function lineKey(line: Line): string {
+  return line.name || `draft ${line.draft}`;
+}
+
+/** Whether `one` stands above `other`: by stamp, and what has none yet behind, as it was written. */
+export function isAbove(one: Line, other: Line): boolean {
+  if (one.stamp !== other.stamp) {
+    return other.stamp === 0n || (one.stamp !== 0n && one.stamp < other.stamp);
+  }
+  if (one.stamp === 0n) {
+    return one.draft < other.draft;
+  }
+  return one.name < other.name;
+}
+
+export function further(one: Progress, other: Progress): Progress {
+  return RANK[other] > RANK[one] ? other : one;
+}
+
+/** What is known of one message, by two ways: whichever text is newer, an end over all, and the furthest progress. */
+export function merged(known: Line, told: Line): Line {
+  const newer = told.erasedBy !== "" || (known.erasedBy === "" && told.revision >= known.revision) ? told : known;
+  const isSettled = told.progress !== "failed" && told.progress !== "doubtful";
+  return {
+    ...newer,
+    name: told.name || known.name,
+    draft: known.draft || told.draft,
+    stamp: told.stamp || known.stamp,
+    editedMs: newer.editedMs || known.editedMs,
+    progress: isSettled ? further(told.progress, known.progress) : told.progress,
+    note: told.note,
+  };
+}
+
+/** The same, without what it said. */
+export function erased(line: Line, by: string): Line {
+  return { ...line, ...NOTHING, erasedBy: by };
+}

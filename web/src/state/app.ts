@@ -1,0 +1,380 @@
+/**
+ * What one tab shows: who is logged in, the connection, conversations, and what is being told to the person.
+ *
+ * Owns the signals that views read, and what they call. Draws nothing.
+ */
+
+import { effect, signal } from "@preact/signals";
+import { HintKind } from "sparrow-client";
+
+import type { Line } from "../model/line.ts";
+import { type Entering, Tab, whoIsHere, wipe } from "../model/tab.ts";
+import { type Connection, type Problem, problemOf, type Told, type Upload } from "../model/told.ts";
+import { Circle } from "./people.ts";
+import { go, route } from "./route.ts";
+import { emptyRow, Rows } from "./rows.ts";
+import { Timeline } from "./timeline.ts";
+
+export type Phase =
+  | { readonly at: "starting" }
+  | { readonly at: "login"; readonly user: string; readonly problem: Problem | undefined }
+  | { readonly at: "in" }
+  /** Another tab has gone on in this one's place, or the browser keeps nothing any more. */
+  | { readonly at: "ended"; readonly problem: Problem };
+
+/** Something to be read once. */
+export interface Toast {
+  readonly id: number;
+  readonly text: string;
+  readonly isError: boolean;
+}
+
+const TOAST_MS = 8_000;
+/** The list is asked for no oftener. */
+const ROWS_AGAIN_MS = 1_500;
+/** Errors behind which the kept state is of no use. */
+const NEEDS_NEW_DEVICE = new Set(["DeviceRemovedError"]);
+
+export class App {
+  readonly phase = signal<Phase>({ at: "starting" });
+  readonly connection = signal<Connection>({ state: "connecting" });
+  readonly device = signal("");
+  readonly typing = signal<ReadonlyMap<string, readonly string[]>>(new Map());
+  readonly uploads = signal<ReadonlyMap<string, Upload>>(new Map());
+  readonly toasts = signal<readonly Toast[]>([]);
+  /** A new message of somebody else, for notifications. */
+  readonly news = signal<Line | undefined>(undefined);
+  readonly rows = new Rows();
+  /** Up to where a conversation was read when it was opened. */
+  readonly openedMark = signal<bigint>(0n);
+  tab: Tab | undefined;
+  circle: Circle | undefined;
+  readonly #timelines = new Map<string, Timeline>();
+  #toastCounter = 0;
+  #isRefreshing = false;
+
+  /** Go on with the login that this browser keeps, or ask for one. */
+  start(): void {
+    effect(() => {
+      const { value } = route;
+      if (value.at === "chat" && this.phase.value.at === "in") {
+        this.#opened(value.peer);
+      }
+    });
+    const user = whoIsHere();
+    if (user === "") {
+      this.phase.value = { at: "login", user: "", problem: undefined };
+    } else {
+      void this.#enter(user, undefined);
+      this.phase.value = { at: "in" };
+    }
+  }
+
+  /** Log in. Returns what is wrong with it. */
+  async logIn(entering: Entering): Promise<Problem | undefined> {
+    const problem = await this.#enter(entering.user, entering);
+    if (problem === undefined) {
+      this.phase.value = { at: "in" };
+    } else if (NEEDS_NEW_DEVICE.has(problem.name)) {
+      await wipe(entering.user);
+    }
+    return problem;
+  }
+
+  async #enter(user: string, entering: Entering | undefined): Promise<Problem | undefined> {
+    let tab: Tab | undefined;
+    try {
+      tab = new Tab(user, entering, {
+        told: (told) => this.#told(told),
+        moved: () => this.#moved(),
+        over: (problem) => this.#over(problem),
+      });
+      this.tab = tab;
+      this.circle = new Circle(tab);
+      await tab.entered();
+      return undefined;
+    } catch (error) {
+      await tab?.close();
+      const problem = problemOf(error);
+      if (entering === undefined) {
+        this.#over(problem);
+      }
+      return problem;
+    }
+  }
+
+  /** The device is in another tab, or in this one, from now on. */
+  #moved(): void {
+    void this.#ask(async (tab) => {
+      const told = await tab.chat.connection();
+      this.#told(told);
+      await this.refreshRows();
+      for (const timeline of this.#timelines.values()) {
+        void timeline.begin();
+      }
+    });
+    this.#refreshCircle();
+  }
+
+  #refreshCircle(): void {
+    this.circle?.refresh().catch(() => undefined); // with the next connection
+  }
+
+  #over(problem: Problem | undefined): void {
+    const tab = this.tab;
+    this.tab = this.circle = undefined;
+    this.#timelines.clear();
+    this.rows.set([]);
+    void tab?.close();
+    if (this.phase.value.at === "login") {
+      return; // the form says it
+    }
+    if (problem !== undefined && problem.trouble !== "") {
+      this.phase.value = { at: "ended", problem };
+    } else {
+      this.phase.value = { at: "login", user: problem === undefined ? "" : whoIsHere(), problem };
+    }
+  }
+
+  // What the device tells.
+
+  #told(told: Told): void {
+    switch (told.type) {
+      case "connection":
+        this.#connected(told);
+        break;
+      case "line":
+        this.#line(told.line, told.isNew);
+        break;
+      case "stale":
+        this.#stale(told.peer);
+        break;
+      case "readElsewhere":
+        this.#refreshRowsSoon();
+        break;
+      case "typing":
+        this.typing.value = new Map(this.typing.value).set(told.peer, told.users);
+        break;
+      case "groupChanged":
+        void this.circle?.refreshGroups().catch(() => undefined);
+        break;
+      case "hint":
+        this.#hint(told);
+        break;
+      case "failed":
+        this.say(told.text, true);
+        break;
+      case "upload":
+        this.#upload(told.upload);
+        break;
+    }
+  }
+
+  #connected({ connection, device }: Extract<Told, { type: "connection" }>): void {
+    const was = this.connection.value.state;
+    this.connection.value = connection;
+    this.device.value = device;
+    if (connection.state === "online" && was !== "online") {
+      this.#refreshRowsSoon();
+      this.#refreshCircle();
+      for (const timeline of this.#timelines.values()) {
+        if (timeline.isPartial.value) {
+          void timeline.begin();
+        }
+      }
+    } else if (connection.state === "ended") {
+      this.#over(connection.problem);
+    }
+  }
+
+  #line(line: Line, isNew: boolean): void {
+    const timeline = this.#timelines.get(line.peer);
+    const isKnown = timeline?.has(line.name) ?? false;
+    const isOthers = line.author !== this.tab?.user;
+    if (isNew || isKnown) {
+      timeline?.put([line]);
+    }
+    const isNews = isNew && isOthers && !isKnown && line.erasedBy === "";
+    this.rows.noticed(line, isNews && !this.isRead(line.peer));
+    if (isNews) {
+      this.news.value = line;
+      this.circle?.learn([line.author]);
+    }
+  }
+
+  /** Whether somebody is reading this conversation now. */
+  isRead(peer: string): boolean {
+    const { value } = route;
+    return value.at === "chat" && value.peer === peer && document.visibilityState === "visible" && document.hasFocus();
+  }
+
+  #stale(peer: string): void {
+    for (const timeline of this.#timelines.values()) {
+      if (peer === "" || timeline.peer === peer) {
+        void timeline.begin();
+      }
+    }
+    this.#refreshRowsSoon();
+  }
+
+  #hint({ kind, user, group }: Extract<Told, { type: "hint" }>): void {
+    if (kind === HintKind.HISTORY_CHANGED || kind === HintKind.SKIPPED) {
+      this.#stale(group || user);
+    } else if (kind === HintKind.GROUP_CHANGED) {
+      void this.circle?.refreshGroups().catch(() => undefined);
+    } else {
+      if (kind === HintKind.PROFILE_CHANGED) {
+        this.circle?.forget(user);
+      }
+      void this.circle?.refreshPeople().catch(() => undefined);
+    }
+  }
+
+  #upload(upload: Upload): void {
+    const uploads = new Map(this.uploads.value);
+    if (upload.end === "sent" || upload.end === "cancelled") {
+      uploads.delete(upload.upload);
+    } else {
+      uploads.set(upload.upload, upload);
+    }
+    this.uploads.value = uploads;
+  }
+
+  /** Take an upload that has failed out of sight. */
+  forgetUpload(id: string): void {
+    const uploads = new Map(this.uploads.value);
+    uploads.delete(id);
+    this.uploads.value = uploads;
+  }
+
+  // The list.
+
+  #refreshRowsSoon(): void {
+    if (!this.#isRefreshing) {
+      this.#isRefreshing = true;
+      setTimeout(() => {
+        this.#isRefreshing = false;
+        void this.refreshRows();
+      }, ROWS_AGAIN_MS);
+    }
+  }
+
+  async refreshRows(): Promise<void> {
+    await this.#ask(async (tab) => {
+      const rows = await tab.chat.rows();
+      this.rows.set(rows);
+      this.circle?.learn(rows.map(({ peer }) => peer));
+      for (const { peer, readByOther } of rows) {
+        this.#timelines.get(peer)?.readUpTo(readByOther, tab.user);
+      }
+    });
+  }
+
+  // One conversation.
+
+  timeline(peer: string): Timeline {
+    let timeline = this.#timelines.get(peer);
+    if (timeline === undefined) {
+      timeline = new Timeline(peer, async (before) => {
+        if (this.tab === undefined) {
+          throw new Error("nobody is logged in");
+        }
+        const page = await this.tab.chat.page(peer, before);
+        return before === undefined
+          ? { ...page, lines: [...page.lines, ...(await this.tab.chat.unsettled(peer))] }
+          : page;
+      });
+      this.#timelines.set(peer, timeline);
+    }
+    return timeline;
+  }
+
+  #opened(peer: string): void {
+    const timeline = this.timeline(peer);
+    const row = this.rows.all.peek().get(peer) ?? emptyRow(peer);
+    this.openedMark.value = row.mark;
+    if (!timeline.isBegun) {
+      void timeline.begin().then(() => timeline.readUpTo(row.readByOther, this.tab?.user ?? ""));
+    }
+    this.circle?.learn([peer]);
+  }
+
+  /** The person has seen all up to this line. */
+  async seen(peer: string, last: Line): Promise<void> {
+    const row = this.rows.get(peer) ?? emptyRow(peer);
+    const mark = last.stamp;
+    const unread = this.timeline(peer)
+      .lines.peek()
+      .filter(({ author, stamp, erasedBy }) => {
+        return author !== this.tab?.user && stamp > row.mark && stamp <= mark && erasedBy === "";
+      });
+    this.rows.read(peer, mark);
+    if (unread.length > 0) {
+      await this.#ask((tab) => tab.chat.read(peer, unread));
+    }
+  }
+
+  async send(peer: string, text: string): Promise<boolean> {
+    return this.#ask((tab) => tab.chat.send(peer, text));
+  }
+
+  async sendFile(peer: string, blob: Blob, name: string): Promise<void> {
+    await this.#ask((tab) => tab.transfers.send(crypto.randomUUID(), peer, blob, name));
+  }
+
+  mute(peer: string, untilMs: number): void {
+    this.rows.change(peer, (row) => ({ ...row, mutedUntilMs: untilMs }));
+  }
+
+  async hide(peer: string): Promise<void> {
+    const isDone = await this.#ask((tab) => tab.conversations.hide(peer));
+    if (isDone) {
+      this.rows.remove(peer);
+      go({ at: "list" });
+    }
+  }
+
+  // Telling the person.
+
+  /** Do something that may fail, and say so where it does. Returns whether it was done. */
+  async #ask(work: (tab: Tab) => Promise<unknown>): Promise<boolean> {
+    const { tab } = this;
+    if (tab === undefined) {
+      return false;
+    }
+    try {
+      await work(tab);
+      return true;
+    } catch (error) {
+      if (this.tab === tab) {
+        this.say(problemOf(error).text, true);
+      }
+      return false;
+    }
+  }
+
+  /** As `#ask`, for views. */
+  try(work: (tab: Tab) => Promise<unknown>): Promise<boolean> {
+    return this.#ask(work);
+  }
+
+  say(text: string, isError = false): void {
+    const id = ++this.#toastCounter;
+    const same = this.toasts.value.filter((toast) => toast.text !== text);
+    this.toasts.value = [...same.slice(-3), { id, text, isError }];
+    setTimeout(() => this.unsay(id), TOAST_MS);
+  }
+
+  unsay(id: number): void {
+    this.toasts.value = this.toasts.value.filter((toast) => toast.id !== id);
+  }
+
+  async logOut(isForced: boolean): Promise<Problem | undefined> {
+    try {
+      await this.tab?.logOut(isForced);
+      return undefined;
+    } catch (error) {
+      return problemOf(error);
+    }
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * People and groups, as far as this tab has heard of them: names, friends, requests, blocks, invitations.
+ *
+ * Owns when they are asked for. Names are their owners' words.
+ */
+
+import { signal } from "@preact/signals";
+import { type Contact, type Friend, type Invitation, isGroupId, type MyGroup, type OwnProfile } from "sparrow-client";
+
+import type { Tab } from "../model/tab.ts";
+
+/** Profiles that are asked for at once, and remembered. */
+const MOST_AT_ONCE = 4;
+const MOST_NAMES = 5_000;
+
+export class Circle {
+  readonly names = signal<ReadonlyMap<string, string>>(new Map());
+  readonly friends = signal<readonly Friend[]>([]);
+  readonly requests = signal<readonly Contact[]>([]);
+  readonly blocks = signal<readonly Contact[]>([]);
+  readonly groups = signal<ReadonlyMap<string, MyGroup>>(new Map());
+  readonly invitations = signal<readonly Invitation[]>([]);
+  readonly me = signal<OwnProfile | undefined>(undefined);
+  readonly #tab: Tab;
+  readonly #asked = new Set<string>();
+  #queue: string[] = [];
+  #busy = 0;
+
+  constructor(tab: Tab) {
+    this.#tab = tab;
+  }
+
+  /** Look at all of it. Throws what requests throw. */
+  async refresh(): Promise<void> {
+    await Promise.all([this.refreshPeople(), this.refreshGroups(), this.refreshMe()]);
+  }
+
+  async refreshPeople(): Promise<void> {
+    const { people } = this.#tab;
+    const [friends, requests, blocks] = await Promise.all([people.friends(), people.requests(), people.blocks()]);
+    this.friends.value = friends;
+    this.requests.value = requests;
+    this.blocks.value = blocks;
+  }
+
+  async refreshGroups(): Promise<void> {
+    const { groups } = this.#tab;
+    const [mine, invitations] = await Promise.all([groups.list(), groups.invitations()]).catch((error: unknown) => {
+      if (error instanceof Error && error.name === "GroupsNotOfferedError") {
+        return [[], []] as const;
+      }
+      throw error;
+    });
+    this.groups.value = new Map(mine.map((group) => [group.group, group]));
+    this.invitations.value = invitations;
+  }
+
+  async refreshMe(): Promise<void> {
+    this.me.value = await this.#tab.account.profile();
+  }
+
+  /** What to call a user or a group: its name, or its id until that is known. */
+  nameOf(peer: string): string {
+    if (isGroupId(peer)) {
+      return this.groups.value.get(peer)?.name ?? "a group";
+    }
+    return this.names.value.get(peer) || peer;
+  }
+
+  friend(user: string): Friend | undefined {
+    return this.friends.value.find((each) => each.user === user);
+  }
+
+  isBlocked(user: string): boolean {
+    return this.blocks.value.some((each) => each.user === user);
+  }
+
+  /** Ask for the names of users who are to be seen. */
+  learn(users: Iterable<string>): void {
+    for (const user of users) {
+      if (!isGroupId(user) && !this.#asked.has(user) && this.#asked.size < MOST_NAMES) {
+        this.#asked.add(user);
+        this.#queue.push(user);
+      }
+    }
+    while (this.#busy < MOST_AT_ONCE && this.#queue.length > 0) {
+      this.#busy++;
+      void this.#ask().finally(() => {
+        this.#busy--;
+      });
+    }
+  }
+
+  /** A name that was heard by another way. */
+  heard(user: string, name: string): void {
+    if (name !== (this.names.value.get(user) ?? "")) {
+      this.names.value = new Map(this.names.value).set(user, name);
+    }
+  }
+
+  /** Somebody has another name. */
+  forget(user: string): void {
+    this.#asked.delete(user);
+    this.learn([user]);
+  }
+
+  async #ask(): Promise<void> {
+    for (let user = this.#queue.shift(); user !== undefined; user = this.#queue.shift()) {
+      try {
+        const { display_name: name } = await this.#tab.people.profile(user);
+        this.heard(user, name);
+      } catch {
+        // Deleted, or not to be had now: the id has to do.
+        this.#asked.delete(user);
+      }
+    }
+  }
+}

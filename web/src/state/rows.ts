@@ -1,0 +1,98 @@
+/**
+ * The list of conversations.
+ *
+ * Owns unread counts and the newest line of each, between two looks at the server.
+ */
+
+import { computed, signal } from "@preact/signals";
+
+import { lineKey, type Line } from "../model/line.ts";
+import type { Row } from "../model/told.ts";
+
+export class Rows {
+  readonly all = signal<ReadonlyMap<string, Row>>(new Map());
+  readonly isLoaded = signal(false);
+  /** By their newest lines. */
+  readonly sorted = computed(() =>
+    [...this.all.value.values()].sort((one, other) => {
+      const [first, second] = [placeOf(one), placeOf(other)];
+      return first === second ? (one.peer < other.peer ? -1 : 1) : first > second ? -1 : 1;
+    }),
+  );
+  /** Messages that nobody has seen, in conversations that are not muted. */
+  readonly unread = computed(() =>
+    [...this.all.value.values()].reduce((sum, row) => sum + (isMuted(row, Date.now()) ? 0 : row.unread), 0),
+  );
+
+  get(peer: string): Row | undefined {
+    return this.all.value.get(peer);
+  }
+
+  /** The server's word. What has come, and what was read, meanwhile is newer. */
+  set(rows: readonly Row[]): void {
+    const known = this.all.value;
+    this.all.value = new Map(rows.map((row) => [row.peer, newer(row, known.get(row.peer))]));
+    this.isLoaded.value = true;
+  }
+
+  change(peer: string, change: (row: Row) => Row): void {
+    const row = this.all.value.get(peer) ?? emptyRow(peer);
+    this.all.value = new Map(this.all.value).set(peer, change(row));
+  }
+
+  remove(peer: string): void {
+    const rows = new Map(this.all.value);
+    rows.delete(peer);
+    this.all.value = rows;
+  }
+
+  /** A line has come, or is known better. `isUnread`: it is news to the person. */
+  noticed(line: Line, isUnread: boolean): void {
+    const row = this.all.value.get(line.peer);
+    const newest = row?.newest;
+    const isNewest = newest === undefined || line.stamp === 0n || line.stamp >= newest.stamp;
+    const isSame = newest !== undefined && lineKey(newest) === lineKey(line);
+    if (isNewest || isSame || isUnread) {
+      this.change(line.peer, (before) => ({
+        ...before,
+        newest: isNewest || isSame ? line : before.newest,
+        unread: before.unread + (isUnread ? 1 : 0),
+      }));
+    }
+  }
+
+  read(peer: string, stamp: bigint): void {
+    const row = this.all.value.get(peer);
+    if (row !== undefined && (row.unread > 0 || stamp > row.mark)) {
+      this.change(peer, (before) => ({ ...before, unread: 0, mark: stamp > before.mark ? stamp : before.mark }));
+    }
+  }
+}
+
+function newer(told: Row, known: Row | undefined): Row {
+  if (known === undefined) {
+    return told;
+  }
+  const isLater = known.newest !== undefined && (told.newest === undefined || known.newest.stamp > told.newest.stamp);
+  const newest = isLater ? known.newest : told.newest;
+  if (known.mark <= told.mark) {
+    return { ...told, newest };
+  }
+  return { ...told, newest, mark: known.mark, unread: known.unread };
+}
+
+/** What is not sent yet stands above all. */
+function placeOf({ newest }: Row): bigint {
+  if (newest === undefined) {
+    return 0n;
+  }
+  return newest.stamp === 0n ? 1n << 70n : newest.stamp;
+}
+
+export function isMuted({ mutedUntilMs }: Row, nowMs: number): boolean {
+  return mutedUntilMs > nowMs;
+}
+
+export function emptyRow(peer: string): Row {
+  return { peer, newest: undefined, mark: 0n, readByOther: 0n, unread: 0, mutedUntilMs: 0 };
+}

@@ -1,0 +1,132 @@
+/** Logging in, and making an account. */
+
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+
+import type { Problem } from "../model/told.ts";
+import { useApp } from "./context.ts";
+import { fieldOf } from "./form.ts";
+
+interface LoginProps {
+  readonly user: string;
+  readonly problem: Problem | undefined;
+}
+
+export function Login({ user, problem }: LoginProps): JSX.Element {
+  if (!isSecureContext) {
+    return <Insecure />;
+  }
+  return <Form user={user} problem={problem} />;
+}
+
+/** What browsers keep from pages that came over plain HTTP from another machine. */
+function Insecure(): JSX.Element {
+  return (
+    <main class="alone">
+      <h1>Sparrow</h1>
+      <p role="alert">
+        This page came over plain <code>http</code> from another machine. Browsers give such pages no locks and no
+        cryptography, which are needed here; and everybody on the way could read your password.
+      </p>
+      <p>
+        Whoever runs the server makes a certificate with <code>sparrow keys --certificate {location.hostname}</code>,
+        names it in the settings, and opens <code>https://{location.host}/</code>. On the machine itself{" "}
+        <code>http://127.0.0.1:{location.port}/</code> works as it is.
+      </p>
+    </main>
+  );
+}
+
+function Form({ user, problem }: LoginProps): JSX.Element {
+  const app = useApp();
+  const register = useSignal(false);
+  const busy = useSignal(false);
+  const wrong = useSignal(problem?.text ?? "");
+  const first = useRef<HTMLInputElement>(null);
+  useEffect(() => first.current?.focus(), []);
+  const enter = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    const form = event.currentTarget as HTMLFormElement;
+    const password = fieldOf(form, "password");
+    if (register.value && password !== fieldOf(form, "again")) {
+      wrong.value = "The two passwords differ: type them once more.";
+      return;
+    }
+    busy.value = true;
+    wrong.value = "";
+    const name = fieldOf(form, "user").trim().toLowerCase();
+    const found = await app.logIn({ user: name, password, register: register.value, label: browserName() });
+    busy.value = false;
+    wrong.value = found?.text ?? "";
+  };
+  return (
+    <main class="alone">
+      <h1>Sparrow</h1>
+      <form class="login" onSubmit={(event) => void enter(event)}>
+        <label>
+          Name
+          <input
+            ref={first}
+            name="user"
+            defaultValue={user}
+            required
+            maxLength={64}
+            autocomplete="username"
+            autocapitalize="none"
+            spellcheck={false}
+          />
+        </label>
+        <label>
+          Password
+          <input
+            name="password"
+            type="password"
+            required
+            autocomplete={register.value ? "new-password" : "current-password"}
+          />
+        </label>
+        {register.value && (
+          <label>
+            Password, once more
+            <input name="again" type="password" required autocomplete="new-password" />
+          </label>
+        )}
+        {wrong.value !== "" && (
+          <p class="wrong" role="alert">
+            {wrong.value}
+          </p>
+        )}
+        <button type="submit" class="first" disabled={busy.value}>
+          {register.value ? "Make the account" : "Log in"}
+        </button>
+        <button type="button" class="plain" onClick={() => (register.value = !register.value)}>
+          {register.value ? "I have an account" : "I am new here"}
+        </button>
+      </form>
+    </main>
+  );
+}
+
+/** What people see of this device in their list. */
+function browserName(): string {
+  const agent = navigator.userAgent;
+  const browsers = [
+    ["Edg/", "Edge"],
+    ["OPR/", "Opera"],
+    ["Firefox/", "Firefox"],
+    ["Chrome/", "Chrome"],
+    ["Safari/", "Safari"],
+  ] as const;
+  const systems = [
+    ["Android", "Android"],
+    ["iPhone", "iPhone"],
+    ["iPad", "iPad"],
+    ["Windows", "Windows"],
+    ["Mac OS", "macOS"],
+    ["Linux", "Linux"],
+  ] as const;
+  const nameIn = (known: readonly (readonly [string, string])[]): string | undefined =>
+    known.find(([mark]) => agent.includes(mark))?.[1];
+  return `${nameIn(browsers) ?? "a browser"} on ${nameIn(systems) ?? "some system"}`;
+}

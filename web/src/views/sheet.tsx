@@ -1,0 +1,28 @@
+/** A page beside the list that is no conversation. */
+
+import type { ComponentChildren, JSX } from "preact";
+
+import { addressOf, type Route } from "../state/route.ts";
+import { Icon } from "./icon.tsx";
+
+interface SheetProps {
+  readonly title: string;
+  readonly back?: Route;
+  readonly children: ComponentChildren;
+}
+
+export function Sheet({ title, back = { at: "list" }, children }: SheetProps): JSX.Element {
+  return (
+    <>
+      <header class="bar">
+        <a class={back.at === "list" ? "button back" : "button"} href={addressOf(back)} aria-label="Back">
+          <Icon name="back" />
+        </a>
+        <h1>
+          <bdi>{title}</bdi>
+        </h1>
+      </header>
+      <div class="sheet">{children}</div>
+    </>
+  );
+}

@@ -1,0 +1,148 @@
+/** The messages of a conversation. Only those in view are in the document, however many there are. */
+
+import { useComputed, useSignalEffect } from "@preact/signals";
+import type { JSX, Ref } from "preact";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { VList, type VListHandle, type VListProps } from "virtua";
+
+import { lineKey, lineMs, type Line } from "../model/line.ts";
+import { Bubble } from "./bubble.tsx";
+import { useDevice } from "./context.ts";
+import { dayOf, isSameDay } from "./time.ts";
+
+/** Its types are React's, where a component's ref is no prop of it. */
+const Lines = VList as (props: Omit<VListProps<Item>, "ref"> & { readonly ref: Ref<VListHandle> }) => JSX.Element;
+
+type Item =
+  | { readonly type: "begin"; readonly key: string }
+  | { readonly type: "day"; readonly key: string; readonly ms: number }
+  | { readonly type: "new"; readonly key: string }
+  | { readonly type: "line"; readonly key: string; readonly line: Line; readonly isFollowing: boolean };
+
+/** So near to its end the list stays at its end. In pixels. */
+const NEAR_END = 80;
+/** So near to its beginning older messages are asked for. */
+const NEAR_BEGIN = 600;
+/** Messages of one person within so many milliseconds stand together. */
+const TOGETHER_MS = 300_000;
+
+interface TimelineProps {
+  readonly peer: string;
+  readonly onEdit: (line: Line) => void;
+}
+
+export function Timeline({ peer, onEdit }: TimelineProps): JSX.Element {
+  const { app, tab } = useDevice();
+  const timeline = app.timeline(peer);
+  const list = useRef<VListHandle>(null);
+  const isAtEnd = useRef(true);
+  const above = useRef(timeline.above.peek());
+  const mark = useRef(app.openedMark.peek());
+  const items = useComputed(() => itemsOf(timeline.lines.value, mark.current, tab.user, timeline.hasOlder.value));
+  const shown = items.value;
+  const hasShifted = above.current !== timeline.above.value;
+
+  const look = (): void => {
+    const handle = list.current;
+    if (handle === null) {
+      return;
+    }
+    const end = handle.scrollOffset + handle.viewportSize;
+    isAtEnd.current = end >= handle.scrollSize - NEAR_END;
+    if (handle.scrollOffset < NEAR_BEGIN) {
+      void timeline.older();
+    }
+    if (app.isRead(peer)) {
+      const last = lastLine(items.peek(), isAtEnd.current ? items.peek().length - 1 : handle.findItemIndex(end));
+      if (last !== undefined) {
+        void app.seen(peer, last);
+      }
+    }
+  };
+
+  useLayoutEffect(() => {
+    above.current = timeline.above.peek();
+    const mine = shown.at(-1);
+    // Whoever has just written wants to see it.
+    const isOwnNew = mine?.type === "line" && mine.line.draft !== 0 && mine.line.progress === "queued";
+    if ((isAtEnd.current && !hasShifted) || isOwnNew) {
+      list.current?.scrollToIndex(shown.length - 1, { align: "end" });
+    }
+    look();
+  }, [shown]);
+  useEffect(() => {
+    addEventListener("focus", look);
+    document.addEventListener("visibilitychange", look);
+    return () => {
+      removeEventListener("focus", look);
+      document.removeEventListener("visibilitychange", look);
+    };
+  }, [peer]);
+  useSignalEffect(() => {
+    // A page that was short does not fill the view: there is nothing to scroll.
+    if (!timeline.isLoading.value) {
+      queueMicrotask(look);
+    }
+  });
+
+  return (
+    <div class="timeline">
+      {timeline.isPartial.value && <p class="hint">Offline: this is what this browser has kept.</p>}
+      {timeline.problem.value !== "" && (
+        <p class="hint" role="alert">
+          {timeline.problem.value}{" "}
+          <button type="button" onClick={() => void timeline.begin()}>
+            Try again
+          </button>
+        </p>
+      )}
+      <Lines ref={list} data={shown} shift={hasShifted} onScroll={look} role="log" aria-label="Messages" tabIndex={0}>
+        {(item: Item) => <Entry key={item.key} item={item} onEdit={onEdit} />}
+      </Lines>
+    </div>
+  );
+}
+
+function Entry({ item, onEdit }: { readonly item: Item; readonly onEdit: (line: Line) => void }): JSX.Element {
+  if (item.type === "line") {
+    return <Bubble line={item.line} isFollowing={item.isFollowing} onEdit={onEdit} />;
+  }
+  if (item.type === "day") {
+    return <p class="day">{dayOf(item.ms)}</p>;
+  }
+  return item.type === "new" ? <p class="new">New</p> : <p class="day">Here it begins.</p>;
+}
+
+/** Lines with what stands between them. */
+function itemsOf(lines: readonly Line[], mark: bigint, user: string, hasOlder: boolean): Item[] {
+  const items: Item[] = hasOlder || lines.length === 0 ? [] : [{ type: "begin", key: "begin" }];
+  let before: Line | undefined;
+  let isNew = false;
+  for (const line of lines) {
+    const ms = lineMs(line) || Date.now();
+    const beforeMs = before === undefined ? 0 : lineMs(before) || ms;
+    if (!isSameDay(beforeMs, ms)) {
+      items.push({ type: "day", key: `day ${new Date(ms).toDateString()}`, ms });
+      before = undefined;
+    }
+    if (!isNew && mark !== 0n && line.stamp > mark && line.author !== user) {
+      items.push({ type: "new", key: "new" });
+      isNew = true;
+      before = undefined;
+    }
+    const isFollowing = before?.author === line.author && ms - beforeMs < TOGETHER_MS;
+    items.push({ type: "line", key: lineKey(line), line, isFollowing });
+    before = line;
+  }
+  return items;
+}
+
+function lastLine(items: readonly Item[], from: number): Line | undefined {
+  for (let at = Math.min(from, items.length - 1); at >= 0; at--) {
+    const item = items[at];
+    if (item?.type === "line" && item.line.stamp !== 0n) {
+      return item.line;
+    }
+  }
+  return undefined;
+}
