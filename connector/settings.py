@@ -30,7 +30,8 @@ class ConnectorSettings:
     plain_listen_port: int = 0
     """A second port, for clients without TLS, beside a `listen_port` with TLS; 0: none."""
     websocket_listen_port: int = 0
-    """A port for clients over WebSocket, browsers above all, with TLS where there is a certificate; 0: none."""
+    """A port for clients over WebSocket, browsers above all, with TLS where there is a certificate; 0: none. A node
+    (`sparrow serve`) without TLS that only this machine reaches has 7402, unless this or userapi.connectors is set."""
     plain_websocket_listen_port: int = 0
     """The same without TLS, beside a `websocket_listen_port` with TLS, for a proxy in front; 0: none."""
     websocket_origins: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ import zmq
 from broker.server import BrokerServer
 from connector.server import ConnectorServer
 from protocol.errors import ConfigError, ServiceError, SparrowError
+from sparrow.config.page import as_node, page_url
 from sparrow.config.settings import Settings
 from sparrow.config.socket import private_endpoint
 from sparrow.ops.logs import set_up
@@ -57,6 +58,7 @@ def run_serve(settings: Settings) -> int:
     """Run a whole node: broker and connector here, joined in memory, and the user API as a child."""
     if settings.broker.presence != "memory":
         log.warning("a node keeps presence in memory: broker.presence and [etcd] are for `sparrow broker`")
+    settings = as_node(settings)
     settings = dataclasses.replace(
         settings,
         broker=dataclasses.replace(settings.broker, listen=INPROC, advertise="", presence="memory", curve_key_file=""),
@@ -204,6 +206,8 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
         connector.port,
         base_url(api),
     )
+    if api.page:
+        log.info("to chat, open %s in a browser", page_url(api))
 
 
 class _Pulse:

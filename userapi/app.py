@@ -36,7 +36,7 @@ from userapi.endpoints import (
 )
 from userapi.groups import GroupWork
 from userapi.history import History
-from userapi.http import document, doors, limits, problems, web
+from userapi.http import document, doors, limits, page, problems, web
 from userapi.http.counts import Counts
 from userapi.identity import Identity
 from userapi.notices import Notices
@@ -79,10 +79,11 @@ def create_app(
     identity: Identity | None = None,
     counts: Counts | None = None,
     history: HistorySettings | None = None,
+    page_folder: Path = page.FOLDER,
 ) -> Flask:
     """An application over an open bridge; `identity` checks passwords, without it we do. It counts into `counts`.
 
-    Raises `ConfigError` if the private key is not there.
+    Raises `ConfigError` if the private key, or the page, is not there.
     """
     app = Flask("userapi", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -115,6 +116,7 @@ def create_app(
     doors.install(app, settings)
     web.install(app, settings)
     limits.install(app, counted)
+    page.install(app, settings, page_folder)
     api = document.install(app, _VERSION)
     problems.install(app)
     for area in AREAS:

@@ -55,6 +55,8 @@ class UserApiSettings:
     """What these will have when they are; room that is kept for them."""
     max_file_readers: int = 100
     """Users that its owner lets read one file."""
+    page: bool = True
+    """Serves the web page at `/`: a chat for browsers, which go to the ws:// and wss:// addresses of `connectors`."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages whose scripts may call the API, such as "https://chat.example.net"; empty: none."""
     blocks_are_silent: bool = False
@@ -62,8 +64,9 @@ class UserApiSettings:
     who_may_write: str = "anyone"
     """As `broker.who_may_write`: with "friends", only these are invited into groups. Set both alike."""
     connectors: tuple[str, ...] = ("127.0.0.1:7400",)
-    """host:port of the connectors, or tls://host:port of those that speak TLS, as clients reach them; every login's
-    answer names them."""
+    """host:port of the connectors, or tls://host:port of those that speak TLS, and ws://host:port or wss://host/path
+    for WebSocket, as clients reach them; every login's answer names them. A node that only this machine reaches names
+    its own where this is not set."""
     brokers: tuple[str, ...] = ("tcp://127.0.0.1:7410",)
     """ZeroMQ endpoints of brokers; one is enough, two are safer. They tell one another of changes."""
     curve_key_file: str = ""

@@ -16,6 +16,7 @@ from fabric.curve import read_allowed, read_public, read_secret
 from fabric.networks import is_loopback
 from protocol.errors import ConfigError
 from sparrow.config.origins import unknown_origins
+from sparrow.config.page import unreached
 from userapi.settings import UserApiSettings
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 Found: TypeAlias = tuple[str, str, bool]
 """Key, text, and whether it is serious."""
+
+CLIENTS_PORTS = ("listen_port", "plain_listen_port", "websocket_listen_port", "plain_websocket_listen_port")
+"""Where a connector may listen for clients."""
 
 
 def exposure(settings: Settings) -> Iterator[Found]:
@@ -101,6 +105,7 @@ def _clients(settings: Settings) -> Iterator[Found]:
     yield from _ports(connector)
     yield from unknown_origins(settings)
     yield from _told(settings)
+    yield from unreached(settings)
 
 
 def _told(settings: Settings) -> Iterator[Found]:
@@ -127,7 +132,7 @@ def _told(settings: Settings) -> Iterator[Found]:
 def _ports(connector: ConnectorSettings) -> Iterator[Found]:
     """Each is another's."""
     taken: dict[int, str] = {}
-    for key in ("listen_port", "plain_listen_port", "websocket_listen_port", "plain_websocket_listen_port"):
+    for key in CLIENTS_PORTS:
         port: int = getattr(connector, key)
         if port and port in taken:
             yield f"connector.{key}", f"is connector.{taken[port]} too: choose another", True

@@ -37,11 +37,12 @@ def _reached(userapi: UserApiSettings) -> Iterator[str]:
     scheme, usual = ("https", 443) if userapi.tls_certificate_file else ("http", 80)
     port = "" if userapi.listen_port == usual else f":{userapi.listen_port}"
     host = userapi.listen_host
-    for name in _LOOPBACK if is_loopback(host) or _is_everywhere(host) else (host,):
+    for name in _LOOPBACK if is_loopback(host) or is_everywhere(host) else (host,):
         yield f"{scheme}://[{name}]{port}" if ":" in name else f"{scheme}://{name}{port}"
 
 
-def _is_everywhere(host: str) -> bool:
+def is_everywhere(host: str) -> bool:
+    """Whether it is every address of this machine, and so no name to call it by."""
     return host in ("0.0.0.0", "::", "*")
 
 
@@ -49,7 +50,7 @@ def unknown_origins(settings: Settings) -> Iterator[tuple[str, str, bool]]:
     """What is unwise about them: key, text, and that it is not serious."""
     connector, userapi = settings.connector, settings.userapi
     is_unsaid = connector.websocket_origins == _own(userapi)
-    if connector.websocket_listen_port and _is_everywhere(userapi.listen_host) and is_unsaid:
+    if connector.websocket_listen_port and is_everywhere(userapi.listen_host) and is_unsaid:
         text = (
             "is not set, and by which name browsers reach the user API cannot be told: only those on this machine may "
             'connect. Name the page, such as ["https://chat.example.net"]'

@@ -23,6 +23,7 @@ from fabric.curve import LinkKeys, read_link_keys
 from fabric.socket import secure
 from protocol.errors import ConfigError, SparrowError
 from sparrow.config.checks import Finding
+from sparrow.config.exposure import CLIENTS_PORTS
 from sparrow.config.settings import Settings
 from userapi.process import listening
 
@@ -111,9 +112,10 @@ def _ports(settings: Settings, roles: tuple[str, ...]) -> Iterator[Finding]:
     connector, userapi, monitor = settings.connector, settings.userapi, settings.monitor
     wanted = []
     if "connector" in roles:
-        wanted.append(("connector.listen_port", connector.listen_host, connector.listen_port))
+        wanted += [(f"connector.{name}", connector.listen_host, getattr(connector, name)) for name in CLIENTS_PORTS]
     if "userapi" in roles:
         wanted.append(("userapi.listen_port", userapi.listen_host, userapi.listen_port))
+        wanted.append(("userapi.admin_listen_port", userapi.admin_listen_host, userapi.admin_listen_port))
     if "broker" in roles and settings.broker.listen.startswith("tcp://"):
         host, _, port = settings.broker.listen.removeprefix("tcp://").rpartition(":")
         wanted.append(("broker.listen", "0.0.0.0" if host == "*" else host.strip("[]"), int(port)))

@@ -195,7 +195,11 @@ def _with_entries(settings: Settings, source: str, entries: Mapping[str, object]
         where = source if entry.written == name else f"{source}: {entry.written} is called {name} now"
         changed = dataclasses.replace(of, **{key: _typed(where, section, key, hints[key], value)})
         settings = dataclasses.replace(settings, **{section: changed}) if section else changed
-    return dataclasses.replace(settings, written_in_old_ways=(*settings.written_in_old_ways, *notes))
+    return dataclasses.replace(
+        settings,
+        written=settings.written | found.keys(),
+        written_in_old_ways=(*settings.written_in_old_ways, *notes),
+    )
 
 
 def _looks_like_ours(variable: str) -> bool:

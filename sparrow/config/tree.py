@@ -57,5 +57,7 @@ class Settings:
     userapi: UserApiSettings = field(default_factory=UserApiSettings)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    written: frozenset[str] = field(default=frozenset(), compare=False)
+    """Not a setting: names, as in "store.path", of those that somebody has written, be it as they are by default."""
     written_in_old_ways: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     """Not a setting: names of what was read and is called otherwise now, or is gone, and what to say of each."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sparrow.config.keys import make_broker_keys, make_link_key
+from sparrow.config.page import as_node, page_url
 from sparrow.config.settings import check, load
 from tests.certificates import Authority
 from userapi.keys import ensure_key_pair
@@ -15,7 +16,7 @@ KEYS = {"BROKER__CURVE_KEY_FILE": "broker.key", "BROKER__ALLOWED_KEYS_FILE": "al
 KEYS |= {"CONNECTOR__CURVE_KEY_FILE": "one.key", "CONNECTOR__BROKER_PUBLIC_KEY_FILE": "broker.pub"}
 TLS = {"CONNECTOR__TLS_CERTIFICATE_FILE": "server.crt.pem", "CONNECTOR__TLS_PRIVATE_KEY_FILE": "server.key.pem"}
 HTTPS = {"USERAPI__TLS_CERTIFICATE_FILE": "server.crt.pem", "USERAPI__TLS_PRIVATE_KEY_FILE": "server.key.pem"}
-TOLD = {"USERAPI__CONNECTORS": "tls://127.0.0.1:7400"}
+TOLD = {"USERAPI__CONNECTORS": "tls://127.0.0.1:7400,wss://chat.example.net/sparrow"}
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +177,82 @@ def test_a_server_does_not_start(
     assert says in answer.stderr
     assert answer.stderr.splitlines()[-1].startswith("sparrow: ")
     assert "Traceback" not in answer.stderr
+
+
+# The page, and how it reaches a connector.
+
+
+def node(tmp_path: Path, **changes: str) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+    """Where a node listens for WebSocket, whom it tells clients of, and which pages may connect."""
+    environ = {f"SPARROW_{name}": value for name, value in changes.items()} | {"SPARROW_DATA_DIR": str(tmp_path)}
+    settings = as_node(load(None, environ))
+    connector = settings.connector
+    return connector.websocket_listen_port, settings.userapi.connectors, connector.websocket_origins
+
+
+@pytest.mark.parametrize(
+    ("changes", "port", "connectors"),
+    [
+        ({}, 7402, "127.0.0.1:7400 ws://127.0.0.1:7402"),
+        ({"CONNECTOR__LISTEN_PORT": "7500"}, 7402, "127.0.0.1:7500 ws://127.0.0.1:7402"),
+        ({"CONNECTOR__LISTEN_HOST": "::1"}, 7402, "[::1]:7400 ws://[::1]:7402"),
+        ({"CONNECTOR__WEBSOCKET_LISTEN_PORT": "7500"}, 7500, "127.0.0.1:7400 ws://127.0.0.1:7500"),
+        # Who says that there is none, or that there is no page, opens no port.
+        ({"CONNECTOR__WEBSOCKET_LISTEN_PORT": "0"}, 0, "127.0.0.1:7400"),
+        ({"USERAPI__PAGE": "false"}, 0, "127.0.0.1:7400"),
+        ({"MONITOR__LISTEN_PORT": "7402"}, 0, "127.0.0.1:7400"),
+        ({"USERAPI__LISTEN_PORT": "7402"}, 0, "127.0.0.1:7400"),
+        # Who names addresses says all of it; as before there was a page.
+        ({"USERAPI__CONNECTORS": "127.0.0.1:7400"}, 0, "127.0.0.1:7400"),
+        ({"USERAPI__CONNECTORS": "127.0.0.1:7500", "CONNECTOR__LISTEN_PORT": "7500"}, 0, "127.0.0.1:7500"),
+        # Nothing is opened to others, or beside TLS, that nobody has asked for.
+        ({"CONNECTOR__LISTEN_HOST": "0.0.0.0", "CONNECTOR__PLAIN_TCP": "true"}, 0, "127.0.0.1:7400"),
+        ({"CONNECTOR__TLS_CERTIFICATE_FILE": "server.crt.pem"}, 0, "127.0.0.1:7400"),
+    ],
+)
+def test_what_a_node_opens_for_its_page(tmp_path: Path, changes: dict[str, str], port: int, connectors: str) -> None:
+    found, told, origins = node(tmp_path, **changes)
+    assert (found, told) == (port, tuple(connectors.split()))
+    at = changes.get("USERAPI__LISTEN_PORT", "7480")
+    names = ("localhost", "127.0.0.1", "[::1]") if port else ()
+    assert origins == tuple(f"http://{name}:{at}" for name in names)
+
+
+def test_a_connector_of_a_cluster_opens_what_it_is_told_to(tmp_path: Path) -> None:
+    settings = load(None, {"SPARROW_DATA_DIR": str(tmp_path)})
+    assert settings.connector.websocket_listen_port == 0
+    file = tmp_path / "sparrow.toml"
+    file.write_text("[connector]\nwebsocket_listen_port = 0\n")
+    assert as_node(load(file, {})).connector.websocket_listen_port == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, ""),
+        ({"USERAPI__CONNECTORS": "127.0.0.1:7400,ws://127.0.0.1:7402"}, ""),
+        ({"USERAPI__CONNECTORS": "127.0.0.1:7400", "USERAPI__PAGE": "false"}, ""),
+        ({"USERAPI__CONNECTORS": "127.0.0.1:7400"}, "the page at / cannot reach a connector"),
+        ({"USERAPI__CONNECTORS": "127.0.0.1:7400,ws://[::1]:7402"}, "can only have names"),
+        ({**HTTPS, "USERAPI__CONNECTORS": "ws://chat.example.net:7402"}, "from https:// to wss:// only"),
+        ({**HTTPS, "USERAPI__CONNECTORS": "ws://127.0.0.1:7402,wss://chat.example.net/sparrow"}, ""),
+    ],
+)
+def test_what_keeps_the_page_from_a_connector(folder: Path, changes: dict[str, str], text: str) -> None:
+    environ = {f"SPARROW_{name}": value for name, value in changes.items()} | {"SPARROW_DATA_DIR": str(folder)}
+    findings = check(load(None, environ))
+    assert [(finding.key, finding.serious) for finding in findings] == [("userapi.connectors", False)] * bool(text)
+    assert all(text in finding.text for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "url"),
+    [
+        ({}, "http://127.0.0.1:7480/"),
+        ({"USERAPI__LISTEN_HOST": "0.0.0.0", **HTTPS}, "https://localhost:7480/"),
+        ({"USERAPI__LISTEN_HOST": "::1", "USERAPI__LISTEN_PORT": "80"}, "http://[::1]:80/"),
+        ({"USERAPI__LISTEN_HOST": "chat.example.net"}, "http://chat.example.net:7480/"),
+    ],
+)
+def test_what_to_open_in_a_browser(changes: dict[str, str], url: str) -> None:
+    assert page_url(load(None, {f"SPARROW_{name}": value for name, value in changes.items()}).userapi) == url

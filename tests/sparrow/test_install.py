@@ -63,3 +63,11 @@ def test_all_rooms_are_installed() -> None:
     ):
         found = re.findall(pattern, (ROOT / script).read_text(), re.MULTILINE)
         assert {*" ".join(found).split()} == rooms, script
+
+
+def test_the_page_is_installed() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    patterns = setup["options.package_data"]["userapi"].split(", ")
+    packed = {path for pattern in patterns for path in (ROOT / "userapi").glob(pattern)}
+    assert packed == {path for path in (ROOT / "userapi" / "page").rglob("*") if path.is_file()}

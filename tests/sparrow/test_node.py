@@ -13,6 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from tests.ports import free_port
 from tests.sparrow.serving import PASSWORD, Node
@@ -185,3 +188,29 @@ def test_a_socket_with_too_long_a_path_is_refused_in_time(tmp_path: Path) -> Non
     deep = Node(folder)
     deep.start()
     assert deep.stop() == 0
+
+
+async def test_the_page_of_a_node_as_it_comes(tmp_path: Path) -> None:
+    """Nobody has said where clients connect: what its page needs is there, at the ports that it has."""
+    websocket = free_port()
+    node = Node(tmp_path, connector__websocket_listen_port=websocket)
+    del node.environment["SPARROW_USERAPI__CONNECTORS"]
+    node.start()
+    try:
+        async with httpx.AsyncClient(base_url=node.api, trust_env=False) as client:
+            page = await client.get("/")
+            body = {"user": "alice", "password": PASSWORD}
+            assert (await client.post("/v1/accounts", json=body)).status_code == 201
+            connectors = (await client.post("/v1/login", json=body)).json()["connectors"]
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert connectors == [f"127.0.0.1:{node.port}", f"ws://127.0.0.1:{websocket}"]
+        assert f"connect-src 'self' {connectors[1]};" in page.headers["Content-Security-Policy"]
+        assert f"to chat, open {node.api}/ in a browser" in node.log
+        for origin in (node.api, node.api.replace("127.0.0.1", "localhost")):
+            async with connect(connectors[1], origin=Origin(origin), proxy=None):
+                pass
+        for origin in ("null", "https://evil.example.net", "http://127.0.0.1:1", "http://localhost"):
+            with pytest.raises(InvalidStatus, match="403"):
+                await connect(connectors[1], origin=Origin(origin), proxy=None)
+    finally:
+        assert node.stop() == 0, node.log

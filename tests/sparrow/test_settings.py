@@ -275,7 +275,7 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
         ({"CONNECTOR__BROKERS": "localhost"}, "connector.brokers"),
         ({"CONNECTOR__PROXIES": "10.0.0.5, proxy.example.net"}, "connector.proxies"),
         ({"BROKER__LISTEN": "tcp://127.0.0.1:7400"}, "broker.listen"),
-        ({"USERAPI__CONNECTORS": "example.net"}, "userapi.connectors"),
+        ({"USERAPI__CONNECTORS": "ws://127.0.0.1:7402,example.net"}, "userapi.connectors"),
         ({"USERAPI__LISTEN_PORT": "7400"}, "userapi.listen_port"),
         ({"CONNECTOR__TOKEN_PUBLIC_KEY_FILE": "other.pem"}, "connector.token_public_key_file"),
         ({"BROKER__ADVERTISE": "here:7410"}, "broker.advertise"),

@@ -65,9 +65,10 @@ def test_the_tour(tmp_path: Path) -> None:
     token.write_text("0123456789abcdef" * 4)
     token.chmod(0o600)
     store = sqlite(tmp_path)
+    connectors = ("127.0.0.1:7400", "ws://127.0.0.1:7402")
     with (
         RunningBroker(store) as broker,
-        serving(tmp_path, broker.endpoint, store, admin_token_file=str(token)) as server,
+        serving(tmp_path, broker.endpoint, store, admin_token_file=str(token), connectors=connectors) as server,
     ):
         broker.keeps(*chat())
         script = "".join(f"{commands}printf '\\n%s\\n' '{END}'\n" for commands, _ in steps())

@@ -22,7 +22,7 @@ from userapi.http.handover import MORE
 area = Area("metrics", "For Prometheus")
 
 _OTHER = "other"
-"""What is no operation: paths that there are not, and the documentation."""
+"""What is no operation: paths that there are not, the documentation, and the page."""
 
 
 def install(app: Flask, counts: Counts) -> None:

@@ -17,6 +17,7 @@ from flask import Flask, request
 from fabric.networks import Address, among, as_key, parse_networks
 from userapi.http.addresses import client_address
 from userapi.http.handover import CONTINUED
+from userapi.http.page import is_of_page
 from userapi.http.problems import ProblemError
 from userapi.settings import UserApiSettings
 
@@ -28,6 +29,8 @@ _REPORTS = 30
 """How many messages an account may report in an hour: each is kept as a copy."""
 _HISTORY_S = 10
 """What may be read of conversations in so long, may be read at once: a device that catches up."""
+_PAGE_S = 10
+"""As many files of the page as an address may ask for in so long, it may ask for at once: an office in the morning."""
 _HOME_S = 30 * 86400.0
 _MAX_USER = 65
 """A user id with more characters is nobody's."""
@@ -118,6 +121,7 @@ class Limits:
         self._trusted = parse_networks("userapi.trusted_proxies", settings.trusted_proxies)
         self._unlimited = parse_networks("userapi.unlimited_addresses", settings.unlimited_addresses)
         self._requests = Limit(settings.max_requests_per_second_of_address, 1.0, clock)
+        self._pages = Limit(settings.max_requests_per_second_of_address * _PAGE_S, _PAGE_S, clock)
         self._account_requests = Limit(settings.max_requests_per_second_of_account, 1.0, clock)
         self._registrations = Limit(settings.max_registrations_per_hour_of_address, 3600.0, clock)
         self._logins = Limit(settings.max_logins_per_minute_of_address, 60.0, clock)
@@ -140,6 +144,10 @@ class Limits:
     def check_request(self) -> None:
         """Count a request of any kind against its address. Raises `ProblemError` when there were too many."""
         self._use_here(self._requests)
+
+    def check_page(self) -> None:
+        """Of a file of the page, apart from other requests. Raises `ProblemError` when there were too many."""
+        self._use_here(self._pages)
 
     def check_account(self, user: str) -> None:
         """Count a request by `user`, whose token is good. Raises `ProblemError` when there were too many."""
@@ -245,7 +253,9 @@ def install(app: Flask, limits: Limits) -> None:
     """Count every request."""
 
     def count() -> None:
-        if request.path not in _FREE and not request.environ.get(CONTINUED):
+        if is_of_page(request.path):
+            limits.check_page()
+        elif request.path not in _FREE and not request.environ.get(CONTINUED):
             limits.check_request()
 
     app.before_request(count)
