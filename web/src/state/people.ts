@@ -8,6 +8,7 @@ import { signal } from "@preact/signals";
 import { type Contact, type Friend, type Invitation, isGroupId, type MyGroup, type OwnProfile } from "sparrow-client";
 
 import type { Tab } from "../model/tab.ts";
+import { Happenings } from "./happenings.ts";
 
 /** Profiles that are asked for at once, and remembered. */
 const MOST_AT_ONCE = 4;
@@ -20,6 +21,7 @@ export class Circle {
   readonly blocks = signal<readonly Contact[]>([]);
   readonly groups = signal<ReadonlyMap<string, MyGroup>>(new Map());
   readonly invitations = signal<readonly Invitation[]>([]);
+  readonly happenings: Happenings;
   readonly me = signal<OwnProfile | undefined>(undefined);
   readonly #tab: Tab;
   readonly #asked = new Set<string>();
@@ -28,6 +30,7 @@ export class Circle {
 
   constructor(tab: Tab) {
     this.#tab = tab;
+    this.happenings = new Happenings(tab);
   }
 
   /** Look at all of it. Throws what requests throw. */

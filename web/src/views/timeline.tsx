@@ -3,11 +3,13 @@
 import { useComputed, useSignalEffect } from "@preact/signals";
 import type { JSX, Ref } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { type GroupChange, isGroupId } from "sparrow-client";
 import { VList, type VListHandle, type VListProps } from "virtua";
 
 import { lineKey, lineMs, type Line } from "../model/line.ts";
 import { Bubble } from "./bubble.tsx";
 import { useDevice } from "./context.ts";
+import { sentenceOf } from "../state/happenings.ts";
 import { dayOf, isSameDay } from "./time.ts";
 
 /** Its types are React's, where a component's ref is no prop of it. */
@@ -17,6 +19,7 @@ type Item =
   | { readonly type: "begin"; readonly key: string }
   | { readonly type: "day"; readonly key: string; readonly ms: number }
   | { readonly type: "new"; readonly key: string }
+  | { readonly type: "happened"; readonly key: string; readonly change: GroupChange }
   | { readonly type: "line"; readonly key: string; readonly line: Line; readonly isFollowing: boolean };
 
 /** So near to its end the list stays at its end. In pixels. */
@@ -32,13 +35,22 @@ interface TimelineProps {
 }
 
 export function Timeline({ peer, onEdit }: TimelineProps): JSX.Element {
-  const { app, tab } = useDevice();
+  const { app, tab, circle } = useDevice();
   const timeline = app.timeline(peer);
   const list = useRef<VListHandle>(null);
   const isAtEnd = useRef(true);
   const above = useRef(timeline.above.peek());
   const mark = useRef(app.openedMark.peek());
-  const items = useComputed(() => itemsOf(timeline.lines.value, mark.current, tab.user, timeline.hasOlder.value));
+  const items = useComputed(() => {
+    const changes = circle.happenings.all.value.get(peer) ?? [];
+    return itemsOf(timeline.lines.value, changes, mark.current, tab.user, timeline.hasOlder.value);
+  });
+  const version = circle.groups.value.get(peer)?.version ?? 0;
+  useEffect(() => {
+    if (isGroupId(peer)) {
+      void app.try(() => circle.happenings.refresh(peer, version));
+    }
+  }, [peer, version]);
   const shown = items.value;
   const hasShifted = above.current !== timeline.above.value;
 
@@ -110,16 +122,40 @@ function Entry({ item, onEdit }: { readonly item: Item; readonly onEdit: (line: 
   if (item.type === "day") {
     return <p class="day">{dayOf(item.ms)}</p>;
   }
+  if (item.type === "happened") {
+    return <Happened change={item.change} />;
+  }
   return item.type === "new" ? <p class="new">New</p> : <p class="day">Here it begins.</p>;
 }
 
-/** Lines with what stands between them. */
-function itemsOf(lines: readonly Line[], mark: bigint, user: string, hasOlder: boolean): Item[] {
+function Happened({ change }: { readonly change: GroupChange }): JSX.Element {
+  const { circle } = useDevice();
+  return <p class="happened">{sentenceOf(change, (user) => circle.nameOf(user))}.</p>;
+}
+
+/** Lines with what stands between them. Changes are shown as far back as lines are. */
+function itemsOf(
+  lines: readonly Line[],
+  changes: readonly GroupChange[],
+  mark: bigint,
+  user: string,
+  hasOlder: boolean,
+): Item[] {
   const items: Item[] = hasOlder || lines.length === 0 ? [] : [{ type: "begin", key: "begin" }];
   let before: Line | undefined;
   let isNew = false;
+  const firstMs = lines[0] === undefined ? 0 : lineMs(lines[0]);
+  const waiting = hasOlder ? changes.filter(({ ms }) => ms >= firstMs) : [...changes];
+  const happenUntil = (ms: number): void => {
+    for (let next = waiting[0]; next !== undefined && next.ms <= ms; next = waiting[0]) {
+      waiting.shift();
+      items.push({ type: "happened", key: `change ${next.version}`, change: next });
+      before = undefined;
+    }
+  };
   for (const line of lines) {
     const ms = lineMs(line) || Date.now();
+    happenUntil(ms);
     const beforeMs = before === undefined ? 0 : lineMs(before) || ms;
     if (!isSameDay(beforeMs, ms)) {
       items.push({ type: "day", key: `day ${new Date(ms).toDateString()}`, ms });
@@ -134,6 +170,7 @@ function itemsOf(lines: readonly Line[], mark: bigint, user: string, hasOlder: b
     items.push({ type: "line", key: lineKey(line), line, isFollowing });
     before = line;
   }
+  happenUntil(Number.POSITIVE_INFINITY);
   return items;
 }
 
