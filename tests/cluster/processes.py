@@ -209,19 +209,19 @@ class Deployment:
         port = free_port()
         return self._sparrow("broker", port, SPARROW_BROKER__LISTEN=f"tcp://127.0.0.1:{port}", **environment)
 
-    def connector(self) -> Process:
+    def connector(self, **environment: str) -> Process:
         """`sparrow connector`."""
         port = free_port()
-        return self._sparrow("connector", port, "broker up", **listening(port))
+        return self._sparrow("connector", port, "broker up", **listening(port) | environment)
 
     def node(self) -> Process:
         """`sparrow serve`."""
         port = free_port()
         return self._sparrow("serve", port, "Sparrow is ready", **listening(port))
 
-    def userapi(self) -> Process:
+    def userapi(self, **environment: str) -> Process:
         """`sparrow userapi`; a node has its own."""
-        return self._sparrow("userapi", self._api_port)
+        return self._sparrow("userapi", self._api_port, **environment)
 
     @property
     def api(self) -> str:

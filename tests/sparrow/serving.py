@@ -105,6 +105,16 @@ class Node:
                 assert answer.status_code == 201, answer.text
 
 
+def with_websocket(folder: Path, **settings: object) -> Node:
+    """A node that has WebSockets, too, not started."""
+    folder.mkdir(exist_ok=True)
+    port, secure = free_port(), "connector__tls_certificate_file" in settings
+    node = Node(folder, connector__websocket_listen_port=port, **settings)
+    bare = node.environment["SPARROW_USERAPI__CONNECTORS"]
+    node.environment["SPARROW_USERAPI__CONNECTORS"] = f"{bare},{'wss' if secure else 'ws'}://127.0.0.1:{port}/"
+    return node
+
+
 def run(node: Node, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command of the operator's, in the node's folder."""
     return subprocess.run(

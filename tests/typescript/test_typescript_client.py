@@ -16,8 +16,7 @@ from typing import IO
 import pytest
 
 from tests.certificates import Authority
-from tests.ports import free_port
-from tests.sparrow.serving import PASSWORD, Node
+from tests.sparrow.serving import PASSWORD, Node, with_websocket
 from tests.typescript.conftest import CLIENT
 
 Run = Callable[..., str]
@@ -35,16 +34,6 @@ def users(node: Node) -> tuple[str, str]:
 def test_what_an_application_sees(node: Node, run: Run) -> None:
     connector = f"127.0.0.1:{node.port}"
     run("node", FLAGS, "--test", "test/real/server.test.ts", SPARROW_API=node.api, SPARROW_CONNECTOR=connector)
-
-
-def with_websocket(folder: Path, **settings: object) -> Node:
-    """A node that has WebSockets, too, not started."""
-    folder.mkdir()
-    port, secure = free_port(), "connector__tls_certificate_file" in settings
-    node = Node(folder, connector__websocket_listen_port=port, **settings)
-    bare = node.environment["SPARROW_USERAPI__CONNECTORS"]
-    node.environment["SPARROW_USERAPI__CONNECTORS"] = f"{bare},{'wss' if secure else 'ws'}://127.0.0.1:{port}/"
-    return node
 
 
 class Talker:
