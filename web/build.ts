@@ -23,7 +23,7 @@ async function bundled(entry: string): Promise<Uint8Array> {
     write: false,
     minify: true,
     format: "esm",
-    target: ["chrome111", "firefox111", "safari16.4"],
+    target: ["chrome123", "firefox125", "safari17.5"],
     legalComments: "none",
     charset: "utf8",
     jsx: "automatic",

@@ -1,8 +1,9 @@
-/** A button that opens a list of things to do. */
+/** A button that opens a list of things to do, above all else on the page: the browser closes it by itself. */
 
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useRef } from "preact/hooks";
+
 import { Icon } from "./icon.tsx";
 
 export interface Choice {
@@ -16,55 +17,73 @@ interface MenuProps {
   readonly choices: readonly Choice[];
 }
 
+/** Between a menu and the border of the window, in pixels. */
+const MARGIN = 8;
+
 export function Menu({ label, choices }: MenuProps): JSX.Element {
   const isOpen = useSignal(false);
-  const element = useRef<HTMLSpanElement>(null);
+  const button = useRef<HTMLButtonElement>(null);
+  const list = useRef<HTMLDivElement>(null);
   const id = useId();
-  useEffect(() => {
-    if (!isOpen.value) {
-      return undefined;
+  const place = (): void => {
+    const [from, menu] = [button.current?.getBoundingClientRect(), list.current];
+    if (from === undefined || menu === null) {
+      return;
     }
-    element.current?.querySelector<HTMLElement>("[role=menuitem]")?.focus();
-    const away = (event: Event): void => {
-      if (!(event.target instanceof Node) || element.current?.contains(event.target) !== true) {
-        isOpen.value = false;
-      }
-    };
-    addEventListener("pointerdown", away);
-    return () => removeEventListener("pointerdown", away);
-  }, [isOpen.value]);
-  const close = (): void => {
-    isOpen.value = false;
-    element.current?.querySelector("button")?.focus();
+    const { width, height } = menu.getBoundingClientRect();
+    const top = from.bottom + height + MARGIN > innerHeight ? Math.max(MARGIN, from.top - height) : from.bottom;
+    menu.style.top = `${top}px`;
+    menu.style.left = `${Math.max(MARGIN, Math.min(from.left, innerWidth - width - MARGIN))}px`;
+    menu.querySelector<HTMLElement>("[role=menuitem]")?.focus();
   };
   const move = (event: KeyboardEvent): void => {
-    const items = [...(element.current?.querySelectorAll<HTMLElement>("[role=menuitem]") ?? [])];
+    const items = [...(list.current?.querySelectorAll<HTMLElement>("[role=menuitem]") ?? [])];
     const at = items.findIndex((item) => item === document.activeElement);
     const steps: Readonly<Record<string, number>> = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 };
     const to = steps[event.key];
-    if (event.key === "Escape") {
-      event.stopPropagation();
-      close();
-    } else if (to !== undefined && isOpen.value) {
+    if (to !== undefined) {
       event.preventDefault();
       items.at(to % items.length)?.focus();
+    } else if (event.key === "Tab") {
+      list.current?.hidePopover();
     }
   };
   return (
-    <span class="menu" ref={element} onKeyDown={move}>
+    <>
       <button
+        ref={button}
         type="button"
-        class="plain"
+        class="plain menu"
         aria-label={label}
         aria-haspopup="menu"
         aria-expanded={isOpen.value}
-        aria-controls={isOpen.value ? id : undefined}
-        onClick={() => (isOpen.value = !isOpen.value)}
+        onClick={() => {
+          isOpen.value = true;
+        }}
       >
         <Icon name="more" />
       </button>
       {isOpen.value && (
-        <span id={id} class="choices" role="menu" aria-label={label}>
+        <div
+          ref={(element) => {
+            list.current = element;
+            if (element?.isConnected === true && !element.matches(":popover-open")) {
+              element.showPopover();
+              place();
+            }
+          }}
+          id={id}
+          popover="auto"
+          class="choices"
+          role="menu"
+          aria-label={label}
+          onKeyDown={move}
+          onToggle={(event) => {
+            if (event.newState === "closed") {
+              isOpen.value = false;
+            }
+          }}
+        >
           {choices.map(({ text, act, isDangerous }) => (
             <button
               key={text}
@@ -73,15 +92,16 @@ export function Menu({ label, choices }: MenuProps): JSX.Element {
               tabIndex={-1}
               class={isDangerous === true ? "danger" : undefined}
               onClick={() => {
-                close();
+                list.current?.hidePopover();
+                button.current?.focus();
                 act();
               }}
             >
               {text}
             </button>
           ))}
-        </span>
+        </div>
       )}
-    </span>
+    </>
   );
 }
