@@ -11,6 +11,7 @@ import type { Line } from "../model/line.ts";
 import { type Entering, Tab, whoIsHere, wipe } from "../model/tab.ts";
 import { type Connection, type Problem, problemOf, type Told, type Upload } from "../model/told.ts";
 import { Circle } from "./people.ts";
+import { Previews } from "./previews.ts";
 import { go, route } from "./route.ts";
 import { emptyRow, Rows } from "./rows.ts";
 import { Timeline } from "./timeline.ts";
@@ -49,6 +50,7 @@ export class App {
   readonly openedMark = signal<bigint>(0n);
   tab: Tab | undefined;
   circle: Circle | undefined;
+  previews: Previews | undefined;
   readonly #timelines = new Map<string, Timeline>();
   #toastCounter = 0;
   #isRefreshing = false;
@@ -91,6 +93,7 @@ export class App {
       });
       this.tab = tab;
       this.circle = new Circle(tab);
+      this.previews = new Previews(tab);
       await tab.entered();
       return undefined;
     } catch (error) {

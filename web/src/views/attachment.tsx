@@ -1,10 +1,13 @@
-/** A file in a message: its name and size, to be saved. Nothing of it is opened here. */
+/** A file in a message: to be saved, and shown if it is a picture by its own bytes. Nothing of it runs. */
 
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
+import { useEffect } from "preact/hooks";
 import type { FileReference } from "sparrow-client";
 
+import { BY_ITSELF_BYTES, type Preview, saysPicture } from "../state/previews.ts";
 import { useDevice } from "./context.ts";
+import { Dialog } from "./dialog.tsx";
 import { sizeText } from "./size.ts";
 
 /** A browser has to hold a file as a whole to check it. */
@@ -20,15 +23,64 @@ export function Attachment({ file }: { readonly file: FileReference }): JSX.Elem
   };
   return (
     <div class="attachment">
-      <span class="names">
-        <bdi class="name">{file.name}</bdi>
-        <small>{sizeText(file.size)}</small>
-      </span>
-      <button type="button" disabled={busy.value} onClick={() => void save()}>
-        {busy.value ? "Loading…" : "Save"}
-      </button>
+      {saysPicture(file) && <Shown file={file} />}
+      <div class="attached">
+        <span class="names">
+          <bdi class="name">{file.name}</bdi>
+          <small>{sizeText(file.size)}</small>
+        </span>
+        <button type="button" disabled={busy.value} onClick={() => void save()}>
+          {busy.value ? "Loading…" : "Save"}
+        </button>
+      </div>
     </div>
   );
+}
+
+type Look = "asked" | "loading" | "none" | Preview;
+
+function Shown({ file }: { readonly file: FileReference }): JSX.Element | null {
+  const { app } = useDevice();
+  const look = useSignal<Look>(file.size <= BY_ITSELF_BYTES ? "loading" : "asked");
+  const whole = useSignal(false);
+  useEffect(() => {
+    if (look.value === "loading") {
+      void app.previews
+        ?.get(file)
+        .then((preview) => (look.value = preview ?? "none"))
+        .catch(() => (look.value = "none"));
+    }
+  }, [look.value]);
+  const { value } = look;
+  if (value === "none") {
+    return null;
+  }
+  if (value === "asked") {
+    return (
+      <button type="button" class="picture" onClick={() => (look.value = "loading")}>
+        Show the picture
+      </button>
+    );
+  }
+  if (value === "loading") {
+    return <div class="picture" role="img" aria-label={`${file.name}, loading`} />;
+  }
+  return (
+    <>
+      <button type="button" class="picture" aria-label={`Enlarge ${file.name}`} onClick={() => (whole.value = true)}>
+        <Image preview={value} name={file.name} />
+      </button>
+      {whole.value && (
+        <Dialog title={file.name} isWide onClose={() => (whole.value = false)}>
+          <Image preview={value} name={file.name} />
+        </Dialog>
+      )}
+    </>
+  );
+}
+
+function Image({ preview, name }: { readonly preview: Preview; readonly name: string }): JSX.Element {
+  return <img src={preview.address} width={preview.width} height={preview.height} alt={name} draggable={false} />;
 }
 
 /** Let the browser save it. Its type is nobody's word: nothing opens it in this page's name. */

@@ -6,11 +6,13 @@ import { Icon } from "./icon.tsx";
 
 interface DialogProps {
   readonly title: string;
+  /** As wide as the window: for a picture. */
+  readonly isWide?: boolean;
   readonly onClose: () => void;
   readonly children: ComponentChildren;
 }
 
-export function Dialog({ title, onClose, children }: DialogProps): JSX.Element {
+export function Dialog({ title, isWide = false, onClose, children }: DialogProps): JSX.Element {
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
@@ -19,7 +21,13 @@ export function Dialog({ title, onClose, children }: DialogProps): JSX.Element {
     return () => dialog?.close();
   }, []);
   return (
-    <dialog ref={element} aria-labelledby={id} onCancel={onClose} onClose={onClose}>
+    <dialog
+      ref={element}
+      class={isWide ? "is-wide" : undefined}
+      aria-labelledby={id}
+      onCancel={onClose}
+      onClose={onClose}
+    >
       <header>
         <h2 id={id}>{title}</h2>
         <button type="button" class="plain" aria-label="Close" onClick={onClose}>
