@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse
 
 from tests.ports import free_port
@@ -393,3 +394,40 @@ def test_what_came_before_the_connection_broke_is_kept(server: Server) -> None:
         answer = client.patch(path, headers=headers, content=CONTENT[offset:])
         assert answer.status_code == 204, answer.text
         assert client.get(f"{path}/content").content == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("claimed", "served"),
+    [
+        ("text/html", "application/octet-stream"),
+        ("image/svg+xml", "application/octet-stream"),
+        ("image/SVG+XML", "application/octet-stream"),
+        ("application/xhtml+xml", "application/octet-stream"),
+        ("text/xml", "application/octet-stream"),
+        ("text/javascript", "application/octet-stream"),
+        ("text/css", "application/octet-stream"),
+        ("application/pdf", "application/octet-stream"),
+        ("multipart/x-mixed-replace", "application/octet-stream"),
+        ("image/png", "image/png"),
+        ("video/mp4", "video/mp4"),
+        ("text/plain", "text/plain"),
+    ],
+)
+def test_nothing_that_a_browser_would_run(alice: Owner, claimed: str, served: str) -> None:
+    """Also where it is asked for by a name that is told, a range, or anew: it is a download, of no type that runs."""
+    content = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    name = 'x.html"; filename=y'
+    path = uploaded(alice, content, filename=name, filetype=claimed)
+    assert alice.does("GET", path)["media_type"] == claimed
+    whole = alice.asks("GET", f"{path}/content")
+    part = alice.asks("GET", f"{path}/content", extra={"Range": "bytes=1-20"})
+    same = alice.asks("GET", f"{path}/content", extra={"If-None-Match": whole.headers["ETag"]})
+    head = alice.asks("HEAD", f"{path}/content")
+    assert [answer.status_code for answer in (whole, part, same, head)] == [200, 206, 304, 200]
+    for answer in (whole, part, same, head):
+        headers = answer.headers
+        assert parse_options_header(headers["Content-Disposition"]) == ("attachment", {"filename": name})
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'; sandbox"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert headers.get("Content-Type", served) == served

@@ -42,7 +42,6 @@ _WEBSOCKET = re.compile(r"(wss?://[A-Za-z0-9_.-]+(:\d+)?)(/[!-~]*)?")
 _NOT_USED = (
     "accelerometer",
     "autoplay",
-    "bluetooth",
     "camera",
     "clipboard-read",
     "display-capture",
