@@ -95,5 +95,12 @@ def marked(device: object, stream: object, ids: Iterable[object]) -> list[int]:
     return found
 
 
+def whole(what: str, value: object, most: int) -> int:
+    """`value`, a whole number from 1 to `most`. `what` names it. Raises `MisuseError`."""
+    if not isinstance(value, int) or not _is_whole(value) or not 1 <= value <= most:
+        raise MisuseError(f"{what}: {value!r:.80} is no whole number from 1 to {most}")
+    return value
+
+
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -16,6 +16,8 @@ from protocol import sparrow_pb2 as pb
 from protocol.errors import HistoryNotKeptError, MisuseError, NotFoundError, SearchNotOfferedError
 from protocol.ids import check_dest_id, is_group_id
 
+MAX_MUTE_S = 10 * 366 * 86_400
+"""Ten years, with their leap days."""
 FOUND = 50
 """Messages that a search gives, unless it asks for more."""
 
@@ -67,6 +69,10 @@ class Conversations:
         """
         return await _find(self._keeper, words, "", limit)
 
+    async def mutes(self) -> dict[str, int]:
+        """Return what is muted: users and groups, and until when (Unix time in milliseconds)."""
+        return await self._keeper.api.mutes()
+
     def _mark(self, listed: Listed) -> None:
         history = self._keeper.history
         if history is not None and listed.mark and history.unread(listed.user):
@@ -115,6 +121,9 @@ class Conversation:
         """Up to which stamp we have read."""
         self.read_by_other = listed.read_by_other
         """Up to which stamp they have, as far as they show it; in a group it is 0: see `Groups.read_by`."""
+        self.muted_until_ms = listed.muted_until_ms
+        """Until when it is muted, in Unix milliseconds; 0: it is not. Where the service keeps no conversations, only
+        `Conversations.mutes` says so."""
 
     @property
     def is_group(self) -> bool:
@@ -165,6 +174,26 @@ class Conversation:
             NotFoundError: Nothing was ever written there.
         """
         await self._keeper.api.hide(self.user)
+
+    async def mute(self, seconds: int | None = None) -> None:
+        """Mute it, for all of one's devices, whether anything was said there or not. Messages come as before: programs
+        leave out what would disturb. Nobody else hears of it.
+
+        Args:
+            seconds: For how long, at most ten years; None: for ever.
+
+        Raises:
+            MisuseError: `seconds` is no whole number from 1 on; or as many are muted as may be.
+            NotMemberError: It is a group that one is not in.
+            NotFoundError: The service is of before 0.2, and mutes nothing.
+        """
+        for_s = None if seconds is None else arguments.whole("seconds", seconds, MAX_MUTE_S)
+        self.muted_until_ms = await self._keeper.api.mute(self.user, for_s)
+
+    async def unmute(self) -> None:
+        """Mute it no more; one that is not muted is no error. Raises `NotFoundError` as `mute` does."""
+        await self._keeper.api.unmute(self.user)
+        self.muted_until_ms = 0
 
     async def find(self, words: str, limit: int = FOUND) -> list[Message]:
         """Return messages of this conversation with these words, newest first; see `Conversations.find`.

@@ -19,6 +19,8 @@ MAX_PAGE: Final = 500
 """Rows that one read of a timeline touches, and messages on one page."""
 MAX_UNREAD: Final = 100
 """Unread messages are counted up to this."""
+FOR_EVER_MS: Final = 2**53 - 1
+"""Until when a conversation is muted that is muted for ever: what every client can count up to."""
 MAX_KEEP_DAYS: Final = 3650
 """Markers of what was erased live for so long and a year."""
 
@@ -302,6 +304,18 @@ class Timelines(abc.ABC):
         """Raise marks; a public one raises the private one, too. Whether each rose: what did not, wrote nothing."""
 
     @abc.abstractmethod
+    async def mute(self, user: str, other: str, until_ms: int, most: int) -> bool:
+        """Mute the user's conversation with `other`, a user or a group, until then (Unix time); what is over, as 0 is:
+        not any more. Whether history is kept does not matter, nor whether anything was ever written there.
+
+        False, and nothing has changed for the others, if `most` of them are muted already.
+        """
+
+    @abc.abstractmethod
+    async def mutes(self, user: str) -> Mapping[str, int]:
+        """Those that hold now: the other, or the group, and until when."""
+
+    @abc.abstractmethod
     async def report(self, report: Report) -> None:
         """Keep a report."""
 
@@ -320,7 +334,7 @@ class Timelines(abc.ABC):
 
     @abc.abstractmethod
     async def forget_author(self, user: str, keep_words: bool) -> None:
-        """An account ends: its list, marks and reports of its own go; its words as well unless `keep_words`.
+        """An account ends: its list, marks, mutes and reports of its own go; its words as well unless `keep_words`.
 
         May be repeated until it returns.
         """

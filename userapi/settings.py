@@ -99,6 +99,8 @@ class UserApiSettings:
     """The same for clients that send no nonce, as those of 0.1: a thief may be the one who repeats."""
     max_devices: int = 20
     """Devices of one user, at most; each gets a copy of every message."""
+    max_mutes: int = 500
+    """Conversations that one user has muted at once."""
     further_device_delay_s: float = 2.0
     """The token of a user's second and later device is handed out this long after the device was added, so that
     every broker knows of it by then; so is the answer to a change of a group. At least the brokers' `cache_s`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from client.api.signed import SignedApi, conversation_in_path
@@ -37,6 +37,8 @@ class Listed:
     """Up to which stamp they have, as far as they show it."""
     unread: int = 0
     """Counted up to 100."""
+    muted_until_ms: int = 0
+    """Unix time; 0: it is not muted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Page:
 
 
 class ConversationsApi:
-    """What goes over HTTP. Everything raises `HistoryNotKeptError` where conversations are not kept."""
+    """What goes over HTTP. All but mutes raises `HistoryNotKeptError` where conversations are not kept."""
 
     def __init__(self, api: SignedApi) -> None:
         self._api = api
@@ -62,9 +64,7 @@ class ConversationsApi:
             answer = await self._get(_PATH, params=asked)
             items = [self._listed(one) for one in self._items(answer, "conversations")]
             unread = await self._unread([one.user for one in items]) if items else {}
-            found += [
-                Listed(one.user, one.newest, one.mark, one.read_by_other, unread.get(one.user, 0)) for one in items
-            ]
+            found += [replace(one, unread=unread.get(one.user, 0)) for one in items]
             after = self._next(answer)
         return found
 
@@ -80,7 +80,7 @@ class ConversationsApi:
         try:
             return self._listed(await self._get(f"{_PATH}/{conversation_in_path(user)}", known=False))
         except NotFoundError:
-            return Listed(user, None, 0, 0)
+            return Listed(user, None, 0, 0, muted_until_ms=(await self.mutes()).get(user, 0))
 
     async def messages(self, user: str, before: str, limit: int) -> Page:
         """One page, from the newest message or `before` a place back."""
@@ -95,6 +95,24 @@ class ConversationsApi:
     async def hide(self, user: str) -> None:
         """Take a conversation out of the list until something newer is written."""
         await self._api.send("DELETE", f"{_PATH}/{conversation_in_path(user)}")
+
+    async def mute(self, user: str, for_s: int | None) -> int:
+        """Mute a conversation for so long, or for ever; returns until when, in Unix milliseconds."""
+        path = f"{_PATH}/{conversation_in_path(user)}/mute"
+        answer = self._api.answer(await self._api.send("PUT", path, json={"for_s": for_s}))
+        return self._number(answer, "muted_until_ms")
+
+    async def unmute(self, user: str) -> None:
+        """Mute it no more."""
+        await self._api.send("DELETE", f"{_PATH}/{conversation_in_path(user)}/mute")
+
+    async def mutes(self) -> dict[str, int]:
+        """All that are muted, and until when; a service of 0.1 mutes nothing."""
+        try:
+            answer = self._api.answer(await self._api.send("GET", "/v1/mutes"))
+        except NotFoundError:
+            return {}
+        return {str(one.get("id")): self._number(one, "muted_until_ms") for one in self._items(answer, "mutes")}
 
     async def report(self, user: str, name: MessageName, text: str) -> None:
         """Report what the other wrote to those who run the service."""
@@ -159,7 +177,8 @@ class ConversationsApi:
         if not isinstance(user, str) or not isinstance(newest, dict | None) or not isinstance(unread, int):
             raise self._api.strange()
         line = None if newest is None else self._line(newest)
-        return Listed(user, line, self._whole(item, "mark"), self._whole(item, "read_by_other"), unread)
+        muted = self._number(item, "muted_until_ms")
+        return Listed(user, line, self._whole(item, "mark"), self._whole(item, "read_by_other"), unread, muted)
 
     def _line(self, item: dict[str, Any]) -> PagedLine:
         """A message. Raises `ApiError` for what is none."""
@@ -193,6 +212,13 @@ class ConversationsApi:
             return base64.b64decode(content, validate=True)
         except (binascii.Error, ValueError):
             raise self._api.strange() from None
+
+    def _number(self, item: dict[str, Any], name: str) -> int:
+        """A whole number; 0 if it is not there. Raises `ApiError`."""
+        value = item.get(name, 0)
+        if not isinstance(value, int):
+            raise self._api.strange()
+        return value
 
     def _whole(self, item: dict[str, Any], name: str) -> int:
         """A decimal string of up to 64 bits; 0 if it is not there. Raises `ApiError`."""

@@ -223,9 +223,13 @@ class Chat:
 
     async def talk_to(self, name: str) -> None:
         """Open the conversation with them, or that of a group. Raises `MisuseError`."""
-        await self.news.know(self.client, name)
-        self._open(self.groups.find_any(name))
+        self._open(await self.place(name))
         await self._read_here()
+
+    async def place(self, name: str) -> str:
+        """The user, or the group, that is called so. Raises `MisuseError`."""
+        await self.news.know(self.client, name)
+        return self.groups.find_any(name)
 
     def group_seen(self, group: Group) -> None:
         """This is one of ours as it is now; what has come of it already may be written otherwise from now on."""
@@ -299,8 +303,9 @@ class Chat:
         self._view.refresh()
 
     def elsewhere(self) -> list[Conversation]:
-        """Conversations with something new that are not open."""
-        return [each for each in self.model.latest() if each is not self.current and each.unread_count]
+        """Conversations with something new that are not open, and not muted."""
+        found = self.model.latest()
+        return [each for each in found if each is not self.current and each.unread_count and not each.muted]
 
     # What happens.
 
@@ -340,6 +345,8 @@ class Chat:
             self.news.hinted(event)
             if event.kind == HintKind.SKIPPED:
                 self._skipped(event.group)
+            elif event.kind == HintKind.HISTORY_CHANGED:
+                self.past.muted()
         elif isinstance(event, GroupChanged):
             self.news.group_changed(event)
         elif isinstance(event, GroupLeft):

@@ -10,12 +10,13 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 from client import TEXT, Contact, Friend, Message, Profile
+from client import Conversation as Talk
 from client.api.files import Told
 from client.api.local import safe_name
 from protocol.errors import MisuseError
 from protocol.ids import stamp_ms
 from sparrow.chat.chat import Chat
-from sparrow.chat.conversation import Line
+from sparrow.chat.conversation import Conversation, Line
 from sparrow.chat.group_commands import GROUP_COMMANDS
 from sparrow.chat.table import Table, Takes, how_far_back, number
 from sparrow.chat.text import HELP_END, date, short, who
@@ -45,11 +46,39 @@ async def _to(chat: Chat, name: str) -> None:
     await chat.talk_to(name)
 
 
-@command("", Takes.NOTHING, "conversations, and what is new in them")
+@command("", Takes.NOTHING, "conversations and what is new")
 async def _who(chat: Chat, _: str) -> None:
-    found = chat.model.latest()
-    lines = [f"{each.label}: {each.unread_count} new" if each.unread_count else each.label for each in found]
+    lines = [_talk(each) for each in chat.model.latest()]
     chat.notice("\n".join(lines) or "nobody yet: /to NAME begins a conversation")
+
+
+def _talk(talk: Conversation) -> str:
+    new = f": {talk.unread_count} new" if talk.unread_count else ""
+    return f"{talk.label}{' (muted)' if talk.muted else ''}{new}"
+
+
+@command("NAME [HOURS]", Takes.PLACE, "no news of it", "who")
+async def _mute(chat: Chat, typed: str) -> None:
+    name, _, last = typed.rpartition(" ")
+    hours = number(last, COMMANDS["mute"].usage) if name and last[:1].isdecimal() else None
+    talk = await _talk_with(chat, typed if hours is None else name.strip())
+    await talk.mute(None if hours is None else hours * 3600)
+    chat.model.conversation(talk.user).muted = True
+    chat.notice(
+        f"{chat.model.label(talk.user)} is muted{'' if hours is None else f' for {hours} h'}, on all your devices"
+    )
+
+
+@command("NAME", Takes.PLACE, "news again", "history")
+async def _unmute(chat: Chat, name: str) -> None:
+    talk = await _talk_with(chat, name)
+    await talk.unmute()
+    chat.model.conversation(talk.user).muted = False
+    chat.notice(f"{chat.model.label(talk.user)} is not muted")
+
+
+async def _talk_with(chat: Chat, name: str) -> Talk:
+    return await chat.client.conversations.of(await chat.place(name))
 
 
 @command("[N]", Takes.TEXT, "N older lines of this conversation (20)")

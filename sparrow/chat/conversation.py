@@ -124,6 +124,8 @@ class Conversation:
     """Orders conversations by their last line; 0: there is none."""
     opened: bool = False
     """The person has opened it: what is shown in it is read."""
+    muted: bool = False
+    """What is new in it is no news."""
     told_unread: int = 0
     """What is unread as the server counts it, lines that are not here included."""
     changes: dict[int, Line] = field(default_factory=dict)

@@ -5,7 +5,7 @@ Owns the names of messages here, and what becomes of their lines. Sends nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from client import FILE, TEXT, Edited, Erased, HistoryEntry, Message, Progress, ReadElsewhere, Sending, State
 from protocol.errors import FileReferenceError
@@ -47,6 +47,7 @@ class Model:
         self._others: dict[tuple[str, str, str, int, int], Line] = {}
         """Conversation, author, device, stream, id → somebody else's line."""
         self._marks = Marks()
+        self._muted: Container[str] = ()
         self._arrivals = 0
         self.device = ""
         """Which device of ours this is; empty: not known yet."""
@@ -56,6 +57,7 @@ class Model:
         found = self.conversations.get(peer)
         if found is None:
             found = self.conversations[peer] = Conversation(peer, self._author, self.label(peer))
+            found.muted = peer in self._muted
         return found
 
     def _author(self, line: Line) -> tuple[str, str]:
@@ -66,6 +68,12 @@ class Model:
         """Groups may be written otherwise now."""
         for peer, conversation in self.conversations.items():
             conversation.label = self.label(peer)
+
+    def mute(self, peers: Container[str]) -> None:
+        """These are muted, and no others."""
+        self._muted = peers
+        for peer, conversation in self.conversations.items():
+            conversation.muted = peer in peers
 
     def latest(self) -> list[Conversation]:
         """Conversations that have lines, the latest first."""

@@ -49,6 +49,7 @@ class Past:
         self._one_at_a_time = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
         self._listing: asyncio.Task[None] | None = None
+        self._muting: asyncio.Task[None] | None = None
 
     def begin(self, client: Client) -> None:
         """Whose past it is."""
@@ -61,7 +62,7 @@ class Past:
 
     def cancel(self) -> None:
         """Look for nothing any more."""
-        for task in (self._looking, self._listing):
+        for task in (self._looking, self._listing, self._muting):
             if task is not None:
                 task.cancel()
 
@@ -69,6 +70,18 @@ class Past:
         """What was not to be had may be now: conversations that are not here, and what is unread in them."""
         if self._listing is None or self._listing.done():
             self._listing = asyncio.create_task(self._list())
+        self.muted()
+
+    def muted(self) -> None:
+        """Another device may have muted a conversation, or does not any more."""
+        if self._muting is None or self._muting.done():
+            self._muting = asyncio.create_task(self._look_at_mutes())
+
+    async def _look_at_mutes(self) -> None:
+        assert self._client is not None
+        with contextlib.suppress(SparrowError):  # a service of before mutes nothing; the next connection looks again
+            self._model.mute(await self._client.conversations.mutes())
+            self._listed()
 
     async def _list(self) -> None:
         assert self._client is not None

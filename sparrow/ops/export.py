@@ -28,7 +28,7 @@ from store import Store, StoreSettings, open_store
 from store.groups import Group, MyGroup
 from store.interface import COMMON, File, PageQuery, Row, RowKind
 from store.sqlite.backup import existing
-from store.timelines import MAX_PAGE, HistoryQuery, Listed, Name, conversation_of
+from store.timelines import FOR_EVER_MS, MAX_PAGE, HistoryQuery, Listed, Name, conversation_of
 from userapi.endpoints.messages import rendered
 
 if TYPE_CHECKING:
@@ -108,6 +108,10 @@ async def collect(store: Store, user: str) -> Json:
         "groups": [group async for group in _groups(store, user)],
         "invitations": [
             {"group": one.group, "by": one.by, "ms": one.ms} for one in await store.groups.invitations(user)
+        ],
+        "mutes": [
+            {"conversation": other, "until_ms": until_ms}
+            for other, until_ms in sorted((await store.timelines.mutes(user)).items())
         ],
         "waiting": await _waiting(store, user, [device.device for device in devices]),
     }
@@ -312,6 +316,10 @@ def lines(found: Json, *, bodies: bool) -> Iterator[str]:
     yield f"invitations: {len(found['invitations'])}"
     for one in found["invitations"]:
         yield f"  {one['group']}  by {one['by']}, {_at(one['ms'])}"
+    yield f"muted: {len(found['mutes'])}"
+    for one in found["mutes"]:
+        until = "for ever" if one["until_ms"] == FOR_EVER_MS else f"until {_at(one['until_ms'])}"
+        yield f"  {one['conversation']}  {until}"
     yield f"waiting in inboxes: {len(found['waiting'])}"
     for row in found["waiting"]:
         yield _waiting_line(row) + (f": {_shown(row)}" if bodies and _shown(row) else "")

@@ -253,6 +253,8 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
         )""",
         "CREATE TABLE IF NOT EXISTS group_secrets (digest text PRIMARY KEY, group_id text, link text)",
     ),
+    # `told`: all of a user's, as JSON.
+    ("CREATE TABLE IF NOT EXISTS mutes (user text PRIMARY KEY, told text)",),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)

@@ -15,6 +15,7 @@ from store.cassandra.files import Files
 from store.cassandra.group_reading import ENGINE, Blocked, GroupReading
 from store.cassandra.group_rows import GroupRows
 from store.cassandra.group_states import GroupStates
+from store.cassandra.mutes import Mutes
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_archive import Archive
 from store.cassandra.timeline_keys import LAST_TIE
@@ -73,6 +74,7 @@ class Parts(NamedTuple):
     usage: Usage
     archive: Archive
     groups: GroupReading
+    mutes: Mutes
 
 
 class CassandraTimelines(Timelines):
@@ -292,6 +294,12 @@ class CassandraTimelines(Timelines):
         asked = {(mark.user, mark.conversation) for mark in marks if is_group(mark.conversation)}
         return await parts.members.raise_marks(marks, await parts.groups.insiders(asked) if asked else ())
 
+    async def mute(self, user: str, other: str, until_ms: int, most: int) -> bool:
+        return await self._parts().mutes.mute(user, other, until_ms, most)
+
+    async def mutes(self, user: str) -> Mapping[str, int]:
+        return await self._parts().mutes.of(user)
+
     # Reports, files, ends.
 
     async def report(self, report: Report) -> None:
@@ -335,6 +343,7 @@ class CassandraTimelines(Timelines):
                 await self._erase_words(user, group)
         await parts.usage.forget(user)
         await parts.members.forget(user)
+        await parts.mutes.forget(user)
 
     async def _erase_words(self, user: str, conversation: str) -> None:
         before = b""
@@ -371,4 +380,5 @@ def make_parts(
     archive = Archive(settings, history, rows, members, usage, writing, files, now_ms, drop_copies)
     group_rows = GroupRows(connection, requests, rows)
     groups = GroupReading(rows, group_rows, members, states, now_ms, history.edit_hours, blocked)
-    return Parts(rows, group_rows, members, usage, archive, groups)
+    mutes = Mutes(connection, requests, now_ms)
+    return Parts(rows, group_rows, members, usage, archive, groups, mutes)

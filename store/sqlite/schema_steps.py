@@ -276,6 +276,15 @@ CREATE TABLE group_links (
 ) WITHOUT ROWID;
 """
 _CONSENT = "ALTER TABLE accounts ADD COLUMN friends_may_add_me INTEGER NOT NULL DEFAULT 0;"
+# `other`: a user, or a group. A row of a time that is over is nothing.
+_MUTES = """
+CREATE TABLE mutes (
+    user TEXT NOT NULL,
+    other TEXT NOT NULL,
+    until_ms INTEGER NOT NULL,
+    PRIMARY KEY (user, other)
+) WITHOUT ROWID;
+"""
 STEPS = (
     _ACCOUNTS_AND_INBOX,
     _CONTACTS,
@@ -288,6 +297,7 @@ STEPS = (
     _TIMELINES,
     _GROUPS,
     _CONSENT,
+    _MUTES,
 )
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)

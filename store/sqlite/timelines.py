@@ -19,7 +19,7 @@ from protocol.ids import STAMP_SHIFT
 from store.group_rules import lives_of
 from store.ledger import Ledger, kept_erasures
 from store.settings import HistorySettings, StoreSettings
-from store.sqlite import group_reading, reading, writing
+from store.sqlite import group_reading, mutes, reading, writing
 from store.sqlite import timeline_files as files
 from store.sqlite import timeline_members as members
 from store.sqlite import timeline_reading as timeline
@@ -202,6 +202,13 @@ class SqliteTimelines(Timelines):
             return [False] * len(marks)
         return await self._writer.call(partial(members.raise_marks, marks=marks), rows=len(marks))
 
+    async def mute(self, user: str, other: str, until_ms: int, most: int) -> bool:
+        work = partial(mutes.mute, user=user, other=other, until_ms=until_ms, most=most, now_ms=self._now_ms())
+        return await self._writer.call(work)
+
+    async def mutes(self, user: str) -> Mapping[str, int]:
+        return await self._reader.call(partial(mutes.of, user=user, now_ms=self._now_ms()))
+
     async def report(self, report: Report) -> None:
         await self._writer.call(partial(members.report, new=report))
 
@@ -227,6 +234,7 @@ class SqliteTimelines(Timelines):
         if not keep_words:
             await self._erase_words(user)
         await self._writer.call(partial(members.forget, user=user))
+        await self._writer.call(partial(mutes.forget, user=user))
         self._scrub_soon()
 
     async def _erase_words(self, user: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -379,3 +380,30 @@ async def test_what_waits_to_be_taken_is_changed_or_gone(people: People, tmp_pat
         await sent(bob, a, "nothing waits")
         assert bob._engine is not None
         assert len(bob._engine.arrivals) == 0
+
+
+async def test_muting(people: People) -> None:
+    a, b = people.name("alice"), people.name("bob")
+    told = Events()
+    async with people.client(a) as phone, people.client(a, on_event=told.append) as pad, people.client(b) as bob:
+        conversation = await phone.conversations.of(b)  # where nothing was ever written
+        assert conversation.muted_until_ms == 0
+        await conversation.mute(3600)
+        assert conversation.muted_until_ms == pytest.approx(time.time() * 1000 + 3_600_000, abs=60_000)
+        await told.until(lambda event: event == Hint(HintKind.HISTORY_CHANGED, b))
+        assert await pad.conversations.mutes() == {b: conversation.muted_until_ms}
+        assert (await pad.conversations.of(b)).muted_until_ms == conversation.muted_until_ms
+        await sent(bob, a, "hello")
+        (message,) = await received(pad, 1)
+        assert message.text == "hello"
+        (listed,) = await pad.conversations.list()
+        assert (listed.muted_until_ms, listed.unread) == (conversation.muted_until_ms, 1)
+        assert (await bob.conversations.of(a)).muted_until_ms == 0
+        await listed.mute()
+        assert (await phone.conversations.of(b)).muted_until_ms == 2**53 - 1
+        await listed.unmute()
+        await listed.unmute()
+        assert await phone.conversations.mutes() == {}
+        for wrong in (0, -1, 1.5, "x", True, 10**10):
+            with pytest.raises(MisuseError, match="whole number from 1 to"):
+                await listed.mute(wrong)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
@@ -114,6 +115,43 @@ async def test_which_message_is_edited_and_erased() -> None:
     bobs.add(Line("bob", True, "", 0, 0, "draft", 1))
     with pytest.raises(MisuseError, match="not been sent yet"):
         await obey(chat, "erase")  # type: ignore[arg-type]
+
+
+async def test_what_is_muted_is_no_news() -> None:
+    chat, asked = FakeChat(), list[tuple[object, ...]]()
+
+    class Talk:
+        def __init__(self, user: str) -> None:
+            self.user = user
+
+        async def mute(self, seconds: int | None) -> None:
+            asked.append((self.user, seconds))
+
+        async def unmute(self) -> None:
+            asked.append((self.user, 0))
+
+    async def of(peer: str) -> Talk:
+        return Talk(peer)
+
+    async def place(name: str) -> str:
+        return name
+
+    chat.place, chat.client.conversations = place, SimpleNamespace(of=of)  # type: ignore[attr-defined]
+    for number, sender in enumerate(("bob", "carol"), 1):
+        wire = Wire(stream=9, id=number, kind=TEXT, body=b"x", from_id=sender, from_device="b1", dest_id="alice")
+        chat.model.received(Message(Nobody(), wire, False))
+    for typed in ("mute bob 8", "mute carol", "mute dave  1", "unmute carol", "who"):
+        await obey(chat, typed)  # type: ignore[arg-type]
+    assert asked == [("bob", 8 * 3600), ("carol", None), ("dave", 3600), ("carol", 0)]
+    assert chat.said[0] == "bob is muted for 8 h, on all your devices"
+    assert chat.said[1] == "carol is muted, on all your devices"
+    assert chat.said[-2:] == ["carol is not muted", "carol: 1 new\nbob (muted): 1 new"]
+    with pytest.raises(MisuseError, match="how many"):
+        await obey(chat, "mute bob 0")  # type: ignore[arg-type]
+    # Another device, meanwhile; and whom one has not seen yet.
+    chat.model.mute({"carol", "eve"})
+    muted = [chat.model.conversation(user).muted for user in ("bob", "carol", "dave", "eve", "frank")]
+    assert muted == [False, True, False, True, False]
 
 
 # Files.

@@ -29,7 +29,7 @@ def _open_sqlite(folder: Path, **changes: object) -> Store:
 
 
 _PLAIN = {"bodies", "timeline", "spans", "kept_files", "reports", "group_states", "group_newest", "group_ends"}
-_PLAIN |= {"group_invitations", "group_links", "group_secrets"}
+_PLAIN |= {"group_invitations", "group_links", "group_secrets", "mutes"}
 
 
 class SharedCassandra:
@@ -74,6 +74,7 @@ class SharedCassandra:
                 "piece_data",
                 "owners",
                 "uploads",
+                "mutes",
             ]
             # Emptying one takes a tenth of a second, even if nothing is in it.
             if self.keeps:

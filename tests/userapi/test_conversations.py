@@ -282,6 +282,8 @@ def test_where_nothing_is_kept_all_of_it_says_so(talk: Talk, api: Api, tmp_path:
     for path, methods in document["paths"].items():
         if not path.startswith(("/v1/conversations", "/v1/admin/conversations", "/v1/admin/reports")):
             continue
+        if path.endswith("/mute"):  # is about messages as they come
+            continue
         for method in set(methods) - {"parameters"}:
             body = {"put": {"stamp": "1"}, "post": {"text": "bad"}}.get(method)
             person = None if "/admin/" in path else talk.alice.tokens

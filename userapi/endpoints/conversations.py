@@ -7,6 +7,7 @@ none of its ids: it is always the caller's, with the user whom the path names, w
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,16 @@ from protocol.errors import InvalidIdError, MisuseError, ServiceError
 from protocol.ids import STAMP_SHIFT, check_dest_id, check_user_id, is_group_id
 from protocol.sparrow_pb2 import Hint
 from store.interface import Profile
-from store.timelines import MAX_PAGE, MAX_UNREAD, R_B_MS, HistoryQuery, Listed, Mark, conversation_of
+from store.timelines import (
+    FOR_EVER_MS,
+    MAX_PAGE,
+    MAX_UNREAD,
+    R_B_MS,
+    HistoryQuery,
+    Listed,
+    Mark,
+    conversation_of,
+)
 from userapi.callers import DEVICE, caller, callers_profile
 from userapi.endpoints.hints import tell
 from userapi.endpoints.messages import (
@@ -55,6 +65,7 @@ area = Area("conversations", "What is kept of conversations, where the service k
 _MAX_IDS = 100
 LEAST = 200
 """A page counts as so many messages at least: as many small ones come in a second as requests of other kinds."""
+MUTED_UNTIL = f"Until when it is muted; Unix time in milliseconds; {FOR_EVER_MS}: for ever."
 _ME = (CONVERSATION_IN_PATH,)
 _NONE = ("no_such_conversation", "not_member")
 
@@ -77,6 +88,7 @@ class Conversation(Answer):
     read_by_other = Text(
         "How far the other shows to have read it: a stamp; 0: not at all, or they do not show it, or it is a group."
     )
+    muted_until_ms = Number(f"{MUTED_UNTIL} Absent if it is not.", required=False)
 
 
 class WholeConversation(Conversation):
@@ -165,17 +177,19 @@ def list_conversations(query: dict[str, Any]) -> Response:
     parts.limits.check_history(user)
     found = parts.bridge.call(parts.history.timelines.conversations, user, after, limit)
     people = [one.other for one in found if not is_group_id(one.other)]
-    profiles = parts.bridge.call(parts.bridge.store.profiles, people)
+    profiles, mutes = parts.bridge.together(
+        partial(parts.bridge.store.profiles, people), partial(parts.history.timelines.mutes, user)
+    )
     parts.limits.read_history(user, max(1, len(found)))
     return unstored(
         {
-            "conversations": [_conversation(one, profiles.get(one.other)) for one in found],
+            "conversations": [_conversation(one, profiles.get(one.other), mutes) for one in found],
             "next": found[-1].other if len(found) == limit else None,
         }
     )
 
 
-def _conversation(listed: Listed, profile: Profile | None) -> dict[str, Any]:
+def _conversation(listed: Listed, profile: Profile | None, mutes: Mapping[str, int]) -> dict[str, Any]:
     # A block needs nothing here: nobody's READ of whom they block, or who blocks them, raises a mark, so it stays.
     shown = profile is not None and not profile.hides_presence
     return {
@@ -183,6 +197,7 @@ def _conversation(listed: Listed, profile: Profile | None) -> dict[str, Any]:
         "newest": None if listed.newest is None else rendered(listed.newest),
         "mark": str(listed.mine.private),
         "read_by_other": str(listed.others.public if shown else 0),
+        **({"muted_until_ms": mutes[listed.other]} if listed.other in mutes else {}),
     }
 
 
@@ -240,15 +255,16 @@ def look_at_conversation(conversation: str) -> Response:
     parts, user, id_ = service(), caller().user, conversation_with(conversation)
     timelines = parts.history.timelines
     parts.limits.check_history(user)
-    found, unread, profiles = parts.bridge.together(
+    found, unread, mutes, profiles = parts.bridge.together(
         partial(timelines.listed, user, id_),
         partial(timelines.unread, user, [id_]),
+        partial(timelines.mutes, user),
         partial(parts.bridge.store.profiles, [] if is_group_id(conversation) else [conversation]),
     )
     parts.limits.read_history(user, 1 + unread.get(id_, 0))
     if found is None:
         raise ProblemError("no_such_conversation")
-    return unstored({**_conversation(found, profiles.get(conversation)), "unread": unread.get(id_, 0)})
+    return unstored({**_conversation(found, profiles.get(conversation), mutes), "unread": unread.get(id_, 0)})
 
 
 @endpoint(

@@ -95,6 +95,7 @@ CODES: dict[str, tuple[int, str]] = {
     "search_too_broad": (422, "The search took too long: name more of the words, or a conversation."),
     "history_full": (507, "As much as may be kept of what you wrote is kept; `Retry-After` says when to try again."),
     "no_such_conversation": (404, "Nothing that you may see was ever written there."),
+    "too_many_mutes": (409, "You have muted as many conversations as `userapi.max_mutes` allows: unmute one."),
     "no_such_message": (
         404,
         "There is no such message (any more), or you may not see it, or it is not yours to change.",

@@ -1,7 +1,7 @@
 /**
  * Kept conversations at the user API: its paths, and its answers as typed values.
  *
- * Owns the form of both. Everything throws `HistoryNotKeptError` where conversations are not kept.
+ * Owns the form of both. All but mutes throws `HistoryNotKeptError` where conversations are not kept.
  */
 
 import type { Target } from "../core/changes.ts";
@@ -16,6 +16,8 @@ import type { SignedApi, SignedAsked } from "./signed.ts";
 export const MAX_PAGE = 500;
 /** Conversations that are listed, and whose unread messages are counted, at once. */
 const MAX_IDS = 100;
+/** Ten years, with their leap days. */
+const MAX_MUTE_S = 10 * 366 * 86_400;
 const PATH = "/v1/conversations";
 
 const line = object({
@@ -38,7 +40,10 @@ const listed = object({
   mark: or(big, 0n),
   read_by_other: or(big, 0n),
   unread: or(whole, 0),
+  muted_until_ms: or(whole, 0),
 });
+const muted = object({ muted_until_ms: whole });
+const listOfMutes = object({ mutes: list(object({ id: text, muted_until_ms: whole })) });
 const pageOfLists = object({ conversations: list(listed), next: or(nullable(text), null) });
 const pageOfLines = object({ messages: list(line), next: or(nullable(text), null) });
 const foundLine = object({ conversation: or(text, "") });
@@ -73,6 +78,8 @@ export interface Conversation {
   readonly readByOther: bigint;
   /** Messages of others behind `mark`, counted up to 100. */
   readonly unread: number;
+  /** Until when it is muted, in Unix milliseconds of the service's clock; 0: it is not. */
+  readonly mutedUntilMs: number;
 }
 
 /** Messages, newest first; `next`: for what is older, undefined: there is nothing. A page may be short, or empty. */
@@ -122,7 +129,8 @@ export class Conversations {
       return this.#conversation(this.#api.read(listed, answer));
     } catch (error) {
       if (error instanceof NotFoundError) {
-        return { peer, newest: undefined, mark: 0n, readByOther: 0n, unread: 0 };
+        const mutedUntilMs = (await this.mutes()).get(peer) ?? 0;
+        return { peer, newest: undefined, mark: 0n, readByOther: 0n, unread: 0, mutedUntilMs };
       }
       throw error;
     }
@@ -150,6 +158,35 @@ export class Conversations {
   /** Take a conversation out of the list until something newer is written. Nothing is erased. */
   async hide(peer: string): Promise<void> {
     await this.#api.send(`${PATH}/${conversationInPath(peer)}`, { method: "DELETE" });
+  }
+
+  /**
+   * Mute a conversation, for all of one's devices, until a time of this machine's clock, or for ever; resolves to until
+   * when, by the service's clock. Messages come as before: applications leave out what would disturb.
+   */
+  async mute(peer: string, untilMs?: number): Promise<number> {
+    const left = untilMs === undefined ? null : Math.ceil((untilMs - Date.now()) / 1000);
+    const json = { for_s: left === null ? null : Math.min(Math.max(left, 1), MAX_MUTE_S) };
+    const answer = await this.#api.object(`${PATH}/${conversationInPath(peer)}/mute`, { method: "PUT", json });
+    return this.#api.read(muted, answer).muted_until_ms;
+  }
+
+  /** Mute it no more. */
+  async unmute(peer: string): Promise<void> {
+    await this.#api.send(`${PATH}/${conversationInPath(peer)}/mute`, { method: "DELETE" });
+  }
+
+  /** All that are muted, also where nothing was ever written: the other, or the group, and until when. */
+  async mutes(): Promise<ReadonlyMap<string, number>> {
+    try {
+      const { mutes } = this.#api.read(listOfMutes, await this.#api.object("/v1/mutes"));
+      return new Map(mutes.map((one) => [one.id, one.muted_until_ms]));
+    } catch (error) {
+      if (error instanceof NotFoundError) {
+        return new Map(); // a service of 0.1 mutes nothing
+      }
+      throw error;
+    }
   }
 
   /** Report what another has written to those who run the service. */
@@ -201,7 +238,8 @@ export class Conversations {
 
   #conversation(one: Of<typeof listed>): Conversation {
     const newest = one.newest === null ? undefined : this.#line(one.newest, one.id);
-    return { peer: one.id, newest, mark: one.mark, readByOther: one.read_by_other, unread: one.unread };
+    const { mark, read_by_other: readByOther, unread, muted_until_ms: mutedUntilMs } = one;
+    return { peer: one.id, newest, mark, readByOther, unread, mutedUntilMs };
   }
 
   #line(one: Of<typeof line>, peer: string): HistoryLine {

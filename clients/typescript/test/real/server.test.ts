@@ -250,6 +250,7 @@ suite("a real node", { concurrency: true, timeout: 60_000 }, () => {
     const [line] = lines;
     assert.ok(line !== undefined);
     await bob.conversations.report({ ...line, id: 1 }, "too short");
+    await mutes(alice, bob, a, b);
     await bob.conversations.hide(a);
     assert.deepEqual(await bob.conversations.list(), []);
     assert.equal((await bob.conversations.one(newUser("nobody"))).newest, undefined);
@@ -259,6 +260,29 @@ suite("a real node", { concurrency: true, timeout: 60_000 }, () => {
     const page = await bob.conversations.messages(a);
     assert.equal(page.messages.find(({ id }) => id === 6)?.erasedBy, a);
   });
+
+  /** Bob mutes Alice, and nobody else hears of it. */
+  async function mutes(alice: Client, bob: Client, a: string, b: string): Promise<void> {
+    const { conversations } = bob;
+    const until = Date.now() + 8 * 3_600_000;
+    const told = await conversations.mute(a, until);
+    assert.ok(Math.abs(told - until) < 60_000);
+    assert.deepEqual(
+      [(await conversations.list())[0]?.mutedUntilMs, (await conversations.one(a)).mutedUntilMs],
+      [told, told],
+    );
+    assert.equal((await alice.conversations.one(b)).mutedUntilMs, 0);
+    // Of a clock that is behind, or for ever, before anything was written.
+    await conversations.mute(b, 0);
+    const nobody = newUser("nobody");
+    assert.equal(await conversations.mute(nobody), Number.MAX_SAFE_INTEGER);
+    assert.equal((await conversations.one(nobody)).mutedUntilMs, Number.MAX_SAFE_INTEGER);
+    assert.ok((await conversations.mutes()).size >= 2);
+    for (const each of [a, b, nobody, nobody]) {
+      await conversations.unmute(each);
+    }
+    assert.equal((await conversations.mutes()).size, 0);
+  }
 
   test("files: sent, downloaded, checked, and not for others", async (context) => {
     const open = opener(context);
