@@ -325,8 +325,17 @@ export class App {
     await this.#ask((tab) => tab.transfers.send(crypto.randomUUID(), peer, blob, name));
   }
 
-  mute(peer: string, untilMs: number): void {
-    this.rows.change(peer, (row) => ({ ...row, mutedUntilMs: untilMs }));
+  /** Mute a conversation for so long, on all devices; undefined: for ever, 0: no more. */
+  async mute(peer: string, forMs: number | undefined): Promise<void> {
+    await this.#ask(async (tab) => {
+      let untilMs = 0;
+      if (forMs === 0) {
+        await tab.conversations.unmute(peer);
+      } else {
+        untilMs = await tab.conversations.mute(peer, forMs === undefined ? undefined : Date.now() + forMs);
+      }
+      this.rows.change(peer, (row) => ({ ...row, mutedUntilMs: untilMs }));
+    });
   }
 
   async hide(peer: string): Promise<void> {

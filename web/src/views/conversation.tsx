@@ -42,10 +42,10 @@ function Head({ peer }: { readonly peer: string }): JSX.Element {
     { text: isGroupId(peer) ? "About this group" : "About this person", act: () => go({ at: "about", peer }) },
     { text: "Search here", act: () => go({ at: "search", peer }) },
     ...(muted
-      ? [{ text: "Unmute", act: () => app.mute(peer, 0) }]
+      ? [{ text: "Unmute", act: () => void app.mute(peer, 0) }]
       : [
-          { text: "Mute for 8 hours", act: () => app.mute(peer, Date.now() + 8 * 3_600_000) },
-          { text: "Mute", act: () => app.mute(peer, Number.POSITIVE_INFINITY) },
+          { text: "Mute for 8 hours", act: () => void app.mute(peer, 8 * 3_600_000) },
+          { text: "Mute", act: () => void app.mute(peer, undefined) },
         ]),
     { text: "Hide this conversation", act: () => (hiding.value = true) },
   ];
