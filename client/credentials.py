@@ -72,7 +72,9 @@ class Credentials:
             raise ConfigError(f"the state file is device {kept_device}'s, not {device}'s: name another one")
         self.device = device or kept_device
         """Empty until it is known."""
-        self._token = token or journal.value(TOKEN) or ""
+        self._earlier = "" if token else journal.value(TOKEN) or ""
+        """The token of an earlier run."""
+        self._token = token or self._earlier
         # What was kept belongs to the token that was kept.
         self._refresh = (journal.value(REFRESH) or "") if not token else ""
         self._connectors = tuple(connectors) or _addresses(journal.value(CONNECTORS))
@@ -211,6 +213,10 @@ class Credentials:
         # The answer to our login got lost, but it has ended the one before.
         if self._unanswered and self._password:
             self._token = ""
+            return True
+        # It ended before this run, which was given the password.
+        if token == self._earlier and self._password:
+            self._token = self._earlier = self._refresh = ""
             return True
         return False
 

@@ -221,6 +221,10 @@ async def test_a_device_that_is_logged_out(people: People, tmp_path: Path) -> No
             await people.client(a, state=state, password=None).open()
         async with people.client(a, state=state) as phone:
             assert phone.device == device
+        # Of what happened while it was away it does not know yet; but it has the password.
+        await laptop.devices.log_out(device)
+        async with people.client(a, state=state) as phone:
+            assert phone.device == device
 
 
 async def test_logging_out(people: People, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ export class Client implements Owner {
       this.#engine.leaving = false;
       throw error;
     }
-    this.#credentials.forget();
+    await this.#credentials.forget().catch(() => undefined);
     await this.close();
   }
 

@@ -234,7 +234,7 @@ export class Dialer {
     return this.#after(goodbye, token, isGood);
   }
 
-  #after(goodbye: Goodbye, token: string, isGood: boolean): Wait | undefined {
+  async #after(goodbye: Goodbye, token: string, isGood: boolean): Promise<Wait | undefined> {
     const text = `the server says: ${goodbye.text || `goodbye, code ${goodbye.code}`}`;
     switch (goodbye.code) {
       case Goodbye_Code.REPLACED:
@@ -257,7 +257,7 @@ export class Dialer {
         if (this.#stopped || this.#credentials.loggedOut(token)) {
           return undefined; // we asked for it, or it was our own next login that has ended this one
         }
-        this.#credentials.forget();
+        await this.#credentials.forget();
         throw new errors.TokenRejectedError("this device was logged out: log in with the password");
       case Goodbye_Code.MOVE:
         return isGood ? { reason: text, ms: Math.random() * this.#timing.firstRetryMs } : this.#backOff(text);

@@ -37,6 +37,7 @@ export class Channel {
   readonly #leads: () => void;
   readonly #over: () => void;
   #answers: Answers | undefined;
+  #isClosed = false;
 
   /** `told`: hears what the leading tab tells; `leads`: there is another one; `over`: the login has ended. */
   constructor(name: string, told: (told: Told) => void, leads: () => void, over: () => void) {
@@ -91,7 +92,9 @@ export class Channel {
   }
 
   #say(said: Said): void {
-    this.#channel.postMessage(said);
+    if (!this.#isClosed) {
+      this.#channel.postMessage(said);
+    }
   }
 
   /** This tab leads: it answers from now on. */
@@ -124,6 +127,7 @@ export class Channel {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#giveUp();
     this.#channel.close();
   }

@@ -225,14 +225,7 @@ export class Chat {
   }
 
   async #row(one: Conversation): Promise<Row> {
-    const {
-      peer,
-      newest,
-      mark,
-      readByOther,
-      unread,
-      mutedUntilMs = 0,
-    } = one as Conversation & { mutedUntilMs?: number };
+    const { peer, newest, mark, readByOther, unread, mutedUntilMs } = one;
     const line = newest && ofHistory(newest, this.user);
     const [own] = await this.#lines.range(peer, newest?.stamp ?? EVERY_STAMP, EVERY_STAMP, 1);
     return { peer, newest: own ?? line, mark, readByOther, unread, mutedUntilMs };
@@ -240,12 +233,13 @@ export class Chat {
 
   async #ownRows(): Promise<Row[]> {
     const newest = await this.#lines.newest();
+    const mutes = await this.#client.conversations.mutes().catch(() => new Map<string, number>());
     return Promise.all(
       newest.map(async (line) => {
         const mark = await this.#lines.mark(line.peer);
         const later = await this.#lines.range(line.peer, mark + 1n, EVERY_STAMP, 100);
         const unread = later.filter(({ author }) => author !== this.user).length;
-        return { ...emptyRow(line.peer), newest: line, mark, unread };
+        return { ...emptyRow(line.peer), newest: line, mark, unread, mutedUntilMs: mutes.get(line.peer) ?? 0 };
       }),
     );
   }

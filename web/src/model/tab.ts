@@ -27,11 +27,11 @@ export interface Entering {
 
 /** Hears what happens to a tab. */
 export interface TabListener {
-  readonly told: (told: Told) => void;
+  readonly told: (told: Told) => unknown;
   /** Another tab is the device from now on, or this one: all that is shown is to be looked at again. */
-  readonly moved: () => void;
+  readonly moved: () => unknown;
   /** The login has ended, in this tab or another. */
-  readonly over: (problem: Problem | undefined) => void;
+  readonly over: (problem: Problem | undefined) => unknown;
 }
 
 /** Methods that can be called from any tab. */
@@ -217,6 +217,8 @@ export class Tab {
   }
 
   async #ask(path: string, args: readonly unknown[]): Promise<unknown> {
+    // As long as nobody is the device, nobody answers.
+    await this.#entered;
     if (this.#parts !== undefined) {
       return call(await this.#parts, path, args);
     }

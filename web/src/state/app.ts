@@ -84,26 +84,40 @@ export class App {
   }
 
   async #enter(user: string, entering: Entering | undefined): Promise<Problem | undefined> {
-    let tab: Tab | undefined;
+    let made: Tab | undefined;
+    // One that is no more this page's, or not yet, may still say something.
+    const isOurs = (): boolean => made !== undefined && this.tab === made;
     try {
-      tab = new Tab(user, entering, {
-        told: (told) => this.#told(told),
-        moved: () => this.#moved(),
-        over: (problem) => this.#over(problem),
+      const tab = new Tab(user, entering, {
+        told: (told) => isOurs() && this.#told(told),
+        moved: () => isOurs() && this.#moved(),
+        over: (problem) => isOurs() && this.#over(problem),
       });
-      this.tab = tab;
-      this.circle = new Circle(tab);
-      this.previews = new Previews(tab);
+      made = tab;
+      if (entering === undefined) {
+        this.#use(tab);
+      }
       await tab.entered();
+      if (entering !== undefined) {
+        this.#use(tab);
+        this.#moved();
+      }
       return undefined;
     } catch (error) {
-      await tab?.close();
       const problem = problemOf(error);
       if (entering === undefined) {
         this.#over(problem);
+      } else {
+        await made?.close();
       }
       return problem;
     }
+  }
+
+  #use(tab: Tab): void {
+    this.tab = tab;
+    this.circle = new Circle(tab);
+    this.previews = new Previews(tab);
   }
 
   /** The device is in another tab, or in this one, from now on. */
@@ -125,13 +139,10 @@ export class App {
 
   #over(problem: Problem | undefined): void {
     const tab = this.tab;
-    this.tab = this.circle = undefined;
+    this.tab = this.circle = this.previews = undefined;
     this.#timelines.clear();
     this.rows.set([]);
     void tab?.close();
-    if (this.phase.value.at === "login") {
-      return; // the form says it
-    }
     if (problem !== undefined && problem.trouble !== "") {
       this.phase.value = { at: "ended", problem };
     } else {

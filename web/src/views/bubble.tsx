@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
+import { useEffect } from "preact/hooks";
 import { FILE, isGroupId, TEXT } from "sparrow-client";
 
 import { type Line, lineMs, targetOf } from "../model/line.ts";
@@ -13,6 +14,9 @@ import { type Choice, Menu } from "./menu.tsx";
 import { Text } from "./text.tsx";
 import { Tick } from "./tick.tsx";
 import { clockTime, wholeTime } from "./time.ts";
+
+/** The server gathers who has read for a second. */
+const READ_BY_AGAIN_MS = 2_000;
 
 interface BubbleProps {
   readonly line: Line;
@@ -180,9 +184,11 @@ function ReadBy({ line, onClose }: { readonly line: Line; readonly onClose: () =
       circle.learn(found.value.read_by);
     });
   };
-  if (found.value === undefined) {
+  useEffect(() => {
     void ask();
-  }
+    const timer = setInterval(() => void ask(), READ_BY_AGAIN_MS);
+    return () => clearInterval(timer);
+  }, []);
   return (
     <Dialog title="Read by" onClose={onClose}>
       {found.value === undefined ? (

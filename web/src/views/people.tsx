@@ -27,6 +27,7 @@ export function People(): JSX.Element {
       <Finding />
       <NewGroup />
       <ByLink />
+      <Groups />
       <Friends />
     </Sheet>
   );
@@ -46,11 +47,17 @@ function Asking(): JSX.Element | null {
       await circle.refreshPeople();
     });
   };
-  const groups = (work: () => Promise<unknown>): void => {
+  const join = (group: string): void => {
     void app.try(async () => {
-      await work();
+      await tab.groups.accept(group);
       await circle.refreshGroups();
-      await app.refreshRows();
+      go({ at: "chat", peer: group });
+    });
+  };
+  const decline = (group: string): void => {
+    void app.try(async () => {
+      await tab.groups.decline(group);
+      await circle.refreshGroups();
     });
   };
   return (
@@ -76,10 +83,10 @@ function Asking(): JSX.Element | null {
             <span>
               <bdi>{by}</bdi> asks you into <bdi>{name}</bdi> ({members})
             </span>
-            <button type="button" class="first" onClick={() => groups(() => tab.groups.accept(group))}>
+            <button type="button" class="first" onClick={() => join(group)}>
               Join
             </button>
-            <button type="button" onClick={() => groups(() => tab.groups.decline(group))}>
+            <button type="button" onClick={() => decline(group)}>
               Decline
             </button>
           </li>
@@ -209,6 +216,29 @@ function ByLink(): JSX.Element {
           </button>
         </p>
       )}
+    </section>
+  );
+}
+
+function Groups(): JSX.Element | null {
+  const { circle } = useDevice();
+  const groups = [...circle.groups.value.values()].filter(({ left_ms: left }) => left === null);
+  if (groups.length === 0) {
+    return null;
+  }
+  return (
+    <section aria-labelledby="groups">
+      <h2 id="groups">Groups</h2>
+      <ul>
+        {groups.map(({ group, name }) => (
+          <li key={group}>
+            <a class="me" href={addressOf({ at: "chat", peer: group })}>
+              <Face name={name} id={group} />
+              <bdi>{name}</bdi>
+            </a>
+          </li>
+        ))}
+      </ul>
     </section>
   );
 }

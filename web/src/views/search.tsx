@@ -42,7 +42,9 @@ export function Search({ peer }: { readonly peer: string }): JSX.Element {
           Search
         </button>
       </form>
-      {found.value?.length === 0 && <p class="faint">Nothing has these words.</p>}
+      {found.value?.length === 0 && (
+        <p class="faint">Nothing has these words. What was just written is found some seconds later.</p>
+      )}
       {found.value !== undefined && (
         <ul aria-label="Found">
           {found.value.map((line) => (

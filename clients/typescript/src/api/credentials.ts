@@ -57,6 +57,8 @@ export class Credentials {
   #password: string | undefined;
   #token: string;
   #refresh: string;
+  /** The token of an earlier run. */
+  #earlier: string;
   /** A refresh token that was good once. */
   #proof = "";
   #connectors: readonly string[];
@@ -82,7 +84,7 @@ export class Credentials {
     }
     this.device = asked || keeping.device;
     this.#password = options.password;
-    this.#token = keeping.value(TOKEN) ?? "";
+    this.#token = this.#earlier = keeping.value(TOKEN) ?? "";
     this.#refresh = keeping.value(REFRESH) ?? "";
     this.#connectors = this.#fixed ?? addressesOf(keeping.value(CONNECTORS));
     if (!this.canRenew) {
@@ -259,6 +261,11 @@ export class Credentials {
       this.#token = "";
       return true;
     }
+    // It ended before this run, which was given the password.
+    if (token === this.#earlier && this.#password !== undefined) {
+      this.#token = this.#earlier = this.#refresh = "";
+      return true;
+    }
     return false;
   }
 
@@ -274,11 +281,12 @@ export class Credentials {
     }
   }
 
-  /** The login has ended: only the password helps. */
-  forget(): void {
+  /** The login has ended: only the password helps. Returns when that is kept. */
+  async forget(): Promise<void> {
     this.#token = this.#refresh = "";
     this.#keeping.putValue(TOKEN, undefined);
     this.#keeping.putValue(REFRESH, undefined);
+    await this.#keeping.keep();
   }
 }
 
