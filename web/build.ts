@@ -47,7 +47,7 @@ async function bundled(entry: string): Promise<Uint8Array> {
 async function made(): Promise<ReadonlyMap<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>();
   const named = (name: string, content: Uint8Array): string => {
-    const hash = createHash("sha256").update(content).digest("hex").slice(0, 12);
+    const hash = createHash("sha256").update(content).digest("hex").slice(0, 8).toUpperCase();
     const whole = `assets/${name.replace(".", `-${hash}.`)}`;
     files.set(whole, content);
     return `/${whole}`;
