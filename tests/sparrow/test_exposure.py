@@ -252,7 +252,8 @@ def test_what_keeps_the_page_from_a_connector(folder: Path, changes: dict[str, s
         ({"USERAPI__LISTEN_HOST": "0.0.0.0", **HTTPS}, "https://localhost:7480/"),
         ({"USERAPI__LISTEN_HOST": "::1", "USERAPI__LISTEN_PORT": "80"}, "http://[::1]:80/"),
         ({"USERAPI__LISTEN_HOST": "chat.example.net"}, "http://chat.example.net:7480/"),
+        ({"CONNECTOR__WEBSOCKET_ORIGINS": "https://chat.example.net,https://b.net"}, "https://chat.example.net/"),
     ],
 )
 def test_what_to_open_in_a_browser(changes: dict[str, str], url: str) -> None:
-    assert page_url(load(None, {f"SPARROW_{name}": value for name, value in changes.items()}).userapi) == url
+    assert page_url(load(None, {f"SPARROW_{name}": value for name, value in changes.items()})) == url
