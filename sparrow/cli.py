@@ -249,7 +249,7 @@ COMMANDS = {
         _Run("sparrow.ops.tracing:run_trace", takes=("user", "seconds")),
     ),
     "keys": _Command(
-        "make the keys that servers know one another by",
+        "make the keys that servers know one another by, and certificates for browsers",
         _Arguments("sparrow.config.keys:add_arguments", config=False),
         _Alone("sparrow.config.keys:run"),
     ),

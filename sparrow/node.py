@@ -207,7 +207,7 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
         base_url(api),
     )
     if api.page:
-        log.info("to chat, open %s in a browser", page_url(api))
+        log.info("to chat, open %s in a browser", page_url(settings))
 
 
 class _Pulse:

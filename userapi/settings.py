@@ -23,8 +23,9 @@ class UserApiSettings:
     """Requests that check a password and wait for their turn, at most; further ones are refused."""
     max_connections: int = 1000
     """Of each process. Beyond it whoever has most loses one that no request of is in hand."""
-    max_connections_of_address: int = 100
-    """Of each process, from one IPv4 address or IPv6 /64; not of `trusted_proxies` and `unlimited_addresses`."""
+    max_connections_of_address: int = 600
+    """Of each process, from one IPv4 address or IPv6 /64; not of `trusted_proxies` and `unlimited_addresses`. A browser
+    opens up to six, so these are a hundred people who open the page at one time."""
     handshake_timeout_s: float = 10.0
     """A TLS handshake takes no longer."""
     header_timeout_s: float = 15.0

@@ -1,18 +1,20 @@
-"""`sparrow keys`: makes the keys that servers know one another by.
+"""`sparrow keys`: makes the keys that servers know one another by, and certificates that browsers know them by.
 
-Owns the making of key files: never over one that is there, and secrets for their owner's eyes only. Their format is
-`fabric.curve`'s and `userapi.keys`' business.
+Owns which files there are, and what is said of them. Their format is `fabric.curve`'s, `userapi.keys`' and
+`sparrow.config.certificates`' business.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import json
+import re
 import sys
 from pathlib import Path
 
 from fabric.curve import SECRET, line
 from protocol.errors import ConfigError
+from sparrow.config.keyfiles import make, refuse
 
 BROKER_KEY, BROKER_PUBLIC, ALLOWED = "broker.key", "broker.pub", "allowed.keys"
 TOKEN_KEY, TOKEN_PUBLIC = "token.key.pem", "token.pub.pem"
@@ -34,11 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("folder", type=Path, metavar="DIR")
     kind = kinds.add_parser("token", help="the key pair that signs login tokens")
     kind.add_argument("folder", type=Path, metavar="DIR")
+    kind = kinds.add_parser("certificate", help="an authority of your own, and a certificate for browsers; or renew it")
+    kind.add_argument(
+        "names", nargs="*", metavar="NAME", help="a host's name or address, as browsers open it (none: those it has)"
+    )
+    kind.add_argument("folder", metavar="DIR")  # a text, as it was written
 
 
 def run(options: argparse.Namespace) -> int:
     """Make keys. Raises `ConfigError` if one is there already, or the folder cannot be written."""
-    folder: Path = options.folder
+    folder = Path(options.folder)
     if options.kind == "broker":
         make_broker_keys(folder)
         _say(
@@ -49,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
         printed = make_link_key(options.name, folder)
         _say(f"{folder / options.name}.key is secret, and stays with this {options.kind}. For the brokers' {ALLOWED}:")
         print(printed, end="", flush=True)
+    elif options.kind == "certificate":
+        _certificate(options.names, options.folder)
     else:
         make_token_keys(folder)
         _say(
@@ -61,11 +70,11 @@ def run(options: argparse.Namespace) -> int:
 def make_broker_keys(folder: Path) -> None:
     """`broker.key`, `broker.pub`, and `allowed.keys` if there is none. Raises `ConfigError`."""
     public, secret = _pair()
-    _refuse(folder / BROKER_KEY, folder / BROKER_PUBLIC)
-    _make(folder / BROKER_KEY, line(SECRET, secret), 0o600)
-    _make(folder / BROKER_PUBLIC, line("broker", public), 0o644)
+    refuse(folder / BROKER_KEY, folder / BROKER_PUBLIC)
+    make(folder / BROKER_KEY, line(SECRET, secret), 0o600)
+    make(folder / BROKER_PUBLIC, line("broker", public), 0o644)
     if not (folder / ALLOWED).exists():
-        _make(folder / ALLOWED, _ALLOWED_TEXT, 0o644)
+        make(folder / ALLOWED, _ALLOWED_TEXT, 0o644)
 
 
 def make_link_key(name: str, folder: Path) -> str:
@@ -74,7 +83,7 @@ def make_link_key(name: str, folder: Path) -> str:
     printed = line(name, public)
     if name in (SECRET, "broker") or "/" in name or name.startswith("."):
         raise ConfigError(f"{name!r} is no name for a key: choose one such as connector-1")
-    _make(folder / f"{name}.key", line(SECRET, secret), 0o600)
+    make(folder / f"{name}.key", line(SECRET, secret), 0o600)
     return printed
 
 
@@ -82,8 +91,52 @@ def make_token_keys(folder: Path) -> None:
     """`token.key.pem` and `token.pub.pem`. Raises `ConfigError`."""
     from userapi.keys import ensure_key_pair
 
-    _refuse(folder / TOKEN_KEY, folder / TOKEN_PUBLIC)
+    refuse(folder / TOKEN_KEY, folder / TOKEN_PUBLIC)
     ensure_key_pair(folder / TOKEN_KEY, folder / TOKEN_PUBLIC)
+
+
+_SETTINGS = """\
+[connector]
+listen_host = "0.0.0.0"
+websocket_listen_port = 7402
+websocket_origins = [{origins}]
+tls_certificate_file = {certificate}
+tls_private_key_file = {key}
+
+[userapi]
+listen_host = "0.0.0.0"
+connectors = ["tls://{host}:7400", "wss://{host}:7402"]
+tls_certificate_file = {certificate}
+tls_private_key_file = {key}
+"""
+
+
+def _certificate(names: list[str], place: str) -> None:
+    from sparrow.config.certificates import AUTHORITY, AUTHORITY_KEY, CERTIFICATE, KEY, make_certificate
+
+    folder = Path(place)
+    if not folder.exists() and re.fullmatch(r"[^/]*[.:][^/]*", place):
+        raise ConfigError(f'"{place}" would be the folder, and is not there: name it last, or write ./{place}')
+    made = make_certificate(names, folder)
+    _say(f"{folder / CERTIFICATE} is for {', '.join(made.names)}, until {made.until:%Y-%m-%d}.")
+    if not made.is_first:
+        _say("The user API takes it by itself; send SIGHUP to the connector (`systemctl reload`).")
+        return
+    _say(
+        f"{folder / KEY} is secret: the connector and the user API read it, and nobody else.",
+        f"{folder / AUTHORITY_KEY} is secret, and only for renewals: keep it elsewhere, or remove it.",
+        f"{folder / AUTHORITY} is the authority: have browsers and phones trust it, and sparrow chat by --ca",
+        '(docs/operations.md, "From another machine"). For the settings of a node:',
+    )
+    hosts = [f"[{name}]" if ":" in name else name for name in made.names]
+    values = {
+        # A browser's policy has no IPv6 addresses.
+        "host": next((host for host in hosts if not host.startswith("[")), hosts[0]),
+        "origins": ", ".join(f'"https://{host}:7480"' for host in hosts),
+        "certificate": json.dumps(str((folder / CERTIFICATE).absolute())),
+        "key": json.dumps(str((folder / KEY).absolute())),
+    }
+    print(_SETTINGS.format(**values), end="", flush=True)
 
 
 def _pair() -> tuple[bytes, bytes]:
@@ -92,24 +145,6 @@ def _pair() -> tuple[bytes, bytes]:
 
     public, secret = zmq.curve_keypair()
     return z85.decode(public), z85.decode(secret)
-
-
-def _refuse(*paths: Path) -> None:
-    for path in paths:
-        if path.exists():
-            raise ConfigError(f"{path} is there already, and is not written over: remove it, or choose another folder")
-
-
-def _make(path: Path, content: str, mode: int) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-            file.write(content)
-    except FileExistsError:
-        _refuse(path)
-        raise ConfigError(f"{path.parent} is not a folder: choose another") from None
-    except OSError as error:
-        raise ConfigError(f"cannot make {path}: {error.strerror}") from error
 
 
 def _say(*lines: str) -> None:

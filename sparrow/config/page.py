@@ -15,7 +15,6 @@ from sparrow.config.origins import is_everywhere, with_own_origins
 
 if TYPE_CHECKING:
     from sparrow.config.tree import Settings
-    from userapi.settings import UserApiSettings
 
 WEBSOCKET_PORT = 7402
 """Where a node whose settings say nothing of it speaks WebSocket."""
@@ -50,8 +49,11 @@ def _taken(settings: Settings) -> tuple[int, ...]:
     return connector.listen_port, userapi.listen_port, userapi.admin_listen_port, settings.monitor.listen_port
 
 
-def page_url(userapi: UserApiSettings) -> str:
-    """What to open in a browser on this machine."""
+def page_url(settings: Settings) -> str:
+    """What to open in a browser: as the settings name the page, or else on this machine."""
+    if "connector.websocket_origins" in settings.written:
+        return f"{settings.connector.websocket_origins[0]}/"
+    userapi = settings.userapi
     host = userapi.listen_host
     scheme = "https" if userapi.tls_certificate_file else "http"
     host = "localhost" if is_everywhere(host) else f"[{host}]" if ":" in host else host

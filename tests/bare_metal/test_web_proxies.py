@@ -1,7 +1,9 @@
-"""The sample configurations for one name over HTTP: the user API at /, WebSocket at /sparrow, in front of real ones."""
+"""The sample configurations for one name over HTTP: the user API and its page at /, WebSocket at /sparrow, in front of
+real ones."""
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 import urllib.request
@@ -9,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -20,6 +23,7 @@ from tests.bare_metal.machine import ensure
 from tests.bare_metal.proxying import CLIENT_HOST, GUARD_S, PROXIES, SMALL_NGINX, changed, checks, running
 from tests.connector.running_connector import RunningConnector
 from tests.ports import free_port
+from tests.userapi.running_server import Server, serving
 
 __all__ = ["checks"]
 
@@ -32,6 +36,8 @@ class Ports(NamedTuple):
     proxy: int
     websocket: int
     api: int
+    monitor: int
+    """Of the connector."""
 
 
 def nginx(folder: Path, ports: Ports, certificate: Path, key: Path) -> list[str]:
@@ -60,7 +66,7 @@ def haproxy(folder: Path, ports: Ports, certificate: Path, key: Path) -> list[st
         (r"maxconn \d+", "maxconn 100"),
         (r"bind :443", f"bind 127.0.0.1:{ports.proxy}"),
         (r"/etc/sparrow/tls/server-with-key\.pem", str(both)),
-        (r"check port \d+", f"check port {ports.api}"),
+        (r"check port \d+", f"check port {ports.monitor}"),
         (r"server a 10\.0\.0\.1:7402", f"server a 127.0.0.1:{ports.websocket}"),
         (r"server a 10\.0\.0\.1:7480", f"server a 127.0.0.1:{ports.api}"),
         (r" +server b .*\n", ""),
@@ -88,26 +94,37 @@ def connector(tmp_path: Path) -> Iterator[RunningConnector]:
         yield running_one
 
 
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A user API, whose page goes through the proxy alone. It needs no broker for what is asked here."""
+    folder = tmp_path_factory.mktemp("api")
+    with serving(
+        folder, "tcp://127.0.0.1:1", workers=1, connectors=[f"wss{PAGE.removeprefix('https')}/sparrow"]
+    ) as made:
+        yield made
+
+
 @pytest.mark.parametrize("proxy", [nginx, haproxy, caddy], ids=["nginx", "haproxy", "caddy"])
 def test_a_page_behind_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     connector: RunningConnector,
+    api: Server,
     checks: tuple[int, list[str]],
     proxy: Callable[[Path, Ports, Path, Path], list[str]],
 ) -> None:
-    """It is heard, the connector knows its own address whatever it says itself, and other pages are refused."""
+    """It comes as it is and is heard, the connector knows its own address whatever it says itself, and other pages are
+    refused."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))  # Caddy's
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    api, asked = checks
-    ports = Ports(free_port(), connector.settings.plain_websocket_listen_port, api)
+    ports = Ports(free_port(), connector.settings.plain_websocket_listen_port, api.port, checks[0])
     context = ssl.create_default_context(cafile=connector.ca.file)
     own = {"source_address": (CLIENT_HOST, 0), "ssl": context}
     uri = f"wss://127.0.0.1:{ports.proxy}/sparrow"
     command = proxy(tmp_path, ports, *connector.ca.issue())
     with running(command, tmp_path / "log"):
-        _until_it_answers(f"https://127.0.0.1:{ports.proxy}/v1", context)
-        assert "/v1" in asked
+        _until_it_answers(f"https://127.0.0.1:{ports.proxy}/healthz", context)
+        _compare(api.url, f"https://127.0.0.1:{ports.proxy}", context)
         lie = {"X-Forwarded-For": "192.0.2.1"}
         with connect(uri, origin=Origin(PAGE), additional_headers=lie, **own) as page:
             page.send(delimit(Frame(login=Login(token="none")).SerializeToString()))
@@ -117,6 +134,26 @@ def test_a_page_behind_it(
             assert connector.address() == f"{CLIENT_HOST}:0"
         with pytest.raises(InvalidStatus, match="403"):
             connect(uri, origin=Origin("https://evil.example.net"), **own)
+
+
+def _compare(url: str, proxied: str, context: ssl.SSLContext) -> None:
+    """The page, its files, and a refusal are the same through the proxy, with every header that means something."""
+    with httpx.Client(trust_env=False, verify=context) as client:
+        index = client.get(f"{url}/")
+        assert "connect-src 'self' wss://chat.example.net;" in index.headers["Content-Security-Policy"]
+        asset = re.findall(r'(?:src|href)="/?(assets/[^"]+)"', index.text)[0]
+        for path in ("/", f"/{asset}", "/assets/nothing", "/v1/me"):
+            for headers in (
+                {"Accept-Encoding": "gzip"},
+                {"Accept-Encoding": "identity"},
+                {"If-None-Match": index.headers["ETag"]},
+            ):
+                for method in ("GET", "HEAD"):
+                    here = client.request(method, f"{url}{path}", headers=headers)
+                    there = client.request(method, f"{proxied}{path}", headers=headers)
+                    assert (there.status_code, there.content) == (here.status_code, here.content)
+                    meant = {name: value for name, value in here.headers.items() if name not in ("date", "connection")}
+                    assert {name: there.headers.get(name) for name in meant} == meant
 
 
 def _until_it_answers(url: str, context: ssl.SSLContext) -> None:

@@ -10,6 +10,7 @@ from sparrow.config.keys import make_broker_keys, make_link_key
 from sparrow.config.page import as_node, page_url
 from sparrow.config.settings import check, load
 from tests.certificates import Authority
+from tests.ports import free_port
 from userapi.keys import ensure_key_pair
 
 KEYS = {"BROKER__CURVE_KEY_FILE": "broker.key", "BROKER__ALLOWED_KEYS_FILE": "allowed.keys"}
@@ -160,6 +161,7 @@ def test_a_server_does_not_start(
 ) -> None:
     environment = {f"SPARROW_{name}": value for name, value in changes.items()} | {
         "SPARROW_DATA_DIR": str(folder),
+        "SPARROW_USERAPI__LISTEN_PORT": str(free_port()),  # somebody's node may have the usual one
         "SPARROW_STORE__PATH": str(tmp_path / "x.db"),
         "SPARROW_CONNECTOR__TOKEN_PUBLIC_KEY_FILE": str(tmp_path / "token.pub.pem"),
         "SPARROW_USERAPI__TOKEN_PUBLIC_KEY_FILE": str(tmp_path / "token.pub.pem"),
@@ -252,7 +254,8 @@ def test_what_keeps_the_page_from_a_connector(folder: Path, changes: dict[str, s
         ({"USERAPI__LISTEN_HOST": "0.0.0.0", **HTTPS}, "https://localhost:7480/"),
         ({"USERAPI__LISTEN_HOST": "::1", "USERAPI__LISTEN_PORT": "80"}, "http://[::1]:80/"),
         ({"USERAPI__LISTEN_HOST": "chat.example.net"}, "http://chat.example.net:7480/"),
+        ({"CONNECTOR__WEBSOCKET_ORIGINS": "https://chat.example.net,https://b.net"}, "https://chat.example.net/"),
     ],
 )
 def test_what_to_open_in_a_browser(changes: dict[str, str], url: str) -> None:
-    assert page_url(load(None, {f"SPARROW_{name}": value for name, value in changes.items()}).userapi) == url
+    assert page_url(load(None, {f"SPARROW_{name}": value for name, value in changes.items()})) == url

@@ -325,6 +325,21 @@ def test_whoever_has_most_connections_loses_one(tmp_path: Path) -> None:
         assert refused(server)["evicted"] >= 1
 
 
+def test_who_has_just_come_stays_before_who_waits_for_nothing(tmp_path: Path) -> None:
+    """People behind one address, whose browsers keep what they had open, and one more who opens several at once."""
+    with small(tmp_path, max_connections_of_address=8) as server, contextlib.ExitStack() as stack:
+        for _ in range(8):
+            kept = stack.enter_context(connect(server.port, "127.0.0.2"))
+            kept.sendall(GET)
+            assert read(kept) is not None
+        new = [stack.enter_context(connect(server.port, "127.0.0.2")) for _ in range(6)]
+        time.sleep(0.2)  # all are in, and nothing is asked yet
+        for one in new:
+            one.sendall(GET)
+        replies = [read(one) for one in new]
+        assert [reply.status for reply in replies if reply is not None] == [200] * 6
+
+
 def test_a_proxy_may_have_as_many_as_it_likes(tmp_path: Path) -> None:
     with (
         small(tmp_path, max_connections_of_address=5, trusted_proxies=["127.0.0.9"]) as server,

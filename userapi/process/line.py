@@ -36,7 +36,9 @@ class Phase(Enum):
     CLOSED = "closed"
 
 
-_RANKS = {Phase.BUSY: -1, Phase.CLOSED: -1, Phase.IDLE: 1, Phase.BODY: 2, Phase.WRITING: 3}
+_RANKS = {Phase.BUSY: -1, Phase.CLOSED: -1, Phase.BODY: 1, Phase.WRITING: 2}
+"""As in `userapi.process.admission.Guest`. One whose request is still to come goes like one that is kept open for the
+next: a browser opens several at once, and would lose the first of them to its second."""
 
 
 class FrontPort(Protocol):
