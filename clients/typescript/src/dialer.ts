@@ -7,7 +7,8 @@
 import { type Credentials, deviceRemoved } from "./api/credentials.ts";
 import * as errors from "./errors.ts";
 import { type Goodbye, Goodbye_Code } from "./gen/sparrow_pb.js";
-import type { Timing } from "./options.ts";
+import type { EngineOptions, Timing } from "./options.ts";
+import type { Timers } from "./timers.ts";
 import { type Connector, parseAddress, type Transport } from "./transport/transport.ts";
 
 /** So long after we have left a connection, what it had said may still replace us. */
@@ -69,6 +70,7 @@ export class Dialer {
   readonly #credentials: Credentials;
   readonly #connectors: readonly Connector[];
   readonly #timing: Timing;
+  readonly #timers: Timers;
   #beenIn = false;
   #turn = Math.floor(Math.random() * 65_536);
   #failures = 0;
@@ -78,11 +80,17 @@ export class Dialer {
   #stopped = false;
   #current: Connection | undefined;
 
-  constructor(owner: DialerOwner, credentials: Credentials, connectors: readonly Connector[], timing: Timing) {
+  constructor(
+    owner: DialerOwner,
+    credentials: Credentials,
+    connectors: readonly Connector[],
+    options: Pick<EngineOptions, "timing" | "timers">,
+  ) {
     this.#owner = owner;
     this.#credentials = credentials;
     this.#connectors = connectors;
-    this.#timing = timing;
+    this.#timing = options.timing;
+    this.#timers = options.timers;
   }
 
   /** Whether it was; a call, since it may become so at each `await`. */
@@ -117,9 +125,9 @@ export class Dialer {
 
   #sleep(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
+      const stop = this.#timers.start(resolve, ms);
       this.#wake = () => {
-        clearTimeout(timer);
+        stop();
         resolve();
       };
     });
@@ -191,10 +199,11 @@ export class Dialer {
     const connection = new Connection();
     this.#current = connection;
     const owner = this.#owner;
-    const timer = setTimeout(() => connection.abort(`cannot reach ${text}`), this.#timing.connectTimeoutMs);
+    const tooLate = (): void => connection.abort(`cannot reach ${text}`);
+    const stop = this.#timers.start(tooLate, this.#timing.connectTimeoutMs);
     connection.transport = this.#connectorOf(text)?.connect(address, {
       opened() {
-        clearTimeout(timer);
+        stop();
         connection.isOpen = true;
         owner.connected(connection, token);
       },
@@ -202,7 +211,7 @@ export class Dialer {
       closed: (reason, untrusted = false) => connection.ends(reason, untrusted),
     });
     await connection.closed;
-    clearTimeout(timer);
+    stop();
     return connection;
   }
 

@@ -56,7 +56,7 @@ export class Engine implements DialerOwner {
   #connection: Connection | undefined;
   #queue: Work[] = [];
   #turning = false;
-  readonly #alarm = new Alarm(() => this.#onTimer());
+  readonly #alarm: Alarm;
   #running: Promise<void> = Promise.resolve();
   #ready: (() => void)[] = [];
   #quiet: (() => void)[] = [];
@@ -83,7 +83,8 @@ export class Engine implements DialerOwner {
     this.telling.restore(this.core.outgoing(), this.core.doubtful);
     this.gate = new Gate(options.maxUnsettled, this.telling.unsettled);
     this.maxMessage = Number(journal.value(MAX_MESSAGE)) || DEFAULT_MAX_MESSAGE;
-    this.#dialer = new Dialer(this, credentials, connectors, options.timing);
+    this.#dialer = new Dialer(this, credentials, connectors, options);
+    this.#alarm = new Alarm(options.timers, () => this.#onTimer());
     this.#watch = new Watch(options.timing);
   }
 

@@ -26,5 +26,6 @@ export type { ClientOptions, Timing } from "./options.ts";
 export { type FileReference, parseFileReference } from "./protocol/files.ts";
 export { Typists } from "./signals.ts";
 export { isGroupId, stampMs } from "./protocol/ids.ts";
+export type { Timers } from "./timers.ts";
 export type { Address, Connector, Listener, Scheme, Transport } from "./transport/transport.ts";
 export { websocket } from "./transport/websocket.ts";

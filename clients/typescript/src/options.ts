@@ -5,6 +5,7 @@
  */
 
 import type { Backend } from "./journal/backend.ts";
+import { platformTimers, type Timers } from "./timers.ts";
 import type { Connector } from "./transport/transport.ts";
 
 /** How long opening a client may take, in milliseconds. */
@@ -72,6 +73,8 @@ export interface ClientOptions {
   /** Of groups, have only what is written while the client is logged in: for a program that keeps nothing. */
   readonly fresh?: boolean;
   readonly timing?: Partial<Timing>;
+  /** What rings when a ping or another try is due. A page in the background needs `workerTimers`. */
+  readonly timers?: Timers;
 }
 
 export interface EngineOptions {
@@ -86,6 +89,7 @@ export interface EngineOptions {
   /** Of groups, have only what is written while the client is logged in. */
   readonly fresh: boolean;
   readonly timing: Timing;
+  readonly timers: Timers;
 }
 
 /** What of a client's options is its engine's. */
@@ -97,5 +101,6 @@ export function engineOptions(options: ClientOptions): EngineOptions {
     closeTimeoutMs: options.closeTimeoutMs ?? 5_000,
     fresh: options.fresh ?? false,
     timing: { ...TIMING, ...options.timing },
+    timers: options.timers ?? platformTimers,
   };
 }

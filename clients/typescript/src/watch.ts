@@ -5,6 +5,7 @@
  */
 
 import type { Timing } from "./options.ts";
+import type { Timers } from "./timers.ts";
 
 /** Of one client, over all its connections. */
 export class Watch {
@@ -60,26 +61,28 @@ export class Watch {
 
 /** One timer, for the first of what is due. */
 export class Alarm {
+  readonly #timers: Timers;
   readonly #ring: () => void;
   #at = Number.POSITIVE_INFINITY;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #stop: (() => void) | undefined;
 
-  constructor(ring: () => void) {
+  constructor(timers: Timers, ring: () => void) {
+    this.#timers = timers;
     this.#ring = ring;
   }
 
   /** Ring at the first of these; one that is set for an earlier time stays. */
   set(dues: readonly number[], now: number): void {
     const at = Math.min(...dues);
-    if (this.#timer !== undefined && this.#at <= at) {
+    if (this.#stop !== undefined && this.#at <= at) {
       return;
     }
     this.stop();
     if (at < Number.POSITIVE_INFINITY) {
       this.#at = at;
-      this.#timer = setTimeout(
+      this.#stop = this.#timers.start(
         () => {
-          this.#timer = undefined;
+          this.#stop = undefined;
           this.#ring();
         },
         Math.max(0, at - now),
@@ -89,7 +92,7 @@ export class Alarm {
 
   /** Do not ring. */
   stop(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#stop?.();
+    this.#stop = undefined;
   }
 }

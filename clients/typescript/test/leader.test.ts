@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as immediate, setTimeout as sleep } from "node:timers/promises";
 
 import { Leader } from "../src/journal/leader.ts";
 
@@ -58,6 +58,19 @@ test("a tab that does not answer is taken over from, and hears of it", async () 
   assert.deepEqual([third.leader.state, next.leader.state], ["waiting", "leading"]);
   third.leader.close();
   next.leader.close();
+});
+
+test("a tab that has slept itself takes nobody's answer for missing", async () => {
+  const name = `tabs ${++count}`;
+  const one = new Tab(name);
+  await until(() => one.leader.state === "leading");
+  await immediate(); // behind it timers come first: its own is due before it has heard anything
+  const two = new Tab(name);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4 * ALIVE_MS);
+  await sleep(4 * ALIVE_MS);
+  assert.deepEqual([one.leader.state, two.leader.state], ["leading", "waiting"]);
+  two.leader.close();
+  one.leader.close();
 });
 
 test("one that waits may give up", async () => {

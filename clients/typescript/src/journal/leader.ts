@@ -35,6 +35,8 @@ export class Leader {
   #queued = new AbortController();
   #release: () => void = () => undefined;
   #answered = false;
+  /** It did not answer, but this tab had slept: what it has said may not have come yet. */
+  #doubted = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** `name`: of the device's journal; the same in all tabs. Throws `ConfigError` where the browser has no Web Locks. */
@@ -103,8 +105,11 @@ export class Leader {
     }
     this.#answered = false;
     this.#channel.postMessage("there?");
+    const asked = performance.now();
     this.#timer = setTimeout(() => {
-      if (this.#answered) {
+      const isLate = performance.now() - asked > 2 * this.#aliveMs;
+      if (this.#answered || (isLate && !this.#doubted)) {
+        this.#doubted = !this.#answered;
         this.#ask();
       } else if (this.state === "waiting") {
         this.#takeOver();
