@@ -122,8 +122,7 @@ class Conversation:
         self.read_by_other = listed.read_by_other
         """Up to which stamp they have, as far as they show it; in a group it is 0: see `Groups.read_by`."""
         self.muted_until_ms = listed.muted_until_ms
-        """Until when it is muted, in Unix milliseconds; 0: it is not. Where the service keeps no conversations, only
-        `Conversations.mutes` says so."""
+        """Until when it is muted, in Unix milliseconds; 0: it is not (or no conversations are kept: see `mutes`)."""
 
     @property
     def is_group(self) -> bool:
@@ -176,8 +175,9 @@ class Conversation:
         await self._keeper.api.hide(self.user)
 
     async def mute(self, seconds: int | None = None) -> None:
-        """Mute it, for all of one's devices, whether anything was said there or not. Messages come as before: programs
-        leave out what would disturb. Nobody else hears of it.
+        """Mute it, for all of one's devices, whether anything was said there or not.
+
+        Messages come as before: programs leave out what would disturb. Nobody else hears of it.
 
         Args:
             seconds: For how long, at most ten years; None: for ever.
@@ -191,7 +191,11 @@ class Conversation:
         self.muted_until_ms = await self._keeper.api.mute(self.user, for_s)
 
     async def unmute(self) -> None:
-        """Mute it no more; one that is not muted is no error. Raises `NotFoundError` as `mute` does."""
+        """Mute it no more; one that is not muted is no error.
+
+        Raises:
+            NotFoundError: The service is of before 0.2, and mutes nothing.
+        """
         await self._keeper.api.unmute(self.user)
         self.muted_until_ms = 0
 

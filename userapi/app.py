@@ -99,6 +99,7 @@ def create_app(
         fabric,
         Passwords(settings),
         minter,
+        minter.nonces(),
         minter.verifier(),
         clock,
         sleep,

@@ -21,6 +21,7 @@ from userapi.history import History
 from userapi.http.counts import Counts
 from userapi.notices import Notices
 from userapi.passwords import Passwords
+from userapi.proofs import Nonces
 from userapi.settings import UserApiSettings
 from userapi.tokens import TokenMinter
 
@@ -40,6 +41,7 @@ class Service:
     fabric: Fabric
     passwords: Passwords
     minter: TokenMinter
+    nonces: Nonces
     verifier: TokenVerifier
     clock: Callable[[], float]
     sleep: Callable[[float], None]

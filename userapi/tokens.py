@@ -16,6 +16,7 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from fabric.tokens import ALGORITHM, AUDIENCE, ISSUER, Identity, TokenVerifier
 from userapi.keys import load_private_key
+from userapi.proofs import Nonces
 
 MAX_REMEMBERED = 10_000
 """Verified tokens; half a kilobyte each."""
@@ -29,6 +30,8 @@ class RefreshClaims:
     device: str
     login: str
     generation: int
+    key: str = ""
+    """The thumbprint of the key that the login is bound to (`userapi.proofs`); empty: none."""
 
 
 class RememberingVerifier(TokenVerifier):
@@ -60,10 +63,17 @@ class TokenMinter:
         self._key = load_private_key(private_key_file)
         self._lifetime_s = lifetime_s
         # Made of the private key: whoever has that can log in as anybody anyway, and with a new one all logins end.
-        secret = HKDF(hashes.SHA256(), 32, None, b"sparrow refresh tokens").derive(self._key.private_bytes_raw())
+        secret = self._secret(b"sparrow refresh tokens")
         self._refreshing = URLSafeSerializer(
             secret, salt="refresh", signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"}
         )
+
+    def _secret(self, use: bytes) -> bytes:
+        return HKDF(hashes.SHA256(), 32, None, use).derive(self._key.private_bytes_raw())
+
+    def nonces(self) -> Nonces:
+        """Nonces for proofs, which every process with this key takes."""
+        return Nonces(self._secret(b"sparrow proof nonces"))
 
     def mint(self, user: str, device: str, now: float, login: str = "") -> tuple[str, int]:
         """An access token, and when it expires (Unix time in whole seconds). `now` is Unix time."""
@@ -86,14 +96,15 @@ class TokenMinter:
 
     def refresh_token(self, claims: RefreshClaims) -> str:
         """The same token each time: so a repeated refresh gets the successor that was lost, and none is kept."""
-        made: str = self._refreshing.dumps([claims.user, claims.device, claims.login, claims.generation])
+        told = [claims.user, claims.device, claims.login, claims.generation]
+        made: str = self._refreshing.dumps([*told, claims.key] if claims.key else told)
         return made
 
     def read_refresh_token(self, token: str) -> RefreshClaims | None:
         """What it stands for; None for what we have not made."""
         try:
             # What follows is a later release's.
-            user, device, login, generation, *_ = self._refreshing.loads(token)
+            user, device, login, generation, *more = self._refreshing.loads(token)
         except (BadData, ValueError, TypeError):
             return None
-        return RefreshClaims(user, device, login, generation)
+        return RefreshClaims(user, device, login, generation, more[0] if more and isinstance(more[0], str) else "")

@@ -56,6 +56,10 @@ def test_what_a_later_release_adds_to_tokens_is_passed_over(minter: TokenMinter)
     assert minter.read_refresh_token(minter.refresh_token(claims)) == claims
     longer = minter._refreshing.dumps(["alice", "d1", "login", 3, {"later": True}])
     assert minter.read_refresh_token(longer) == claims
+    bound = RefreshClaims("alice", "d1", "login", 3, "thumbprint")
+    assert minter.read_refresh_token(minter.refresh_token(bound)) == bound
+    longer = minter._refreshing.dumps(["alice", "d1", "login", 3, "thumbprint", {"later": True}])
+    assert minter.read_refresh_token(longer) == bound
     assert minter.read_refresh_token(minter._refreshing.dumps(["alice", "d1", "login"])) is None
     content = {
         "iss": ISSUER,

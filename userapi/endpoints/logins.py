@@ -15,7 +15,7 @@ from typing import Any
 from flask import request
 from marshmallow import fields
 
-from protocol.errors import AlreadyExistsError, NotFoundError, OutdatedError, ServiceError
+from protocol.errors import AlreadyExistsError, NotFoundError, OutdatedError, ServiceError, TokenError
 from protocol.sparrow_pb2 import Hint
 from store.logins import Refresh
 from userapi import audit
@@ -27,8 +27,12 @@ from userapi.http.fields import LABEL, Answer, Number, Strict, Text, user_id
 from userapi.http.handover import held_s, hold
 from userapi.http.problems import ProblemError
 from userapi.identity import PASSWORD, authenticate, check_enabled
+from userapi.proofs import verify_key, verify_renewal
 from userapi.service import Service, service
 from userapi.tokens import RefreshClaims
+
+_PART = "[A-Za-z0-9_-]+"
+_DPOP = HeaderText("DPoP", "A proof that the client has a key: a JWT of RFC 9449.", rf"{_PART}\.{_PART}\.{_PART}")
 
 area = Area("logins", "Logging in and out, and tokens")
 
@@ -99,8 +103,12 @@ class Tokens(Answer):
             f"{_KEY_MIN} to {_KEY_MAX} random characters that name this login of a new device.",
             f".{{{_KEY_MIN},{_KEY_MAX}}}",
         ),
+        _DPOP,
     ),
-    problems=(*PASSWORD, "no_such_device", "device_removed", "too_many_devices", "changed_meanwhile"),
+    problems=(
+        *PASSWORD,
+        *("no_such_device", "device_removed", "too_many_devices", "changed_meanwhile", "invalid_dpop_proof"),
+    ),
 )
 def log_in(body: dict[str, Any]) -> dict[str, object]:
     """Log in, with a new device or a known one.
@@ -109,9 +117,11 @@ def log_in(body: dict[str, Any]) -> dict[str, object]:
     gets the same device. `too_many_devices` names the user's `devices`, the one silent longest first; repeat the login
     with one of them as `replaces`. The answer for a user's second and later device takes about two seconds: until
     every broker knows of it. The login of a known device ends the one that it had, and its session.
+
+    A proof in `DPoP` binds the login to a key: then refreshes need proofs by the same key.
     """
     parts = service()
-    key = _idempotency_key()
+    key, bound_to = _idempotency_key(), _key_of_login()
     device = body.get("device")
     login = _random_id()
     for _ in range(_TRIES):
@@ -135,7 +145,7 @@ def log_in(body: dict[str, Any]) -> dict[str, object]:
         # With no broker there, it goes on by itself.
         with contextlib.suppress(ServiceError):
             parts.endings.end(user, device)
-    return _tokens(parts, RefreshClaims(user, device, login, 1))
+    return _tokens(parts, RefreshClaims(user, device, login, 1, bound_to))
 
 
 @endpoint(
@@ -144,7 +154,11 @@ def log_in(body: dict[str, Any]) -> dict[str, object]:
     "/v1/token",
     body=RefreshToken,
     answer=Tokens,
-    problems=("invalid_refresh_token", "refresh_token_reused", "account_disabled"),
+    headers=(_DPOP,),
+    problems=(
+        *("invalid_refresh_token", "refresh_token_reused", "account_disabled"),
+        *("invalid_dpop_proof", "use_dpop_nonce"),
+    ),
 )
 def refresh(body: dict[str, Any]) -> dict[str, object]:
     """Get new tokens for a refresh token.
@@ -152,6 +166,9 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
     Each refresh token is good once. A client that has not got the answer may repeat it for a few minutes with the same
     `nonce` (without one, for half a minute), and gets the same refresh token. Whoever uses an old one otherwise shows
     that two have it: then the login ends for both.
+
+    Where the login is bound to a key, the proof in `DPoP` has the token's hash as `ath`, and as `nonce` what
+    `use_dpop_nonce` gives; without it, the token is worth nothing. Any other login is bound by a proof from then on.
     """
     parts = service()
     settings = parts.settings
@@ -161,6 +178,7 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
         raise refused
     parts.limits.check_new_login(claims.user, claims.device)
     check_enabled(parts, claims.user)
+    bound_to = _key_of_renewal(parts, claims, body["refresh_token"])
     nonce = body.get("nonce", "")
     outcome = parts.bridge.call(
         parts.bridge.store.refresh_login,
@@ -183,7 +201,7 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
         raise ProblemError("refresh_token_reused")
     if outcome is Refresh.UNKNOWN:
         raise refused
-    return _tokens(parts, RefreshClaims(claims.user, claims.device, claims.login, claims.generation + 1))
+    return _tokens(parts, RefreshClaims(claims.user, claims.device, claims.login, claims.generation + 1, bound_to))
 
 
 @endpoint(area, "DELETE", "/v1/me/login", status=204, guard=SIGNED)
@@ -286,6 +304,42 @@ def _idempotency_key() -> str | None:
         detail = f"Idempotency-Key: send {_KEY_MIN} to {_KEY_MAX} random characters"
         raise ProblemError("invalid_value", detail, field="Idempotency-Key")
     return key
+
+
+def _key_of_login() -> str:
+    """The thumbprint of the key that the login is to be bound to; empty without one. Raises `ProblemError`.
+
+    Of such a proof the time does not matter: it goes with the password, and gives nothing but a bound.
+    """
+    proof = request.headers.get("DPoP")
+    if proof is None:
+        return ""
+    try:
+        return verify_key(proof, "POST", request.path)[0]
+    except TokenError as error:
+        raise ProblemError("invalid_dpop_proof", f"DPoP: {error}") from None
+
+
+def _key_of_renewal(parts: Service, claims: RefreshClaims, token: str) -> str:
+    """The thumbprint of the key that the login is, or is to be, bound to. Raises `ProblemError` unless it is at hand.
+
+    Nothing has come of the token then: who has copied one of a bound login can not even end the login with it.
+    """
+    proof = request.headers.get("DPoP")
+    if proof is None and not claims.key:
+        return ""
+    refused = "this login is bound to a key: send a proof by it, or log in with the password"
+    try:
+        found, nonce = verify_renewal(proof, request.path, token) if proof is not None else ("", "")
+    except TokenError as error:
+        found, nonce, refused = "", "", str(error)
+    if not found or claims.key not in ("", found):
+        audit.note("proof_refused", claims.user, device=claims.device)
+        raise ProblemError("invalid_dpop_proof", f"DPoP: {refused}")
+    now = parts.clock()
+    if not parts.nonces.takes(nonce, now):
+        raise ProblemError("use_dpop_nonce", headers={"DPoP-Nonce": parts.nonces.give(now)})
+    return found
 
 
 def _device_id(user: str, key: str | None) -> str:

@@ -58,6 +58,12 @@ CODES: dict[str, tuple[int, str]] = {
     "logged_out": (401, "The device was logged out or removed: log in with the password."),
     "invalid_refresh_token": (401, "The login has ended: log in with the password."),
     "refresh_token_reused": (401, "An old refresh token was used, so two had it: the login has ended for both."),
+    "invalid_dpop_proof": (
+        400,
+        "The proof in `DPoP` is none for this request; or the login is bound to a key, and it is missing or another's: "
+        "log in with the password.",
+    ),
+    "use_dpop_nonce": (400, "Repeat the request with a proof over the nonce in `DPoP-Nonce`."),
     # Of accounts, logins and devices.
     "invalid_user_id": (400, "A user id is 1 to 64 of a-z, 0-9, dot, underscore and hyphen."),
     "password_too_short": (400, "The password is shorter than the service allows."),

@@ -14,6 +14,7 @@ from userapi.settings import UserApiSettings
 _ASKED = (
     "Authorization",
     "Content-Type",
+    "DPoP",
     "Idempotency-Key",
     "If-None-Match",
     "If-Range",
@@ -27,6 +28,7 @@ _ASKED = (
 _TOLD = (
     "Content-Disposition",
     "Content-Range",
+    "DPoP-Nonce",
     "ETag",
     "Location",
     "Retry-After",

@@ -71,6 +71,7 @@ export class Client implements Owner {
       value: (key: string) => journal.value(key),
       putValue: (key: string, value: string | undefined) => journal.putValue(key, value),
       isDevice: (name: string, device: string) => journal.isDevice(name, device),
+      keyPair: (make: () => Promise<CryptoKeyPair>) => journal.keyPair(make),
       keep,
     };
     const { password, isPasswordForOnce, register, device, label, connectors } = options;

@@ -102,7 +102,10 @@ export const polite: Script = (session, frame) => {
   }
 };
 
-export type Answering = (request: IncomingMessage, body: Record<string, unknown>) => [status: number, answer: object];
+export type Answering = (
+  request: IncomingMessage,
+  body: Record<string, unknown>,
+) => [status: number, answer: object, headers?: Record<string, string>];
 
 export class FakeServer {
   script: Script;
@@ -136,8 +139,8 @@ export class FakeServer {
     }
     const body = JSON.parse(text || "{}") as Record<string, unknown>;
     this.asked.push([request.url ?? "", body]);
-    const [status, answer] = this.answer(request, body);
-    response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(answer));
+    const [status, answer, headers] = this.answer(request, body);
+    response.writeHead(status, { "Content-Type": "application/json", ...headers }).end(JSON.stringify(answer));
   }
 
   /** The answer to a login. */

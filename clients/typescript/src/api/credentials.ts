@@ -15,6 +15,7 @@ import {
   WrongPasswordError,
 } from "../errors.ts";
 import type { Login, Logins } from "./logins.ts";
+import { type KeepingKeys, type Prover, proverOf } from "./proof.ts";
 
 const TOKEN = "token";
 const REFRESH = "refresh";
@@ -29,6 +30,8 @@ export interface Keeping {
   value(key: string): string | undefined;
   putValue(key: string, value: string | undefined): void;
   isDevice(user: string, device: string): void;
+  /** Of what logins are bound to. */
+  readonly keyPair?: KeepingKeys;
   /** Returns when what was put is kept. */
   keep(): Promise<void>;
 }
@@ -62,6 +65,7 @@ export class Credentials {
   /** A refresh token that was good once. */
   #proof = "";
   #connectors: readonly string[];
+  #prover: Promise<Prover | undefined> | undefined;
   /** A refresh token is good once: nobody else may have it in hand. */
   #renewing: Promise<unknown> = Promise.resolve();
   /** A connector has refused the last token that it was shown. */
@@ -167,7 +171,7 @@ export class Credentials {
     this.#keeping.putValue(NONCE, nonce);
     await this.#keeping.keep();
     try {
-      return await this.#logins.refresh(this.#refresh, nonce);
+      return await this.#logins.refresh(this.#refresh, nonce, await this.#proving());
     } catch (error) {
       if (!(error instanceof TokenRejectedError)) {
         throw error;
@@ -200,7 +204,8 @@ export class Credentials {
   }
 
   async #logIn(password: string): Promise<Login> {
-    const extras = { device: this.device, label: this.#options.label ?? "", proof: this.#proof };
+    const prover = await this.#proving();
+    const extras = { device: this.device, label: this.#options.label ?? "", proof: this.#proof, prover };
     const key = await this.#loginKey();
     try {
       return await this.#logins.login(this.user, password, { ...extras, key });
@@ -215,6 +220,12 @@ export class Credentials {
       }
       return this.#logins.login(this.user, password, { ...extras, key });
     }
+  }
+
+  /** With the key that logins are bound to, made before the first one. */
+  #proving(): Promise<Prover | undefined> {
+    this.#prover ??= proverOf(this.#keeping.keyPair);
+    return this.#prover;
   }
 
   /** What names this device's first login, so that who repeats it gets the same device. */

@@ -5,8 +5,13 @@
  */
 
 import { DeviceRemovedError, NotFoundError } from "../errors.ts";
+import type { Prover } from "./proof.ts";
 import { list, object, text } from "./shape.ts";
-import type { Answer, Web } from "./web.ts";
+import { type Answer, codeOf, type Web } from "./web.ts";
+
+const PATH = "/v1/login";
+const RENEWAL = "/v1/token";
+const OF_PROOFS = new Set(["invalid_dpop_proof", "use_dpop_nonce"]);
 
 const LOGIN = object({
   access_token: text,
@@ -39,6 +44,8 @@ export interface LoginExtras {
   readonly replaces?: string;
   /** A refresh token that this device had once, shown if others have guessed passwords too often. */
   readonly proof?: string;
+  /** Binds the login to its key. */
+  readonly prover?: Prover | undefined;
 }
 
 /** The user API, as somebody sees it who is not logged in. */
@@ -62,19 +69,22 @@ export class Logins {
    * `DeviceRemovedError`, `AccountDisabledError`, and what every request throws.
    */
   async login(user: string, password: string, extras: LoginExtras = {}): Promise<Login> {
-    const { device = "", label = "", key = "", replaces = "", proof = "" } = extras;
+    const { device = "", label = "", key = "", replaces = "", proof = "", prover } = extras;
     const isNew = device === "";
     const json = {
       user,
       password,
       ...(isNew ? { ...(label && { label }), ...(replaces && { replaces }) } : { device }),
     };
-    const headers: Record<string, string> = isNew && key !== "" ? { "Idempotency-Key": key } : {};
+    const headers: Record<string, string> = {
+      ...(isNew && key !== "" && { "Idempotency-Key": key }),
+      ...(prover !== undefined && { DPoP: await prover.prove(this.#web.url + PATH) }),
+    };
     try {
-      let answer = await this.#web.request("/v1/login", { method: "POST", json, headers });
+      let answer = await this.#web.request(PATH, { method: "POST", json, headers });
       if (answer.status === 429 && proof !== "") {
         // Not at once: a server of 0.1 knows no such field.
-        answer = await this.#web.request("/v1/login", { method: "POST", json: { ...json, proof }, headers });
+        answer = await this.#web.request(PATH, { method: "POST", json: { ...json, proof }, headers });
       }
       return this.#login(answer);
     } catch (error) {
@@ -89,17 +99,31 @@ export class Logins {
    * Get a new token without the password; the refresh token is replaced by the one that comes with it.
    *
    * `nonce`: 16 to 200 random characters, drawn, and kept, before this token is presented the first time. Who presents
-   * it once more with the same, for want of an answer, is known by it. Throws `TokenRejectedError` where only the
-   * password helps, `AccountDisabledError`, and what every request throws.
+   * it once more with the same, for want of an answer, is known by it. `prover`: of the key that the login is bound to,
+   * or is from now on. Throws `TokenRejectedError` where only the password helps, `AccountDisabledError`, and what every
+   * request throws.
    */
-  async refresh(refreshToken: string, nonce: string): Promise<Login> {
+  async refresh(refreshToken: string, nonce: string, prover?: Prover): Promise<Login> {
     const json = { refresh_token: refreshToken };
-    let answer = await this.#web.request("/v1/token", { method: "POST", json: { ...json, nonce } });
-    if (answer.status === 400) {
+    let answer = await this.#renewed({ ...json, nonce }, refreshToken, prover);
+    if (answer.status === 400 && !OF_PROOFS.has(codeOf(answer))) {
       // What a user API of 0.1 says to a field more.
-      answer = await this.#web.request("/v1/token", { method: "POST", json });
+      answer = await this.#web.request(RENEWAL, { method: "POST", json });
     }
     return this.#login(answer);
+  }
+
+  async #renewed(json: object, refreshToken: string, prover: Prover | undefined): Promise<Answer> {
+    if (prover === undefined) {
+      return this.#web.request(RENEWAL, { method: "POST", json });
+    }
+    const prove = async (nonce: string): Promise<Answer> => {
+      const headers = { DPoP: await prover.prove(this.#web.url + RENEWAL, refreshToken, nonce) };
+      return this.#web.request(RENEWAL, { method: "POST", json, headers });
+    };
+    const answer = await prove("");
+    // What is to be signed comes from the service, so that no clock of ours matters.
+    return codeOf(answer) === "use_dpop_nonce" ? prove(answer.headers.get("DPoP-Nonce") ?? "") : answer;
   }
 
   #login(answer: Answer): Login {

@@ -38,10 +38,12 @@ const BY_CODE: Readonly<Record<string, new (text: string) => errors.SparrowError
   logged_out: errors.TokenRejectedError,
   invalid_refresh_token: errors.TokenRejectedError,
   refresh_token_reused: errors.TokenRejectedError,
+  invalid_dpop_proof: errors.TokenRejectedError,
   wrong_checksum: errors.ChecksumError,
   file_too_large: errors.FileTooLargeError,
   // What has arrived of an upload may still be on its way to the store: ask again where it stands.
   wrong_offset: errors.UnavailableError,
+  use_dpop_nonce: errors.UnavailableError,
   unavailable: errors.UnavailableError,
   no_space: errors.UnavailableError,
   history_full: errors.UnavailableError,

@@ -30,6 +30,11 @@ export interface Backend {
    * Throws `StateError`; then nothing of it is kept, and the client has to end.
    */
   commit(entries: readonly Entry[]): Promise<void>;
+  /**
+   * The device's key pair: what was kept, or what `make` makes, which is kept when it returns; undefined if this place
+   * takes no keys. Missing where nothing can be kept that cannot be read out. Throws `StateError`.
+   */
+  keyPair?(make: () => Promise<CryptoKeyPair>): Promise<CryptoKeyPair | undefined>;
   /** Let go of it. */
   close(): Promise<void>;
 }

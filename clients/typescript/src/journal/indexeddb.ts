@@ -2,11 +2,12 @@
  * A journal in IndexedDB, for browsers: durable when a commit returns, as far as a browser promises that, and one tab
  * at a time.
  *
- * Owns the database: its schema, and the epoch that every transaction checks. A tab that was frozen, and has been
+ * Owns the database: its schema, and the epoch that every transaction checks. The key that logins are bound to lies here
+ * as the browser's own object, which cannot be read out. A tab that was frozen, and has been
  * replaced meanwhile, can so keep nothing more, and gives no id. Who may open it is `leader`'s business.
  */
 
-import { type DBSchema, type IDBPDatabase, openDB } from "idb";
+import { type DBSchema, type IDBPDatabase, type IDBPTransaction, openDB } from "idb";
 
 import { StateError, type StateTrouble } from "../errors.ts";
 import type { Backend, Entry, Fields, Store } from "./backend.ts";
@@ -14,10 +15,14 @@ import type { Backend, Entry, Fields, Store } from "./backend.ts";
 interface Schema extends DBSchema {
   entries: { key: [string, string]; value: Fields };
   epoch: { key: number; value: number };
+  keys: { key: number; value: CryptoKeyPair };
 }
 
-const VERSION = 1;
+const VERSION = 2;
 const EPOCH = 0;
+const LOGIN = 0;
+const STORES: ("entries" | "epoch" | "keys")[] = ["entries", "epoch", "keys"];
+type Transaction = IDBPTransaction<Schema, typeof STORES, "readwrite">;
 
 const TEXTS: Readonly<Record<StateTrouble, string>> = {
   unavailable: "the browser keeps nothing for this page: a private window, or storage is switched off",
@@ -49,9 +54,12 @@ export class IndexedDbBackend implements Backend {
     const self: { backend?: IndexedDbBackend } = {};
     try {
       const database = await openDB<Schema>(name, VERSION, {
-        upgrade(fresh) {
-          fresh.createObjectStore("entries");
-          fresh.createObjectStore("epoch");
+        upgrade(found, version) {
+          if (version < 1) {
+            found.createObjectStore("entries");
+            found.createObjectStore("epoch");
+          }
+          found.createObjectStore("keys");
         },
         blocking(_current, next, event) {
           // Of a later version of this package, or the whole of it is being deleted.
@@ -95,23 +103,51 @@ export class IndexedDbBackend implements Backend {
   }
 
   async commit(changes: readonly Entry[]): Promise<void> {
+    const last = new Map(changes.map((change) => [`${change.store} ${change.key}`, change]));
     try {
-      const transaction = this.#database.transaction(["entries", "epoch"], "readwrite", { durability: "strict" });
-      try {
-        this.#check(await transaction.objectStore("epoch").get(EPOCH));
+      await this.#change((transaction) => {
         const entries = transaction.objectStore("entries");
-        const last = new Map(changes.map((change) => [`${change.store} ${change.key}`, change]));
-        const writes = [...last.values()].map(({ store, key, fields }) =>
+        return [...last.values()].map(({ store, key, fields }) =>
           fields === undefined ? entries.delete([store, key]) : entries.put(fields, [store, key]),
         );
-        await Promise.all([...writes, transaction.done]);
-      } catch (error) {
-        transaction.done.catch(() => undefined); // it tells the same once more
-        abort(transaction);
-        throw error;
-      }
+      });
     } catch (error) {
       throw this.#error(error);
+    }
+  }
+
+  async keyPair(make: () => Promise<CryptoKeyPair>): Promise<CryptoKeyPair | undefined> {
+    let kept: CryptoKeyPair | undefined;
+    try {
+      kept = await this.#database.get("keys", LOGIN);
+    } catch (error) {
+      throw this.#error(error);
+    }
+    return kept ?? this.#keepKeyPair(await make());
+  }
+
+  async #keepKeyPair(made: CryptoKeyPair): Promise<CryptoKeyPair | undefined> {
+    try {
+      await this.#change((transaction) => [transaction.objectStore("keys").put(made, LOGIN)]);
+      return made;
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "DataCloneError") {
+        return undefined; // this browser's databases take no keys, or those of a private window do not
+      }
+      throw this.#error(error);
+    }
+  }
+
+  /** All of these writes or none, if nobody else has gone on in this place. */
+  async #change(write: (transaction: Transaction) => readonly Promise<unknown>[]): Promise<void> {
+    const transaction = this.#database.transaction(STORES, "readwrite", { durability: "strict" });
+    try {
+      this.#check(await transaction.objectStore("epoch").get(EPOCH));
+      await Promise.all([...write(transaction), transaction.done]);
+    } catch (error) {
+      transaction.done.catch(() => undefined); // it tells the same once more
+      abort(transaction);
+      throw error;
     }
   }
 

@@ -77,6 +77,11 @@ export class DeviceJournal implements Journal {
     return this.#backend.durable;
   }
 
+  /** See `Backend.keyPair`; undefined where there is none. */
+  async keyPair(make: () => Promise<CryptoKeyPair>): Promise<CryptoKeyPair | undefined> {
+    return this.#backend.keyPair?.(make);
+  }
+
   /** Whether there is something to commit. */
   get isDirty(): boolean {
     return this.#pending.length > 0;

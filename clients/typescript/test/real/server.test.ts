@@ -3,10 +3,16 @@
  * Run by tests/typescript.
  */
 
+import "fake-indexeddb/auto";
+
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { suite, test, type TestContext } from "node:test";
 
+import { Logins } from "../../src/api/logins.ts";
+import { newKeyPair, Prover } from "../../src/api/proof.ts";
+import { Web } from "../../src/api/web.ts";
+import { IndexedDbBackend } from "../../src/browser.ts";
 import {
   Client,
   type ClientEvents,
@@ -283,6 +289,33 @@ suite("a real node", { concurrency: true, timeout: 60_000 }, () => {
     }
     assert.equal((await conversations.mutes()).size, 0);
   }
+
+  test("a login that is bound to a key is renewed by nobody else", async (context) => {
+    const open = opener(context);
+    const user = newUser("alice");
+    const [web, pair] = [new Web(API), await newKeyPair()];
+    const [logins, own, other] = [new Logins(web), new Prover(pair), new Prover(await newKeyPair())];
+    context.after(() => web.close());
+    await logins.register(user, PASSWORD);
+    const first = await logins.login(user, PASSWORD, { label: "page", prover: own });
+    const nonce = "n".repeat(20);
+    for (const prover of [undefined, other]) {
+      await assert.rejects(logins.refresh(first.refreshToken, nonce, prover), errors.TokenRejectedError);
+    }
+    const second = await logins.refresh(first.refreshToken, nonce, own);
+    // Its answer was lost.
+    assert.equal((await logins.refresh(first.refreshToken, nonce, own)).refreshToken, second.refreshToken);
+    const third = await logins.refresh(second.refreshToken, "m".repeat(20), own);
+    await assert.rejects(logins.refresh(third.refreshToken, "o".repeat(20)), errors.TokenRejectedError);
+    // A whole client, which keeps its key.
+    const state = `bound ${user}`;
+    const client = await open(user, { state: await IndexedDbBackend.open(state) });
+    const { device } = client;
+    await client.close();
+    const again = await open(user, { state: await IndexedDbBackend.open(state) });
+    assert.equal(again.device, device);
+    assert.equal((await again.account.devices()).length, 2);
+  });
 
   test("files: sent, downloaded, checked, and not for others", async (context) => {
     const open = opener(context);
