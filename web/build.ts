@@ -15,7 +15,7 @@ const HERE = import.meta.dirname;
 const CLIENT = join(HERE, "../clients/typescript/src");
 
 /** One bundle, as text. */
-async function bundled(entry: string): Promise<Uint8Array> {
+async function bundled(entry: string, define: Record<string, string> = {}): Promise<Uint8Array> {
   const { outputFiles } = await build({
     absWorkingDir: HERE,
     entryPoints: [entry],
@@ -28,6 +28,7 @@ async function bundled(entry: string): Promise<Uint8Array> {
     charset: "utf8",
     jsx: "automatic",
     jsxImportSource: "preact",
+    define,
     alias: {
       "sparrow-client": join(CLIENT, "index.ts"),
       "sparrow-client/browser": join(CLIENT, "browser.ts"),
@@ -52,8 +53,9 @@ async function made(): Promise<ReadonlyMap<string, Uint8Array>> {
     files.set(whole, content);
     return `/${whole}`;
   };
+  const timer = named("timer.js", await bundled(join(CLIENT, "worker/timer.ts")));
   const assets = {
-    __SCRIPT__: named("page.js", await bundled("src/main.tsx")),
+    __SCRIPT__: named("page.js", await bundled("src/main.tsx", { __TIMER__: JSON.stringify(timer) })),
     __STYLE__: named("page.css", await bundled("src/style.css")),
     __ICON__: named("icon.svg", readFileSync(join(HERE, "src/icon.svg"))),
   };

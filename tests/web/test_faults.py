@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from tests.cluster.processes import Process
 from tests.sparrow.serving import Node
@@ -15,9 +16,9 @@ UserOf = Callable[[str], str]
 REFUSED = "status of (401|502|503)"
 
 
-async def _pair(api: str, person: PersonFactory, user: UserOf) -> tuple[Chatter, Chatter]:
-    alice = await register(await person(), api, user("alice"))
-    bob = await register(await person(), api, user("bob"))
+async def _pair(api: str, person: PersonFactory, user: UserOf, **options: Any) -> tuple[Chatter, Chatter]:
+    alice = await register(await person(**options), api, user("alice"))
+    bob = await register(await person(**options), api, user("bob"))
     for each in (alice, bob):
         each.person.expects(SERVER_AWAY, REFUSED)
     await alice.open(bob.user)
@@ -72,7 +73,7 @@ async def test_what_waits_survives_a_reload_without_a_connector(
 
 
 async def test_connectors_are_killed_by_turns(cluster: Cluster, person: PersonFactory, user: UserOf) -> None:
-    alice, bob = await _pair(cluster.api, person, user)
+    alice, bob = await _pair(cluster.api, person, user, viewport={"width": 800, "height": 3000})
     written = {alice: [f"from Alice {number}" for number in range(12)], bob: [f"from Bob {number}" for number in range(12)]}
     killing = asyncio.ensure_future(_by_turns(cluster.connectors))
     for number in range(12):
@@ -101,6 +102,7 @@ async def test_a_tab_is_killed_in_the_middle(node: Node, person: PersonFactory, 
     await second.open(bob.user)
     written = [f"message {number}" for number in range(10)]
     await alice.write(*written[:5])
+    await alice.sees(written[4])  # it is kept
     await crash(alice.person, alice.page)
     await second.write(*written[5:])
     await bob.write("and an answer")

@@ -21,7 +21,7 @@ import {
   UnavailableError,
 } from "sparrow-client";
 
-import { erased, type Line, merged, ofHistory, ofMessage, ofSending, targetOf } from "./line.ts";
+import { draftOf, erased, type Line, merged, ofHistory, ofMessage, ofSending, targetOf } from "./line.ts";
 import type { LineStore } from "./lines.ts";
 import { type LinePage, type Place, problemOf, type Row, type Told } from "./told.ts";
 
@@ -39,6 +39,8 @@ export class Chat {
   readonly #tell: (told: Told) => void;
   readonly #typists = new Typists();
   readonly #timer: ReturnType<typeof setInterval>;
+  /** Drafts are numbered anew by each client. */
+  readonly #run: string = crypto.randomUUID();
   /** One after another: what is kept of a line goes by what was kept before. */
   #keeping: Promise<unknown> = Promise.resolve();
 
@@ -98,7 +100,7 @@ export class Chat {
       }
       return;
     }
-    void this.#keep(ofSending(sending, this.user, this.#client.device));
+    void this.#keep(ofSending(sending, this.user, this.#client.device, this.#run));
   }
 
   #progress({ device, stream, ids, state, peer }: ClientEvents["progress"]): void {
@@ -196,7 +198,7 @@ export class Chat {
   unsettled(peer: string): Promise<Line[]> {
     const found = this.#client.unsettled
       .filter(({ dest, kind }) => dest === peer && (kind === TEXT || kind === FILE))
-      .map((each) => ofSending(each, this.user, this.#client.device));
+      .map((each) => ofSending(each, this.user, this.#client.device, this.#run));
     return Promise.resolve(found);
   }
 
@@ -320,8 +322,8 @@ export class Chat {
   }
 
   /** Send once more what may have been sent already, or forget it. */
-  async decide(draft: number, isSentAgain: boolean): Promise<void> {
-    const sending = this.#client.doubtful.find((each) => each.draft === draft);
+  async decide(draft: string, isSentAgain: boolean): Promise<void> {
+    const sending = this.#client.doubtful.find((each) => draftOf(each, this.#run) === draft);
     if (sending !== undefined) {
       await (isSentAgain ? this.#client.sendAgain(sending) : this.#client.giveUp(sending));
     }

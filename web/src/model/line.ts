@@ -33,8 +33,8 @@ const RANK: Readonly<Record<Progress, number>> = {
 export interface Line extends Target {
   /** Names it for ever; empty as long as it has no number. */
   readonly name: string;
-  /** Of our own on this device, while it lasts: names it before it has a number, and after; otherwise 0. */
-  readonly draft: number;
+  /** Of our own, of one run of this device: names it before it has a number, and after; otherwise empty. */
+  readonly draft: string;
   /** The server's; 0: it has none yet. */
   readonly stamp: bigint;
   readonly kind: number;
@@ -73,7 +73,7 @@ export function ofMessage(message: Message, user: string): Line {
     ...target,
     ...content(kind, body),
     name: targetName(target),
-    draft: 0,
+    draft: "",
     stamp,
     kind,
     revision,
@@ -92,7 +92,7 @@ export function ofHistory(line: HistoryLine, user: string): Line {
     ...target,
     ...content(kind, body),
     name: targetName(target),
-    draft: 0,
+    draft: "",
     stamp,
     kind,
     revision,
@@ -104,15 +104,15 @@ export function ofHistory(line: HistoryLine, user: string): Line {
 }
 
 /** Of a message that we are sending. */
-export function ofSending(sending: Sending, user: string, device: string): Line {
-  const { dest: peer, stream, id, kind, body, draft, stamp } = sending;
+export function ofSending(sending: Sending, user: string, device: string, run: string): Line {
+  const { dest: peer, stream, id, kind, body, stamp } = sending;
   const target = { peer, author: user, device, stream, id };
   const progress = sending.doubtful ? "doubtful" : sending.state;
   return {
     ...target,
     ...content(kind, body),
     name: id === 0 ? "" : targetName(target),
-    draft,
+    draft: draftOf(sending, run),
     stamp,
     kind,
     revision: 0,
@@ -126,6 +126,11 @@ export function ofSending(sending: Sending, user: string, device: string): Line 
 /** What names it to the client. */
 export function targetOf({ peer, author, device, stream, id }: Line): Target {
   return { peer, author, device, stream, id };
+}
+
+/** Names it within a run, in the order of writing. */
+export function draftOf({ draft }: Sending, run: string): string {
+  return `${run} ${String(draft).padStart(12, "0")}`;
 }
 
 /** When the server took it, in Unix milliseconds; 0: not yet. */

@@ -67,7 +67,7 @@ export class LineStore {
       if (old !== undefined && old[1] !== placeOf(kept.stamp)) {
         await store.delete(old);
       }
-      await store.put({ ...kept, draft: 0 }, keyOf(kept));
+      await store.put({ ...kept, draft: "" }, keyOf(kept));
     }
     await transaction.done;
   }

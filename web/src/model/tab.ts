@@ -11,6 +11,7 @@ import { Channel } from "./channel.ts";
 import { Chat } from "./chat.ts";
 import { LineStore } from "./lines.ts";
 import { type Connection, type Problem, problemOf, type Told } from "./told.ts";
+import { backgroundTimers } from "./timer.ts";
 import { Transfers } from "./transfers.ts";
 
 const USER = "sparrow:user";
@@ -139,10 +140,12 @@ export class Tab {
     if (asked?.register === true) {
       await Client.register(location.origin, asked.user, asked.password);
     }
+    const timers = backgroundTimers();
     const options = {
       api: location.origin,
       name: "sparrow-web",
       state,
+      timers,
       // A person waits to hear whether the password is right.
       background: asked === undefined,
       ...(asked && { password: asked.password, isPasswordForOnce: true, label: asked.label }),
@@ -162,6 +165,7 @@ export class Tab {
       return { chat, transfers, people, account, groups, conversations, session };
     } catch (error) {
       lines.close();
+      timers.close();
       throw error;
     }
   }

@@ -15,6 +15,7 @@ import { Previews } from "./previews.ts";
 import { go, route } from "./route.ts";
 import { emptyRow, Rows } from "./rows.ts";
 import { Timeline } from "./timeline.ts";
+import { Unread } from "./unread.ts";
 
 export type Phase =
   | { readonly at: "starting" }
@@ -51,6 +52,7 @@ export class App {
   tab: Tab | undefined;
   circle: Circle | undefined;
   previews: Previews | undefined;
+  readonly #unread = new Unread();
   readonly #timelines = new Map<string, Timeline>();
   #toastCounter = 0;
   #isRefreshing = false;
@@ -127,6 +129,7 @@ export class App {
       this.#told(told);
       await this.refreshRows();
       for (const timeline of this.#timelines.values()) {
+        timeline.dropDrafts();
         void timeline.begin();
       }
     });
@@ -141,6 +144,7 @@ export class App {
     const tab = this.tab;
     this.tab = this.circle = this.previews = undefined;
     this.#timelines.clear();
+    this.#unread.clear();
     this.rows.set([]);
     void tab?.close();
     if (problem !== undefined && problem.trouble !== "") {
@@ -209,6 +213,9 @@ export class App {
       timeline?.put([line]);
     }
     const isNews = isNew && isOthers && !isKnown && line.erasedBy === "";
+    if (isNews) {
+      this.#unread.came(line);
+    }
     this.rows.noticed(line, isNews && !this.isRead(line.peer));
     if (isNews) {
       this.news.value = line;
@@ -277,6 +284,7 @@ export class App {
     await this.#ask(async (tab) => {
       const rows = await tab.chat.rows();
       this.rows.set(rows);
+      this.#unread.marked(rows);
       this.circle?.learn(rows.map(({ peer }) => peer));
       for (const { peer, readByOther } of rows) {
         this.#timelines.get(peer)?.readUpTo(readByOther, tab.user);
@@ -315,14 +323,8 @@ export class App {
 
   /** The person has seen all up to this line. */
   async seen(peer: string, last: Line): Promise<void> {
-    const row = this.rows.get(peer) ?? emptyRow(peer);
-    const mark = last.stamp;
-    const unread = this.timeline(peer)
-      .lines.peek()
-      .filter(({ author, stamp, erasedBy }) => {
-        return author !== this.tab?.user && stamp > row.mark && stamp <= mark && erasedBy === "";
-      });
-    this.rows.read(peer, mark);
+    this.rows.read(peer, last.stamp);
+    const unread = this.#unread.take(peer, this.timeline(peer).lines.peek(), last.stamp);
     if (unread.length > 0) {
       await this.#ask((tab) => tab.chat.read(peer, unread));
     }

@@ -25,7 +25,7 @@ export class Timeline {
   readonly problem = signal("");
   readonly #page: PageOf;
   readonly #byName = new Map<string, Line>();
-  readonly #byDraft = new Map<number, Line>();
+  readonly #byDraft = new Map<string, Line>();
   #next: Place | undefined;
   #isBegun = false;
 
@@ -102,7 +102,7 @@ export class Timeline {
   /** What is known of it: by its name, and by its draft. */
   #known(line: Line): Line[] {
     const named = line.name === "" ? undefined : this.#byName.get(line.name);
-    const drafted = line.draft === 0 ? undefined : this.#byDraft.get(line.draft);
+    const drafted = line.draft === "" ? undefined : this.#byDraft.get(line.draft);
     return [...new Set([named, drafted])].filter((each) => each !== undefined);
   }
 
@@ -110,9 +110,15 @@ export class Timeline {
     if (line.name !== "") {
       this.#byName.set(line.name, line);
     }
-    if (line.draft !== 0) {
+    if (line.draft !== "") {
       this.#byDraft.set(line.draft, line);
     }
+  }
+
+  /** Forget what has no number yet: it was said by a run of the device that is over, and is told anew. */
+  dropDrafts(): void {
+    this.#byDraft.clear();
+    this.lines.value = this.lines.value.filter(({ name }) => name !== "");
   }
 
   has(name: string): boolean {

@@ -76,7 +76,7 @@ export function Timeline({ peer, onEdit }: TimelineProps): JSX.Element {
     above.current = timeline.above.peek();
     const mine = shown.at(-1);
     // Whoever has just written wants to see it.
-    const isOwnNew = mine?.type === "line" && mine.line.draft !== 0 && mine.line.progress === "queued";
+    const isOwnNew = mine?.type === "line" && mine.line.draft !== "" && mine.line.progress === "queued";
     if ((isAtEnd.current && !hasShifted) || isOwnNew) {
       list.current?.scrollToIndex(shown.length - 1, { align: "end" });
     }
