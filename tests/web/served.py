@@ -160,4 +160,4 @@ async def is_leading(page: Page) -> None:
 
 async def told(page: Page, *what: str) -> None:
     """Return when the tab's client has told this."""
-    await until(page, "(what) => tab.told.some((each) => `${each}` === `${what}`)", [*what])
+    await until(page, "(what) => globalThis.tab?.told.some((each) => `${each}` === `${what}`)", [*what])

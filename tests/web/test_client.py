@@ -110,6 +110,28 @@ async def test_a_frozen_tab_is_taken_over_from_and_can_do_nothing_when_it_wakes(
     assert alice.person.unexpected == []
 
 
+async def test_a_page_that_one_leaves_and_comes_back_to(
+    device: Devices, client_page: ClientPage, window: Window
+) -> None:
+    """Chromium keeps it frozen, without its connection; nobody else has wanted to be the device meanwhile."""
+    bob, name = await device("bob"), (await device("alice")).user
+    await bob.open()
+    alice = await Device(await window.open(), client_page, name).listen()
+    page = await alice.lead()
+    await is_leading(page)
+    await alice.send(page, bob.user, ["before"])
+    await page.goto(f"{client_page.origin}/client.js")
+    async with page.expect_event("framenavigated"):
+        await page.evaluate("setTimeout(() => history.back())")
+    await told(page, "disconnected", "the connection was lost")
+    await is_leading(page)
+    await alice.send(page, bob.user, ["after"])
+    await bob.until_got("after")
+    assert bob.got == ["before", "after"]
+    alice.person.expects(SERVER_AWAY)
+    assert alice.person.unexpected == []
+
+
 async def test_the_worker_rings_in_the_background(device: Devices, client_page: ClientPage, window: Window) -> None:
     """Where the page's own timers are slow, a client still sends its pings in time."""
     name = (await device("alice")).user
