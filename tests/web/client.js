@@ -62,6 +62,17 @@ export const tab = {
     }
   },
 
+  /** Let nothing else run in this tab until the test says so; then send something. */
+  async hang(dest) {
+    await new Promise((resolve) => setTimeout(resolve));
+    const request = new XMLHttpRequest();
+    do {
+      request.open("GET", `/hangs?${Math.random()}`, false);
+      request.send();
+    } while (request.responseText === "True");
+    return this.sent(dest, "of a tab that hung");
+  },
+
   /** Count how often both timers ring that are set every 50 ms. */
   count() {
     const own = () => setTimeout(() => (this.own++, own()), 50);

@@ -55,6 +55,7 @@ class ClientPage:
     def __init__(self, folder: Path, bin: Path) -> None:
         self.port = free_port()
         self.origin = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
         self.api = self.origin
         """The user API that the page may call."""
         environment = {**os.environ, "PATH": f"{bin}:{os.environ['PATH']}"}
@@ -78,6 +79,10 @@ class ClientPage:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), partial(Handler, directory=folder))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def hangs(self, is_so: bool) -> None:
+        """Whether a tab that was asked to hang goes on with it."""
+        (self._folder / "hangs").write_text(str(is_so))
 
     def __enter__(self) -> ClientPage:
         self._thread.start()

@@ -110,6 +110,26 @@ async def test_a_frozen_tab_is_taken_over_from_and_can_do_nothing_when_it_wakes(
     assert alice.person.unexpected == []
 
 
+async def test_a_tab_that_hung_gives_no_id_to_what_it_sends_next(device: Devices, client_page: ClientPage) -> None:
+    """It does so before it can hear that another one has the lock: the epoch in the database stops it."""
+    alice, bob = await device("alice"), await device("bob")
+    await bob.open()
+    hung = await alice.lead()
+    await is_leading(hung)
+    await alice.send(hung, bob.user, ["before"])
+    next_one = await alice.lead()
+    client_page.hangs(True)
+    sending = asyncio.ensure_future(hung.evaluate("(dest) => tab.hang(dest)", bob.user))
+    await is_leading(next_one)
+    await alice.send(next_one, bob.user, ["meanwhile"])
+    client_page.hangs(False)
+    assert await sending == "taken_over"
+    await told(hung, "lost", "")
+    await alice.send(next_one, bob.user, ["after"])
+    await bob.until_got("after")
+    assert bob.got == ["before", "meanwhile", "after"]
+
+
 async def test_a_page_that_one_leaves_and_comes_back_to(
     device: Devices, client_page: ClientPage, window: Window
 ) -> None:
