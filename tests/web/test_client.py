@@ -258,16 +258,20 @@ async def test_a_clock_a_year_off(device: Devices) -> None:
 
 
 async def test_a_slow_network_and_none(device: Devices) -> None:
+    """What a network that is gone has swallowed comes over the next connection, once."""
     alice, bob = await device("alice"), await device("bob")
     await bob.open()
-    page = await alice.open()
+    page = await alice.tab()
     devtools = await alice.person.devtools(page)
-    slow = {"offline": False, "latency": 400, "downloadThroughput": 20_000, "uploadThroughput": 20_000}
+    slow = {"offline": False, "latency": 300, "downloadThroughput": 20_000, "uploadThroughput": 20_000}
     await devtools.send("Network.emulateNetworkConditions", slow)
+    options = alice.options | {"timing": {"firstRetryMs": 50, "lastRetryMs": 500, "pongTimeoutMs": 500}}
+    await page.evaluate("([user, options]) => tab.open(user, options)", [alice.user, options])
     await alice.send(page, bob.user, numbers(0, 20))
     await bob.until_got("19")
     await devtools.send("Network.emulateNetworkConditions", slow | {"offline": True})
     await alice.send(page, bob.user, numbers(20, 40))
+    await told(page, "disconnected", "the server does not answer")
     await devtools.send("Network.emulateNetworkConditions", slow)
     await bob.until_got("39")
     assert bob.got == numbers(0, 40)
