@@ -9,8 +9,8 @@
 `user`      `user("alice")` makes up a name that nobody has yet: servers are shared by all tests of a module.
 `person`    `alice = await person()`, or `await person(phone=True)`, with any option of Playwright's `new_context`, is
             somebody at a browser of their own: what one stores, no other one sees. `page = await alice.tab(node.api)`
-            opens a tab, which is Playwright's `Page`; `alice.page` is the first one. `crash(alice, page)` kills a tab.
-
+            opens a tab, which is Playwright's `Page`; `alice.page` is the first one. `crash(alice, page)` kills a tab;
+            `until(page, expression)` stands for `wait_for_function`, which does not work under a strict CSP.
 `window`    a browser of one test, with a profile on the disk: `alice = await window.open()`, `window.kill()`, and open
             it again. Its tabs are in one window, where those behind are hidden, slow, and may be frozen (`freeze`,
             `thaw`). Nothing fails the test by itself: `alice.unexpected` says what went wrong.

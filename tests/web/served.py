@@ -68,7 +68,10 @@ class ClientPage:
         owner = self
 
         class Handler(SimpleHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def end_headers(self) -> None:
+                self.send_header("Cache-Control", "no-store" if "hangs" in self.path else "max-age=3600")
                 sandbox = "; sandbox allow-scripts" if "sandboxed" in self.path else ""
                 self.send_header("Content-Security-Policy", _policy(owner.api) + sandbox)
                 self.send_header("Access-Control-Allow-Origin", "*")  # a sandboxed page is of no origin
