@@ -56,11 +56,13 @@ suite("a timeline", () => {
     assert.equal(timeline.lines.value[1].progress, "read");
   });
 
-  test("takes no message of another run for one of this", () => {
+  test("takes no message of another run for one of this", async () => {
     const timeline = new Timeline("bob", () => Promise.resolve(NOBODY));
     timeline.put([mine(1, { draft: "one 1", text: "of the first" })]);
     timeline.put([mine(0, { draft: "one 2", name: "", stamp: 0n, text: "not numbered" })]);
-    timeline.dropDrafts();
+    const loading = timeline.begin();
+    await timeline.begin(true);
+    await loading;
     timeline.put([mine(2, { draft: "two 1", text: "of the second" })]);
     timeline.put([mine(2, { draft: "two 2", name: "", stamp: 0n, text: "not numbered" })]);
     assert.deepEqual(texts(timeline), ["of the first", "of the second", "not numbered"]);

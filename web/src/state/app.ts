@@ -65,6 +65,13 @@ export class App {
         this.#opened(value.peer);
       }
     });
+    // A network that is there again, a lid that was opened.
+    for (const [target, event] of [
+      [window, "online"],
+      [document, "visibilitychange"],
+    ] as const) {
+      target.addEventListener(event, () => this.#hurry());
+    }
     const user = whoIsHere();
     if (user === "") {
       this.phase.value = { at: "login", user: "", problem: undefined };
@@ -129,8 +136,7 @@ export class App {
       this.#told(told);
       await this.refreshRows();
       for (const timeline of this.#timelines.values()) {
-        timeline.dropDrafts();
-        void timeline.begin();
+        void timeline.begin(true);
       }
     });
     this.#refreshCircle();
@@ -309,6 +315,12 @@ export class App {
       this.#timelines.set(peer, timeline);
     }
     return timeline;
+  }
+
+  #hurry(): void {
+    if (this.connection.value.state === "offline" && document.visibilityState === "visible") {
+      void this.#ask((tab) => tab.chat.hurry());
+    }
   }
 
   #opened(peer: string): void {

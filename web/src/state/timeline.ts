@@ -28,6 +28,9 @@ export class Timeline {
   readonly #byDraft = new Map<string, Line>();
   #next: Place | undefined;
   #isBegun = false;
+  #isAnew = false;
+  /** It was asked for while it was on its way, so that there may be more. */
+  #isWanted = false;
 
   constructor(peer: string, page: PageOf) {
     this.peer = peer;
@@ -38,9 +41,20 @@ export class Timeline {
     return this.#isBegun;
   }
 
-  /** Ask for the newest lines, again if they were asked for. */
-  async begin(): Promise<void> {
-    await this.#load(undefined);
+  /**
+   * Ask for the newest lines, again if they were asked for. `isAnew`: what has no number yet was said by a run of the
+   * device that is over, and is told anew with them.
+   */
+  async begin(isAnew = false): Promise<void> {
+    this.#isAnew ||= isAnew;
+    if (this.isLoading.value) {
+      this.#isWanted = true;
+      return;
+    }
+    do {
+      this.#isWanted = false;
+      await this.#load(undefined);
+    } while (this.#isWanted);
   }
 
   /** Ask for what is older. */
@@ -65,6 +79,10 @@ export class Timeline {
       if (before !== undefined || isFirst) {
         this.#next = next;
         this.hasOlder.value = next !== undefined;
+      }
+      if (before === undefined && this.#isAnew) {
+        this.#isAnew = false;
+        this.#dropDrafts();
       }
       this.put(lines);
     } catch (error) {
@@ -99,6 +117,11 @@ export class Timeline {
     this.lines.value = after;
   }
 
+  #dropDrafts(): void {
+    this.#byDraft.clear();
+    this.lines.value = this.lines.value.filter(({ name }) => name !== "");
+  }
+
   /** What is known of it: by its name, and by its draft. */
   #known(line: Line): Line[] {
     const named = line.name === "" ? undefined : this.#byName.get(line.name);
@@ -113,12 +136,6 @@ export class Timeline {
     if (line.draft !== "") {
       this.#byDraft.set(line.draft, line);
     }
-  }
-
-  /** Forget what has no number yet: it was said by a run of the device that is over, and is told anew. */
-  dropDrafts(): void {
-    this.#byDraft.clear();
-    this.lines.value = this.lines.value.filter(({ name }) => name !== "");
   }
 
   has(name: string): boolean {

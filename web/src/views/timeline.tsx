@@ -48,7 +48,10 @@ export function Timeline({ peer, onEdit }: TimelineProps): JSX.Element {
   const version = circle.groups.value.get(peer)?.version ?? 0;
   useEffect(() => {
     if (isGroupId(peer)) {
-      void app.try(() => circle.happenings.refresh(peer, version));
+      void app.try(async () => {
+        const changes = await circle.happenings.refresh(peer, version);
+        circle.learn(changes.flatMap(({ actor, user }) => [actor, user ?? ""]).filter((each) => each !== ""));
+      });
     }
   }, [peer, version]);
   const shown = items.value;
