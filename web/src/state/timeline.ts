@@ -51,10 +51,10 @@ export class Timeline {
       this.#isWanted = true;
       return;
     }
-    do {
+    for (let isWanted = true; isWanted; isWanted = this.#isWanted) {
       this.#isWanted = false;
       await this.#load(undefined);
-    } while (this.#isWanted);
+    }
   }
 
   /** Ask for what is older. */
