@@ -11,9 +11,7 @@ from tests.web.chatting import another_tab, log_in, register
 UserOf = Callable[[str], str]
 
 
-async def test_two_people_write_and_see_it_delivered_and_read(
-    node: Node, person: PersonFactory, user: UserOf
-) -> None:
+async def test_two_people_write_and_see_it_delivered_and_read(node: Node, person: PersonFactory, user: UserOf) -> None:
     alice = await register(await person(), node.api, user("alice"))
     bob = await register(await person(phone=True), node.api, user("bob"))
     await alice.open(bob.user)
