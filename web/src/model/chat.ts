@@ -229,8 +229,11 @@ export class Chat {
   async #row(one: Conversation): Promise<Row> {
     const { peer, newest, mark, readByOther, unread, mutedUntilMs } = one;
     const line = newest && ofHistory(newest, this.user);
-    const [own] = await this.#lines.range(peer, newest?.stamp ?? EVERY_STAMP, EVERY_STAMP, 1);
-    return { peer, newest: own ?? line, mark, readByOther, unread, mutedUntilMs };
+    const known = newest?.stamp ?? EVERY_STAMP;
+    const own = await this.#lines.range(peer, known, EVERY_STAMP, PAGE);
+    // What has just come is counted here until the server's list has it.
+    const fresh = own.filter(({ author, stamp }) => author !== this.user && stamp > known && stamp > mark);
+    return { peer, newest: own[0] ?? line, mark, readByOther, unread: unread + fresh.length, mutedUntilMs };
   }
 
   async #ownRows(): Promise<Row[]> {

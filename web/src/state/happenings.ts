@@ -61,7 +61,7 @@ export function sentenceOf(change: GroupChange, nameOf: (user: string) => string
     case "made":
       return `${actor} began the group`;
     case "renamed":
-      return `${actor} named the group ${value}`;
+      return `${actor} named the group \u2068${value}\u2069`;
     case "picture":
       return `${actor} changed the group's picture`;
     case "settings":

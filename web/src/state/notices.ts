@@ -4,8 +4,9 @@
  * Owns both. A notification says who has written, and no word of what: it may be shown on a locked screen.
  */
 
-import { effect } from "@preact/signals";
+import { effect, untracked } from "@preact/signals";
 
+import type { Line } from "../model/line.ts";
 import type { App } from "./app.ts";
 import { go } from "./route.ts";
 import { emptyRow, isMuted } from "./rows.ts";
@@ -36,23 +37,30 @@ export function tellOf(app: App): void {
   });
   effect(() => {
     const line = app.news.value;
-    // One tab is enough.
-    if (line === undefined || app.tab?.isLeading !== true || !areNoticesOn()) {
-      return;
+    if (line !== undefined) {
+      // Once for each message: a name that is learnt, or a look at something else, is no news.
+      untracked(() => notify(app, line));
     }
-    if (app.isRead(line.peer) || isMuted(app.rows.all.peek().get(line.peer) ?? emptyRow(line.peer), Date.now())) {
-      return;
-    }
-    const name = app.circle?.nameOf(line.author) ?? line.author;
-    const where = line.peer === line.author ? "" : (app.circle?.nameOf(line.peer) ?? "");
-    const notice = new Notification(name, {
-      body: where === "" ? "has written to you" : `in ${where}`,
-      tag: line.peer,
-    });
-    notice.onclick = () => {
-      window.focus();
-      go({ at: "chat", peer: line.peer });
-      notice.close();
-    };
   });
+}
+
+function notify(app: App, line: Line): void {
+  // One tab is enough.
+  if (app.tab?.isLeading !== true || !areNoticesOn()) {
+    return;
+  }
+  if (app.isRead(line.peer) || isMuted(app.rows.all.value.get(line.peer) ?? emptyRow(line.peer), Date.now())) {
+    return;
+  }
+  const name = app.circle?.nameOf(line.author) ?? line.author;
+  const where = line.peer === line.author ? "" : (app.circle?.nameOf(line.peer) ?? "");
+  const notice = new Notification(name, {
+    body: where === "" ? "has written to you" : `in ${where}`,
+    tag: line.peer,
+  });
+  notice.onclick = () => {
+    window.focus();
+    go({ at: "chat", peer: line.peer });
+    notice.close();
+  };
 }

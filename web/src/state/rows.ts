@@ -76,7 +76,9 @@ function newer(told: Row, known: Row | undefined): Row {
   const isLater = known.newest !== undefined && (told.newest === undefined || known.newest.stamp > told.newest.stamp);
   const newest = isLater ? known.newest : told.newest;
   if (known.mark <= told.mark) {
-    return { ...told, newest };
+    // What came while the server was asked is not counted in its answer.
+    const unread = isLater && known.mark === told.mark ? Math.max(told.unread, known.unread) : told.unread;
+    return { ...told, newest, unread };
   }
   return { ...told, newest, mark: known.mark, unread: known.unread };
 }

@@ -12,6 +12,7 @@ import { fieldOf } from "./form.ts";
 import { Confirm } from "./dialog.tsx";
 import { Who } from "./people.tsx";
 import { Sheet } from "./sheet.tsx";
+import { isolated } from "./text.tsx";
 import { wholeTime } from "./time.ts";
 
 type Change = (work: (tab: Tab) => Promise<unknown>) => void;
@@ -269,7 +270,7 @@ function End({ group }: { readonly group: Group }): JSX.Element {
       </div>
       {asking.value === "leave" && (
         <Confirm
-          title={`Leave ${group.name}?`}
+          title={`Leave ${isolated(group.name)}?`}
           text="You come back only if somebody asks you in."
           yes="Leave"
           onYes={() => void end(() => tab.groups.remove(group.group, tab.user))}
@@ -278,7 +279,7 @@ function End({ group }: { readonly group: Group }): JSX.Element {
       )}
       {asking.value === "close" && (
         <Confirm
-          title={`End ${group.name}?`}
+          title={`End ${isolated(group.name)}?`}
           text="Nobody can write in it any more."
           yes="End it"
           onYes={() => void end(() => tab.groups.close(group.group))}

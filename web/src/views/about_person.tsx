@@ -9,6 +9,7 @@ import { useDevice } from "./context.ts";
 import { Confirm } from "./dialog.tsx";
 import { Face } from "./face.tsx";
 import { Sheet } from "./sheet.tsx";
+import { isolated } from "./text.tsx";
 import { wholeTime } from "./time.ts";
 
 export function AboutPerson({ user }: { readonly user: string }): JSX.Element {
@@ -34,7 +35,7 @@ export function AboutPerson({ user }: { readonly user: string }): JSX.Element {
         <Face name={name} id={user} />
         <span class="names">
           <bdi>{name}</bdi>
-          <small>{user}</small>
+          {name !== user && <small>{user}</small>}
         </span>
       </section>
       <section>
@@ -79,7 +80,7 @@ export function AboutPerson({ user }: { readonly user: string }): JSX.Element {
       </section>
       {asking.value === "block" && (
         <Confirm
-          title={`Block ${name}?`}
+          title={`Block ${isolated(name)}?`}
           text="No message goes either way, and a friendship ends. They are not told."
           yes="Block"
           onYes={() => change(() => tab.people.block(user))}
@@ -88,7 +89,7 @@ export function AboutPerson({ user }: { readonly user: string }): JSX.Element {
       )}
       {asking.value === "unfriend" && (
         <Confirm
-          title={`End the friendship with ${name}?`}
+          title={`End the friendship with ${isolated(name)}?`}
           text="You see no more whether the other is online. Messages stay."
           yes="End it"
           onYes={() => change(() => tab.people.unfriend(user))}

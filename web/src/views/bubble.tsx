@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { FILE, isGroupId, TEXT } from "sparrow-client";
 
 import { type Line, lineMs, targetOf } from "../model/line.ts";
@@ -30,6 +30,15 @@ type Asking = "" | "erase" | "report" | "read";
 export function Bubble({ line, isFollowing, onEdit }: BubbleProps): JSX.Element {
   const { app, tab, circle } = useDevice();
   const asking = useSignal<Asking>("");
+  const element = useRef<HTMLElement>(null);
+  const isErased = line.erasedBy !== "";
+  // What had the focus goes away with the text.
+  const hadFocus = element.current?.contains(document.activeElement) === true;
+  useLayoutEffect(() => {
+    if (isErased && hadFocus) {
+      element.current?.focus({ preventScroll: true });
+    }
+  }, [isErased]);
   const isMine = line.author === tab.user;
   const ms = lineMs(line);
   const named = isGroupId(line.peer) && !isMine && !isFollowing;
@@ -37,7 +46,12 @@ export function Bubble({ line, isFollowing, onEdit }: BubbleProps): JSX.Element 
     asking.value = "";
   };
   return (
-    <article class={`line${isMine ? " is-mine" : ""}${isFollowing ? " is-following" : ""}`} dir="auto">
+    <article
+      ref={element}
+      tabIndex={-1}
+      class={`line${isMine ? " is-mine" : ""}${isFollowing ? " is-following" : ""}`}
+      dir="auto"
+    >
       <div class="bubble">
         {named && (
           <a class="author" href={addressOf({ at: "about", peer: line.author })}>
@@ -46,18 +60,18 @@ export function Bubble({ line, isFollowing, onEdit }: BubbleProps): JSX.Element 
         )}
         <Body line={line} />
         <footer>
-          {line.editedMs > 0 && line.erasedBy === "" && <span title={wholeTime(line.editedMs)}>edited</span>}
+          {line.editedMs > 0 && !isErased && <span title={wholeTime(line.editedMs)}>edited</span>}
           {ms > 0 && (
             <time dateTime={new Date(ms).toISOString()} title={wholeTime(ms)}>
               {clockTime(ms)}
             </time>
           )}
-          {isMine && line.erasedBy === "" && <Tick progress={line.progress} />}
+          {isMine && !isErased && <Tick progress={line.progress} />}
         </footer>
-        {line.note !== "" && line.erasedBy === "" && <p class="note">{line.note}</p>}
+        {line.note !== "" && !isErased && <p class="note">{line.note}</p>}
         {line.progress === "doubtful" && <Doubt line={line} />}
       </div>
-      {line.erasedBy === "" && (
+      {!isErased && (
         <Menu
           label="What to do with this message"
           choices={choicesOf(line, isMine, onEdit, (what) => (asking.value = what))}
@@ -160,7 +174,7 @@ function Report({ line, onClose }: { readonly line: Line; readonly onClose: () =
         <p>Those who run the service are shown this message, also if it is erased later.</p>
         <label>
           What is wrong with it?
-          <textarea rows={3} maxLength={1000} onInput={(event) => (why.value = event.currentTarget.value)} />
+          <textarea autofocus rows={3} maxLength={1000} onInput={(event) => (why.value = event.currentTarget.value)} />
         </label>
         <footer>
           <button type="button" onClick={onClose}>

@@ -2,7 +2,7 @@
 
 import type { Signal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { TEXT } from "sparrow-client";
 
 import type { Line } from "../model/line.ts";
@@ -25,7 +25,8 @@ export function Composer({ peer, editing, onFiles }: ComposerProps): JSX.Element
   const draft = DRAFT + peer;
   const edited = editing.value;
 
-  useEffect(() => {
+  // Before anything more can be typed.
+  useLayoutEffect(() => {
     const element = box.current;
     if (element !== null) {
       element.value = edited === undefined ? (localStorage.getItem(draft) ?? "") : edited.text;
@@ -74,6 +75,7 @@ export function Composer({ peer, editing, onFiles }: ComposerProps): JSX.Element
     } else if (event.key === "Escape" && edited !== undefined) {
       editing.value = undefined;
     } else if (event.key === "ArrowUp" && box.current?.value === "" && edited === undefined) {
+      event.preventDefault();
       const mine = app.timeline(peer).lines.peek();
       editing.value = mine.findLast(
         ({ author, kind, stamp, erasedBy }) => author === tab.user && kind === TEXT && stamp !== 0n && erasedBy === "",

@@ -14,6 +14,7 @@ import { Confirm } from "./dialog.tsx";
 import { Face, Presence } from "./face.tsx";
 import { useFiles } from "./files.tsx";
 import { Menu } from "./menu.tsx";
+import { isolated } from "./text.tsx";
 import { Timeline } from "./timeline.tsx";
 import { Uploads } from "./uploads.tsx";
 import { Icon } from "./icon.tsx";
@@ -88,7 +89,7 @@ function Head({ peer }: { readonly peer: string }): JSX.Element {
 /** Who is typing, or what else is known of the other. */
 function State({ peer }: { readonly peer: string }): JSX.Element {
   const { app, circle } = useDevice();
-  const typing = (app.typing.value.get(peer) ?? []).map((user) => circle.nameOf(user));
+  const typing = (app.typing.value.get(peer) ?? []).map((user) => isolated(circle.nameOf(user)));
   useEffect(() => circle.learn([peer]), [peer]);
   if (typing.length > 0) {
     const text = isGroupId(peer)

@@ -25,14 +25,17 @@ export function List(): JSX.Element {
       ? all
       : all.filter(({ peer }) => peer.includes(wanted) || circle.nameOf(peer).toLowerCase().includes(wanted));
   });
+  const me = circle.me.value?.display_name || tab.user;
   const asking = circle.requests.value.filter(({ asks }) => asks).length + circle.invitations.value.length;
   return (
     <>
+      {route.value.at === "list" && <h1 class="unseen">Conversations</h1>}
       <header class="bar">
-        <a class="me" href={addressOf({ at: "settings" })} aria-label="Settings">
-          <Face name={circle.me.value?.display_name || tab.user} id={tab.user} />
+        <a class="me" href={addressOf({ at: "settings" })}>
+          <Face name={me} id={tab.user} />
           <span class="names">
-            <bdi>{circle.me.value?.display_name || tab.user}</bdi>
+            <span class="unseen">Settings of </span>
+            <bdi>{me}</bdi>
           </span>
         </a>
         <a class="button" href={addressOf({ at: "search", peer: "" })} aria-label="Search messages">
@@ -91,7 +94,20 @@ function Entry({ row }: { readonly row: Row }): JSX.Element {
           <bdi class="name">{peer === tab.user ? "Notes to myself" : name}</bdi>
           <span class="last">
             {newest?.author === tab.user && <Tick progress={newest.progress} />}
-            {typing.length > 0 ? <em>typing…</em> : <bdi>{newest === undefined ? "" : summaryOf(newest)}</bdi>}
+            {typing.length > 0 ? (
+              <em>typing…</em>
+            ) : (
+              newest !== undefined && (
+                <>
+                  {isGroupId(peer) && newest.author !== tab.user && (
+                    <>
+                      <bdi>{circle.nameOf(newest.author)}</bdi>:{" "}
+                    </>
+                  )}
+                  <bdi>{summaryOf(newest)}</bdi>
+                </>
+              )
+            )}
           </span>
         </span>
         <span class="at">

@@ -30,9 +30,9 @@ function Insecure(): JSX.Element {
         cryptography, which are needed here; and everybody on the way could read your password.
       </p>
       <p>
-        Whoever runs the server makes a certificate with <code>sparrow keys --certificate {location.hostname}</code>,
-        names it in the settings, and opens <code>https://{location.host}/</code>. On the machine itself{" "}
-        <code>http://127.0.0.1:{location.port}/</code> works as it is.
+        Whoever runs the server can make a certificate: <code>sparrow keys certificate {location.hostname} tls</code>{" "}
+        makes one and says what to put into the settings. Then open <code>https://{location.host}/</code>. On the
+        machine itself <code>{`http://127.0.0.1${location.port && `:${location.port}`}/`}</code> works as it is.
       </p>
     </main>
   );

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 
 import { Icon } from "./icon.tsx";
 
@@ -24,7 +24,20 @@ export function Menu({ label, choices }: MenuProps): JSX.Element {
   const isOpen = useSignal(false);
   const button = useRef<HTMLButtonElement>(null);
   const list = useRef<HTMLDivElement>(null);
+  /** The browser has closed it by then, if the button was pressed to close it. */
+  const wasOpen = useRef(false);
   const id = useId();
+  const show = (): void => {
+    if (list.current?.matches(":popover-open") === false) {
+      list.current.showPopover();
+      place();
+    }
+  };
+  useLayoutEffect(show, [isOpen.value]);
+  const close = (): void => {
+    list.current?.hidePopover();
+    isOpen.value = false;
+  };
   const place = (): void => {
     const [from, menu] = [button.current?.getBoundingClientRect(), list.current];
     if (from === undefined || menu === null) {
@@ -45,7 +58,7 @@ export function Menu({ label, choices }: MenuProps): JSX.Element {
       event.preventDefault();
       items.at(to % items.length)?.focus();
     } else if (event.key === "Tab") {
-      list.current?.hidePopover();
+      close();
     }
   };
   return (
@@ -57,21 +70,21 @@ export function Menu({ label, choices }: MenuProps): JSX.Element {
         aria-label={label}
         aria-haspopup="menu"
         aria-expanded={isOpen.value}
+        onPointerDown={() => (wasOpen.current = isOpen.value)}
         onClick={() => {
-          isOpen.value = true;
+          const { current } = wasOpen;
+          wasOpen.current = false;
+          isOpen.value = !current;
+          if (!current) {
+            show();
+          }
         }}
       >
         <Icon name="more" />
       </button>
       {isOpen.value && (
         <div
-          ref={(element) => {
-            list.current = element;
-            if (element?.isConnected === true && !element.matches(":popover-open")) {
-              element.showPopover();
-              place();
-            }
-          }}
+          ref={list}
           id={id}
           popover="auto"
           class="choices"
@@ -92,7 +105,7 @@ export function Menu({ label, choices }: MenuProps): JSX.Element {
               tabIndex={-1}
               class={isDangerous === true ? "danger" : undefined}
               onClick={() => {
-                list.current?.hidePopover();
+                close();
                 button.current?.focus();
                 act();
               }}

@@ -1,8 +1,9 @@
 /** The whole page, by what is to be shown now. */
 
 import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 
-import { route } from "../state/route.ts";
+import { addressOf, type Route, route } from "../state/route.ts";
 import { About } from "./about.tsx";
 import { Banner } from "./banner.tsx";
 import { useApp } from "./context.ts";
@@ -29,6 +30,7 @@ export function Page(): JSX.Element {
 
 function Chats(): JSX.Element {
   const at = route.value;
+  useReturn(at);
   return (
     <div class={`chats ${at.at === "list" ? "shows-list" : "shows-main"}`}>
       <Banner />
@@ -45,6 +47,18 @@ function Chats(): JSX.Element {
       </main>
     </div>
   );
+}
+
+/** Back in the list, a keyboard goes on where it left it. */
+function useReturn(at: Route): void {
+  const before = useRef(at);
+  useEffect(() => {
+    const from = addressOf(before.current);
+    before.current = at;
+    if (at.at === "list" && document.activeElement === document.body) {
+      document.querySelector<HTMLElement>(`.side a[href="${from}"]`)?.focus();
+    }
+  }, [at]);
 }
 
 function Ended({ text }: { readonly text: string }): JSX.Element {

@@ -41,6 +41,7 @@ function Asking(): JSX.Element | null {
   if (asking.length + invitations.length === 0) {
     return null;
   }
+  circle.learn([...asking.map(({ user }) => user), ...invitations.map(({ by }) => by)]);
   const people = (work: () => Promise<unknown>): void => {
     void app.try(async () => {
       await work();
@@ -62,7 +63,7 @@ function Asking(): JSX.Element | null {
   };
   return (
     <section aria-labelledby="asking">
-      <h2 id="asking">They ask</h2>
+      <h2 id="asking">Waiting for your answer</h2>
       <ul>
         {asking.map(({ user }) => (
           <li key={user}>
@@ -81,7 +82,7 @@ function Asking(): JSX.Element | null {
         {invitations.map(({ group, name, by, members }) => (
           <li key={group}>
             <span>
-              <bdi>{by}</bdi> asks you into <bdi>{name}</bdi> ({members})
+              <bdi>{circle.nameOf(by)}</bdi> asks you into <bdi>{name}</bdi> ({membersText(members)})
             </span>
             <button type="button" class="first" onClick={() => join(group)}>
               Join
@@ -210,7 +211,7 @@ function ByLink(): JSX.Element {
       </form>
       {looked.value !== undefined && (
         <p>
-          <bdi>{looked.value.name}</bdi>, {looked.value.members} members{" "}
+          <bdi>{looked.value.name}</bdi>, {membersText(looked.value.members)}{" "}
           <button type="button" class="first" onClick={() => void join()}>
             Join
           </button>
@@ -269,6 +270,10 @@ function Friends(): JSX.Element {
       {friends.length + asked.length === 0 && <p class="faint">Nobody yet.</p>}
     </section>
   );
+}
+
+function membersText(members: number): string {
+  return members === 1 ? "1 member" : `${members} members`;
 }
 
 /** Somebody, as a link to what is known of them. */

@@ -3,12 +3,14 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { isGroupId } from "sparrow-client";
 
 import { lineKey, lineMs, type Line } from "../model/line.ts";
 import { addressOf } from "../state/route.ts";
 import { useDevice } from "./context.ts";
 import { Sheet } from "./sheet.tsx";
 import { summaryOf } from "./summary.ts";
+import { isolated } from "./text.tsx";
 import { shortTime } from "./time.ts";
 
 export function Search({ peer }: { readonly peer: string }): JSX.Element {
@@ -33,7 +35,7 @@ export function Search({ peer }: { readonly peer: string }): JSX.Element {
   };
   return (
     <Sheet
-      title={peer === "" ? "Search" : `Search in ${circle.nameOf(peer)}`}
+      title={peer === "" ? "Search" : `Search in ${isolated(circle.nameOf(peer))}`}
       {...(peer !== "" && { back: { at: "chat", peer } })}
     >
       <form class="in-line" role="search" onSubmit={(event) => void search(event)}>
@@ -51,7 +53,15 @@ export function Search({ peer }: { readonly peer: string }): JSX.Element {
             <li key={lineKey(line)}>
               <a class="row" href={addressOf({ at: "chat", peer: line.peer })}>
                 <span class="names">
-                  <bdi class="name">{circle.nameOf(line.author)}</bdi>
+                  <span class="name">
+                    <bdi>{circle.nameOf(line.author)}</bdi>
+                    {peer === "" && line.peer !== line.author && (
+                      <>
+                        {isGroupId(line.peer) ? " in " : " to "}
+                        <bdi>{circle.nameOf(line.peer)}</bdi>
+                      </>
+                    )}
+                  </span>
                   <bdi class="last">{summaryOf(line)}</bdi>
                 </span>
                 <span class="at">{shortTime(lineMs(line))}</span>

@@ -89,16 +89,20 @@ function Profile(): JSX.Element {
 }
 
 function Notices(): JSX.Element {
+  const { app } = useDevice();
   const isOn = useSignal(areNoticesOn());
+  const change = async (box: HTMLInputElement): Promise<void> => {
+    const isWanted = box.checked;
+    isOn.value = box.checked = await setNotices(isWanted);
+    if (isWanted && !isOn.value) {
+      app.say("The browser does not allow this page to notify you. Its settings of this page say so.", true);
+    }
+  };
   return (
     <section aria-labelledby="notices">
       <h2 id="notices">Notifications</h2>
       <label class="check">
-        <input
-          type="checkbox"
-          checked={isOn.value}
-          onChange={(event) => void setNotices(event.currentTarget.checked).then((on) => (isOn.value = on))}
-        />
+        <input type="checkbox" checked={isOn.value} onChange={(event) => void change(event.currentTarget)} />
         Tell me of messages while this page is open. They say who has written, not what.
       </label>
     </section>

@@ -3,6 +3,9 @@
 const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB"] as const;
 
 export function sizeText(bytes: number): string {
+  if (bytes === 1) {
+    return "1 byte";
+  }
   let size = bytes;
   let at = 0;
   while (size >= 1024 && at < UNITS.length - 1) {

@@ -10,6 +10,11 @@ export function Text({ text }: { readonly text: string }): JSX.Element {
   return <>{partsOf(text).map((part, at) => (part.isLink ? <Link key={at} address={part.text} /> : part.text))}</>;
 }
 
+/** A name within a text of ours, whichever way it runs. For texts that cannot hold a `<bdi>`. */
+export function isolated(name: string): string {
+  return `\u2068${name}\u2069`;
+}
+
 function Link({ address }: { readonly address: string }): JSX.Element {
   return (
     <a href={address} target="_blank" rel="noopener noreferrer nofollow">

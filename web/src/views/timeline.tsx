@@ -10,6 +10,8 @@ import { lineKey, lineMs, type Line } from "../model/line.ts";
 import { Bubble } from "./bubble.tsx";
 import { useDevice } from "./context.ts";
 import { sentenceOf } from "../state/happenings.ts";
+import { summaryOf } from "./summary.ts";
+import { isolated } from "./text.tsx";
 import { dayOf, isSameDay } from "./time.ts";
 
 /** Its types are React's, where a component's ref is no prop of it. */
@@ -111,10 +113,35 @@ export function Timeline({ peer, onEdit }: TimelineProps): JSX.Element {
           </button>
         </p>
       )}
-      <Lines ref={list} data={shown} shift={hasShifted} onScroll={look} role="log" aria-label="Messages" tabIndex={0}>
-        {(item: Item) => <Entry key={item.key} item={item} onEdit={onEdit} />}
+      <Lines
+        ref={list}
+        data={shown}
+        shift={hasShifted}
+        onScroll={look}
+        role="log"
+        aria-live="off"
+        aria-label="Messages"
+        tabIndex={0}
+      >
+        {(item: Item, at: number) => (
+          <div key={item.key} class={at === shown.length - 1 ? "is-last" : undefined}>
+            <Entry item={item} onEdit={onEdit} />
+          </div>
+        )}
       </Lines>
+      <News peer={peer} />
     </div>
+  );
+}
+
+/** What comes is read out here: the list itself puts old lines into the document, too, as one scrolls. */
+function News({ peer }: { readonly peer: string }): JSX.Element {
+  const { app, circle } = useDevice();
+  const line = app.news.value;
+  return (
+    <p class="unseen" role="status">
+      {line?.peer === peer && `${circle.nameOf(line.author)}: ${summaryOf(line)}`}
+    </p>
   );
 }
 
@@ -133,7 +160,7 @@ function Entry({ item, onEdit }: { readonly item: Item; readonly onEdit: (line: 
 
 function Happened({ change }: { readonly change: GroupChange }): JSX.Element {
   const { circle } = useDevice();
-  return <p class="happened">{sentenceOf(change, (user) => circle.nameOf(user))}.</p>;
+  return <p class="happened">{sentenceOf(change, (user) => isolated(circle.nameOf(user)))}.</p>;
 }
 
 /** Lines with what stands between them. Changes are shown as far back as lines are. */
