@@ -15,7 +15,13 @@ FIRST_VIEW_BYTES = 150 * 1024
 def _run(bin: Path, *command: str) -> None:
     environment = {"PATH": f"{bin}:/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
     done = subprocess.run(
-        command, cwd=ROOT / "web", env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
+        command,
+        cwd=ROOT / "web",
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout
 

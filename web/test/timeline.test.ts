@@ -106,6 +106,23 @@ suite("a timeline", () => {
     );
   });
 
+  test("goes back as far as a line, or says that it is not there", async () => {
+    let asked = 0;
+    const timeline = new Timeline("bob", (before) => {
+      asked++;
+      const from = before === undefined ? 100n : before.stamp;
+      const next = { next: `below ${from}`, stamp: from - 1n };
+      return Promise.resolve({ lines: [line(Number(from))], next, isPartial: false });
+    });
+    assert.ok(await timeline.seek(line(95).name, 20));
+    assert.equal(asked, 6);
+    assert.ok(!(await timeline.seek("nobody", 3)));
+    assert.equal(asked, 9);
+    // Asked twice at once, it is loaded once.
+    await Promise.all([timeline.older(), timeline.older(), timeline.begin(), timeline.begin()]);
+    assert.equal(asked, 11);
+  });
+
   test("says why it could not be loaded, and can be tried again", async () => {
     let fails = true;
     const page = (): Promise<LinePage> =>

@@ -46,6 +46,8 @@ export class App {
   readonly toasts = signal<readonly Toast[]>([]);
   /** A new message of somebody else, for notifications. */
   readonly news = signal<Line | undefined>(undefined);
+  /** A line to be gone to in its conversation. */
+  readonly sought = signal<Line | undefined>(undefined);
   readonly rows = new Rows();
   /** Up to where a conversation was read when it was opened. */
   readonly openedMark = signal<bigint>(0n);

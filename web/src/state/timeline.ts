@@ -29,8 +29,9 @@ export class Timeline {
   #next: Place | undefined;
   #isBegun = false;
   #isAnew = false;
-  /** It was asked for while it was on its way, so that there may be more. */
-  #isWanted = false;
+  /** One after another. */
+  #loading: Promise<void> = Promise.resolve();
+  #isBeginning = false;
 
   constructor(peer: string, page: PageOf) {
     this.peer = peer;
@@ -45,29 +46,40 @@ export class Timeline {
    * Ask for the newest lines, again if they were asked for. `isAnew`: what has no number yet was said by a run of the
    * device that is over, and is told anew with them.
    */
-  async begin(isAnew = false): Promise<void> {
+  begin(isAnew = false): Promise<void> {
     this.#isAnew ||= isAnew;
-    if (this.isLoading.value) {
-      this.#isWanted = true;
-      return;
+    if (!this.#isBeginning) {
+      this.#isBeginning = true;
+      this.#loading = this.#loading.then(() => {
+        this.#isBeginning = false;
+        return this.#load(undefined);
+      });
     }
-    for (let isWanted = true; isWanted; isWanted = this.#isWanted) {
-      this.#isWanted = false;
-      await this.#load(undefined);
-    }
+    return this.#loading;
   }
 
-  /** Ask for what is older. */
-  async older(): Promise<void> {
-    if (this.hasOlder.value && this.#isBegun && this.#next !== undefined) {
-      await this.#load(this.#next);
+  /** Ask for what is older. Where that failed, a person has to say that it is to be tried again. */
+  older(): Promise<void> {
+    if (!this.isLoading.value && this.#next !== undefined && this.problem.value === "") {
+      const next = this.#next;
+      this.isLoading.value = true;
+      this.#loading = this.#loading.then(() => this.#load(next));
     }
+    return this.#loading;
+  }
+
+  /** Go back as far as this line, or as `most` pages lead; whether it is here. */
+  async seek(name: string, most: number): Promise<boolean> {
+    if (!this.#isBegun) {
+      await this.begin();
+    }
+    for (let pages = 0; !this.has(name) && this.hasOlder.value && this.problem.value === "" && pages < most; pages++) {
+      await this.older();
+    }
+    return this.has(name);
   }
 
   async #load(before: Place | undefined): Promise<void> {
-    if (this.isLoading.value) {
-      return;
-    }
     this.isLoading.value = true;
     this.problem.value = "";
     try {
