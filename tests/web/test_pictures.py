@@ -1,4 +1,4 @@
-"""The pictures of the README: a scene that people play, as it then looks. `SPARROW_PICTURES=docs/pictures` keeps them."""
+"""The pictures of the README: a scene that people play. `SPARROW_PICTURES=docs/pictures` keeps them."""
 
 from __future__ import annotations
 
