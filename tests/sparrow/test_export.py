@@ -25,7 +25,7 @@ from store.contacts import Change
 from store.groups import GroupChange, Invitation
 from store.interface import COMMON, File, RowKind
 from store.membership import after, made
-from store.timelines import Audience, Edit, Entry, Erasure, Mark, Name, conversation_of
+from store.timelines import FOR_EVER_MS, Audience, Edit, Entry, Erasure, Mark, Name, conversation_of
 from tests.ports import free_port
 from tests.sparrow.people import OPTIONS
 from tests.sparrow.serving import PASSWORD, Node
@@ -302,6 +302,9 @@ async def talk(store: Store, at_ms: int) -> None:
     assert not any(one.result for one in await kept.archive([erased, edit]))
     await kept.hide("alice", hidden.conversation, stamp + 10)
     await kept.raise_marks([Mark("alice", hers, stamp + 9, public=False)])
+    assert await kept.mute("alice", "dave", FOR_EVER_MS, 9)
+    assert await kept.mute("alice", "bob", at_ms + 3_600_000, 9)
+    assert await kept.mute("bob", "alice", FOR_EVER_MS, 9)
 
 
 @pytest.mark.parametrize(("engine", "words"), [("sqlite", "keep"), ("sqlite", "erase"), ("cassandra", "erase")])
@@ -317,11 +320,15 @@ def test_what_is_kept_of_conversations(tmp_path: Path, engine: str, words: str) 
     done = run(store, tmp_path, "export", "alice", "--json", "alice.json")
     assert (done.returncode, done.stderr) == (0, "")
     assert {"conversations: 3", "waiting in inboxes: 0"} < set(done.stdout.splitlines())
+    assert {"muted: 2", "  dave  for ever"} < set(done.stdout.splitlines())
+    assert any(line.startswith("  bob  until 20") for line in done.stdout.splitlines())
     assert any(line.startswith("  carol  newest 20") for line in done.stdout.splitlines())
     text = (tmp_path / "alice.json").read_text()
     assert "not hers" not in text
     assert "not for her" not in text
     assert "kept 4 " not in text
+    mutes = {one["conversation"]: one["until_ms"] for one in json.loads(text)["mutes"]}
+    assert mutes == {"bob": at_ms + 3_600_000, "dave": FOR_EVER_MS}
     found = {one["user"]: one for one in json.loads(text)["conversations"]}
     assert list(found) == ["alice", "bob", "carol"]
     assert [one["id"] for one in found["bob"]["messages"]] == [str(number) for number in range(700, 0, -1)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.userapi.conftest import PASSWORD, Api, problem, with_each_engine
+from tests.userapi.conftest import PASSWORD, Api, api_in, problem, with_each_engine
 from tests.userapi.proving import Key
 from userapi.proofs import NONCE_S
 from userapi.tokens import RefreshClaims, TokenMinter
@@ -68,6 +68,17 @@ def test_it_is_renewed_by_its_key_alone(alice: Api, caplog: pytest.LogCaptureFix
     assert alice.ask(second, "GET", "/v1/me").status_code == 200
     third = renew(alice, second["refresh_token"])
     problem(present(alice, third["refresh_token"], None), 400, "invalid_dpop_proof")
+
+
+def test_who_has_a_copy_does_not_use_up_what_its_owner_may_ask(tmp_path: Path) -> None:
+    with api_in(tmp_path, max_logins_per_minute_of_account=3) as api:
+        api.register()
+        token = log_in(api)["refresh_token"]
+        for _ in range(20):
+            problem(present(api, token, None), 400, "invalid_dpop_proof")
+            problem(present(api, token, OTHER.renewal(token, None)), 400, "invalid_dpop_proof")
+        for _ in range(2):
+            token = renew(api, token, nonce=token[:20])["refresh_token"]
 
 
 def test_old_tokens_that_were_copied_do_not_even_end_the_login(alice: Api) -> None:

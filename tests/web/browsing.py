@@ -10,6 +10,8 @@ import asyncio
 import os
 import re
 import shutil
+import signal
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Page, Request
+    from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Page, Playwright, Request
 
 SCREENSHOTS = Path(__file__).parents[2] / "var" / "web-failures"
 """Where each tab of a test that failed is pictured."""
@@ -37,6 +39,28 @@ SERVER_AWAY = r"net::ERR_|WebSocket connection to .* failed"
 # They are errors on the console as well, but for those that are only reported.
 _TELL_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) => console.error(
     `securitypolicyviolation: ${event.effectiveDirective} ${event.blockedURI} ${event.sample}`))"""
+# What a person is suggested in the address bar is drawn by two more pages for each window, which take more than ours.
+# The others are what Playwright switches off itself: its own list does not count beside another one.
+_WITHOUT = "--disable-features=" + ",".join(
+    [
+        *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "AimEnabled"),
+        *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades"),
+        *("HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter", "PaintHolding"),
+        *("ThirdPartyStoragePartitioning", "AvoidCorsURLLoaderRestartOnRedirect", "OptimizationHints"),
+        *("NetworkTimeServiceQuerying", "PreconnectToSearch"),
+    ]
+)
+# Tabs are slowed down to a wake-up a minute after seconds, not minutes.
+_FLAGS = [
+    _WITHOUT,
+    "--headless",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--password-store=basic",
+    "--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/1",
+]
 _LOCAL = {"127.0.0.1", "localhost", ""}
 
 
@@ -54,7 +78,7 @@ def find_chromium() -> str:
 
 def arguments(**more: Any) -> dict[str, Any]:
     """How it is started. Its sandbox is not for root."""
-    return {"executable_path": find_chromium(), "chromium_sandbox": os.geteuid() != 0, **more}
+    return {"executable_path": find_chromium(), "chromium_sandbox": os.geteuid() != 0, "args": [_WITHOUT], **more}
 
 
 class Person:
@@ -111,6 +135,12 @@ class Person:
             self._trouble(f"a third party was asked: {request.url}")
 
 
+async def until(page: Page, expression: str, argument: object = None) -> None:
+    """Return when this is true in a tab. (`wait_for_function` compiles it in the page, which a strict CSP forbids.)"""
+    while not await page.evaluate(expression, argument):
+        await asyncio.sleep(0.02)
+
+
 async def crash(person: Person, page: Page) -> None:
     """Kill the process that draws a tab: nothing in it runs any more, nor anything of `unload`."""
     devtools = await person.devtools(page)
@@ -120,15 +150,64 @@ async def crash(person: Person, page: Page) -> None:
     await asyncio.wait([killing])
 
 
+async def freeze(person: Person, page: Page) -> None:
+    """Stop a hidden tab of a `Window`, as browsers do: no script, timer or message runs there until it thaws."""
+    await until(page, "document.visibilityState === 'hidden'")
+    await (await person.devtools(page)).send("Page.setWebLifecycleState", {"state": "frozen"})
+
+
+async def thaw(person: Person, page: Page) -> None:
+    """Let a frozen tab go on."""
+    await (await person.devtools(page)).send("Page.setWebLifecycleState", {"state": "active"})
+
+
 PersonFactory = Callable[..., Awaitable[Person]]
 
 
 async def new_person(browser: Browser, **options: Any) -> Person:
     """A browser with nothing in it yet. `options`: Playwright's, as `locale` and `color_scheme`."""
     context = await browser.new_context(**options)
+    return await _watched(context)
+
+
+async def _watched(context: BrowserContext) -> Person:
     context.set_default_timeout(20_000)
     await context.add_init_script(_TELL_VIOLATIONS)
     return Person(context)
+
+
+class Window:
+    """A browser of one person's own, with a profile on the disk, which outlives `kill`; and one window: a tab behind
+    another one is hidden, its timers are slow, and it can be frozen. (Tabs of `Person` believe that they are in front.)
+    """
+
+    def __init__(self, playwright: Playwright, profile: Path) -> None:
+        self._playwright = playwright
+        self._profile = profile
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def open(self) -> Person:
+        """Start it. Pages of before are not opened again."""
+        told = self._profile / "DevToolsActivePort"
+        told.unlink(missing_ok=True)
+        sandbox = [] if os.geteuid() else ["--no-sandbox"]
+        flags = [*_FLAGS, *sandbox, "--remote-debugging-port=0", f"--user-data-dir={self._profile}", "about:blank"]
+        log = self._profile.with_suffix(".log").open("ab")
+        with log:
+            self._process = subprocess.Popen([find_chromium(), *flags], stdout=log, stderr=log, start_new_session=True)
+        while not (told.is_file() and told.read_text().count("\n")):
+            assert self._process.poll() is None, self._profile.with_suffix(".log").read_text()
+            await asyncio.sleep(0.02)
+        port, path = told.read_text().split()
+        browser = await self._playwright.chromium.connect_over_cdp(f"ws://127.0.0.1:{port}{path}", no_defaults=True)
+        return await _watched(browser.contexts[0])
+
+    def kill(self) -> None:
+        """kill -9 of all of it."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
 
 
 async def picture(person: Person, name: str) -> None:

@@ -9,7 +9,11 @@
 `user`      `user("alice")` makes up a name that nobody has yet: servers are shared by all tests of a module.
 `person`    `alice = await person()`, or `await person(phone=True)`, with any option of Playwright's `new_context`, is
             somebody at a browser of their own: what one stores, no other one sees. `page = await alice.tab(node.api)`
-            opens a tab, which is Playwright's `Page`; `alice.page` is the first one. `crash(alice, page)` kills a tab.
+            opens a tab, which is Playwright's `Page`; `alice.page` is the first one. `crash(alice, page)` kills a tab;
+            `until(page, expression)` stands for `wait_for_function`, which does not work under a strict CSP.
+`window`    a browser of one test, with a profile on the disk: `alice = await window.open()`, `window.kill()`, and open
+            it again. Its tabs are in one window, where those behind are hidden, slow, and may be frozen (`freeze`,
+            `thaw`). Nothing fails the test by itself: `alice.unexpected` says what went wrong.
 
 At the end of a test all tabs are closed, and it fails for each error on a console, error that no script has caught,
 violation of the CSP, tab that crashed, and request to a third party. `alice.expects(SERVER_AWAY, "status of 401")` says
@@ -28,17 +32,28 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from tests.cluster.processes import GUARD_S, Deployment, Process
 from tests.ports import free_port
-from tests.sparrow.serving import Node, with_websocket
+from tests.sparrow.serving import PASSWORD, Node, with_websocket
 from tests.typescript.conftest import bin as bin
-from tests.web.browsing import DESKTOP, PHONE, Person, PersonFactory, arguments, find_chromium, new_person, picture
+from tests.web.browsing import (
+    DESKTOP,
+    PHONE,
+    Person,
+    PersonFactory,
+    Window,
+    arguments,
+    find_chromium,
+    new_person,
+    picture,
+)
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, Playwright
 
 HERE = Path(__file__).parent
 _failed = pytest.StashKey[bool]()
@@ -71,14 +86,26 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def chromium() -> AsyncIterator[Browser]:
+async def playwright() -> AsyncIterator[Playwright]:
     find_chromium()
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(**arguments())
-        yield browser
-        await browser.close()
+        yield playwright
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium(playwright: Playwright) -> AsyncIterator[Browser]:
+    browser = await playwright.chromium.launch(**arguments())
+    yield browser
+    await browser.close()
+
+
+@pytest.fixture
+def window(playwright: Playwright, tmp_path: Path) -> Iterator[Window]:
+    made = Window(playwright, tmp_path / "profile")
+    yield made
+    made.kill()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -120,12 +147,18 @@ class Cluster:
     def __init__(self, deployment: Deployment) -> None:
         ports = [free_port() for _ in range(2)]
         named = [{"SPARROW_CONNECTOR__WEBSOCKET_LISTEN_PORT": str(port)} for port in ports]
-        self._deployment = deployment
         self.api = deployment.api
         self.broker = deployment.broker()
         self.connectors = [deployment.connector(**each) for each in named]
         addresses = ",".join(each.websocket for each in self.connectors)
         self.userapi = deployment.userapi(SPARROW_USERAPI__CONNECTORS=addresses)
+
+    def register(self, *users: str) -> None:
+        """Make accounts; their password: `tests.sparrow.serving.PASSWORD`."""
+        with httpx.Client(base_url=self.api, trust_env=False) as client:
+            for user in users:
+                answer = client.post("/v1/accounts", json={"user": user, "password": PASSWORD})
+                assert answer.status_code == 201, answer.text
 
     @property
     def processes(self) -> list[Process]:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-import httpx
-import pytest
+from tests.web.browsing import SERVER_AWAY, Person, PersonFactory, crash
 
-from tests.sparrow.serving import PASSWORD, Node
-from tests.web.browsing import SERVER_AWAY, PersonFactory, crash
-from tests.web.conftest import Cluster
+URL = "http://127.0.0.1:1/"
+"""Nobody is there: the tests answer themselves."""
 
 
-async def test_what_goes_wrong_in_a_page_is_seen(node: Node, person: PersonFactory) -> None:
+async def strict(person: Person) -> None:
+    """Answer with a page whose policy allows nothing."""
+    headers = {"Content-Security-Policy": "default-src 'none'"}
+    await person.context.route(URL, lambda route: route.fulfill(body="<!doctype html>", headers=headers))
+
+
+async def test_what_goes_wrong_in_a_page_is_seen(person: PersonFactory) -> None:
     alice, bob = await person(), await person(phone=True)
-    await alice.tab(f"{node.api}/healthz")
-    page = await bob.tab(f"{node.api}/healthz")
-    await page.evaluate("setTimeout(() => { throw new Error('nobody catches this') })")
-    await page.evaluate("console.error('said')")
-    # The node's answers allow no script at all (`default-src 'none'`).
-    await page.evaluate("document.head.append(Object.assign(document.createElement('script'), { src: '/x.js' }))")
+    for each in (alice, bob):
+        await strict(each)
+        await each.tab(URL)
+    await bob.page.evaluate("setTimeout(() => { throw new Error('nobody catches this') })")
+    await bob.page.evaluate("console.error('said')")
+    await bob.page.evaluate("document.head.append(Object.assign(document.createElement('script'), { src: '/x.js' }))")
     await (await bob.tab()).evaluate("fetch('http://example.invalid/').catch(() => 0)")
-    assert alice.troubles == []
     expected = (
         "not caught: .*nobody catches this",
         "console: said",
@@ -33,31 +35,26 @@ async def test_what_goes_wrong_in_a_page_is_seen(node: Node, person: PersonFacto
     )
     assert all(sum(re.search(what, trouble) is not None for trouble in bob.unexpected) == 1 for what in expected)
     bob.expects(*expected)
-    assert bob.unexpected == []
-    assert await page.evaluate("[screen.width, matchMedia('(pointer: coarse)').matches]") == [360, True]
+    assert alice.unexpected == bob.unexpected == []
+    assert await bob.page.evaluate("[screen.width, matchMedia('(pointer: coarse)').matches]") == [360, True]
 
 
-async def test_a_crash_is_seen(node: Node, person: PersonFactory) -> None:
+async def test_a_crash_is_seen(person: PersonFactory) -> None:
     alice = await person()
-    page = await alice.tab(f"{node.api}/healthz")
-    await crash(alice, page)
+    await strict(alice)
+    await crash(alice, await alice.tab(URL))
     assert [each.split(":")[0] for each in alice.unexpected] == ["crashed"]
     alice.expects("^crashed")
 
 
-async def test_a_node_is_killed_and_comes_back(node: Node, person: PersonFactory) -> None:
-    node.kill()
-    alice = await person()
-    with pytest.raises(Exception, match="net::ERR_CONNECTION_REFUSED"):
-        await alice.tab(f"{node.api}/healthz")
-    node.start()
-    page = await alice.tab(f"{node.api}/healthz")
-    assert "ok" in await page.inner_text("body")
-
-
-async def test_a_cluster_has_connectors_of_its_own(cluster: Cluster, user: Callable[[str], str]) -> None:
-    alice = user("alice")
-    async with httpx.AsyncClient(base_url=cluster.api, trust_env=False) as client:
-        assert (await client.post("/v1/accounts", json={"user": alice, "password": PASSWORD})).status_code == 201
-        told = (await client.post("/v1/login", json={"user": alice, "password": PASSWORD, "label": ""})).json()
-    assert told["connectors"] == [each.websocket for each in cluster.connectors]
+async def test_fonts_for_emoji_and_for_text_from_right_to_left_are_there(person: PersonFactory) -> None:
+    """What has no font is drawn as one and the same box."""
+    page = await (await person()).tab()
+    width = """(text) => {
+        const context = document.createElement("canvas").getContext("2d");
+        context.font = "40px sans-serif";
+        context.fillText(text, 0, 60);
+        return context.canvas.toDataURL();
+    }"""
+    drawn = [await page.evaluate(width, text) for text in ("\U0010fffd", "😀", "👩‍🚀", "ش", "ע")]
+    assert len(set(drawn)) == len(drawn)

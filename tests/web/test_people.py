@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from client import Client
 from tests.sparrow.serving import PASSWORD, Node
 from tests.web.browsing import PersonFactory
 from tests.web.chatting import log_in, register
@@ -57,7 +58,10 @@ async def test_a_group_from_its_beginning_to_its_end(node: Node, person: PersonF
     await alice.write("Who is hungry?")
     await bob.sees("Who is hungry?")
     await bob.page.locator("main").get_by_text(re.compile(f"{bob.user}\\W* joined")).wait_for()
-    await bob.write("I am.")
+    await bob.write("I am.", "Something rude")
+    await alice.choose("Something rude", "Erase for all")
+    await alice.confirm("Erase")
+    await bob.line("This message was erased by the group.").wait_for()
     await alice.sees("I am.")
     await alice.choose("Who is hungry?", "Read by…")
     await alice.page.get_by_text("1 of 1").wait_for()
@@ -182,6 +186,11 @@ async def test_what_was_written_is_found(node: Node, person: PersonFactory, user
     await alice.open(alice.user)
     await alice.write("the key is under the mat")
     await alice.progress("the key is under the mat", "sent")
+    async with Client(alice.user, password=PASSWORD, api=node.api) as device:
+        for number in range(150):  # more than two pages
+            sending = await device.send(alice.user, f"and then {number}")
+        await sending.sent
+    await alice.page.reload()
     await alice.page.get_by_role("link", name="Search messages").click()
     await alice.page.get_by_label("Words").fill("under the mat")
     found = alice.page.get_by_role("list", name="Found").get_by_text("the key is under the mat")
@@ -190,3 +199,4 @@ async def test_what_was_written_is_found(node: Node, person: PersonFactory, user
         await alice.page.get_by_role("button", name="Search", disabled=False).wait_for()
     await found.click()
     await alice.sees("the key is under the mat")
+    await alice.page.get_by_role("heading", name="Notes to myself").wait_for()

@@ -176,9 +176,10 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
     claims = parts.minter.read_refresh_token(body["refresh_token"])
     if claims is None:
         raise refused
+    # Before it counts: who has copied the token must not use up what its owner may ask.
+    bound_to = _key_of_renewal(parts, claims, body["refresh_token"])
     parts.limits.check_new_login(claims.user, claims.device)
     check_enabled(parts, claims.user)
-    bound_to = _key_of_renewal(parts, claims, body["refresh_token"])
     nonce = body.get("nonce", "")
     outcome = parts.bridge.call(
         parts.bridge.store.refresh_login,

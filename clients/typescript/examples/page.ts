@@ -1,11 +1,15 @@
 /**
  * A client in a page: one tab is the device, with its state in IndexedDB; the others wait for their turn.
  *
- * Bundle it with what you like. The page gives elements with the ids `state`, `messages`, `text` and `send`.
+ * Bundle it with what you like, and `sparrow-client/worker/timer` into a file of its own, here /timer.js. The page gives
+ * elements with the ids `state`, `messages`, `text` and `send`.
  */
 
 import { Client, type ClientOptions, type Message, SparrowError, StateError } from "sparrow-client";
-import { IndexedDbBackend, Leader, persist } from "sparrow-client/browser";
+import { IndexedDbBackend, Leader, persist, workerTimers } from "sparrow-client/browser";
+
+/** One for all clients of this tab. A policy with `require-trusted-types-for` wants a `TrustedScriptURL` here. */
+const timers = workerTimers("/timer.js");
 
 function element(id: string): HTMLElement {
   const found = document.getElementById(id);
@@ -29,7 +33,7 @@ function show(message: Message): void {
 async function lead(user: string, options: Omit<ClientOptions, "state">): Promise<Client> {
   await persist();
   const state = await IndexedDbBackend.open(`sparrow-${user}`);
-  const client = await Client.open(user, { ...options, state, background: true }, (opening) => {
+  const client = await Client.open(user, { ...options, state, timers, background: true }, (opening) => {
     opening.on("connected", () => say("connected"));
     opening.on("disconnected", ({ reason }) => say(`offline: ${reason}`));
     opening.on("closed", ({ error }) => say(error?.message ?? "closed"));
@@ -51,7 +55,7 @@ async function read(client: Client): Promise<void> {
 }
 
 /** Chat with `other`. The user API is the page's own origin. */
-export function start(user: string, password: string, other: string): Leader {
+export function start(user: string, password: string, other: string): void {
   let client: Promise<Client> | undefined;
   const send = async (): Promise<void> => {
     const text = element("text") as HTMLInputElement;
@@ -59,18 +63,23 @@ export function start(user: string, password: string, other: string): Leader {
     text.value = "";
   };
   element("send").addEventListener("click", () => void send());
+
+  const wait = (): Leader =>
+    new Leader(`sparrow-${user}`, {
+      onLead() {
+        client = lead(user, { api: location.origin, password });
+        client.catch((error: unknown) => {
+          const trouble = error instanceof StateError ? ` (${error.trouble})` : "";
+          say(`${error instanceof Error ? error.message : String(error)}${trouble}`);
+        });
+      },
+      onLost() {
+        say("another tab has gone on in this one's place; this one waits");
+        void client?.then((each) => each.close());
+        client = undefined;
+        wait();
+      },
+    });
   say("another tab is open: this one waits");
-  return new Leader(`sparrow-${user}`, {
-    onLead() {
-      client = lead(user, { api: location.origin, password });
-      client.catch((error: unknown) => {
-        const trouble = error instanceof StateError ? ` (${error.trouble})` : "";
-        say(`${error instanceof Error ? error.message : String(error)}${trouble}`);
-      });
-    },
-    onLost() {
-      say("another tab has gone on in this one's place");
-      void client?.then((each) => each.close());
-    },
-  });
+  wait();
 }

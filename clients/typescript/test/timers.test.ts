@@ -3,7 +3,11 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 
-import { type TimerRequest, type WorkerTimers, workerTimers } from "../src/timers.ts";
+import { Client } from "../src/index.ts";
+import { tcp } from "../src/node.ts";
+import { platformTimers, type TimerRequest, type Timers, type WorkerTimers, workerTimers } from "../src/timers.ts";
+
+import { FakeServer, polite } from "./fake_server.ts";
 
 /** In place of a browser's; it rings when a test says so. */
 class FakeWorker {
@@ -90,4 +94,45 @@ test("where no worker may be started, the platform's timers are used", (context)
     context.mock.timers.tick(5);
     assert.equal(rung, 1);
   }
+});
+
+test("a client's pings and retries come by the timers that it was given", async (context) => {
+  let pings = 0;
+  const server = await FakeServer.start((session, frame) => {
+    if (frame.case === "login") {
+      session.welcome({ heartbeatMs: 150 });
+    } else if (frame.case === "ping") {
+      pings++;
+    } else {
+      polite(session, frame);
+    }
+  });
+  const waits: number[] = [];
+  let rung = 0;
+  const timers: Timers = {
+    start(ring, ms) {
+      waits.push(ms);
+      const counted = (): void => {
+        rung++;
+        ring();
+      };
+      return platformTimers.start(counted, ms);
+    },
+  };
+  const timing = { connectTimeoutMs: 4_321, firstRetryMs: 1 };
+  const client = await Client.open("alice", { api: server.api, password: "x", transports: [tcp()], timers, timing });
+  context.after(async () => {
+    await client.close();
+    await server.stop();
+  });
+  while (pings === 0) {
+    await new Promise((resolve) => void setTimeout(resolve, 5));
+  }
+  assert.ok(rung > 0);
+  assert.ok(waits.includes(4_321));
+  const before = waits.length;
+  const lost = new Promise((resolve) => client.on("disconnected", resolve));
+  server.latest.socket.destroy();
+  await lost;
+  assert.ok(waits.length > before);
 });

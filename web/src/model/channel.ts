@@ -36,15 +36,17 @@ export class Channel {
   readonly #told: (told: Told) => void;
   readonly #leads: () => void;
   readonly #over: () => void;
+  readonly #patienceMs: number;
   #answers: Answers | undefined;
   #isClosed = false;
 
-  /** `told`: hears what the leading tab tells; `leads`: there is another one; `over`: the login has ended. */
-  constructor(name: string, told: (told: Told) => void, leads: () => void, over: () => void) {
+  /** `told`: hears what the leading tab tells; `leads`: there is another one; `over`: the login has ended; `patienceMs`: for a new one to answer. */
+  constructor(name: string, told: (told: Told) => void, leads: () => void, over: () => void, patienceMs = 3_000) {
     this.#channel = new BroadcastChannel(`sparrow-page:${name}`);
     this.#told = told;
     this.#leads = leads;
     this.#over = over;
+    this.#patienceMs = patienceMs;
     this.#channel.onmessage = ({ data }: MessageEvent<Said>) => this.#heard(data);
   }
 
@@ -56,7 +58,9 @@ export class Channel {
     } else if ("answered" in said) {
       this.#answered(said);
     } else if ("leads" in said) {
-      this.#giveUp();
+      // Some may have been asked of the new one already, which then answers.
+      const asked = [...this.#waiting.keys()];
+      setTimeout(() => this.#giveUp(asked), this.#patienceMs);
       this.#leads();
     } else {
       this.#over();
@@ -84,11 +88,11 @@ export class Channel {
     }
   }
 
-  #giveUp(): void {
-    for (const { reject } of this.#waiting.values()) {
-      reject(new ToldError(GONE));
+  #giveUp(asked: readonly string[]): void {
+    for (const each of asked) {
+      this.#waiting.get(each)?.reject(new ToldError(GONE));
+      this.#waiting.delete(each);
     }
-    this.#waiting.clear();
   }
 
   #say(said: Said): void {
@@ -100,7 +104,7 @@ export class Channel {
   /** This tab leads: it answers from now on. */
   lead(answers: Answers): void {
     this.#answers = answers;
-    this.#giveUp();
+    this.#giveUp([...this.#waiting.keys()]);
     this.#say({ leads: true });
   }
 
@@ -128,7 +132,7 @@ export class Channel {
 
   close(): void {
     this.#isClosed = true;
-    this.#giveUp();
+    this.#giveUp([...this.#waiting.keys()]);
     this.#channel.close();
   }
 }

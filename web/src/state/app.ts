@@ -46,6 +46,8 @@ export class App {
   readonly toasts = signal<readonly Toast[]>([]);
   /** A new message of somebody else, for notifications. */
   readonly news = signal<Line | undefined>(undefined);
+  /** A line to be gone to in its conversation. */
+  readonly sought = signal<Line | undefined>(undefined);
   readonly rows = new Rows();
   /** Up to where a conversation was read when it was opened. */
   readonly openedMark = signal<bigint>(0n);
@@ -65,6 +67,13 @@ export class App {
         this.#opened(value.peer);
       }
     });
+    // A network that is there again, a lid that was opened.
+    for (const [target, event] of [
+      [window, "online"],
+      [document, "visibilitychange"],
+    ] as const) {
+      target.addEventListener(event, () => this.#hurry());
+    }
     const user = whoIsHere();
     if (user === "") {
       this.phase.value = { at: "login", user: "", problem: undefined };
@@ -129,8 +138,7 @@ export class App {
       this.#told(told);
       await this.refreshRows();
       for (const timeline of this.#timelines.values()) {
-        timeline.dropDrafts();
-        void timeline.begin();
+        void timeline.begin(true);
       }
     });
     this.#refreshCircle();
@@ -309,6 +317,12 @@ export class App {
       this.#timelines.set(peer, timeline);
     }
     return timeline;
+  }
+
+  #hurry(): void {
+    if (this.connection.value.state === "offline" && document.visibilityState === "visible") {
+      void this.#ask((tab) => tab.chat.hurry());
+    }
   }
 
   #opened(peer: string): void {

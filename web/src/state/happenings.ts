@@ -22,17 +22,18 @@ export class Happenings {
     this.#tab = tab;
   }
 
-  /** Ask for what is not known of a group; `version`: the one that it has. Throws what requests throw. */
-  async refresh(group: string, version: number): Promise<void> {
+  /** Ask for what is not known of a group, and return it; `version`: the one that it has. Throws what requests throw. */
+  async refresh(group: string, version: number): Promise<readonly GroupChange[]> {
     const known = this.all.value.get(group) ?? [];
     const since = known.at(-1)?.version ?? Math.max(0, version - LATEST);
     if (since >= version || this.#asking.has(group)) {
-      return;
+      return [];
     }
     this.#asking.add(group);
     try {
       const changes = await this.#since(group, since);
       this.all.value = new Map(this.all.value).set(group, [...known, ...changes]);
+      return changes;
     } finally {
       this.#asking.delete(group);
     }

@@ -28,6 +28,10 @@ export class Timeline {
   readonly #byDraft = new Map<string, Line>();
   #next: Place | undefined;
   #isBegun = false;
+  #isAnew = false;
+  /** One after another. */
+  #loading: Promise<void> = Promise.resolve();
+  #isBeginning = false;
 
   constructor(peer: string, page: PageOf) {
     this.peer = peer;
@@ -38,22 +42,44 @@ export class Timeline {
     return this.#isBegun;
   }
 
-  /** Ask for the newest lines, again if they were asked for. */
-  async begin(): Promise<void> {
-    await this.#load(undefined);
+  /**
+   * Ask for the newest lines, again if they were asked for. `isAnew`: what has no number yet was said by a run of the
+   * device that is over, and is told anew with them.
+   */
+  begin(isAnew = false): Promise<void> {
+    this.#isAnew ||= isAnew;
+    if (!this.#isBeginning) {
+      this.#isBeginning = true;
+      this.#loading = this.#loading.then(() => {
+        this.#isBeginning = false;
+        return this.#load(undefined);
+      });
+    }
+    return this.#loading;
   }
 
-  /** Ask for what is older. */
-  async older(): Promise<void> {
-    if (this.hasOlder.value && this.#isBegun && this.#next !== undefined) {
-      await this.#load(this.#next);
+  /** Ask for what is older. Where that failed, a person has to say that it is to be tried again. */
+  older(): Promise<void> {
+    if (!this.isLoading.value && this.#next !== undefined && this.problem.value === "") {
+      const next = this.#next;
+      this.isLoading.value = true;
+      this.#loading = this.#loading.then(() => this.#load(next));
     }
+    return this.#loading;
+  }
+
+  /** Go back as far as this line, or as `most` pages lead; whether it is here. */
+  async seek(name: string, most: number): Promise<boolean> {
+    if (!this.#isBegun) {
+      await this.begin();
+    }
+    for (let pages = 0; !this.has(name) && this.hasOlder.value && this.problem.value === "" && pages < most; pages++) {
+      await this.older();
+    }
+    return this.has(name);
   }
 
   async #load(before: Place | undefined): Promise<void> {
-    if (this.isLoading.value) {
-      return;
-    }
     this.isLoading.value = true;
     this.problem.value = "";
     try {
@@ -65,6 +91,10 @@ export class Timeline {
       if (before !== undefined || isFirst) {
         this.#next = next;
         this.hasOlder.value = next !== undefined;
+      }
+      if (before === undefined && this.#isAnew) {
+        this.#isAnew = false;
+        this.#dropDrafts();
       }
       this.put(lines);
     } catch (error) {
@@ -99,6 +129,11 @@ export class Timeline {
     this.lines.value = after;
   }
 
+  #dropDrafts(): void {
+    this.#byDraft.clear();
+    this.lines.value = this.lines.value.filter(({ name }) => name !== "");
+  }
+
   /** What is known of it: by its name, and by its draft. */
   #known(line: Line): Line[] {
     const named = line.name === "" ? undefined : this.#byName.get(line.name);
@@ -113,12 +148,6 @@ export class Timeline {
     if (line.draft !== "") {
       this.#byDraft.set(line.draft, line);
     }
-  }
-
-  /** Forget what has no number yet: it was said by a run of the device that is over, and is told anew. */
-  dropDrafts(): void {
-    this.#byDraft.clear();
-    this.lines.value = this.lines.value.filter(({ name }) => name !== "");
   }
 
   has(name: string): boolean {

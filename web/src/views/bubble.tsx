@@ -25,7 +25,7 @@ interface BubbleProps {
   readonly onEdit: (line: Line) => void;
 }
 
-type Asking = "" | "erase" | "report" | "read";
+type Asking = "" | "erase" | "take down" | "report" | "read";
 
 export function Bubble({ line, isFollowing, onEdit }: BubbleProps): JSX.Element {
   const { app, tab, circle } = useDevice();
@@ -40,6 +40,7 @@ export function Bubble({ line, isFollowing, onEdit }: BubbleProps): JSX.Element 
     }
   }, [isErased]);
   const isMine = line.author === tab.user;
+  const isOwner = circle.groups.value.get(line.peer)?.role === "owner";
   const ms = lineMs(line);
   const named = isGroupId(line.peer) && !isMine && !isFollowing;
   const close = (): void => {
@@ -74,7 +75,7 @@ export function Bubble({ line, isFollowing, onEdit }: BubbleProps): JSX.Element 
       {!isErased && (
         <Menu
           label="What to do with this message"
-          choices={choicesOf(line, isMine, onEdit, (what) => (asking.value = what))}
+          choices={choicesOf(line, isMine, isOwner, onEdit, (what) => (asking.value = what))}
         />
       )}
       {asking.value === "erase" && (
@@ -86,13 +87,28 @@ export function Bubble({ line, isFollowing, onEdit }: BubbleProps): JSX.Element 
           onClose={close}
         />
       )}
+      {asking.value === "take down" && (
+        <Confirm
+          title="Erase this message of somebody else?"
+          text="It is erased for everybody in the group, and they see that the group has done it."
+          yes="Erase"
+          onYes={() => void app.try((device) => device.conversations.takeDown(targetOf(line)))}
+          onClose={close}
+        />
+      )}
       {asking.value === "report" && <Report line={line} onClose={close} />}
       {asking.value === "read" && <ReadBy line={line} onClose={close} />}
     </article>
   );
 }
 
-function choicesOf(line: Line, isMine: boolean, onEdit: (line: Line) => void, ask: (what: Asking) => void): Choice[] {
+function choicesOf(
+  line: Line,
+  isMine: boolean,
+  isOwner: boolean,
+  onEdit: (line: Line) => void,
+  ask: (what: Asking) => void,
+): Choice[] {
   const isKept = line.stamp !== 0n;
   const choices: Choice[] = [];
   if (line.kind === TEXT) {
@@ -106,6 +122,9 @@ function choicesOf(line: Line, isMine: boolean, onEdit: (line: Line) => void, as
   }
   if (isMine && isKept) {
     choices.push({ text: "Erase", act: () => ask("erase"), isDangerous: true });
+  }
+  if (isOwner && !isMine) {
+    choices.push({ text: "Erase for all", act: () => ask("take down"), isDangerous: true });
   }
   if (!isMine) {
     choices.push({ text: "Report", act: () => ask("report"), isDangerous: true });

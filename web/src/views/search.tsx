@@ -51,7 +51,11 @@ export function Search({ peer }: { readonly peer: string }): JSX.Element {
         <ul aria-label="Found">
           {found.value.map((line) => (
             <li key={lineKey(line)}>
-              <a class="row" href={addressOf({ at: "chat", peer: line.peer })}>
+              <a
+                class="row"
+                href={addressOf({ at: "chat", peer: line.peer })}
+                onClick={() => (app.sought.value = line)}
+              >
                 <span class="names">
                   <span class="name">
                     <bdi>{circle.nameOf(line.author)}</bdi>

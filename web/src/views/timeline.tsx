@@ -31,6 +31,9 @@ const NEAR_BEGIN = 600;
 /** Messages of one person within so many milliseconds stand together. */
 const TOGETHER_MS = 300_000;
 
+/** A message that was searched for is looked for in so many pages. */
+const MOST_SOUGHT_PAGES = 200;
+
 interface TimelineProps {
   readonly peer: string;
   readonly onEdit: (line: Line) => void;
@@ -50,7 +53,10 @@ export function Timeline({ peer, onEdit }: TimelineProps): JSX.Element {
   const version = circle.groups.value.get(peer)?.version ?? 0;
   useEffect(() => {
     if (isGroupId(peer)) {
-      void app.try(() => circle.happenings.refresh(peer, version));
+      void app.try(async () => {
+        const changes = await circle.happenings.refresh(peer, version);
+        circle.learn(changes.flatMap(({ actor, user }) => [actor, user ?? ""]).filter((each) => each !== ""));
+      });
     }
   }, [peer, version]);
   const shown = items.value;
@@ -91,6 +97,23 @@ export function Timeline({ peer, onEdit }: TimelineProps): JSX.Element {
       removeEventListener("focus", look);
       document.removeEventListener("visibilitychange", look);
     };
+  }, [peer]);
+  useEffect(() => {
+    const sought = app.sought.peek();
+    app.sought.value = undefined;
+    if (sought?.peer !== peer) {
+      return;
+    }
+    isAtEnd.current = false;
+    void timeline.seek(sought.name, MOST_SOUGHT_PAGES).then((isHere) => {
+      const at = items.peek().findIndex((item) => item.type === "line" && item.line.name === sought.name);
+      if (isHere && at >= 0) {
+        isAtEnd.current = false;
+        list.current?.scrollToIndex(at, { align: "center" });
+      } else {
+        app.say("That message lies too far back: scroll there.");
+      }
+    });
   }, [peer]);
   useSignalEffect(() => {
     // A page that was short does not fill the view: there is nothing to scroll.

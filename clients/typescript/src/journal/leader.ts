@@ -38,6 +38,9 @@ export class Leader {
   /** It did not answer, but this tab had slept: what it has said may not have come yet. */
   #doubted = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Its timers and sockets stand still, but what other tabs say still comes. */
+  #isFrozen = false;
+  readonly #watching = new AbortController();
 
   /** `name`: of the device's journal; the same in all tabs. Throws `ConfigError` where the browser has no Web Locks. */
   constructor(name: string, options: LeaderOptions) {
@@ -52,8 +55,16 @@ export class Leader {
     this.#locks = found;
     this.#channel = options.channel?.(this.#name) ?? new BroadcastChannel(this.#name);
     this.#channel.onmessage = (event: MessageEvent<unknown>) => this.#heard(event.data);
+    this.#watchFreezing();
     this.#request({ signal: this.#queued.signal });
     this.#ask();
+  }
+
+  #watchFreezing(): void {
+    const { document } = globalThis as { document?: EventTarget };
+    const { signal } = this.#watching;
+    document?.addEventListener("freeze", () => (this.#isFrozen = true), { signal });
+    document?.addEventListener("resume", () => (this.#isFrozen = false), { signal });
   }
 
   #request(options: LockOptions): void {
@@ -85,13 +96,14 @@ export class Leader {
   #lost(): void {
     if (this.state === "leading") {
       this.state = "lost";
+      this.#watching.abort();
       this.#channel.close();
       this.#options.onLost();
     }
   }
 
   #heard(said: unknown): void {
-    if (said === "there?" && this.state === "leading") {
+    if (said === "there?" && this.state === "leading" && !this.#isFrozen) {
       this.#channel.postMessage("here");
     } else if (said === "here") {
       this.#answered = true;
@@ -129,6 +141,7 @@ export class Leader {
     const was = this.state;
     if (was === "waiting" || was === "leading") {
       this.state = "closed";
+      this.#watching.abort();
       this.#channel.close();
       this.#queued.abort();
       this.#release();

@@ -10,6 +10,7 @@ import type { Address, Connector, Listener, Transport } from "./transport.ts";
 const MESSAGE_BYTES = 16 * 1024;
 /** What was written and has not left: beyond it, nothing is sent again. */
 const CONGESTED_BYTES = 256 * 1024;
+const LOST = "the connection was lost";
 
 /** The platform's. */
 export const websocket: Connector = {
@@ -26,11 +27,17 @@ class WebSocketTransport implements Transport {
     this.#listener = listener;
     this.#socket = new WebSocket(address.text);
     this.#socket.binaryType = "arraybuffer";
-    this.#socket.onopen = () => !this.#closed && listener.opened();
+    let failure = `cannot reach ${address.text}`;
+    this.#socket.onopen = () => {
+      failure = LOST;
+      if (!this.#closed) {
+        listener.opened();
+      }
+    };
     this.#socket.onmessage = (event: MessageEvent<unknown>) => this.#message(event.data);
     // Browsers do not say why: a certificate that is not trusted looks like nobody there.
-    this.#socket.onerror = () => this.close(`cannot reach ${address.text}`);
-    this.#socket.onclose = () => this.close("the connection was lost");
+    this.#socket.onerror = () => this.close(failure);
+    this.#socket.onclose = () => this.close(LOST);
   }
 
   #message(data: unknown): void {

@@ -1,0 +1,47 @@
+"""The built page that is committed: of these sources, small, and made by tools that find nothing."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / "userapi" / "page"
+FIRST_VIEW_BYTES = 150 * 1024
+
+
+def _run(bin: Path, *command: str) -> None:
+    environment = {"PATH": f"{bin}:/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
+    done = subprocess.run(
+        command,
+        cwd=ROOT / "web",
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_committed_page_is_what_its_sources_make(bin: Path, tmp_path: Path) -> None:
+    """After a change in web/ or clients/typescript: `npm run build` in web/, and commit userapi/page."""
+    _run(bin, "npm", "run", "build", "--", str(tmp_path))
+    assert _files(tmp_path) == _files(BUILT)
+
+
+def test_the_first_view_is_small() -> None:
+    files = _files(BUILT)
+    assert sum(len(gzip.compress(content, 9)) for content in files.values()) <= FIRST_VIEW_BYTES
+
+
+def test_linters_types_and_units(bin: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(_run, bin, "npm", "run", task) for task in ("lint", "types", "test")]:
+            done.result()

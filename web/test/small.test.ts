@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+
+import type { Line } from "../src/model/line.ts";
+import { addressOf, parseRoute } from "../src/state/route.ts";
+import { emptyRow, isMuted, Rows } from "../src/state/rows.ts";
+import { Unread } from "../src/state/unread.ts";
+import { sizeText } from "../src/views/size.ts";
+
+function line(stamp: bigint, more: Partial<Line> = {}): Line {
+  const names = {
+    peer: "bob",
+    author: "bob",
+    device: "b1",
+    stream: 7n,
+    id: Number(stamp),
+    name: `b ${stamp}`,
+    draft: "",
+  };
+  const said = { stamp, kind: 1, text: "", file: undefined, revision: 0, editedMs: 0, erasedBy: "", note: "" };
+  return { ...names, ...said, progress: "", ...more };
+}
+
+suite("addresses", () => {
+  const group = `~${"a".repeat(24)}`;
+
+  test("lead back to where they come from", () => {
+    const routes = [
+      { at: "list" },
+      { at: "chat", peer: "bob" },
+      { at: "about", peer: group },
+      { at: "people" },
+      { at: "settings" },
+      { at: "search", peer: "" },
+    ] as const;
+    for (const route of routes) {
+      assert.deepEqual(parseRoute(addressOf(route)), route);
+    }
+  });
+
+  test("of nothing lead to the list", () => {
+    for (const hash of ["", "#", "#/chat/", "#/chat/<b>", "#/chat/%E0%A4%A", "#/chat/a/b", "#/nowhere", "#/about/~x"]) {
+      assert.deepEqual(parseRoute(hash), { at: "list" });
+    }
+  });
+});
+
+suite("the list", () => {
+  test("has what is not sent first, then the newest", () => {
+    const rows = new Rows();
+    rows.set([{ ...emptyRow("bob"), newest: line(5n) }, { ...emptyRow("carol"), newest: line(9n) }, emptyRow("dave")]);
+    assert.deepEqual(
+      rows.sorted.value.map(({ peer }) => peer),
+      ["carol", "bob", "dave"],
+    );
+    rows.noticed(line(0n, { peer: "dave", draft: "run 1", progress: "queued" }), false);
+    assert.deepEqual(
+      rows.sorted.value.map(({ peer }) => peer),
+      ["dave", "carol", "bob"],
+    );
+  });
+
+  test("counts what is unread, but for what is muted, and believes no server that is behind", () => {
+    const rows = new Rows();
+    rows.set([{ ...emptyRow("bob"), newest: line(5n), unread: 2, mark: 3n }]);
+    rows.noticed(line(6n), true);
+    assert.equal(rows.unread.value, 3);
+    rows.read("bob", 6n);
+    rows.set([{ ...emptyRow("bob"), newest: line(5n), unread: 2, mark: 3n }]);
+    assert.equal(rows.unread.value, 0);
+    assert.equal(rows.get("bob")?.newest?.stamp, 6n);
+    rows.set([{ ...emptyRow("bob"), newest: line(8n), unread: 2, mark: 6n, mutedUntilMs: Date.now() + 60_000 }]);
+    assert.equal(rows.unread.value, 0);
+    assert.ok(!isMuted({ ...emptyRow("bob"), mutedUntilMs: 5 }, 6));
+  });
+});
+
+suite("unread", () => {
+  test("is told once, and what comes late is told, too", () => {
+    const unread = new Unread();
+    unread.marked([{ ...emptyRow("bob"), mark: 10n }]);
+    const lines = [line(8n), line(12n), line(13n, { author: "alice", progress: "sent" }), line(20n)];
+    assert.deepEqual(
+      unread.take("bob", lines, 15n).map(({ stamp }) => stamp),
+      [12n],
+    );
+    assert.deepEqual(unread.take("bob", lines, 15n), []);
+    const late = line(9n);
+    unread.came(late);
+    assert.deepEqual(unread.take("bob", [...lines, late], 15n), [late]);
+    assert.deepEqual(
+      unread.take("bob", lines, 20n).map(({ stamp }) => stamp),
+      [20n],
+    );
+  });
+});
+
+test("sizes", () => {
+  const shown = [0, 1023, 1024, 150 * 1024, 5 * 1024 ** 3].map(sizeText);
+  assert.deepEqual(shown, ["0 bytes", "1023 bytes", "1.0 KiB", "150 KiB", "5.0 GiB"]);
+});
