@@ -142,6 +142,11 @@ export class Dialer {
         await this.#lookForConnectors();
       }
       ({ token, connectors: addresses } = await this.#credentials.get());
+      if (this.#failures === 0 && this.#usable(addresses).length === 0) {
+        // What is kept may be older than what is offered by now.
+        await this.#lookForConnectors();
+        ({ token, connectors: addresses } = await this.#credentials.get());
+      }
     } catch (error) {
       if (error instanceof errors.UnavailableError) {
         return this.#backOff(error.message);

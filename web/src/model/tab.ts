@@ -4,7 +4,15 @@
  * Owns who is logged in here, what is opened and deleted in the browser, and how a call finds the device. Shows nothing.
  */
 
-import { Client, type Conversations, type Groups, type People, type Account, SessionEndedError } from "sparrow-client";
+import {
+  Client,
+  type Conversations,
+  type Groups,
+  type People,
+  type Account,
+  SessionEndedError,
+  UnavailableError,
+} from "sparrow-client";
 import { IndexedDbBackend, Leader, persist } from "sparrow-client/browser";
 
 import { Channel } from "./channel.ts";
@@ -16,6 +24,9 @@ import { Transfers } from "./transfers.ts";
 
 const USER = "sparrow:user";
 const PREFIX = "sparrow:";
+/** What the client says where the service names no address that a browser can open. */
+const NO_WEBSOCKET = "none of the connectors can be reached from here";
+const NO_WAY_IN = "This service lets no browsers in: it names no WebSocket address to them (`userapi.connectors`).";
 
 /** What a person gives to log in. */
 export interface Entering {
@@ -152,9 +163,18 @@ export class Tab {
     };
     let chat: Chat | undefined;
     try {
-      const client = await Client.open(this.user, options, (opening) => {
+      let refuse: (error: Error) => void = () => undefined;
+      const refused = new Promise<never>((_, reject) => (refuse = reject));
+      const opened = Client.open(this.user, options, (opening) => {
         chat = new Chat(opening, lines, (told) => this.#tell(told));
+        opening.on("disconnected", ({ reason }) => {
+          if (reason.startsWith(NO_WEBSOCKET)) {
+            refuse(new UnavailableError(NO_WAY_IN));
+          }
+        });
       });
+      // A login that this browser keeps waits for better times; a person who logs in is told.
+      const client = await (asked === undefined ? opened : Promise.race([opened, refused]));
       if (chat === undefined) {
         throw new Error("the client was not opened");
       }
@@ -164,6 +184,7 @@ export class Tab {
       const session = { logOut: (isForced: boolean) => this.#logOut(client, isForced) };
       return { chat, transfers, people, account, groups, conversations, session };
     } catch (error) {
+      await chat?.close().catch(() => undefined);
       lines.close();
       timers.close();
       throw error;

@@ -75,11 +75,17 @@ export interface Row {
   readonly mutedUntilMs: number;
 }
 
+/** What a server says to those who run it, for those who use it. */
+const TEXTS: Readonly<Record<string, string>> = {
+  HistoryNotKeptError: "This service keeps no conversations. What you see here is kept by this browser alone.",
+  SearchNotOfferedError: "This service does not offer to search.",
+};
+
 /** An error as a value. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof SparrowError) {
     const { trouble = "" } = error as { trouble?: string };
-    return { name: error.name, text: error.message, trouble };
+    return { name: error.name, text: TEXTS[error.name] ?? error.message, trouble };
   }
   if (error instanceof Error) {
     return { name: error.name, text: `something went wrong in this page: ${error.message}`, trouble: "" };

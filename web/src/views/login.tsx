@@ -98,7 +98,7 @@ function Form({ user, problem }: LoginProps): JSX.Element {
           </p>
         )}
         <button type="submit" class="first" disabled={busy.value}>
-          {register.value ? "Make the account" : "Log in"}
+          {busy.value ? "One moment…" : register.value ? "Make the account" : "Log in"}
         </button>
         <button type="button" class="plain" onClick={() => (register.value = !register.value)}>
           {register.value ? "I have an account" : "I am new here"}
