@@ -290,8 +290,9 @@ export class App {
 
   async refreshRows(): Promise<void> {
     await this.#ask(async (tab) => {
+      const askedMs = performance.now();
       const rows = await tab.chat.rows();
-      this.rows.set(rows);
+      this.rows.set(rows, askedMs);
       this.#unread.marked(rows);
       this.circle?.learn(rows.map(({ peer }) => peer));
       for (const { peer, readByOther } of rows) {
