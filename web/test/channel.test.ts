@@ -61,6 +61,10 @@ suite("tabs", () => {
     const asked = third.channel.ask("chat.send", []);
     const refused = assert.rejects(asked, { name: "UnavailableError" });
     await heard.promise;
+    third.channel.tell({ type: "stale", peer: "bob" });
+    while (second.told.length === 0) {
+      await soon(); // then it has heard the question, too, while it did not lead
+    }
     first.channel.follow();
     first.channel.close();
     first.channel.tell({ type: "stale", peer: "" }); // too late, and no harm
