@@ -165,6 +165,8 @@ async def test_a_keyboard_is_enough(node: Node, person: PersonFactory, user: Use
     await _key_to(alice.row(bob.user).get_by_role("link"))
     await keyboard.press("Enter")
     await alice.sees("are you there?")
+    # Who has written is not for the eye alone.
+    assert (await alice.line("are you there?").all_text_contents())[0].startswith(f"{bob.user}: are")
     box = page.get_by_role("textbox", name="Message")
     await page.locator("textarea:focus").wait_for()
     await keyboard.type("Yes")

@@ -98,7 +98,8 @@ async def test_no_search_and_no_websocket_are_said(tmp_path: Path, person: Perso
     bob.expects("status of 400")  # a proof is asked for over a nonce
     await bob.context.route(LOGINS, without)
     page = await bob.tab(f"{node.api}/")
-    await page.get_by_label("Name").fill("alice")
+    node.register("bob")
+    await page.get_by_label("Name").fill("bob")
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Log in").click()
     await page.get_by_role("alert").get_by_text("This service lets no browsers in").wait_for()

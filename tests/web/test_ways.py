@@ -165,6 +165,13 @@ def _asks(stage: Stage, *users: str) -> Any:
     return terminal
 
 
+async def _join(chatter: Chatter) -> None:
+    chatter.person.expects("status of 404")  # the group, before it is theirs
+    await chatter.page.get_by_role("link", name="People: 1 ask").click()
+    await chatter.press("Join")
+    await chatter.page.get_by_role("textbox", name="Message").wait_for()
+
+
 async def test_a_terminal_and_two_browsers_in_a_group(
     node: Node, person: PersonFactory, user: UserOf, stage: Stage
 ) -> None:
@@ -172,20 +179,14 @@ async def test_a_terminal_and_two_browsers_in_a_group(
     bob = await register(await person(phone=True), node.api, user("bob"))
     name = user("carol")
     carol = await asyncio.to_thread(_asks, stage, name, alice.user, bob.user)
-    for each in (alice, bob):
-        each.person.expects("status of 404")  # the group, before it is theirs
-        await each.page.get_by_role("link", name="People: 1 ask").click()
-        await each.press("Join")
-        await asyncio.to_thread(carol.shows, f"-- {each.user} joined")
-        await each.page.get_by_role("textbox", name="Message").wait_for()
-    written = []
+    await asyncio.gather(_join(alice), _join(bob))
+    await asyncio.to_thread(carol.shows, f"-- {alice.user} joined", f"-- {bob.user} joined")
     for number in range(3):
         carol.type(f"from the terminal {number}")
         for each in (alice, bob):
             await each.sees(f"from the terminal {number}")
             await each.write(f"from {each.user} {number}")
         await asyncio.to_thread(carol.shows, *(f"{each.user}: from {each.user} {number}" for each in (alice, bob)))
-        written.append(number)
     await alice.page.get_by_role("textbox", name="Message").press_sequentially("Hm")
     await asyncio.to_thread(carol.shows, f"{alice.user} is typing")
     order = await alice.texts()

@@ -333,6 +333,24 @@ test("what cannot be reached", async (context) => {
   await assert.rejects(open({ transports: [], openTimeoutMs: 200 }), /none of the connectors/);
 });
 
+test("addresses that are of no use here are asked for again before anything else", async (context) => {
+  const { server, open } = await stage(context);
+  const login = server.login.bind(server);
+  const withNone = (): object => ({ ...login("alice"), connectors: ["gopher://of.a.later:1"] });
+  server.answer = () => [200, withNone()];
+  const state = newState();
+  const timing = { ...TIMING, firstRetryMs: 60_000, lastRetryMs: 60_000 };
+  const options = { state: new FileBackend(state), timing, openTimeoutMs: 300 };
+  await assert.rejects(open(options), /none of the connectors/);
+  assert.deepEqual(
+    server.asked.map(([path]) => path),
+    ["/v1/login", "/v1/token"],
+  );
+  server.answer = () => [200, login("alice")];
+  const client = await open({ ...options, state: new FileBackend(state), openTimeoutMs: 10_000 });
+  assert.ok(client.isConnected);
+});
+
 test("a server that does not answer the login, falls silent, or breaks the protocol", async (context) => {
   let connections = 0;
   const { server, open, told } = await stage(context, (session, frame) => {

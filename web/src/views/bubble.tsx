@@ -54,6 +54,7 @@ export function Bubble({ line, isFollowing, onEdit }: BubbleProps): JSX.Element 
       dir="auto"
     >
       <div class="bubble">
+        {!named && <span class="unseen">{isMine ? "You" : circle.nameOf(line.author)}: </span>}
         {named && (
           <a class="author" href={addressOf({ at: "about", peer: line.author })}>
             <bdi>{circle.nameOf(line.author)}</bdi>
