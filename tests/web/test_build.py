@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +40,12 @@ def test_the_committed_page_is_what_its_sources_make(bin: Path, tmp_path: Path) 
 def test_the_first_view_is_small() -> None:
     files = _files(BUILT)
     assert sum(len(gzip.compress(content, 9)) for content in files.values()) <= FIRST_VIEW_BYTES
+
+
+def test_the_lock_names_no_registry() -> None:
+    packages = json.loads((ROOT / "web" / "package-lock.json").read_text())["packages"]
+    assert all("integrity" in each for name, each in packages.items() if name)
+    assert not any("resolved" in each for each in packages.values())
 
 
 def test_linters_types_and_units(bin: Path) -> None:
