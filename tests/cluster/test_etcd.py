@@ -66,6 +66,7 @@ async def test_brokers_join_and_leave_under_traffic(deployment: Deployment) -> N
         await people.some_sent(200)
 
 
+@pytest.mark.full
 async def test_one_of_two_brokers_is_killed_again_and_again(deployment: Deployment) -> None:
     first, second = deployment.broker(), deployment.further_broker()
     one, two = deployment.connector(), deployment.connector()

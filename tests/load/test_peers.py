@@ -57,7 +57,7 @@ def test_servers_side_by_side(servers: tuple[str, ...], tmp_path: Path, capsys: 
 
 
 @pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize("server", ["mosquitto", "ejabberd"])
+@pytest.mark.parametrize("server", ["mosquitto", pytest.param("ejabberd", marks=pytest.mark.full)])
 def test_clients_that_come_and_go(server: str) -> None:
     from load import run_against
     from load.spec import Options

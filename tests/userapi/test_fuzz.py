@@ -12,12 +12,13 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from protocol.ids import STAMP_SHIFT
 from protocol.sparrow_pb2 import TEXT
 from store.timelines import Entry, Name, conversation_of
 from tests.services.cassandra import ROOT
-from tests.userapi.engines import each_engine, kept
+from tests.userapi.engines import kept
 from tests.userapi.running_broker import RunningBroker
 from tests.userapi.running_server import Server, serving
 from userapi.endpoints.files import CHUNK
@@ -117,7 +118,7 @@ def _without(names: tuple[str, ...]) -> list[str]:
     return [argument for name in names for argument in ("--exclude-operation-id", name)]
 
 
-@each_engine
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("cassandra", marks=pytest.mark.full)])
 def test_nothing_that_the_document_does_not_say(tmp_path: Path, engine: str) -> None:
     store = kept(engine, tmp_path)
     token = tmp_path / "admin"

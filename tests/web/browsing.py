@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.cluster.processes import GUARD_S
+
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Page, Playwright, Request
 
@@ -171,7 +173,7 @@ async def new_person(browser: Browser, **options: Any) -> Person:
 
 
 async def _watched(context: BrowserContext) -> Person:
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(GUARD_S * 1000)
     await context.add_init_script(_TELL_VIOLATIONS)
     return Person(context)
 

@@ -130,7 +130,9 @@ class Device:
     @property
     def options(self) -> dict[str, Any]:
         """For `Client.open`."""
-        return {"api": self._page.api, "password": PASSWORD, "timing": {"firstRetryMs": 50, "lastRetryMs": 500}}
+        timing = {"firstRetryMs": 50, "lastRetryMs": 500}
+        # A machine that is busy is no failure.
+        return {"api": self._page.api, "password": PASSWORD, "openTimeoutMs": 60_000, "timing": timing}
 
     async def lead(self) -> Page:
         """A tab that waits for its turn."""

@@ -142,11 +142,11 @@ async def test_what_is_strange_is_shown_as_text(node: Node, person: PersonFactor
         "👩‍👩‍👧‍👦🏳️‍🌈",
         "Z" + "\u0351" * 400,
         "a\n\n\nb",
+        "that was all",
     ]
     for text in strange:
         await alice.write(text)
-    await bob.sees("שלום עולם")
-    await bob.line("Z\u0351").wait_for()
+    await bob.sees("that was all")
     assert await bob.texts() == [text.strip() for text in strange]
     assert await bob.page.locator("article img:not([role])").count() == 0
     assert await bob.page.locator("article .text a").count() == 0

@@ -190,6 +190,7 @@ async def test_kill_9_of_a_browser_with_its_profile_on_the_disk(
     assert bob.got in ([*alice.kept, "last"], [*numbers(0, len(alice.kept) + 1), "last"])
 
 
+@pytest.mark.full  # the page goes through the same in test_faults.py
 async def test_kill_9_of_the_node_and_of_tabs_in_the_middle(node: Node, device: Devices) -> None:
     """Whatever `send` has returned for is shown, in order and once."""
     alice, bob = await device("alice"), await device("bob")
@@ -257,6 +258,7 @@ async def test_a_clock_a_year_off(device: Devices) -> None:
     assert bob.got == ["of 1", "of -1"]
 
 
+@pytest.mark.full  # the page goes through the same in test_faults.py
 async def test_a_slow_network_and_none(device: Devices) -> None:
     """What a network that is gone has swallowed comes over the next connection, once."""
     alice, bob = await device("alice"), await device("bob")
@@ -278,6 +280,7 @@ async def test_a_slow_network_and_none(device: Devices) -> None:
     alice.person.expects(SERVER_AWAY)
 
 
+@pytest.mark.full  # the page goes through the same in test_faults.py
 async def test_kill_9_of_a_connector(
     cluster: Cluster, client_page: ClientPage, person: PersonFactory, user: User
 ) -> None:

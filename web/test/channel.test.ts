@@ -53,10 +53,18 @@ suite("tabs", () => {
   test("wait for nobody who has gone", async () => {
     const name = crypto.randomUUID();
     const [first, second, third] = [tab(name), tab(name), tab(name)];
-    first.channel.lead(() => new Promise(() => undefined));
+    const heard = Promise.withResolvers<unknown>();
+    first.channel.lead(() => {
+      heard.resolve(undefined);
+      return new Promise(() => undefined);
+    });
     const asked = third.channel.ask("chat.send", []);
     const refused = assert.rejects(asked, { name: "UnavailableError" });
-    await soon();
+    await heard.promise;
+    third.channel.tell({ type: "stale", peer: "bob" });
+    while (second.told.length === 0) {
+      await soon(); // then it has heard the question, too, while it did not lead
+    }
     first.channel.follow();
     first.channel.close();
     first.channel.tell({ type: "stale", peer: "" }); // too late, and no harm

@@ -60,6 +60,21 @@ suite("the list", () => {
     );
   });
 
+  test("keeps what has just begun, until the server has had time to list it", () => {
+    const rows = new Rows();
+    rows.set([]);
+    rows.noticed(line(5n), true);
+    const now = performance.now();
+    rows.set([emptyRow("carol")], now);
+    assert.deepEqual([...rows.all.value.keys()].sort(), ["bob", "carol"]);
+    rows.set([emptyRow("carol")], now + 60_000);
+    assert.deepEqual([...rows.all.value.keys()], ["carol"]);
+    rows.noticed(line(6n), true);
+    rows.remove("bob");
+    rows.set([], now);
+    assert.deepEqual([...rows.all.value.keys()], []);
+  });
+
   test("counts what is unread, but for what is muted, and believes no server that is behind", () => {
     const rows = new Rows();
     rows.set([{ ...emptyRow("bob"), newest: line(5n), unread: 2, mark: 3n }]);

@@ -311,7 +311,7 @@ export class Client implements Owner {
     }
   }
 
-  /** Messages that are neither SENT nor refused, oldest first, those from before a restart among them. */
+  /** Messages that are neither SENT nor refused, the oldest of each stream first, also those from before a restart. */
   get unsettled(): readonly Sending[] {
     return this.#engine.core.outgoing().flatMap(({ tag }) => (tag instanceof Sending ? [tag] : []));
   }

@@ -503,3 +503,72 @@ test("a token of somebody else sends nothing", async (context) => {
   await assert.rejects(sending.sent(), /the token is mallory's/);
   assert.deepEqual(server.latest.messages, []);
 });
+
+test("what is not settled is told, also after a restart", async (context) => {
+  const { server, open } = await stage(context, (session, frame) => {
+    if (frame.case !== "message") {
+      polite(session, frame);
+    }
+  });
+  const path = newState();
+  const first = await open({ state: new FileBackend(path) });
+  await first.send("bob", "one");
+  await first.send("carol", "two");
+  await first.close();
+  const second = await open({ state: new FileBackend(path) });
+  await second.send("bob", "three");
+  const shown = second.unsettled.map(({ dest, text, state }) => `${dest} ${text} ${state}`);
+  assert.deepEqual(shown, ["bob one queued", "bob three queued", "carol two queued"]);
+  await until(() => server.latest.messages.length === 3);
+  for (const message of server.latest.messages) {
+    server.latest.sent(message);
+  }
+  await until(() => second.unsettled.length === 0);
+});
+
+test("a login that ended while nobody was there: with a password it begins anew, at once", async (context) => {
+  let isOver = false;
+  const { server, open } = await stage(context, (session, frame) => {
+    if (isOver && frame.case === "login") {
+      isOver = false;
+      session.goodbye(Goodbye_Code.LOGGED_OUT);
+    } else {
+      polite(session, frame);
+    }
+  });
+  const path = newState();
+  await (await open({ state: new FileBackend(path) })).close();
+  isOver = true;
+  const again = await open({ state: new FileBackend(path) });
+  assert.ok(again.isConnected);
+  assert.equal(server.asked.filter(([asked]) => asked === "/v1/login").length, 2);
+  // One that ends while we look on has been ended by somebody; that is kept.
+  server.latest.goodbye(Goodbye_Code.LOGGED_OUT);
+  await assert.rejects(next(again), errors.TokenRejectedError);
+  await again.close();
+  await assert.rejects(
+    Client.open("alice", { api: server.api, state: new FileBackend(path), transports: [tcp()] }),
+    errors.ConfigError,
+  );
+});
+
+test("a password that is given for once is forgotten", async (context) => {
+  const { server, open } = await stage(context);
+  const alice = await open({ isPasswordForOnce: true });
+  const before = server.asked.length;
+  server.answer = ({ url = "" }) =>
+    url === "/v1/token"
+      ? [401, { code: "invalid_refresh_token", detail: "it has ended" }]
+      : [401, { code: "invalid_token", detail: "expired" }];
+  await assert.rejects(alice.people.profile("bob"), errors.TokenRejectedError);
+  assert.ok(server.asked.slice(before).every(([asked]) => asked !== "/v1/login"));
+});
+
+test("an account is made, or the name is taken", async (context) => {
+  const { server } = await stage(context);
+  server.answer = () => [201, { user: "alice" }];
+  await Client.register(server.api, "alice", "correct horse");
+  server.answer = () => [409, { code: "user_taken", detail: "the name is taken" }];
+  await assert.rejects(Client.register(server.api, "alice", "another"), errors.AlreadyExistsError);
+  await assert.rejects(Client.register(server.api, "Not a name", "x"), errors.InvalidIdError);
+});

@@ -117,6 +117,7 @@ test("who is typing, and for how long", () => {
     [typists.typing("bob", 8999), typists.typing("bob", 9000), typists.typing(GROUP, 3000)],
     [["bob"], [], ["carol"]],
   );
+  assert.deepEqual(typists.peers(), ["bob", GROUP]);
   assert.ok(typists.noticed(of("carol", 2, GROUP), 3000));
   assert.ok(typists.expire(9000) && !typists.expire(9000));
   for (let number = 0; number < 300; number++) {

@@ -14,6 +14,7 @@ import { Circle } from "./people.ts";
 import { Previews } from "./previews.ts";
 import { go, route } from "./route.ts";
 import { emptyRow, Rows } from "./rows.ts";
+import { Toasts } from "./toasts.ts";
 import { Timeline } from "./timeline.ts";
 import { Unread } from "./unread.ts";
 
@@ -24,18 +25,8 @@ export type Phase =
   /** Another tab has gone on in this one's place, or the browser keeps nothing any more. */
   | { readonly at: "ended"; readonly problem: Problem };
 
-/** Something to be read once. */
-export interface Toast {
-  readonly id: number;
-  readonly text: string;
-  readonly isError: boolean;
-}
-
-const TOAST_MS = 8_000;
 /** The list is asked for no oftener. */
 const ROWS_AGAIN_MS = 1_500;
-/** Errors behind which the kept state is of no use. */
-const NEEDS_NEW_DEVICE = new Set(["DeviceRemovedError"]);
 
 export class App {
   readonly phase = signal<Phase>({ at: "starting" });
@@ -43,7 +34,7 @@ export class App {
   readonly device = signal("");
   readonly typing = signal<ReadonlyMap<string, readonly string[]>>(new Map());
   readonly uploads = signal<ReadonlyMap<string, Upload>>(new Map());
-  readonly toasts = signal<readonly Toast[]>([]);
+  readonly toasts = new Toasts();
   /** A new message of somebody else, for notifications. */
   readonly news = signal<Line | undefined>(undefined);
   /** A line to be gone to in its conversation. */
@@ -56,7 +47,6 @@ export class App {
   previews: Previews | undefined;
   readonly #unread = new Unread();
   readonly #timelines = new Map<string, Timeline>();
-  #toastCounter = 0;
   #isRefreshing = false;
 
   /** Go on with the login that this browser keeps, or ask for one. */
@@ -85,11 +75,14 @@ export class App {
 
   /** Log in. Returns what is wrong with it. */
   async logIn(entering: Entering): Promise<Problem | undefined> {
-    const problem = await this.#enter(entering.user, entering);
+    let problem = await this.#enter(entering.user, entering);
+    if (problem?.name === "DeviceRemovedError") {
+      // What is kept is of no use any more: a new device.
+      await wipe(entering.user);
+      problem = await this.#enter(entering.user, entering);
+    }
     if (problem === undefined) {
       this.phase.value = { at: "in" };
-    } else if (NEEDS_NEW_DEVICE.has(problem.name)) {
-      await wipe(entering.user);
     }
     return problem;
   }
@@ -111,6 +104,9 @@ export class App {
       await tab.entered();
       if (entering !== undefined) {
         this.#use(tab);
+      }
+      // One that leads by itself says so.
+      if (entering !== undefined || !tab.isLeading) {
         this.#moved();
       }
       return undefined;
@@ -154,7 +150,13 @@ export class App {
     this.#timelines.clear();
     this.#unread.clear();
     this.rows.set([]);
+    this.typing.value = new Map();
+    this.uploads.value = new Map();
+    this.news.value = this.sought.value = undefined;
     void tab?.close();
+    if (problem === undefined) {
+      go({ at: "list" }, true); // whoever logs in next has others to talk to
+    }
     if (problem !== undefined && problem.trouble !== "") {
       this.phase.value = { at: "ended", problem };
     } else {
@@ -290,8 +292,9 @@ export class App {
 
   async refreshRows(): Promise<void> {
     await this.#ask(async (tab) => {
+      const askedMs = performance.now();
       const rows = await tab.chat.rows();
-      this.rows.set(rows);
+      this.rows.set(rows, askedMs);
       this.#unread.marked(rows);
       this.circle?.learn(rows.map(({ peer }) => peer));
       for (const { peer, readByOther } of rows) {
@@ -398,14 +401,7 @@ export class App {
   }
 
   say(text: string, isError = false): void {
-    const id = ++this.#toastCounter;
-    const same = this.toasts.value.filter((toast) => toast.text !== text);
-    this.toasts.value = [...same.slice(-3), { id, text, isError }];
-    setTimeout(() => this.unsay(id), TOAST_MS);
-  }
-
-  unsay(id: number): void {
-    this.toasts.value = this.toasts.value.filter((toast) => toast.id !== id);
+    this.toasts.say(text, isError);
   }
 
   async logOut(isForced: boolean): Promise<Problem | undefined> {

@@ -9,6 +9,9 @@ import { computed, signal } from "@preact/signals";
 import { lineKey, type Line } from "../model/line.ts";
 import type { Row } from "../model/told.ts";
 
+/** A message that came stands in the server's list after so long. */
+const LISTED_AFTER_MS = 10_000;
+
 export class Rows {
   readonly all = signal<ReadonlyMap<string, Row>>(new Map());
   readonly isLoaded = signal(false);
@@ -24,14 +27,29 @@ export class Rows {
     [...this.all.value.values()].reduce((sum, row) => sum + (isMuted(row, Date.now()) ? 0 : row.unread), 0),
   );
 
+  /** When a line of a conversation came last. */
+  readonly #came = new Map<string, number>();
+
   get(peer: string): Row | undefined {
     return this.all.value.get(peer);
   }
 
-  /** The server's word. What has come, and what was read, meanwhile is newer. */
-  set(rows: readonly Row[]): void {
+  /**
+   * The server's word, of `askedMs` (of `performance.now()`) at the earliest. What has come, and what was read, meanwhile
+   * is newer; a conversation that has just begun may not be in its list yet.
+   */
+  set(rows: readonly Row[], askedMs = Number.POSITIVE_INFINITY): void {
     const known = this.all.value;
-    this.all.value = new Map(rows.map((row) => [row.peer, newer(row, known.get(row.peer))]));
+    const told = new Map(rows.map((row) => [row.peer, newer(row, known.get(row.peer))]));
+    for (const [peer, at] of this.#came) {
+      const row = known.get(peer);
+      if (at < askedMs - LISTED_AFTER_MS) {
+        this.#came.delete(peer);
+      } else if (row !== undefined && !told.has(peer)) {
+        told.set(peer, row);
+      }
+    }
+    this.all.value = told;
     this.isLoaded.value = true;
   }
 
@@ -41,6 +59,7 @@ export class Rows {
   }
 
   remove(peer: string): void {
+    this.#came.delete(peer);
     const rows = new Map(this.all.value);
     rows.delete(peer);
     this.all.value = rows;
@@ -48,6 +67,7 @@ export class Rows {
 
   /** A line has come, or is known better. `isUnread`: it is news to the person. */
   noticed(line: Line, isUnread: boolean): void {
+    this.#came.set(line.peer, performance.now());
     const row = this.all.value.get(line.peer);
     const newest = row?.newest;
     const isNewest = newest === undefined || line.stamp === 0n || line.stamp >= newest.stamp;

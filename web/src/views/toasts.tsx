@@ -9,10 +9,10 @@ export function Toasts(): JSX.Element {
   const app = useApp();
   return (
     <div class="toasts" role="status" aria-live="polite">
-      {app.toasts.value.map(({ id, text, isError }) => (
+      {app.toasts.all.value.map(({ id, text, isError }) => (
         <div key={id} class={isError ? "toast is-error" : "toast"}>
           <span>{text}</span>
-          <button type="button" class="plain" aria-label="Close this notice" onClick={() => app.unsay(id)}>
+          <button type="button" class="plain" aria-label="Close this notice" onClick={() => app.toasts.unsay(id)}>
             <Icon name="close" />
           </button>
         </div>
