@@ -38,6 +38,9 @@ async def test_two_people_become_friends_and_part(node: Node, person: PersonFact
     await alice.at("settings")
     await alice.press("Unblock")
     await alice.page.get_by_role("heading", name="Blocked").wait_for(state="detached")
+    await bob.line("are you there?").get_by_role("button", name="Send it again").click()
+    await bob.progress("are you there?", "delivered")
+    assert await bob.texts() == ["are you there?"]
 
 
 async def test_a_group_from_its_beginning_to_its_end(node: Node, person: PersonFactory, user: UserOf) -> None:

@@ -150,6 +150,12 @@ export class Timeline {
     }
   }
 
+  /** Leave out what was not sent, and will not be. */
+  forget({ draft }: Line): void {
+    this.#byDraft.delete(draft);
+    this.lines.value = this.lines.value.filter((line) => line.draft !== draft);
+  }
+
   has(name: string): boolean {
     return this.#byName.has(name);
   }

@@ -72,6 +72,7 @@ export function Bubble({ line, isFollowing, onEdit }: BubbleProps): JSX.Element 
         </footer>
         {line.note !== "" && !isErased && <p class="note">{line.note}</p>}
         {line.progress === "doubtful" && <Doubt line={line} />}
+        {line.progress === "failed" && <Failed line={line} />}
       </div>
       {!isErased && (
         <Menu
@@ -172,6 +173,32 @@ function Doubt({ line }: { readonly line: Line }): JSX.Element {
         Send it again
       </button>{" "}
       <button type="button" onClick={() => decide(false)}>
+        Forget it
+      </button>
+    </p>
+  );
+}
+
+/** A message that was not sent, and will not be by itself. */
+function Failed({ line }: { readonly line: Line }): JSX.Element {
+  const { app } = useDevice();
+  const forget = (): void => {
+    app.timeline(line.peer).forget(line);
+    void app.refreshRows();
+  };
+  const again = async (): Promise<void> => {
+    if (await app.send(line.peer, line.text)) {
+      forget();
+    }
+  };
+  return (
+    <p class="note">
+      {line.kind === TEXT && (
+        <button type="button" onClick={() => void again()}>
+          Send it again
+        </button>
+      )}{" "}
+      <button type="button" onClick={forget}>
         Forget it
       </button>
     </p>
