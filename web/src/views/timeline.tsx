@@ -6,30 +6,22 @@ import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { type GroupChange, isGroupId } from "sparrow-client";
 import { VList, type VListHandle, type VListProps } from "virtua";
 
-import { lineKey, lineMs, type Line } from "../model/line.ts";
+import type { Line } from "../model/line.ts";
 import { Bubble } from "./bubble.tsx";
 import { useDevice } from "./context.ts";
 import { sentenceOf } from "../state/happenings.ts";
+import { type Item, itemsOf } from "../state/items.ts";
 import { summaryOf } from "./summary.ts";
 import { isolated } from "./text.tsx";
-import { dayOf, isSameDay } from "./time.ts";
+import { dayOf } from "./time.ts";
 
 /** Its types are React's, where a component's ref is no prop of it. */
 const Lines = VList as (props: Omit<VListProps<Item>, "ref"> & { readonly ref: Ref<VListHandle> }) => JSX.Element;
-
-type Item =
-  | { readonly type: "begin"; readonly key: string }
-  | { readonly type: "day"; readonly key: string; readonly ms: number }
-  | { readonly type: "new"; readonly key: string }
-  | { readonly type: "happened"; readonly key: string; readonly change: GroupChange }
-  | { readonly type: "line"; readonly key: string; readonly line: Line; readonly isFollowing: boolean };
 
 /** So near to its end the list stays at its end. In pixels. */
 const NEAR_END = 80;
 /** So near to its beginning older messages are asked for. */
 const NEAR_BEGIN = 600;
-/** Messages of one person within so many milliseconds stand together. */
-const TOGETHER_MS = 300_000;
 
 /** A message that was searched for is looked for in so many pages. */
 const MOST_SOUGHT_PAGES = 200;
@@ -48,7 +40,13 @@ export function Timeline({ peer, onEdit }: TimelineProps): JSX.Element {
   const mark = useRef(app.openedMark.peek());
   const items = useComputed(() => {
     const changes = circle.happenings.all.value.get(peer) ?? [];
-    return itemsOf(timeline.lines.value, changes, mark.current, tab.user, timeline.hasOlder.value);
+    return itemsOf({
+      lines: timeline.lines.value,
+      changes,
+      mark: mark.current,
+      user: tab.user,
+      hasOlder: timeline.hasOlder.value,
+    });
   });
   const version = circle.groups.value.get(peer)?.version ?? 0;
   useEffect(() => {
@@ -181,47 +179,6 @@ function Entry({ item, onEdit }: { readonly item: Item; readonly onEdit: (line: 
 function Happened({ change }: { readonly change: GroupChange }): JSX.Element {
   const { circle } = useDevice();
   return <p class="happened">{sentenceOf(change, (user) => isolated(circle.nameOf(user)))}.</p>;
-}
-
-/** Lines with what stands between them. Changes are shown as far back as lines are. */
-function itemsOf(
-  lines: readonly Line[],
-  changes: readonly GroupChange[],
-  mark: bigint,
-  user: string,
-  hasOlder: boolean,
-): Item[] {
-  const items: Item[] = hasOlder || lines.length === 0 ? [] : [{ type: "begin", key: "begin" }];
-  let before: Line | undefined;
-  let isNew = false;
-  const firstMs = lines[0] === undefined ? 0 : lineMs(lines[0]);
-  const waiting = hasOlder ? changes.filter(({ ms }) => ms >= firstMs) : [...changes];
-  const happenUntil = (ms: number): void => {
-    for (let next = waiting[0]; next !== undefined && next.ms <= ms; next = waiting[0]) {
-      waiting.shift();
-      items.push({ type: "happened", key: `change ${next.version}`, change: next });
-      before = undefined;
-    }
-  };
-  for (const line of lines) {
-    const ms = lineMs(line) || Date.now();
-    happenUntil(ms);
-    const beforeMs = before === undefined ? 0 : lineMs(before) || ms;
-    if (!isSameDay(beforeMs, ms)) {
-      items.push({ type: "day", key: `day ${new Date(ms).toDateString()}`, ms });
-      before = undefined;
-    }
-    if (!isNew && mark !== 0n && line.stamp > mark && line.author !== user) {
-      items.push({ type: "new", key: "new" });
-      isNew = true;
-      before = undefined;
-    }
-    const isFollowing = before?.author === line.author && ms - beforeMs < TOGETHER_MS;
-    items.push({ type: "line", key: lineKey(line), line, isFollowing });
-    before = line;
-  }
-  happenUntil(Number.POSITIVE_INFINITY);
-  return items;
 }
 
 function lastLine(items: readonly Item[], from: number): Line | undefined {
