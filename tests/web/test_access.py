@@ -148,6 +148,14 @@ async def _key_to(target: Locator, key: str = "Tab") -> None:
     raise AssertionError(f"{key} does not come to {target}")
 
 
+async def _choose(page: Page, key: str) -> None:
+    """Open the menu that has the focus, go on by one key, and take what is there."""
+    await page.keyboard.press("Enter")
+    await page.locator("[role=menuitem]:focus").wait_for()
+    await page.keyboard.press(key)
+    await page.keyboard.press("Enter")
+
+
 async def test_a_keyboard_is_enough(node: Node, person: PersonFactory, user: UserOf) -> None:
     bob = await register(await person(reduced_motion="reduce"), node.api, user("bob"))
     name = user("alice")
@@ -174,8 +182,7 @@ async def test_a_keyboard_is_enough(node: Node, person: PersonFactory, user: Use
     await alice.progress("Yes", "read")
     menu = alice.line("Yes").get_by_role("button", name="What to do with this message")
     await _key_to(menu, "Shift+Tab")
-    for key in ("Enter", "ArrowDown", "Enter"):
-        await keyboard.press(key)
+    await _choose(page, "ArrowDown")
     await page.get_by_text("Editing a message").wait_for()
     await keyboard.type("!")
     await keyboard.press("Enter")
@@ -188,19 +195,17 @@ async def test_a_keyboard_is_enough(node: Node, person: PersonFactory, user: Use
     # What is closed gives the focus back to where it was.
     await _key_to(menu, "Shift+Tab")
     dialog = page.get_by_role("dialog", name="Erase this message?")
-    for keys, opened in ((("Enter",), page.get_by_role("menu")), (("Enter", "ArrowUp", "Enter"), dialog)):
-        for key in keys:
-            await keyboard.press(key)
+    for opened in (page.get_by_role("menu"), dialog):
+        await (_choose(page, "ArrowUp") if opened is dialog else keyboard.press("Enter"))
         await opened.wait_for()
         await keyboard.press("Escape")
         await opened.wait_for(state="detached")
-        assert await menu.evaluate("(one) => one === document.activeElement")
-    for key in ("Enter", "ArrowUp", "Enter"):
-        await keyboard.press(key)
+        await menu.and_(page.locator(":focus")).wait_for()
+    await _choose(page, "ArrowUp")
     await _key_to(dialog.get_by_role("button", name="Erase"))
     await keyboard.press("Enter")
     await alice.line("This message was erased.").wait_for()
-    assert await page.evaluate("document.activeElement?.tagName") == "ARTICLE"
+    await page.locator("article:focus").wait_for()
     # What comes is read out, and nothing else of the list.
     await bob.write("a pity")
     await page.get_by_role("status").get_by_text(f"{bob.user}: a pity").wait_for()
