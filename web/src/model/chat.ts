@@ -13,7 +13,7 @@ import {
   HistoryNotKeptError,
   type Names,
   type Sending,
-  SparrowError,
+  stampMs,
   type Target,
   targetName,
   TEXT,
@@ -70,7 +70,7 @@ export class Chat {
     on("sending", (sending) => this.#sending(sending));
     on("doubtful", (sendings) => sendings.forEach((each) => this.#sending(each)));
     on("progress", (progress) => this.#progress(progress));
-    on("ownMessage", (message) => void this.#keep(ofMessage(message, this.user)));
+    on("ownMessage", (message) => this.#keepSoon(ofMessage(message, this.user)));
     on("readElsewhere", ({ peer }) => this.#tell({ type: "readElsewhere", peer }));
     on("markRaised", ({ peer, stamp }) => {
       void this.#lines.putMark(peer, stamp);
@@ -100,27 +100,27 @@ export class Chat {
       }
       return;
     }
-    void this.#keep(ofSending(sending, this.user, this.#client.device, this.#run));
+    this.#keepSoon(ofSending(sending, this.user, this.#client.device, this.#run));
   }
 
   #progress({ device, stream, ids, state, peer }: ClientEvents["progress"]): void {
-    void this.#alone(async () => {
+    this.#alone(async () => {
       for (const name of this.#ownNames(peer, { device, stream, ids })) {
         const line = await this.#lines.progress(name, state);
         if (line !== undefined) {
           this.#tell({ type: "line", line, isNew: false });
         }
       }
-    });
+    }).catch(() => undefined);
   }
 
   #ownNames(peer: string, { device, stream, ids }: Names): string[] {
     return ids.map((id) => targetName({ peer, author: this.user, device, stream, id }));
   }
 
-  #edited({ peer, sender: author, device, stream, id, text }: ClientEvents["edited"]): void {
+  #edited({ peer, sender: author, device, stream, id, text, stamp }: ClientEvents["edited"]): void {
     const target = { peer, author, device, stream, id };
-    this.#changed(target, (line) => ({ ...line, text, revision: line.revision + 1, editedMs: Date.now() }));
+    this.#changed(target, (line) => ({ ...line, text, revision: line.revision + 1, editedMs: stampMs(stamp) }));
   }
 
   #erased({ peer, sender: author, device, stream, id, by }: ClientEvents["erased"]): void {
@@ -128,14 +128,14 @@ export class Chat {
   }
 
   #changed(target: Target, change: (line: Line) => Line): void {
-    void this.#alone(async () => {
+    this.#alone(async () => {
       const line = await this.#lines.change(targetName(target), change);
       if (line === undefined) {
         this.#tell({ type: "stale", peer: target.peer });
       } else {
         this.#tell({ type: "line", line, isNew: false });
       }
-    });
+    }).catch(() => undefined);
   }
 
   #expireTypists(): void {
@@ -164,6 +164,11 @@ export class Chat {
     });
   }
 
+  /** The same, where nobody waits for it; what goes wrong is told. */
+  #keepSoon(line: Line): void {
+    this.#keep(line).catch(() => undefined);
+  }
+
   /** Take messages of others as they come, until the client is closed. */
   async run(): Promise<void> {
     try {
@@ -174,9 +179,7 @@ export class Chat {
         await this.#keep(ofMessage(message, this.user));
       }
     } catch (error) {
-      if (!(error instanceof SparrowError)) {
-        throw error;
-      }
+      // Also where a message could not be kept: it was not taken, and comes again.
       this.#connection({ state: "ended", problem: problemOf(error) });
     }
   }

@@ -81,11 +81,16 @@ const TEXTS: Readonly<Record<string, string>> = {
   SearchNotOfferedError: "This service does not offer to search.",
 };
 
+const FULL = "there is no room left for this page in the browser: free some, then load it again";
+
 /** An error as a value. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof SparrowError) {
     const { trouble = "" } = error as { trouble?: string };
     return { name: error.name, text: TEXTS[error.name] ?? error.message, trouble };
+  }
+  if (error instanceof DOMException && error.name === "QuotaExceededError") {
+    return { name: "StateError", text: FULL, trouble: "full" };
   }
   if (error instanceof Error) {
     return { name: error.name, text: `something went wrong in this page: ${error.message}`, trouble: "" };
