@@ -88,6 +88,19 @@ suite("the list", () => {
     assert.equal(rows.unread.value, 0);
     assert.ok(!isMuted({ ...emptyRow("bob"), mutedUntilMs: 5 }, 6));
   });
+
+  test("counts a message once, whichever way it is heard of first", () => {
+    const rows = new Rows();
+    rows.noticed(line(4n), true);
+    rows.set([{ ...emptyRow("bob"), newest: line(6n), unread: 3 }]);
+    rows.noticed(line(5n), true);
+    rows.noticed(line(6n), true);
+    assert.equal(rows.unread.value, 3);
+    rows.noticed(line(7n), true);
+    assert.equal(rows.unread.value, 4);
+    rows.set([{ ...emptyRow("bob"), newest: line(6n), unread: 3 }]);
+    assert.equal(rows.unread.value, 4);
+  });
 });
 
 suite("unread", () => {

@@ -29,6 +29,8 @@ export class Rows {
 
   /** When a line of a conversation came last. */
   readonly #came = new Map<string, number>();
+  /** Up to which stamp the list has counted what is unread in a conversation, also if a tab is told of it later. */
+  readonly #counted = new Map<string, bigint>();
 
   get(peer: string): Row | undefined {
     return this.all.value.get(peer);
@@ -41,6 +43,11 @@ export class Rows {
   set(rows: readonly Row[], askedMs = Number.POSITIVE_INFINITY): void {
     const known = this.all.value;
     const told = new Map(rows.map((row) => [row.peer, newer(row, known.get(row.peer))]));
+    for (const { peer, newest, unread } of rows) {
+      if ((told.get(peer)?.unread ?? 0) >= unread) {
+        this.#counted.set(peer, newest?.stamp ?? 0n);
+      }
+    }
     for (const [peer, at] of this.#came) {
       const row = known.get(peer);
       if (at < askedMs - LISTED_AFTER_MS) {
@@ -71,12 +78,13 @@ export class Rows {
     const row = this.all.value.get(line.peer);
     const newest = row?.newest;
     const isNewest = newest === undefined || line.stamp === 0n || line.stamp >= newest.stamp;
+    const isCounted = line.stamp !== 0n && line.stamp <= (this.#counted.get(line.peer) ?? 0n);
     const isSame = newest !== undefined && lineKey(newest) === lineKey(line);
     if (isNewest || isSame || isUnread) {
       this.change(line.peer, (before) => ({
         ...before,
         newest: isNewest || isSame ? line : before.newest,
-        unread: before.unread + (isUnread ? 1 : 0),
+        unread: before.unread + (isUnread && !isCounted ? 1 : 0),
       }));
     }
   }
