@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 
 import type { Line } from "../src/model/line.ts";
+import { setOffset } from "../src/state/clock.ts";
 import { addressOf, parseRoute } from "../src/state/route.ts";
 import { emptyRow, isMuted, Rows } from "../src/state/rows.ts";
 import { Unread } from "../src/state/unread.ts";
@@ -86,7 +87,11 @@ suite("the list", () => {
     assert.equal(rows.get("bob")?.newest?.stamp, 6n);
     rows.set([{ ...emptyRow("bob"), newest: line(8n), unread: 2, mark: 6n, mutedUntilMs: Date.now() + 60_000 }]);
     assert.equal(rows.unread.value, 0);
-    assert.ok(!isMuted({ ...emptyRow("bob"), mutedUntilMs: 5 }, 6));
+    const muted = { ...emptyRow("bob"), mutedUntilMs: Date.now() + 60_000 };
+    setOffset(120_000); // by the server's clock it is over
+    assert.ok(!isMuted(muted));
+    setOffset(0);
+    assert.ok(isMuted(muted));
   });
 
   test("counts a message once, whichever way it is heard of first", () => {

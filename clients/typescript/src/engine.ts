@@ -248,7 +248,8 @@ export class Engine implements DialerOwner {
     }
     this.#beenIn = true;
     wakeAll(this.#ready);
-    this.#tell("connected", { user: frame.userId, device: frame.deviceId });
+    const { userId, deviceId, serverTimeMs } = frame;
+    this.#tell("connected", { user: userId, device: deviceId, serverMs: Number(serverTimeMs) });
   }
 
   #settledOne(): void {

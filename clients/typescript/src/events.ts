@@ -19,7 +19,12 @@ export interface Names {
 /** Events by name. */
 export interface ClientEvents {
   /** The client is logged in; what has waited begins to come. */
-  connected: { readonly user: string; readonly device: string };
+  connected: {
+    readonly user: string;
+    readonly device: string;
+    /** The server's time now, in Unix milliseconds: this machine's clock may be a year off. */
+    readonly serverMs: number;
+  };
   /** There is no connection, and another try is to come. */
   disconnected: { readonly reason: string; readonly retryInMs: number };
   /** The client has ended: with an error, or because `close` was called. */

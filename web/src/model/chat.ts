@@ -39,6 +39,8 @@ export class Chat {
   readonly #tell: (told: Told) => void;
   readonly #typists = new Typists();
   readonly #timer: ReturnType<typeof setInterval>;
+  /** The server's clock less this machine's. */
+  #offsetMs = 0;
   /** Drafts are numbered anew by each client. */
   readonly #run: string = crypto.randomUUID();
   /** One after another: what is kept of a line goes by what was kept before. */
@@ -60,7 +62,10 @@ export class Chat {
 
   #listen(): void {
     const { on } = { on: this.#client.on.bind(this.#client) };
-    on("connected", () => this.#connection({ state: "online" }));
+    on("connected", ({ serverMs }) => {
+      this.#offsetMs = serverMs - Date.now();
+      this.#connection({ state: "online" });
+    });
     on("disconnected", ({ reason }) => this.#connection({ state: "offline", reason }));
     on("closed", ({ error }) => {
       if (error !== undefined) {
@@ -90,7 +95,7 @@ export class Chat {
   }
 
   #connection(connection: Extract<Told, { type: "connection" }>["connection"]): void {
-    this.#tell({ type: "connection", connection, device: this.#client.device });
+    this.#tell({ type: "connection", connection, device: this.#client.device, offsetMs: this.#offsetMs });
   }
 
   #sending(sending: Sending): void {
@@ -299,7 +304,7 @@ export class Chat {
       kept.delete(line.name);
       return known === undefined ? line : merged({ ...known, ...textOf(line) }, line);
     });
-    const since = BigInt(Date.now() - ARCHIVED_AFTER_MS) << 20n;
+    const since = BigInt(Date.now() + this.#offsetMs - ARCHIVED_AFTER_MS) << 20n;
     const gone = [...kept.values()].filter(({ stamp }) => stamp < since);
     await this.#lines.remove(gone);
     return [...both, ...[...kept.values()].filter(({ stamp }) => stamp >= since)];
@@ -356,7 +361,12 @@ export class Chat {
   /** What a tab that was just opened has to know. */
   connection(): Promise<Told> {
     const connection = { state: this.#client.isConnected ? "online" : "connecting" } as const;
-    return Promise.resolve({ type: "connection", connection, device: this.#client.device });
+    return Promise.resolve({
+      type: "connection",
+      connection,
+      device: this.#client.device,
+      offsetMs: this.#offsetMs,
+    });
   }
 }
 

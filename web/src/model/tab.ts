@@ -144,13 +144,13 @@ export class Tab {
   }
 
   async #open(): Promise<Parts> {
-    await persist();
-    const state = await IndexedDbBackend.open(databaseOf(this.user));
-    const lines = await LineStore.open(linesOf(this.user));
     const asked = this.#entering;
     if (asked?.register === true) {
       await Client.register(location.origin, asked.user, asked.password);
     }
+    await persist();
+    const state = await IndexedDbBackend.open(databaseOf(this.user));
+    const lines = await LineStore.open(linesOf(this.user));
     const timers = backgroundTimers();
     const options = {
       api: location.origin,

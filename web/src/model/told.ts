@@ -23,7 +23,13 @@ export type Connection =
   | { readonly state: "ended"; readonly problem: Problem };
 
 export type Told =
-  | { readonly type: "connection"; readonly connection: Connection; readonly device: string }
+  | {
+      readonly type: "connection";
+      readonly connection: Connection;
+      readonly device: string;
+      /** The server's clock less this machine's, in milliseconds, as far as it is known. */
+      readonly offsetMs: number;
+    }
   /** A line is new, or is known better. */
   | { readonly type: "line"; readonly line: Line; readonly isNew: boolean }
   /** A conversation is to be looked at again: something is missing here, or was changed at the server. */

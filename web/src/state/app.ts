@@ -10,6 +10,7 @@ import { HintKind } from "sparrow-client";
 import type { Line } from "../model/line.ts";
 import { type Entering, Tab, whoIsHere, wipe } from "../model/tab.ts";
 import { type Connection, type Problem, problemOf, type Told, type Upload } from "../model/told.ts";
+import { setOffset } from "./clock.ts";
 import { Circle } from "./people.ts";
 import { Previews } from "./previews.ts";
 import { go, route } from "./route.ts";
@@ -198,10 +199,11 @@ export class App {
     }
   }
 
-  #connected({ connection, device }: Extract<Told, { type: "connection" }>): void {
+  #connected({ connection, device, offsetMs }: Extract<Told, { type: "connection" }>): void {
     const was = this.connection.value.state;
     this.connection.value = connection;
     this.device.value = device;
+    setOffset(offsetMs);
     if (connection.state === "online" && was !== "online") {
       this.#refreshRowsSoon();
       this.#refreshCircle();

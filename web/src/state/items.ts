@@ -7,6 +7,7 @@
 import type { GroupChange } from "sparrow-client";
 
 import { lineKey, lineMs, type Line } from "../model/line.ts";
+import { nowMs } from "./clock.ts";
 
 export type Item =
   | { readonly type: "begin"; readonly key: string }
@@ -72,7 +73,7 @@ export function itemsOf({ lines, changes, mark, user, hasOlder }: Shown): Item[]
     }
   };
   for (const line of lines) {
-    const ms = lineMs(line) || Date.now();
+    const ms = lineMs(line) || nowMs();
     happenUntil(ms);
     turn(ms);
     if (!isNew && mark !== 0n && line.stamp > mark && line.author !== user) {

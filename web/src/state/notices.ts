@@ -49,7 +49,7 @@ function notify(app: App, line: Line): void {
   if (app.tab?.isLeading !== true || !areNoticesOn()) {
     return;
   }
-  if (app.isRead(line.peer) || isMuted(app.rows.all.value.get(line.peer) ?? emptyRow(line.peer), Date.now())) {
+  if (app.isRead(line.peer) || isMuted(app.rows.all.value.get(line.peer) ?? emptyRow(line.peer))) {
     return;
   }
   const name = app.circle?.nameOf(line.author) ?? line.author;

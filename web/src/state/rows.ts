@@ -8,6 +8,7 @@ import { computed, signal } from "@preact/signals";
 
 import { lineKey, type Line } from "../model/line.ts";
 import type { Row } from "../model/told.ts";
+import { nowMs } from "./clock.ts";
 
 /** A message that came stands in the server's list after so long. */
 const LISTED_AFTER_MS = 10_000;
@@ -24,7 +25,7 @@ export class Rows {
   );
   /** Messages that nobody has seen, in conversations that are not muted. */
   readonly unread = computed(() =>
-    [...this.all.value.values()].reduce((sum, row) => sum + (isMuted(row, Date.now()) ? 0 : row.unread), 0),
+    [...this.all.value.values()].reduce((sum, row) => sum + (isMuted(row) ? 0 : row.unread), 0),
   );
 
   /** When a line of a conversation came last. */
@@ -119,8 +120,8 @@ function placeOf({ newest }: Row): bigint {
   return newest.stamp === 0n ? 1n << 70n : newest.stamp;
 }
 
-export function isMuted({ mutedUntilMs }: Row, nowMs: number): boolean {
-  return mutedUntilMs > nowMs;
+export function isMuted({ mutedUntilMs }: Row): boolean {
+  return mutedUntilMs > nowMs();
 }
 
 export function emptyRow(peer: string): Row {

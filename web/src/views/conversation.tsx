@@ -38,7 +38,7 @@ function Head({ peer }: { readonly peer: string }): JSX.Element {
   const row = app.rows.all.value.get(peer) ?? emptyRow(peer);
   const hiding = useSignal(false);
   const name = peer === tab.user ? "Notes to myself" : circle.nameOf(peer);
-  const muted = isMuted(row, Date.now());
+  const muted = isMuted(row);
   const choices = [
     { text: isGroupId(peer) ? "About this group" : "About this person", act: () => go({ at: "about", peer }) },
     { text: "Search here", act: () => go({ at: "search", peer }) },

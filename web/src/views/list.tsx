@@ -113,7 +113,7 @@ function Entry({ row }: { readonly row: Row }): JSX.Element {
         <span class="at">
           <span>{newest === undefined || newest.stamp === 0n ? "" : shortTime(lineMs(newest))}</span>
           {unread > 0 && (
-            <span class={isMuted(row, Date.now()) ? "count is-muted" : "count"} aria-label={`${unread} unread`}>
+            <span class={isMuted(row) ? "count is-muted" : "count"} aria-label={`${unread} unread`}>
               {unread > 99 ? "99+" : unread}
             </span>
           )}

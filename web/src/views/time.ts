@@ -1,5 +1,7 @@
 /** Times for people. The server's clock gives them: this machine's may be wrong. */
 
+import { nowMs } from "../state/clock.ts";
+
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
 const SHORT_DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
@@ -15,7 +17,7 @@ export function dayOf(ms: number): string {
 
 /** The time of today, the day of other days. */
 export function shortTime(ms: number): string {
-  return isSameDay(ms, Date.now()) ? CLOCK.format(ms) : SHORT_DAY.format(ms);
+  return isSameDay(ms, nowMs()) ? CLOCK.format(ms) : SHORT_DAY.format(ms);
 }
 
 export function wholeTime(ms: number): string {
