@@ -11,7 +11,7 @@ import pytest
 
 from tests.sparrow.serving import PASSWORD, Node, with_websocket
 from tests.web.browsing import SERVER_AWAY, PersonFactory
-from tests.web.chatting import Chatter, register
+from tests.web.chatting import Chatter, log_in, register
 
 if TYPE_CHECKING:
     from playwright.async_api import Route
@@ -22,7 +22,7 @@ LOGINS = re.compile("/v1/(login|token)$")
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, object]:
-    return {"history__keep_days": 0}
+    return {"history__keep_days": 0, "userapi__max_devices": 2}
 
 
 async def test_what_came_and_was_written_is_kept_by_the_browser(
@@ -110,3 +110,25 @@ async def test_no_search_and_no_websocket_are_said(tmp_path: Path, person: Perso
     for each in (alice.person, bob):
         each.expects(SERVER_AWAY, "status of 50[23]")
     assert node.stop() == 0
+
+
+async def test_who_has_too_many_devices_logs_in_in_the_place_of_one(
+    node: Node, person: PersonFactory, user: UserOf
+) -> None:
+    first = await register(await person(), node.api, user("alice"))
+    first.person.expects("status of 40[0134]")
+    second, third = await person(), await person()
+    second.expects("status of 403")
+    third.expects("status of 40[39]")
+    await log_in(second, node.api, first.user)
+    await first.page.close()
+    page = await third.tab(f"{node.api}/")
+    await page.get_by_label("Name").fill(first.user)
+    await page.get_by_label("Password", exact=True).fill(PASSWORD)
+    await page.get_by_role("button", name="Log in").click()
+    await page.get_by_role("alert").get_by_text("devices").wait_for()
+    await page.get_by_label("Remove the device that was silent longest").check()
+    await page.get_by_role("button", name="Log in").click()
+    await page.locator(".chats").wait_for()
+    gone = await first.person.tab(f"{node.api}/")
+    await gone.get_by_role("alert").get_by_text("has been removed").wait_for()

@@ -74,8 +74,8 @@ export class Client implements Owner {
       keyPair: (make: () => Promise<CryptoKeyPair>) => journal.keyPair(make),
       keep,
     };
-    const { password, isPasswordForOnce, register, device, label, connectors } = options;
-    const asked = { password, isPasswordForOnce, register, device, label, connectors };
+    const { password, isPasswordForOnce, register, device, replaces, label, connectors } = options;
+    const asked = { password, isPasswordForOnce, register, device, replaces, label, connectors };
     this.#credentials = new Credentials(user, asked, new Logins(web), keeping);
     const transports = options.transports ?? [websocket];
     this.#engine = new Engine(this, journal, this.#credentials, transports, engineOptions(options), tell);

@@ -52,6 +52,8 @@ export interface ClientOptions {
   readonly state?: Backend;
   /** The id of a device that the user has; with `state`, the one that is kept there. */
   readonly device?: string;
+  /** Where the user has as many devices as allowed: the one whose place a new one takes, or "silent_longest". */
+  readonly replaces?: string;
   /** What people see of a new device. */
   readonly label?: string;
   /** Name and version of the program, for the server's log. */

@@ -564,6 +564,16 @@ test("a password that is given for once is forgotten", async (context) => {
   assert.ok(server.asked.slice(before).every(([asked]) => asked !== "/v1/login"));
 });
 
+test("a new device takes the place of another one", async (context) => {
+  const { server, open } = await stage(context);
+  server.answer = (_request, body) =>
+    (body as { replaces?: string }).replaces === "silent_longest"
+      ? [200, server.login("alice")]
+      : [409, { code: "too_many_devices", detail: "no", devices: [] }];
+  await assert.rejects(open(), errors.TooManyDevicesError);
+  assert.ok((await open({ replaces: "silent_longest" })).isConnected);
+});
+
 test("an account is made, or the name is taken", async (context) => {
   const { server } = await stage(context);
   server.answer = () => [201, { user: "alice" }];

@@ -34,6 +34,8 @@ export interface Entering {
   readonly password: string;
   /** Make the account. */
   readonly register: boolean;
+  /** Where there are too many devices, take the place of the one that was silent longest. */
+  readonly replaces: boolean;
   readonly label: string;
 }
 
@@ -160,6 +162,7 @@ export class Tab {
       // A person waits to hear whether the password is right.
       background: asked === undefined,
       ...(asked && { password: asked.password, isPasswordForOnce: true, label: asked.label }),
+      ...(asked?.replaces === true && { replaces: "silent_longest" }),
     };
     let chat: Chat | undefined;
     try {

@@ -43,6 +43,8 @@ function Form({ user, problem }: LoginProps): JSX.Element {
   const register = useSignal(false);
   const busy = useSignal(false);
   const wrong = useSignal(problem?.text ?? "");
+  /** There are too many devices: one may have to go. */
+  const isFull = useSignal(false);
   const first = useRef<HTMLInputElement>(null);
   useEffect(() => first.current?.focus(), []);
   const enter = async (event: Event): Promise<void> => {
@@ -56,9 +58,12 @@ function Form({ user, problem }: LoginProps): JSX.Element {
     busy.value = true;
     wrong.value = "";
     const name = fieldOf(form, "user").trim().toLowerCase();
-    const found = await app.logIn({ user: name, password, register: register.value, label: browserName() });
+    const replaces = fieldOf(form, "replaces") !== "";
+    const asked = { user: name, password, register: register.value, replaces, label: browserName() };
+    const found = await app.logIn(asked);
     busy.value = false;
     wrong.value = found?.text ?? "";
+    isFull.value = found?.name === "TooManyDevicesError";
   };
   return (
     <main class="alone">
@@ -96,6 +101,12 @@ function Form({ user, problem }: LoginProps): JSX.Element {
           <p class="wrong" role="alert">
             {wrong.value}
           </p>
+        )}
+        {isFull.value && (
+          <label class="check">
+            <input name="replaces" type="checkbox" />
+            Remove the device that was silent longest, and log in in its place
+          </label>
         )}
         <button type="submit" class="first" disabled={busy.value}>
           {busy.value ? "One moment…" : register.value ? "Make the account" : "Log in"}

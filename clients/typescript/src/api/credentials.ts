@@ -44,6 +44,8 @@ export interface CredentialOptions {
   readonly register?: boolean | undefined;
   /** The id of a device that the user has. */
   readonly device?: string | undefined;
+  /** Whose place a new device takes where there are too many. */
+  readonly replaces?: string | undefined;
   readonly label?: string | undefined;
   /** Where to connect, in place of what the user API tells. */
   readonly connectors?: readonly string[] | undefined;
@@ -205,7 +207,8 @@ export class Credentials {
 
   async #logIn(password: string): Promise<Login> {
     const prover = await this.#proving();
-    const extras = { device: this.device, label: this.#options.label ?? "", proof: this.#proof, prover };
+    const { label = "", replaces = "" } = this.#options;
+    const extras = { device: this.device, label, replaces, proof: this.#proof, prover };
     const key = await this.#loginKey();
     try {
       return await this.#logins.login(this.user, password, { ...extras, key });
