@@ -51,7 +51,7 @@ export function Composer({ peer, editing, onFiles }: ComposerProps): JSX.Element
       return;
     }
     if (await app.send(peer, text)) {
-      localStorage.removeItem(draft); // not before: it is kept by now
+      keepDraft(draft, box.current?.value ?? ""); // not before: it is kept by now
     } else {
       element.value = [text, element.value].filter((part) => part !== "").join("\n");
     }
