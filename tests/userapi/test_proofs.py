@@ -106,7 +106,7 @@ HEADERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("header", HEADERS, ids=str)
+@pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))
 def test_other_headers(header: dict[str, Any]) -> None:
     keys: dict[str, Any] = {
         "HS256": b"s" * 32,
