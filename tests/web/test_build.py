@@ -14,7 +14,8 @@ FIRST_VIEW_BYTES = 150 * 1024
 
 
 def _run(bin: Path, *command: str) -> None:
-    environment = {"PATH": f"{bin}:/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
+    """`npm` keeps logs and a cache in HOME."""
+    environment = {"PATH": f"{bin}:/usr/local/bin:/usr/bin:/bin", "HOME": str(ROOT / "var")}
     done = subprocess.run(
         command,
         cwd=ROOT / "web",

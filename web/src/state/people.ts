@@ -5,7 +5,15 @@
  */
 
 import { signal } from "@preact/signals";
-import { type Contact, type Friend, type Invitation, isGroupId, type MyGroup, type OwnProfile } from "sparrow-client";
+import {
+  type Contact,
+  type Friend,
+  type Invitation,
+  isGroupId,
+  type MyGroup,
+  type OwnProfile,
+  type ProfileChange,
+} from "sparrow-client";
 
 import type { Tab } from "../model/tab.ts";
 import { Happenings } from "./happenings.ts";
@@ -13,6 +21,22 @@ import { Happenings } from "./happenings.ts";
 /** Profiles that are asked for at once, and remembered. */
 const MOST_AT_ONCE = 4;
 const MOST_NAMES = 5_000;
+
+/** Of answers that may come in another order than they were asked for: whether this one is newer than what is shown. */
+class Turns {
+  #asked = 0;
+  #shown = 0;
+
+  /** Ask now; what is returned says, once there is the answer, whether it is to be shown. */
+  begin(): () => boolean {
+    const turn = ++this.#asked;
+    return () => {
+      const isNewer = turn > this.#shown;
+      this.#shown = Math.max(turn, this.#shown);
+      return isNewer;
+    };
+  }
+}
 
 export class Circle {
   readonly names = signal<ReadonlyMap<string, string>>(new Map());
@@ -23,6 +47,9 @@ export class Circle {
   readonly invitations = signal<readonly Invitation[]>([]);
   readonly happenings: Happenings;
   readonly me = signal<OwnProfile | undefined>(undefined);
+  readonly #peopleTurns = new Turns();
+  readonly #groupTurns = new Turns();
+  readonly #myTurns = new Turns();
   readonly #tab: Tab;
   readonly #asked = new Set<string>();
   #queue: string[] = [];
@@ -40,26 +67,45 @@ export class Circle {
 
   async refreshPeople(): Promise<void> {
     const { people } = this.#tab;
+    const isNewer = this.#peopleTurns.begin();
     const [friends, requests, blocks] = await Promise.all([people.friends(), people.requests(), people.blocks()]);
-    this.friends.value = friends;
-    this.requests.value = requests;
-    this.blocks.value = blocks;
+    if (isNewer()) {
+      this.friends.value = friends;
+      this.requests.value = requests;
+      this.blocks.value = blocks;
+    }
   }
 
   async refreshGroups(): Promise<void> {
     const { groups } = this.#tab;
+    const isNewer = this.#groupTurns.begin();
     const [mine, invitations] = await Promise.all([groups.list(), groups.invitations()]).catch((error: unknown) => {
       if (error instanceof Error && error.name === "GroupsNotOfferedError") {
         return [[], []] as const;
       }
       throw error;
     });
-    this.groups.value = new Map(mine.map((group) => [group.group, group]));
-    this.invitations.value = invitations;
+    if (isNewer()) {
+      this.groups.value = new Map(mine.map((group) => [group.group, group]));
+      this.invitations.value = invitations;
+    }
   }
 
   async refreshMe(): Promise<void> {
-    this.me.value = await this.#tab.account.profile();
+    const isNewer = this.#myTurns.begin();
+    const me = await this.#tab.account.profile();
+    if (isNewer()) {
+      this.me.value = me;
+    }
+  }
+
+  /** Change one's own profile. Throws what requests throw. */
+  async changeMe(change: ProfileChange): Promise<void> {
+    const me = await this.#tab.account.change(change);
+    // What was asked for before it was changed is old.
+    this.#myTurns.begin()();
+    this.me.value = me;
+    this.heard(me.user, me.display_name);
   }
 
   /** What to call a user or a group: its name, or its id until that is known. */

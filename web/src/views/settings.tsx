@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import type { Device } from "sparrow-client";
+import type { Device, ProfileChange } from "sparrow-client";
 
 import { areNoticesOn, setNotices } from "../state/notices.ts";
 import { useDevice } from "./context.ts";
@@ -33,12 +33,7 @@ export function Settings(): JSX.Element {
 function Profile(): JSX.Element {
   const { app, tab, circle } = useDevice();
   const me = circle.me.value;
-  const change = (what: Parameters<typeof tab.account.change>[0]): void => {
-    void app.try(async () => {
-      circle.me.value = await tab.account.change(what);
-      circle.heard(tab.user, circle.me.value.display_name);
-    });
-  };
+  const change = (what: ProfileChange): void => void app.try(() => circle.changeMe(what));
   return (
     <section aria-labelledby="profile">
       <h2 id="profile">Profile</h2>

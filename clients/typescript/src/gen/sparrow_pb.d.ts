@@ -20,114 +20,99 @@ export declare type Frame = Message$1<"sparrow.v1.Frame"> & {
   /**
    * @generated from oneof sparrow.v1.Frame.kind
    */
-  kind:
-    | {
-        /**
-         * client to server
-         *
-         * @generated from field: sparrow.v1.Login login = 1;
-         */
-        value: Login;
-        case: "login";
-      }
-    | {
-        /**
-         * both ways
-         *
-         * @generated from field: sparrow.v1.Message message = 2;
-         */
-        value: Message;
-        case: "message";
-      }
-    | {
-        /**
-         * @generated from field: sparrow.v1.Ack ack = 3;
-         */
-        value: Ack;
-        case: "ack";
-      }
-    | {
-        /**
-         * @generated from field: sparrow.v1.Sync sync = 4;
-         */
-        value: Sync;
-        case: "sync";
-      }
-    | {
-        /**
-         * @generated from field: sparrow.v1.Ping ping = 5;
-         */
-        value: Ping;
-        case: "ping";
-      }
-    | {
-        /**
-         * @generated from field: sparrow.v1.Logout logout = 6;
-         */
-        value: Logout;
-        case: "logout";
-      }
-    | {
-        /**
-         * server to client
-         *
-         * @generated from field: sparrow.v1.LoggedIn logged_in = 7;
-         */
-        value: LoggedIn;
-        case: "loggedIn";
-      }
-    | {
-        /**
-         * @generated from field: sparrow.v1.Receipt receipt = 8;
-         */
-        value: Receipt;
-        case: "receipt";
-      }
-    | {
-        /**
-         * @generated from field: sparrow.v1.Failed failed = 9;
-         */
-        value: Failed;
-        case: "failed";
-      }
-    | {
-        /**
-         * @generated from field: sparrow.v1.Synced synced = 10;
-         */
-        value: Synced;
-        case: "synced";
-      }
-    | {
-        /**
-         * @generated from field: sparrow.v1.Pong pong = 11;
-         */
-        value: Pong;
-        case: "pong";
-      }
-    | {
-        /**
-         * @generated from field: sparrow.v1.Goodbye goodbye = 12;
-         */
-        value: Goodbye;
-        case: "goodbye";
-      }
-    | {
-        /**
-         * @generated from field: sparrow.v1.Hint hint = 13;
-         */
-        value: Hint;
-        case: "hint";
-      }
-    | {
-        /**
-         * both ways
-         *
-         * @generated from field: sparrow.v1.Signal signal = 14;
-         */
-        value: Signal;
-        case: "signal";
-      }
-    | { case: undefined; value?: undefined };
+  kind: {
+    /**
+     * client to server
+     *
+     * @generated from field: sparrow.v1.Login login = 1;
+     */
+    value: Login;
+    case: "login";
+  } | {
+    /**
+     * both ways
+     *
+     * @generated from field: sparrow.v1.Message message = 2;
+     */
+    value: Message;
+    case: "message";
+  } | {
+    /**
+     * @generated from field: sparrow.v1.Ack ack = 3;
+     */
+    value: Ack;
+    case: "ack";
+  } | {
+    /**
+     * @generated from field: sparrow.v1.Sync sync = 4;
+     */
+    value: Sync;
+    case: "sync";
+  } | {
+    /**
+     * @generated from field: sparrow.v1.Ping ping = 5;
+     */
+    value: Ping;
+    case: "ping";
+  } | {
+    /**
+     * @generated from field: sparrow.v1.Logout logout = 6;
+     */
+    value: Logout;
+    case: "logout";
+  } | {
+    /**
+     * server to client
+     *
+     * @generated from field: sparrow.v1.LoggedIn logged_in = 7;
+     */
+    value: LoggedIn;
+    case: "loggedIn";
+  } | {
+    /**
+     * @generated from field: sparrow.v1.Receipt receipt = 8;
+     */
+    value: Receipt;
+    case: "receipt";
+  } | {
+    /**
+     * @generated from field: sparrow.v1.Failed failed = 9;
+     */
+    value: Failed;
+    case: "failed";
+  } | {
+    /**
+     * @generated from field: sparrow.v1.Synced synced = 10;
+     */
+    value: Synced;
+    case: "synced";
+  } | {
+    /**
+     * @generated from field: sparrow.v1.Pong pong = 11;
+     */
+    value: Pong;
+    case: "pong";
+  } | {
+    /**
+     * @generated from field: sparrow.v1.Goodbye goodbye = 12;
+     */
+    value: Goodbye;
+    case: "goodbye";
+  } | {
+    /**
+     * @generated from field: sparrow.v1.Hint hint = 13;
+     */
+    value: Hint;
+    case: "hint";
+  } | {
+    /**
+     * both ways
+     *
+     * @generated from field: sparrow.v1.Signal signal = 14;
+     */
+    value: Signal;
+    case: "signal";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -515,7 +500,8 @@ export declare const PongSchema: GenMessage<Pong>;
 /**
  * @generated from message sparrow.v1.Logout
  */
-export declare type Logout = Message$1<"sparrow.v1.Logout"> & {};
+export declare type Logout = Message$1<"sparrow.v1.Logout"> & {
+};
 
 /**
  * Describes the message sparrow.v1.Logout.
@@ -1069,3 +1055,4 @@ export enum Kind {
  * Describes the enum sparrow.v1.Kind.
  */
 export declare const KindSchema: GenEnum<Kind>;
+

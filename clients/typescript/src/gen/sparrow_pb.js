@@ -10,154 +10,178 @@ import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/code
 /**
  * Describes the file sparrow.proto.
  */
-export const file_sparrow =
-  /*@__PURE__*/
-  fileDesc(
-    "Cg1zcGFycm93LnByb3RvEgpzcGFycm93LnYxIpYECgVGcmFtZRIiCgVsb2dpbhgBIAEoCzIRLnNwYXJyb3cudjEuTG9naW5IABImCgdtZXNzYWdlGAIgASgLMhMuc3BhcnJvdy52MS5NZXNzYWdlSAASHgoDYWNrGAMgASgLMg8uc3BhcnJvdy52MS5BY2tIABIgCgRzeW5jGAQgASgLMhAuc3BhcnJvdy52MS5TeW5jSAASIAoEcGluZxgFIAEoCzIQLnNwYXJyb3cudjEuUGluZ0gAEiQKBmxvZ291dBgGIAEoCzISLnNwYXJyb3cudjEuTG9nb3V0SAASKQoJbG9nZ2VkX2luGAcgASgLMhQuc3BhcnJvdy52MS5Mb2dnZWRJbkgAEiYKB3JlY2VpcHQYCCABKAsyEy5zcGFycm93LnYxLlJlY2VpcHRIABIkCgZmYWlsZWQYCSABKAsyEi5zcGFycm93LnYxLkZhaWxlZEgAEiQKBnN5bmNlZBgKIAEoCzISLnNwYXJyb3cudjEuU3luY2VkSAASIAoEcG9uZxgLIAEoCzIQLnNwYXJyb3cudjEuUG9uZ0gAEiYKB2dvb2RieWUYDCABKAsyEy5zcGFycm93LnYxLkdvb2RieWVIABIgCgRoaW50GA0gASgLMhAuc3BhcnJvdy52MS5IaW50SAASJAoGc2lnbmFsGA4gASgLMhIuc3BhcnJvdy52MS5TaWduYWxIAEIGCgRraW5kImgKBUxvZ2luEg0KBXRva2VuGAEgASgJEg4KBmNsaWVudBgCIAEoCRINCgVzdGFydBgDIAEoBhINCgV0cmllcxgEIAEoBBITCgt1bmRlcnN0YW5kcxgFIAMoCRINCgVmcmVzaBgGIAEoCCLXAgoITG9nZ2VkSW4SDwoHdXNlcl9pZBgBIAEoCRIRCglkZXZpY2VfaWQYAiABKAkSDwoHc2Vzc2lvbhgDIAEoBhIYChBwcmV2aW91c19zZXNzaW9uGAQgASgGEhYKDnNlcnZlcl90aW1lX21zGAUgASgGEhQKDGhlYXJ0YmVhdF9tcxgGIAEoDRIXCg9tYXhfZnJhbWVfYnl0ZXMYByABKA0SGQoRbWF4X21lc3NhZ2VfYnl0ZXMYCCABKA0SIAoYbWF4X3Vuc2V0dGxlZF9wZXJfc3RyZWFtGAkgASgNEiQKHG1heF91bnNldHRsZWRfcGVyX2Nvbm5lY3Rpb24YCiABKA0SEwoLbWF4X3VuYWNrZWQYCyABKA0SEwoLdW5kZXJzdGFuZHMYDCADKAkSFAoMaW5ib3hfdHRsX21zGA0gASgGEhIKCmVkaXRfaG91cnMYDiABKA0ijQIKB01lc3NhZ2USDgoGc3RyZWFtGAEgASgGEgoKAmlkGAIgASgEEg8KB3NldHRsZWQYAyABKAQSDwoHZnJvbV9pZBgEIAEoCRITCgtmcm9tX2RldmljZRgFIAEoCRIPCgdkZXN0X2lkGAYgASgJEh4KBGtpbmQYByABKA4yEC5zcGFycm93LnYxLktpbmQSDAoEYm9keRgIIAEoDBINCgVzdGFtcBgJIAEoBhIgCgVhYm91dBgKIAEoCzIRLnNwYXJyb3cudjEuQWJvdXQSEAoIcmV2aXNpb24YCyABKA0SDAoEbWFyaxgMIAEoBhIPCgd2ZXJzaW9uGA0gASgEEg4KBmVyYXNlZBgOIAEoCCI5CgVBYm91dBITCgtmcm9tX2RldmljZRgBIAEoCRIOCgZzdHJlYW0YAiABKAYSCwoDaWRzGAMgAygEIhQKA0FjaxINCgV1cF90bxgBIAEoBCIgCgRTeW5jEgkKAW4YASABKAQSDQoFZ3JvdXAYAiABKAkiEwoGU3luY2VkEgkKAW4YASABKAQiEQoEUGluZxIJCgFuGAEgASgEIhEKBFBvbmcSCQoBbhgBIAEoBCIICgZMb2dvdXQiewoHUmVjZWlwdBIOCgZzdHJlYW0YASABKAYSCwoDaWRzGAIgAygEEg4KBnN0YW1wcxgDIAMoBhIMCgRzZW50GAQgASgIEhEKCWRlbGl2ZXJlZBgFIAEoCBITCgtmcm9tX2RldmljZRgGIAEoCRINCgVlYXJseRgHIAEoCCLEAgoESGludBIjCgRraW5kGAEgASgOMhUuc3BhcnJvdy52MS5IaW50LktpbmQSDwoHdXNlcl9pZBgCIAEoCRINCgVzdGFtcBgDIAEoBhINCgVncm91cBgEIAEoCRIPCgd2ZXJzaW9uGAUgASgEItYBCgRLaW5kEg8KC1VOU1BFQ0lGSUVEEAASEAoMRlJJRU5EX0FTS0VEEAESEwoPRlJJRU5EX0FDQ0VQVEVEEAISEgoORlJJRU5EX1JFRlVTRUQQAxISCg5GUklFTkRfUkVNT1ZFRBAEEhMKD0RFVklDRVNfQ0hBTkdFRBAFEhMKD1BST0ZJTEVfQ0hBTkdFRBAGEg8KC01BUktfUkFJU0VEEAcSEwoPSElTVE9SWV9DSEFOR0VEEAgSEQoNR1JPVVBfQ0hBTkdFRBAJEgsKB1NLSVBQRUQQCiKtAQoGU2lnbmFsEiUKBGtpbmQYASABKA4yFy5zcGFycm93LnYxLlNpZ25hbC5LaW5kEg8KB2Rlc3RfaWQYAiABKAkSDAoEYm9keRgDIAEoDBIPCgdmcm9tX2lkGAQgASgJEhMKC2Zyb21fZGV2aWNlGAUgASgJIjcKBEtpbmQSDwoLVU5TUEVDSUZJRUQQABIKCgZUWVBJTkcQARISCg5TVE9QUEVEX1RZUElORxACIrkCCgZGYWlsZWQSDgoGc3RyZWFtGAEgASgGEgoKAmlkGAIgASgEEiUKBGNvZGUYAyABKA4yFy5zcGFycm93LnYxLkZhaWxlZC5Db2RlEgwKBHRleHQYBCABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYBSABKA0ixQEKBENvZGUSDwoLVU5TUEVDSUZJRUQQABIQCgxOT19TVUNIX1VTRVIQARINCglUT09fTEFSR0UQAhILCgdCTE9DS0VEEAMSDgoKTk9UX0ZSSUVORBAEEg8KC1VOQVZBSUxBQkxFEAUSDAoIVE9PX0ZBU1QQBhIPCgtOT1RfQUxMT1dFRBAHEg4KCklOQk9YX0ZVTEwQCBIMCghOT19TUEFDRRAJEhAKDEhJU1RPUllfRlVMTBAKEg4KCk5PVF9NRU1CRVIQCyLKAgoHR29vZGJ5ZRImCgRjb2RlGAEgASgOMhguc3BhcnJvdy52MS5Hb29kYnllLkNvZGUSDAoEdGV4dBgCIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgDIAEoDSLwAQoEQ29kZRIPCgtVTlNQRUNJRklFRBAAEg0KCU1BTEZPUk1FRBABEhMKD0ZSQU1FX1RPT19MQVJHRRACEhEKDU5PVF9MT0dHRURfSU4QAxINCglCQURfVE9LRU4QBBIMCghSRVBMQUNFRBAFEggKBE1PVkUQBhINCglUUllfQUdBSU4QBxITCg9XSU5ET1dfRVhDRUVERUQQCBINCglUSU1FRF9PVVQQCRIOCgpMT0dHRURfT1VUEAoSDAoIVE9PX1NMT1cQCxISCg5ERVZJQ0VfUkVNT1ZFRBAMEhQKEEFDQ09VTlRfRElTQUJMRUQQDSpPCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIICgRURVhUEAESCAoERklMRRACEggKBFJFQUQQAxIICgRFRElUEAQSCQoFRVJBU0UQBWIGcHJvdG8z",
-  );
+export const file_sparrow = /*@__PURE__*/
+  fileDesc("Cg1zcGFycm93LnByb3RvEgpzcGFycm93LnYxIpYECgVGcmFtZRIiCgVsb2dpbhgBIAEoCzIRLnNwYXJyb3cudjEuTG9naW5IABImCgdtZXNzYWdlGAIgASgLMhMuc3BhcnJvdy52MS5NZXNzYWdlSAASHgoDYWNrGAMgASgLMg8uc3BhcnJvdy52MS5BY2tIABIgCgRzeW5jGAQgASgLMhAuc3BhcnJvdy52MS5TeW5jSAASIAoEcGluZxgFIAEoCzIQLnNwYXJyb3cudjEuUGluZ0gAEiQKBmxvZ291dBgGIAEoCzISLnNwYXJyb3cudjEuTG9nb3V0SAASKQoJbG9nZ2VkX2luGAcgASgLMhQuc3BhcnJvdy52MS5Mb2dnZWRJbkgAEiYKB3JlY2VpcHQYCCABKAsyEy5zcGFycm93LnYxLlJlY2VpcHRIABIkCgZmYWlsZWQYCSABKAsyEi5zcGFycm93LnYxLkZhaWxlZEgAEiQKBnN5bmNlZBgKIAEoCzISLnNwYXJyb3cudjEuU3luY2VkSAASIAoEcG9uZxgLIAEoCzIQLnNwYXJyb3cudjEuUG9uZ0gAEiYKB2dvb2RieWUYDCABKAsyEy5zcGFycm93LnYxLkdvb2RieWVIABIgCgRoaW50GA0gASgLMhAuc3BhcnJvdy52MS5IaW50SAASJAoGc2lnbmFsGA4gASgLMhIuc3BhcnJvdy52MS5TaWduYWxIAEIGCgRraW5kImgKBUxvZ2luEg0KBXRva2VuGAEgASgJEg4KBmNsaWVudBgCIAEoCRINCgVzdGFydBgDIAEoBhINCgV0cmllcxgEIAEoBBITCgt1bmRlcnN0YW5kcxgFIAMoCRINCgVmcmVzaBgGIAEoCCLXAgoITG9nZ2VkSW4SDwoHdXNlcl9pZBgBIAEoCRIRCglkZXZpY2VfaWQYAiABKAkSDwoHc2Vzc2lvbhgDIAEoBhIYChBwcmV2aW91c19zZXNzaW9uGAQgASgGEhYKDnNlcnZlcl90aW1lX21zGAUgASgGEhQKDGhlYXJ0YmVhdF9tcxgGIAEoDRIXCg9tYXhfZnJhbWVfYnl0ZXMYByABKA0SGQoRbWF4X21lc3NhZ2VfYnl0ZXMYCCABKA0SIAoYbWF4X3Vuc2V0dGxlZF9wZXJfc3RyZWFtGAkgASgNEiQKHG1heF91bnNldHRsZWRfcGVyX2Nvbm5lY3Rpb24YCiABKA0SEwoLbWF4X3VuYWNrZWQYCyABKA0SEwoLdW5kZXJzdGFuZHMYDCADKAkSFAoMaW5ib3hfdHRsX21zGA0gASgGEhIKCmVkaXRfaG91cnMYDiABKA0ijQIKB01lc3NhZ2USDgoGc3RyZWFtGAEgASgGEgoKAmlkGAIgASgEEg8KB3NldHRsZWQYAyABKAQSDwoHZnJvbV9pZBgEIAEoCRITCgtmcm9tX2RldmljZRgFIAEoCRIPCgdkZXN0X2lkGAYgASgJEh4KBGtpbmQYByABKA4yEC5zcGFycm93LnYxLktpbmQSDAoEYm9keRgIIAEoDBINCgVzdGFtcBgJIAEoBhIgCgVhYm91dBgKIAEoCzIRLnNwYXJyb3cudjEuQWJvdXQSEAoIcmV2aXNpb24YCyABKA0SDAoEbWFyaxgMIAEoBhIPCgd2ZXJzaW9uGA0gASgEEg4KBmVyYXNlZBgOIAEoCCI5CgVBYm91dBITCgtmcm9tX2RldmljZRgBIAEoCRIOCgZzdHJlYW0YAiABKAYSCwoDaWRzGAMgAygEIhQKA0FjaxINCgV1cF90bxgBIAEoBCIgCgRTeW5jEgkKAW4YASABKAQSDQoFZ3JvdXAYAiABKAkiEwoGU3luY2VkEgkKAW4YASABKAQiEQoEUGluZxIJCgFuGAEgASgEIhEKBFBvbmcSCQoBbhgBIAEoBCIICgZMb2dvdXQiewoHUmVjZWlwdBIOCgZzdHJlYW0YASABKAYSCwoDaWRzGAIgAygEEg4KBnN0YW1wcxgDIAMoBhIMCgRzZW50GAQgASgIEhEKCWRlbGl2ZXJlZBgFIAEoCBITCgtmcm9tX2RldmljZRgGIAEoCRINCgVlYXJseRgHIAEoCCLEAgoESGludBIjCgRraW5kGAEgASgOMhUuc3BhcnJvdy52MS5IaW50LktpbmQSDwoHdXNlcl9pZBgCIAEoCRINCgVzdGFtcBgDIAEoBhINCgVncm91cBgEIAEoCRIPCgd2ZXJzaW9uGAUgASgEItYBCgRLaW5kEg8KC1VOU1BFQ0lGSUVEEAASEAoMRlJJRU5EX0FTS0VEEAESEwoPRlJJRU5EX0FDQ0VQVEVEEAISEgoORlJJRU5EX1JFRlVTRUQQAxISCg5GUklFTkRfUkVNT1ZFRBAEEhMKD0RFVklDRVNfQ0hBTkdFRBAFEhMKD1BST0ZJTEVfQ0hBTkdFRBAGEg8KC01BUktfUkFJU0VEEAcSEwoPSElTVE9SWV9DSEFOR0VEEAgSEQoNR1JPVVBfQ0hBTkdFRBAJEgsKB1NLSVBQRUQQCiKtAQoGU2lnbmFsEiUKBGtpbmQYASABKA4yFy5zcGFycm93LnYxLlNpZ25hbC5LaW5kEg8KB2Rlc3RfaWQYAiABKAkSDAoEYm9keRgDIAEoDBIPCgdmcm9tX2lkGAQgASgJEhMKC2Zyb21fZGV2aWNlGAUgASgJIjcKBEtpbmQSDwoLVU5TUEVDSUZJRUQQABIKCgZUWVBJTkcQARISCg5TVE9QUEVEX1RZUElORxACIrkCCgZGYWlsZWQSDgoGc3RyZWFtGAEgASgGEgoKAmlkGAIgASgEEiUKBGNvZGUYAyABKA4yFy5zcGFycm93LnYxLkZhaWxlZC5Db2RlEgwKBHRleHQYBCABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYBSABKA0ixQEKBENvZGUSDwoLVU5TUEVDSUZJRUQQABIQCgxOT19TVUNIX1VTRVIQARINCglUT09fTEFSR0UQAhILCgdCTE9DS0VEEAMSDgoKTk9UX0ZSSUVORBAEEg8KC1VOQVZBSUxBQkxFEAUSDAoIVE9PX0ZBU1QQBhIPCgtOT1RfQUxMT1dFRBAHEg4KCklOQk9YX0ZVTEwQCBIMCghOT19TUEFDRRAJEhAKDEhJU1RPUllfRlVMTBAKEg4KCk5PVF9NRU1CRVIQCyLKAgoHR29vZGJ5ZRImCgRjb2RlGAEgASgOMhguc3BhcnJvdy52MS5Hb29kYnllLkNvZGUSDAoEdGV4dBgCIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgDIAEoDSLwAQoEQ29kZRIPCgtVTlNQRUNJRklFRBAAEg0KCU1BTEZPUk1FRBABEhMKD0ZSQU1FX1RPT19MQVJHRRACEhEKDU5PVF9MT0dHRURfSU4QAxINCglCQURfVE9LRU4QBBIMCghSRVBMQUNFRBAFEggKBE1PVkUQBhINCglUUllfQUdBSU4QBxITCg9XSU5ET1dfRVhDRUVERUQQCBINCglUSU1FRF9PVVQQCRIOCgpMT0dHRURfT1VUEAoSDAoIVE9PX1NMT1cQCxISCg5ERVZJQ0VfUkVNT1ZFRBAMEhQKEEFDQ09VTlRfRElTQUJMRUQQDSpPCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIICgRURVhUEAESCAoERklMRRACEggKBFJFQUQQAxIICgRFRElUEAQSCQoFRVJBU0UQBWIGcHJvdG8z");
 
 /**
  * Describes the message sparrow.v1.Frame.
  * Use `create(FrameSchema)` to create a new message.
  */
-export const FrameSchema = /*@__PURE__*/ messageDesc(file_sparrow, 0);
+export const FrameSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 0);
 
 /**
  * Describes the message sparrow.v1.Login.
  * Use `create(LoginSchema)` to create a new message.
  */
-export const LoginSchema = /*@__PURE__*/ messageDesc(file_sparrow, 1);
+export const LoginSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 1);
 
 /**
  * Describes the message sparrow.v1.LoggedIn.
  * Use `create(LoggedInSchema)` to create a new message.
  */
-export const LoggedInSchema = /*@__PURE__*/ messageDesc(file_sparrow, 2);
+export const LoggedInSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 2);
 
 /**
  * Describes the message sparrow.v1.Message.
  * Use `create(MessageSchema)` to create a new message.
  */
-export const MessageSchema = /*@__PURE__*/ messageDesc(file_sparrow, 3);
+export const MessageSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 3);
 
 /**
  * Describes the message sparrow.v1.About.
  * Use `create(AboutSchema)` to create a new message.
  */
-export const AboutSchema = /*@__PURE__*/ messageDesc(file_sparrow, 4);
+export const AboutSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 4);
 
 /**
  * Describes the message sparrow.v1.Ack.
  * Use `create(AckSchema)` to create a new message.
  */
-export const AckSchema = /*@__PURE__*/ messageDesc(file_sparrow, 5);
+export const AckSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 5);
 
 /**
  * Describes the message sparrow.v1.Sync.
  * Use `create(SyncSchema)` to create a new message.
  */
-export const SyncSchema = /*@__PURE__*/ messageDesc(file_sparrow, 6);
+export const SyncSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 6);
 
 /**
  * Describes the message sparrow.v1.Synced.
  * Use `create(SyncedSchema)` to create a new message.
  */
-export const SyncedSchema = /*@__PURE__*/ messageDesc(file_sparrow, 7);
+export const SyncedSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 7);
 
 /**
  * Describes the message sparrow.v1.Ping.
  * Use `create(PingSchema)` to create a new message.
  */
-export const PingSchema = /*@__PURE__*/ messageDesc(file_sparrow, 8);
+export const PingSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 8);
 
 /**
  * Describes the message sparrow.v1.Pong.
  * Use `create(PongSchema)` to create a new message.
  */
-export const PongSchema = /*@__PURE__*/ messageDesc(file_sparrow, 9);
+export const PongSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 9);
 
 /**
  * Describes the message sparrow.v1.Logout.
  * Use `create(LogoutSchema)` to create a new message.
  */
-export const LogoutSchema = /*@__PURE__*/ messageDesc(file_sparrow, 10);
+export const LogoutSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 10);
 
 /**
  * Describes the message sparrow.v1.Receipt.
  * Use `create(ReceiptSchema)` to create a new message.
  */
-export const ReceiptSchema = /*@__PURE__*/ messageDesc(file_sparrow, 11);
+export const ReceiptSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 11);
 
 /**
  * Describes the message sparrow.v1.Hint.
  * Use `create(HintSchema)` to create a new message.
  */
-export const HintSchema = /*@__PURE__*/ messageDesc(file_sparrow, 12);
+export const HintSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 12);
 
 /**
  * Describes the enum sparrow.v1.Hint.Kind.
  */
-export const Hint_KindSchema = /*@__PURE__*/ enumDesc(file_sparrow, 12, 0);
+export const Hint_KindSchema = /*@__PURE__*/
+  enumDesc(file_sparrow, 12, 0);
 
 /**
  * @generated from enum sparrow.v1.Hint.Kind
  */
-export const Hint_Kind = /*@__PURE__*/ tsEnum(Hint_KindSchema);
+export const Hint_Kind = /*@__PURE__*/
+  tsEnum(Hint_KindSchema);
 
 /**
  * Describes the message sparrow.v1.Signal.
  * Use `create(SignalSchema)` to create a new message.
  */
-export const SignalSchema = /*@__PURE__*/ messageDesc(file_sparrow, 13);
+export const SignalSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 13);
 
 /**
  * Describes the enum sparrow.v1.Signal.Kind.
  */
-export const Signal_KindSchema = /*@__PURE__*/ enumDesc(file_sparrow, 13, 0);
+export const Signal_KindSchema = /*@__PURE__*/
+  enumDesc(file_sparrow, 13, 0);
 
 /**
  * @generated from enum sparrow.v1.Signal.Kind
  */
-export const Signal_Kind = /*@__PURE__*/ tsEnum(Signal_KindSchema);
+export const Signal_Kind = /*@__PURE__*/
+  tsEnum(Signal_KindSchema);
 
 /**
  * Describes the message sparrow.v1.Failed.
  * Use `create(FailedSchema)` to create a new message.
  */
-export const FailedSchema = /*@__PURE__*/ messageDesc(file_sparrow, 14);
+export const FailedSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 14);
 
 /**
  * Describes the enum sparrow.v1.Failed.Code.
  */
-export const Failed_CodeSchema = /*@__PURE__*/ enumDesc(file_sparrow, 14, 0);
+export const Failed_CodeSchema = /*@__PURE__*/
+  enumDesc(file_sparrow, 14, 0);
 
 /**
  * @generated from enum sparrow.v1.Failed.Code
  */
-export const Failed_Code = /*@__PURE__*/ tsEnum(Failed_CodeSchema);
+export const Failed_Code = /*@__PURE__*/
+  tsEnum(Failed_CodeSchema);
 
 /**
  * Describes the message sparrow.v1.Goodbye.
  * Use `create(GoodbyeSchema)` to create a new message.
  */
-export const GoodbyeSchema = /*@__PURE__*/ messageDesc(file_sparrow, 15);
+export const GoodbyeSchema = /*@__PURE__*/
+  messageDesc(file_sparrow, 15);
 
 /**
  * Describes the enum sparrow.v1.Goodbye.Code.
  */
-export const Goodbye_CodeSchema = /*@__PURE__*/ enumDesc(file_sparrow, 15, 0);
+export const Goodbye_CodeSchema = /*@__PURE__*/
+  enumDesc(file_sparrow, 15, 0);
 
 /**
  * @generated from enum sparrow.v1.Goodbye.Code
  */
-export const Goodbye_Code = /*@__PURE__*/ tsEnum(Goodbye_CodeSchema);
+export const Goodbye_Code = /*@__PURE__*/
+  tsEnum(Goodbye_CodeSchema);
 
 /**
  * Describes the enum sparrow.v1.Kind.
  */
-export const KindSchema = /*@__PURE__*/ enumDesc(file_sparrow, 0);
+export const KindSchema = /*@__PURE__*/
+  enumDesc(file_sparrow, 0);
 
 /**
  * @generated from enum sparrow.v1.Kind
  */
-export const Kind = /*@__PURE__*/ tsEnum(KindSchema);
+export const Kind = /*@__PURE__*/
+  tsEnum(KindSchema);
+
