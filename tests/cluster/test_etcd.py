@@ -107,6 +107,7 @@ async def restarted(people: People, etcd: EtcdCluster) -> None:
     await people.some_sent(200)
 
 
+@pytest.mark.full  # the row "stop-etcd" of the faults does so, too
 async def test_etcd_is_stopped_and_started(deployment: Deployment, etcd: EtcdCluster) -> None:
     first, second = deployment.broker(), deployment.further_broker()
     one, two = deployment.connector(), deployment.connector()

@@ -59,6 +59,7 @@ async def _says(author: Chatter, other: Chatter, *texts: str) -> None:
         await other.sees(text)
 
 
+@pytest.mark.full
 async def test_the_pictures_of_the_readme(node: Node, person: PersonFactory, tmp_path: Path) -> None:
     folder = Path(KEEP) if KEEP else tmp_path
     folder.mkdir(exist_ok=True)
