@@ -139,6 +139,7 @@ async def test_profile_password_and_devices(node: Node, person: PersonFactory, u
 
 async def test_logging_out_leaves_nothing_in_the_browser(node: Node, person: PersonFactory, user: UserOf) -> None:
     alice = await register(await person(), node.api, user("alice"))
+    alice.person.expects("status of 401")  # of what was asked as the login ended
     second = await alice.person.tab(f"{node.api}/")
     await second.locator(".chats").wait_for()
     await alice.open(alice.user)
