@@ -33,17 +33,20 @@ suite("lines that a browser keeps", () => {
     store.close();
   });
 
-  test("move to their place when they get a stamp, and are changed by name", async () => {
+  test("move to their place with a lower stamp, and are changed by name", async () => {
     const store = await LineStore.open(crypto.randomUUID());
-    await store.put([line("bob", 1), line("bob", 2, { progress: "sent" })]);
-    await store.put([line("bob", 1, { stamp: 50n << 20n, progress: "delivered" })]);
+    await store.put([line("bob", 1, { stamp: 90n << 20n }), line("bob", 2, { progress: "sent" })]);
     assert.deepEqual(ids(await store.range("bob", 0n, 0n)), [1, 2]);
+    // Of several copies the lowest stamp counts.
+    await store.put([line("bob", 1, { stamp: 1n << 20n, progress: "delivered" })]);
+    await store.put([line("bob", 1, { stamp: 95n << 20n })]);
+    assert.deepEqual(ids(await store.range("bob", 0n, 0n)), [2, 1]);
     assert.equal((await store.progress(line("bob", 2).name, "read"))?.progress, "read");
     assert.equal((await store.progress(line("bob", 2).name, "sent"))?.progress, "read");
     const gone = await store.change(line("bob", 1).name, (known) => erased(known, "bob"));
     assert.equal(gone?.text, "");
     await store.put([line("bob", 1, { stamp: 50n << 20n })]);
-    assert.equal((await store.range("bob", 0n, 0n))[0]?.erasedBy, "bob");
+    assert.equal((await store.range("bob", 0n, 0n))[1]?.erasedBy, "bob");
     assert.equal(await store.change("nobody", (known) => known), undefined);
     store.close();
   });

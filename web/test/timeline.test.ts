@@ -106,6 +106,20 @@ suite("a timeline", () => {
     );
   });
 
+  test("shows nothing above an earlier one of its stream, whatever the servers' clocks did", () => {
+    const timeline = new Timeline("bob", () => Promise.resolve(NOBODY));
+    const carol = { author: "carol", name: "carol c1 3/1", stream: 3n, id: 1, text: "carol" };
+    timeline.put([line(1, { stamp: 500n }), line(2, { stamp: 100n }), line(3, { stamp: 600n })]);
+    timeline.put([line(9, { ...carol, stamp: 300n })]);
+    assert.deepEqual(texts(timeline), ["carol", "text 1", "text 2", "text 3"]);
+    timeline.put([mine(0, { name: "", draft: "run 1", stamp: 0n, text: "mine" }), line(4, { stamp: 50n })]);
+    assert.deepEqual(texts(timeline), ["carol", "text 1", "text 2", "text 3", "text 4", "mine"]);
+    // Of several stamps the lowest counts.
+    timeline.put([line(1, { stamp: 200n })]);
+    timeline.put([line(1, { stamp: 900n })]);
+    assert.deepEqual(texts(timeline), ["text 1", "text 2", "carol", "text 3", "text 4", "mine"]);
+  });
+
   test("goes back as far as a line, or says that it is not there", async () => {
     let asked = 0;
     const timeline = new Timeline("bob", (before) => {

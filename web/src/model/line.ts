@@ -148,14 +148,63 @@ export function isAbove(one: Line, other: Line): boolean {
   if (one.stamp !== other.stamp) {
     return other.stamp === 0n || (one.stamp !== 0n && one.stamp < other.stamp);
   }
-  if (one.stamp === 0n) {
-    return one.draft < other.draft;
+  return one.stamp === 0n ? one.draft < other.draft : isNamedBefore(one, other);
+}
+
+/** How lines of one place go (docs/protocol.md, "Stamps"). */
+function isNamedBefore(one: Line, other: Line): boolean {
+  if (one.author !== other.author) {
+    return one.author < other.author;
   }
-  return one.name < other.name;
+  if (one.device !== other.device) {
+    return one.device < other.device;
+  }
+  return one.stream === other.stream ? one.id < other.id : one.stream < other.stream;
+}
+
+/**
+ * Lines that go by their stamps, so that none stands above an earlier one of its stream, whatever the servers' clocks
+ * did: a line's place is the greater of its stamp and its predecessor's place (docs/protocol.md, "Stamps").
+ */
+export function placed(lines: readonly Line[]): readonly Line[] {
+  const last = new Map<bigint, number>();
+  let highest = 0n;
+  const isInOrder = lines.every(({ stream, id, stamp }) => {
+    const before = last.get(stream) ?? 0;
+    const isBehind = stamp === 0n || (stamp >= highest && id > before);
+    last.set(stream, id);
+    highest = stamp;
+    return isBehind;
+  });
+  return isInOrder ? lines : byPlace(lines);
+}
+
+function byPlace(lines: readonly Line[]): Line[] {
+  const sent = lines.filter(({ stamp }) => stamp !== 0n);
+  const places = new Map<Line, bigint>();
+  const highest = new Map<bigint, bigint>();
+  for (const line of sent.toSorted((one, other) => one.id - other.id)) {
+    const before = highest.get(line.stream) ?? 0n;
+    const place = line.stamp > before ? line.stamp : before;
+    highest.set(line.stream, place);
+    places.set(line, place);
+  }
+  const placeOf = (line: Line): bigint => places.get(line) ?? 0n;
+  const sorted = sent.toSorted((one, other) => {
+    const [first, second] = [placeOf(one), placeOf(other)];
+    const isFirst = first === second ? isNamedBefore(one, other) : first < second;
+    return isFirst ? -1 : 1;
+  });
+  return [...sorted, ...lines.filter(({ stamp }) => stamp === 0n)];
 }
 
 export function further(one: Progress, other: Progress): Progress {
   return RANK[other] > RANK[one] ? other : one;
+}
+
+/** Of the stamps of several copies the lowest counts. */
+function lowest(one: bigint, other: bigint): bigint {
+  return one === 0n || (other !== 0n && other < one) ? other : one;
 }
 
 /** What is known of one message, by two ways: whichever text is newer, an end over all, and the furthest progress. */
@@ -166,7 +215,7 @@ export function merged(known: Line, told: Line): Line {
     ...newer,
     name: told.name || known.name,
     draft: known.draft || told.draft,
-    stamp: told.stamp || known.stamp,
+    stamp: lowest(told.stamp, known.stamp),
     editedMs: newer.editedMs || known.editedMs,
     progress: isSettled ? further(told.progress, known.progress) : told.progress,
     note: told.note,

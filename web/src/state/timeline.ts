@@ -6,7 +6,7 @@
 
 import { signal } from "@preact/signals";
 
-import { erased, further, isAbove, type Line, merged } from "../model/line.ts";
+import { erased, further, isAbove, type Line, merged, placed } from "../model/line.ts";
 import type { LinePage, Place } from "../model/told.ts";
 
 export type PageOf = (before: Place | undefined) => Promise<LinePage>;
@@ -121,7 +121,7 @@ export class Timeline {
     }
     const stay = gone.size === 0 ? this.lines.value : this.lines.value.filter((each) => !gone.has(each));
     const unique = [...new Map(come.map((each) => [each.name || each.draft, each])).values()];
-    const after = inOrder(stay, unique);
+    const after = placed(inOrder(stay, unique));
     if (first !== undefined) {
       const at = after.findIndex((each) => each === first || (each.name !== "" && each.name === first.name));
       this.above.value += Math.max(0, at);
