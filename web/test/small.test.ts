@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 
 import type { Line } from "../src/model/line.ts";
+import { emptyRow } from "../src/model/told.ts";
 import { setOffset } from "../src/state/clock.ts";
 import { addressOf, parseRoute } from "../src/state/route.ts";
-import { emptyRow, isMuted, Rows } from "../src/state/rows.ts";
+import { isMuted, Rows } from "../src/state/rows.ts";
 import { Unread } from "../src/state/unread.ts";
 import { sizeText } from "../src/views/size.ts";
 

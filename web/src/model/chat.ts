@@ -23,7 +23,7 @@ import {
 
 import { draftOf, erased, type Line, merged, ofHistory, ofMessage, ofSending, targetOf } from "./line.ts";
 import type { LineStore } from "./lines.ts";
-import { type LinePage, type Place, problemOf, type Row, type Told } from "./told.ts";
+import { emptyRow, type LinePage, type Place, problemOf, type Row, type Told } from "./told.ts";
 
 /** Lines that are asked for at a time. */
 const PAGE = 60;
@@ -61,7 +61,7 @@ export class Chat {
   // What the client tells.
 
   #listen(): void {
-    const { on } = { on: this.#client.on.bind(this.#client) };
+    const on = this.#client.on.bind(this.#client);
     on("connected", ({ serverMs }) => {
       this.#offsetMs = serverMs - Date.now();
       this.#connection({ state: "online" });
@@ -95,7 +95,7 @@ export class Chat {
   }
 
   #connection(connection: Extract<Told, { type: "connection" }>["connection"]): void {
-    this.#tell({ type: "connection", connection, device: this.#client.device, offsetMs: this.#offsetMs });
+    this.#tell({ type: "connection", connection, offsetMs: this.#offsetMs });
   }
 
   #sending(sending: Sending): void {
@@ -364,7 +364,6 @@ export class Chat {
     return Promise.resolve({
       type: "connection",
       connection,
-      device: this.#client.device,
       offsetMs: this.#offsetMs,
     });
   }
@@ -372,8 +371,4 @@ export class Chat {
 
 function textOf({ text, file, erasedBy, revision }: Line): Pick<Line, "text" | "file" | "erasedBy" | "revision"> {
   return { text, file, erasedBy, revision };
-}
-
-function emptyRow(peer: string): Row {
-  return { peer, newest: undefined, mark: EVERY_STAMP, readByOther: EVERY_STAMP, unread: 0, mutedUntilMs: 0 };
 }

@@ -66,41 +66,33 @@ function content(kind: number, body: Uint8Array): Pick<Line, "text" | "file"> {
   }
 }
 
-/** Of a message that has come, by another or by another device of ours. */
-export function ofMessage(message: Message, user: string): Line {
-  const { target, stamp, kind, body, revision } = message;
+/** A line as it is where nothing else is known: sent, if it is ours, and neither edited nor erased. */
+function lineOf(target: Target, user: string, kind: number, body: Uint8Array, stamp: bigint): Line {
   return {
     ...target,
     ...content(kind, body),
-    name: targetName(target),
+    name: target.id === 0 ? "" : targetName(target),
     draft: "",
     stamp,
     kind,
-    revision,
-    editedMs: revision > 0 ? stampMs(stamp) : 0,
+    revision: 0,
+    editedMs: 0,
     erasedBy: "",
     progress: target.author === user ? "sent" : "",
     note: "",
   };
 }
 
+/** Of a message that has come, by another or by another device of ours. */
+export function ofMessage({ target, stamp, kind, body, revision }: Message, user: string): Line {
+  const editedMs = revision > 0 ? stampMs(stamp) : 0;
+  return { ...lineOf(target, user, kind, body, stamp), revision, editedMs };
+}
+
 /** Of a line in a page of the server's. */
 export function ofHistory(line: HistoryLine, user: string): Line {
-  const { peer, author, device, stream, id, stamp, kind, body, revision, editedStamp, erasedBy } = line;
-  const target = { peer, author, device, stream, id };
-  return {
-    ...target,
-    ...content(kind, body),
-    name: targetName(target),
-    draft: "",
-    stamp,
-    kind,
-    revision,
-    editedMs: stampMs(editedStamp),
-    erasedBy,
-    progress: author === user ? "sent" : "",
-    note: "",
-  };
+  const { kind, body, stamp, revision, editedStamp, erasedBy } = line;
+  return { ...lineOf(targetOf(line), user, kind, body, stamp), revision, editedMs: stampMs(editedStamp), erasedBy };
 }
 
 /** Of a message that we are sending. */
@@ -108,23 +100,12 @@ export function ofSending(sending: Sending, user: string, device: string, run: s
   const { dest: peer, stream, id, kind, body, stamp } = sending;
   const target = { peer, author: user, device, stream, id };
   const progress = sending.doubtful ? "doubtful" : sending.state;
-  return {
-    ...target,
-    ...content(kind, body),
-    name: id === 0 ? "" : targetName(target),
-    draft: draftOf(sending, run),
-    stamp,
-    kind,
-    revision: 0,
-    editedMs: 0,
-    erasedBy: "",
-    progress,
-    note: sending.error?.message ?? sending.note,
-  };
+  const note = sending.error?.message ?? sending.note;
+  return { ...lineOf(target, user, kind, body, stamp), draft: draftOf(sending, run), progress, note };
 }
 
 /** What names it to the client. */
-export function targetOf({ peer, author, device, stream, id }: Line): Target {
+export function targetOf({ peer, author, device, stream, id }: Target): Target {
   return { peer, author, device, stream, id };
 }
 

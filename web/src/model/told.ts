@@ -26,7 +26,6 @@ export type Told =
   | {
       readonly type: "connection";
       readonly connection: Connection;
-      readonly device: string;
       /** The server's clock less this machine's, in milliseconds, as far as it is known. */
       readonly offsetMs: number;
     }
@@ -79,6 +78,11 @@ export interface Row {
   readonly unread: number;
   /** Unix milliseconds; 0: it is not muted. */
   readonly mutedUntilMs: number;
+}
+
+/** A conversation in which nothing was written yet. */
+export function emptyRow(peer: string): Row {
+  return { peer, newest: undefined, mark: 0n, readByOther: 0n, unread: 0, mutedUntilMs: 0 };
 }
 
 /** What a server says to those who run it, for those who use it. */

@@ -9,12 +9,12 @@ import { HintKind } from "sparrow-client";
 
 import type { Line } from "../model/line.ts";
 import { type Entering, Tab, whoIsHere, wipe } from "../model/tab.ts";
-import { type Connection, type Problem, problemOf, type Told, type Upload } from "../model/told.ts";
+import { type Connection, emptyRow, type Problem, problemOf, type Told, type Upload } from "../model/told.ts";
 import { setOffset } from "./clock.ts";
 import { Circle } from "./people.ts";
 import { Previews } from "./previews.ts";
 import { go, route } from "./route.ts";
-import { emptyRow, Rows } from "./rows.ts";
+import { Rows } from "./rows.ts";
 import { Toasts } from "./toasts.ts";
 import { Timeline } from "./timeline.ts";
 import { Unread } from "./unread.ts";
@@ -32,7 +32,6 @@ const ROWS_AGAIN_MS = 1_500;
 export class App {
   readonly phase = signal<Phase>({ at: "starting" });
   readonly connection = signal<Connection>({ state: "connecting" });
-  readonly device = signal("");
   readonly typing = signal<ReadonlyMap<string, readonly string[]>>(new Map());
   readonly uploads = signal<ReadonlyMap<string, Upload>>(new Map());
   readonly toasts = new Toasts();
@@ -130,7 +129,7 @@ export class App {
 
   /** The device is in another tab, or in this one, from now on. */
   #moved(): void {
-    void this.#ask(async (tab) => {
+    void this.try(async (tab) => {
       const told = await tab.chat.connection();
       this.#told(told);
       await this.refreshRows();
@@ -199,10 +198,9 @@ export class App {
     }
   }
 
-  #connected({ connection, device, offsetMs }: Extract<Told, { type: "connection" }>): void {
+  #connected({ connection, offsetMs }: Extract<Told, { type: "connection" }>): void {
     const was = this.connection.value.state;
     this.connection.value = connection;
-    this.device.value = device;
     setOffset(offsetMs);
     if (connection.state === "online" && was !== "online") {
       this.#refreshRowsSoon();
@@ -293,7 +291,7 @@ export class App {
   }
 
   async refreshRows(): Promise<void> {
-    await this.#ask(async (tab) => {
+    await this.try(async (tab) => {
       const askedMs = performance.now();
       const rows = await tab.chat.rows();
       this.rows.set(rows, askedMs);
@@ -326,7 +324,7 @@ export class App {
 
   #hurry(): void {
     if (this.connection.value.state === "offline" && document.visibilityState === "visible") {
-      void this.#ask((tab) => tab.chat.hurry());
+      void this.try((tab) => tab.chat.hurry());
     }
   }
 
@@ -345,21 +343,21 @@ export class App {
     this.rows.read(peer, last.stamp);
     const unread = this.#unread.take(peer, this.timeline(peer).lines.peek(), last.stamp);
     if (unread.length > 0) {
-      await this.#ask((tab) => tab.chat.read(peer, unread));
+      await this.try((tab) => tab.chat.read(peer, unread));
     }
   }
 
   async send(peer: string, text: string): Promise<boolean> {
-    return this.#ask((tab) => tab.chat.send(peer, text));
+    return this.try((tab) => tab.chat.send(peer, text));
   }
 
   async sendFile(peer: string, blob: Blob, name: string): Promise<void> {
-    await this.#ask((tab) => tab.transfers.send(crypto.randomUUID(), peer, blob, name));
+    await this.try((tab) => tab.transfers.send(crypto.randomUUID(), peer, blob, name));
   }
 
   /** Mute a conversation for so long, on all devices; undefined: for ever, 0: no more. */
   async mute(peer: string, forMs: number | undefined): Promise<void> {
-    await this.#ask(async (tab) => {
+    await this.try(async (tab) => {
       let untilMs = 0;
       if (forMs === 0) {
         await tab.conversations.unmute(peer);
@@ -371,7 +369,7 @@ export class App {
   }
 
   async hide(peer: string): Promise<void> {
-    const isDone = await this.#ask((tab) => tab.conversations.hide(peer));
+    const isDone = await this.try((tab) => tab.conversations.hide(peer));
     if (isDone) {
       this.rows.remove(peer);
       go({ at: "list" });
@@ -381,7 +379,7 @@ export class App {
   // Telling the person.
 
   /** Do something that may fail, and say so where it does. Returns whether it was done. */
-  async #ask(work: (tab: Tab) => Promise<unknown>): Promise<boolean> {
+  async try(work: (tab: Tab) => Promise<unknown>): Promise<boolean> {
     const { tab } = this;
     if (tab === undefined) {
       return false;
@@ -395,11 +393,6 @@ export class App {
       }
       return false;
     }
-  }
-
-  /** As `#ask`, for views. */
-  try(work: (tab: Tab) => Promise<unknown>): Promise<boolean> {
-    return this.#ask(work);
   }
 
   say(text: string, isError = false): void {

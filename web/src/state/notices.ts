@@ -7,9 +7,10 @@
 import { effect, untracked } from "@preact/signals";
 
 import type { Line } from "../model/line.ts";
+import { emptyRow } from "../model/told.ts";
 import type { App } from "./app.ts";
 import { go } from "./route.ts";
-import { emptyRow, isMuted } from "./rows.ts";
+import { isMuted } from "./rows.ts";
 
 const TITLE = "Sparrow";
 const WANTED = "sparrow:notifications";

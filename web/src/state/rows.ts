@@ -7,7 +7,7 @@
 import { computed, signal } from "@preact/signals";
 
 import { lineKey, type Line } from "../model/line.ts";
-import type { Row } from "../model/told.ts";
+import { emptyRow, type Row } from "../model/told.ts";
 import { nowMs } from "./clock.ts";
 
 /** A message that came stands in the server's list after so long. */
@@ -122,8 +122,4 @@ function placeOf({ newest }: Row): bigint {
 
 export function isMuted({ mutedUntilMs }: Row): boolean {
   return mutedUntilMs > nowMs();
-}
-
-export function emptyRow(peer: string): Row {
-  return { peer, newest: undefined, mark: 0n, readByOther: 0n, unread: 0, mutedUntilMs: 0 };
 }

@@ -6,7 +6,7 @@
 
 import { signal } from "@preact/signals";
 
-import { erased, further, isAbove, type Line, merged, placed } from "../model/line.ts";
+import { further, isAbove, type Line, merged, placed } from "../model/line.ts";
 import type { LinePage, Place } from "../model/told.ts";
 
 export type PageOf = (before: Place | undefined) => Promise<LinePage>;
@@ -166,13 +166,6 @@ export class Timeline {
       ({ author, stamp: at, progress }) => author === user && at !== 0n && at <= stamp && progress !== "read",
     );
     this.put(read.map((line) => ({ ...line, progress: further(line.progress, "read") })));
-  }
-
-  erase(name: string, by: string): void {
-    const line = this.#byName.get(name);
-    if (line !== undefined) {
-      this.put([erased(line, by)]);
-    }
   }
 }
 

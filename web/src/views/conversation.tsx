@@ -6,8 +6,9 @@ import { useEffect } from "preact/hooks";
 import { isGroupId } from "sparrow-client";
 
 import type { Line } from "../model/line.ts";
+import { emptyRow } from "../model/told.ts";
 import { addressOf, go } from "../state/route.ts";
-import { emptyRow, isMuted } from "../state/rows.ts";
+import { isMuted } from "../state/rows.ts";
 import { Composer } from "./composer.tsx";
 import { useDevice } from "./context.ts";
 import { Confirm } from "./dialog.tsx";
