@@ -105,6 +105,8 @@ class Catchup:
         session = self._sessions.get(notify.session)
         if session is not None and session.key == notify.address:
             self.read_again(session)
+        else:
+            self._delivery.departures.absent(link, notify.address, notify.session)
         link.out.append(notify.encode_heard())
 
     def sync(self, session: Session, n: int) -> None:

@@ -288,7 +288,7 @@ class ConnectorCore:
             self.links.heartbeat(link, beat)
             self.doubts.heard(link, beat.beat)
         elif kind == records.ONLINE_REPLY:
-            self.logins.online(rec)
+            self.logins.online(link, rec)
         elif kind == records.EVICT:
             self.logins.evict(link, rec)
         elif kind == records.CLOSE:

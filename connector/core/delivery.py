@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from connector.core.departures import Departures
 from connector.core.link import Link
 from connector.core.links import Links
 from connector.core.phases import ENDED, LIVE, SETTLING
 from connector.core.state import RETURNED, Copy, SentRow, Session, Turn
 from connector.settings import ConnectorSettings
-from fabric.control import Offline
 from fabric.records import (
     ATTEMPT,
     BODY,
@@ -62,6 +62,7 @@ class Delivery:
         self._sessions = sessions
         self._outcome = outcome
         self._acked_rows = acked_rows
+        self.departures = Departures(turn, links)
         # With store_after_s = 0 nothing is live: every copy goes to the inbox first.
         self._max_unacked = settings.max_unacked if settings.store_after_s > 0 else 0
         self._max_unacked_bytes = settings.max_unacked_bytes
@@ -84,7 +85,7 @@ class Delivery:
         session = self._sessions.get(number)
         if session is None or session.key != to:
             self._send_back(rec)
-            link.out.append(Offline(to, number).encode())
+            self.departures.absent(link, to, number)
             return
         size = len(body)
         if (

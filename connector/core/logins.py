@@ -21,9 +21,9 @@ from connector.core.phases import ENDED, GREETING
 from connector.core.rate_limited_log import RateLimitedLog
 from connector.core.state import Ports, Session, Turn
 from connector.settings import MESSAGE_OVERHEAD_BYTES, ConnectorSettings
-from fabric.control import Close, Closed, Evict, Evicted, Offline, Online, OnlineReply, Stored
+from fabric.control import Close, Closed, Evict, Evicted, Online, OnlineReply, Stored
 from fabric.rates import Rate
-from fabric.records import DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
+from fabric.records import AWAY, DISABLED, LATE, LOGIN_ENDED, NO_DEVICE, OK, PREDECESSOR, TAKEN, Record
 from protocol.errors import TokenError
 from protocol.framing import varint
 from protocol.ids import address, split_address
@@ -72,6 +72,7 @@ class Logins:
         self._doubts = doubts
         self._log = log
         self._attempts = attempts
+        self._departures = delivery.departures
         self._asked: dict[Session, float] = {}
         self._leaving: dict[int, Session] = {}
         self._evictions: dict[int, list[tuple[Link, Evicted]]] = {}
@@ -146,11 +147,14 @@ class Logins:
             online = Online(session.key, session.number, self._links.lease, again, session.login, *session.tried)
             route[0].out.append(online.encode())
 
-    def online(self, rec: Record) -> None:
+    def online(self, link: Link, rec: Record) -> None:
         """Presence has answered. Raises `RecordError`."""
         reply = OnlineReply.of(rec)
         session = self._sessions.get(reply.session)
         if session is None:
+            # The broker may have heard of its end before it was there: then nothing came of that.
+            if reply.result in (OK, PREDECESSOR, AWAY):
+                self._departures.absent(link, reply.address, reply.session)
             return
         result, welcome = reply.result, reply.result in (OK, PREDECESSOR)
         if session.phase != GREETING:
@@ -244,9 +248,7 @@ class Logins:
             return
         self._delivery.return_all(session)
         self._groups.checkpoints.left(session)
-        route = self._links.for_user(session.user)
-        if route is not None:
-            route[0].out.append(Offline(session.key, session.number).encode())
+        self._departures.left(session.key, session.number)
         if session.returned:
             self._leaving[session.number] = session
 
@@ -319,6 +321,7 @@ class Logins:
         """A broker may have died between an append and its notification: every session reads its inbox again."""
         for session in self._sessions.values():
             self._rejoin.setdefault(session, False)
+        self._departures.broker_lost()
 
     def lease_changed(self) -> None:
         """Presence has forgotten us: every session registers again, and then reads its inbox again."""
@@ -341,6 +344,7 @@ class Logins:
 
     def tick(self) -> None:
         """Spread rejoining over time; give up what was not answered."""
+        self._departures.tick()
         for session in list(islice(self._rejoin, self._settings.rejoin_per_tick)):
             register = self._rejoin.pop(session)
             if session.phase == GREETING:

@@ -6,7 +6,7 @@ import pytest
 
 from connector.core.catchup import Catchup
 from connector.core.phases import BEHIND, LIVE, SETTLING
-from fabric.records import COPY, FRESH, NOTIFIED, PAGE, PREDECESSOR, STORE, record
+from fabric.records import COPY, FRESH, NOTIFIED, OFFLINE, PAGE, PREDECESSOR, STORE, record
 from tests.connector.bench import B1, Bench, Client, Sent, copy, ids, receipt_row, row
 
 
@@ -151,7 +151,8 @@ def test_a_notification_for_another_device_under_a_sessions_number_reads_nothing
     bench = Bench()
     bob = bench.live()
     bench.receives(record(14 - 1, to=b"bob/b2", session=bob.session.number, attempt=1))
-    assert [rec.kind for rec in bench.sent()] == [NOTIFIED]
+    told = [(rec.kind, rec.to) for rec in bench.sent()]
+    assert told == [(OFFLINE, b"bob/b2"), (NOTIFIED, b"bob/b2")], "such a session is not here: presence is told"
     assert bob.session.phase == LIVE
 
 

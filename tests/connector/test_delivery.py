@@ -312,6 +312,7 @@ def test_a_copy_for_a_session_that_is_not_here_goes_back_and_presence_is_told() 
     bob = bench.live()
     number = bob.session.number
     bob.hangs_up()
+    bench.passes(1.0)
     bench.sent()
     bench.receives(copy(bob, 1))
     back, offline = bench.sent()

@@ -117,6 +117,10 @@ class Checker:
                 if (session.key.decode(), session.login) in self.ended:
                     self.fail(f"{session.key.decode()} has a session of {session.login}, which has ended")
 
+    def _finish_presence(self) -> None:
+        for where, session in self._cluster.absent():
+            self.fail(f"presence names session {session} of {where}, which has ended")
+
     # What happens.
 
     def was_sent(self, name: Name, author: SimClient, group: str, at: float, body: bytes, version: int) -> None:
@@ -305,6 +309,7 @@ class Checker:
     def finish(self) -> None:
         """Everything that was sent must have come to something, everywhere."""
         self._finish_logins()
+        self._finish_presence()
         self.history.finish()
         for sent in self.messages.values():
             author = self._cluster.client(sent.author)

@@ -238,6 +238,8 @@ class Cluster:
     def _quiet(self) -> bool:
         if any(connector.core.groups.reading for connector in self.connectors):
             return False
+        if self.absent():
+            return False
         if any(broker.core.groups.waiting or broker.core.looks.owed for broker in self.brokers):
             return False
         return all(
@@ -250,6 +252,19 @@ class Cluster:
             )
             for client in self.clients
         )
+
+    def absent(self) -> list[tuple[str, int]]:
+        """(user/device, session) that are in presence and nowhere else."""
+        if self.memory_presence:
+            there = [
+                (f"{user}/{device}", location)
+                for user, devices in self.brokers[0].memory.locations.items()
+                for device, location in devices.items()
+            ]
+        else:
+            there = [(f"{user}/{device}", location) for (user, device), (location, _) in self.etcd.keys.items()]
+        sessions = {(each.core.incarnation, number) for each in self.connectors for number in each.core.sessions}
+        return [(where, session) for where, (connector, session) in there if (connector, session) not in sessions]
 
     def come(self, client: SimClient) -> None:
         client.wants = True

@@ -30,6 +30,7 @@ from connector.core import catchup as connector_catchup
 from connector.core.attempts import Attempts, Partial
 from connector.core.catchup import Catchup
 from connector.core.delivery import Delivery
+from connector.core.departures import Departures
 from connector.core.doubts import Doubts
 from connector.core.logins import Logins
 from connector.core.phases import LIVE, SETTLING
@@ -174,6 +175,10 @@ def _removed_by_range(self: Any, removals: Any) -> None:
                     self._database.drop(removal.user, device, key)
 
     self._call(work, lambda: None, lambda: None)
+
+
+def _nothing(self: Any, *of: Any) -> None:
+    """It is not told."""
 
 
 def _offline_of_anybody(self: Any, user: str, device: str, location: Any) -> None:
@@ -495,6 +500,13 @@ DEFECTS = (
         ("failing store", "kill connector", "cut connection"),
     ),
     Defect("rows removed by range under skewed clocks", 200, ((SimStore, "remove", _removed_by_range),)),
+    Defect(
+        "presence of a session that was registered after its end",
+        100,
+        ((Departures, "absent", _nothing),),
+        ("cut connection", "slow store"),
+    ),
+    Defect("the end of a session lost with the broker that was told", 100, ((Departures, "broker_lost", _nothing),)),
     Defect("presence deleted by the replaced session", 400, ((SimPresence, "offline", _offline_of_anybody),)),
     Defect(
         "acks of a replaced connection counted",
