@@ -314,6 +314,10 @@ def _parse(arguments: Sequence[str]) -> tuple[_Command, argparse.Namespace]:
 def _say_error(text: str) -> None:
     from sparrow.chat.text import bare  # only now: an error may be a server's text
 
+    # Only a process that has set it up has a log; importing it costs a chat too much.
+    logs = sys.modules.get("sparrow.ops.logs")
+    if logs is not None and logs.fatal(bare(" ".join(text.split()))):
+        return
     print("sparrow: " + bare(" ".join(text.split())), file=sys.stderr)
 
 

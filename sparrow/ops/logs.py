@@ -1,6 +1,6 @@
 """Logging of a process: one line an event, to the journal if that is where standard error goes, else to standard error.
 
-Owns the format. What is worth a line is decided where it happens.
+Owns the format. What is worth a line is decided where it happens; writing is `log_writer`'s.
 """
 
 from __future__ import annotations
@@ -8,48 +8,57 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterator, Sequence
 
 from logging_journald import JournaldTransport, check_journal_stream
 
 from sparrow.config.settings import LogSettings
+from sparrow.ops.log_writer import BackgroundHandler, Line, write_to_stderr
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
 """Levels and the journal's priorities for them, as syslog(3) has them."""
 
 
-class JournalHandler(logging.StreamHandler[TextIO]):
-    """Writes to the journal: level, logger and facts are fields there (https://systemd.io/JOURNAL_NATIVE_PROTOCOL)."""
+class Journal:
+    """The journal: level, logger and facts are fields there (https://systemd.io/JOURNAL_NATIVE_PROTOCOL)."""
 
     def __init__(self) -> None:
-        super().__init__()
         # Not connected: the socket is another one after journald was started again.
         self._journal = JournaldTransport(connected=False)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; what the journal does not take goes to standard error."""
-        try:
-            self._journal.send(self._fields(record))
-        except OSError:
-            super().emit(record)
+    def write(self, lines: Sequence[Line]) -> int:
+        """Write lines; what the journal does not take goes to standard error. Returns how many that did not take."""
+        lost = 0
+        for record, text in lines:
+            try:
+                self._journal.send(_fields(record, text))
+            except OSError:
+                lost += write_to_stderr([(record, text)])
+        return lost
 
-    def close(self) -> None:
-        """Close the socket."""
-        self._journal.socket.close()
-        super().close()
 
-    def _fields(self, record: logging.LogRecord) -> Iterator[tuple[str, str | int]]:
-        yield "MESSAGE", self.format(record)
-        yield "PRIORITY", next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
-        yield "SYSLOG_IDENTIFIER", "sparrow"
-        yield "LOGGER", record.name
-        yield "CODE_FILE", record.pathname
-        yield "CODE_LINE", record.lineno
-        yield "CODE_FUNC", record.funcName
-        for name, value in getattr(record, "facts", {}).items():
-            yield f"SPARROW_{name.upper()}", value
+class _JournalHandler(BackgroundHandler):
+    def __init__(self) -> None:
+        super().__init__(Journal().write)
+        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+
+
+def _fields(record: logging.LogRecord, text: str) -> Iterator[tuple[str, str | int]]:
+    yield "MESSAGE", _writable(text)
+    yield "PRIORITY", next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
+    yield "SYSLOG_IDENTIFIER", "sparrow"
+    yield "LOGGER", record.name
+    yield "CODE_FILE", record.pathname
+    yield "CODE_LINE", record.lineno
+    yield "CODE_FUNC", record.funcName
+    for name, value in getattr(record, "facts", {}).items():
+        yield f"SPARROW_{name.upper()}", _writable(value) if isinstance(value, str) else value
+
+
+def _writable(text: str) -> str:
+    """Without half surrogates, which are no UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class PerSecond(logging.Filter):
@@ -140,10 +149,16 @@ def set_up(settings: LogSettings) -> None:
     sessions.filters = [PerSecond(settings.session_lines_per_second)]
 
 
+def fatal(text: str) -> bool:
+    """Say in the journal, at its priority, why this process ends; False where the log is not the journal."""
+    if not any(isinstance(handler, _JournalHandler) for handler in logging.getLogger().handlers):
+        return False
+    logging.getLogger("sparrow").critical("%s", text)
+    return True
+
+
 def _handlers() -> list[logging.Handler]:
     with contextlib.suppress(OSError, ValueError):  # no standard error, or a JOURNAL_STREAM that systemd did not set
         if check_journal_stream():
-            journal = JournalHandler()
-            journal.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-            return [journal]
-    return [logging.StreamHandler()]
+            return [_JournalHandler()]
+    return [BackgroundHandler(write_to_stderr)]

@@ -28,13 +28,14 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
 from protocol.errors import ConfigError, InvalidIdError
 from protocol.ids import check_user_id
 from sparrow import version
 from sparrow.config.tree import MonitorSettings
+from sparrow.ops.log_writer import dropped as log_lines_dropped
 from sparrow.ops.systemd import Systemd
 from sparrow.ops.traces import Traces
 
@@ -151,7 +152,10 @@ class Monitor:
     def _collect(self) -> list[Metric]:
         info = InfoMetricFamily("sparrow", "What this process is.")
         info.add_metric((), {"role": self._role, "name": self._name, "version": self._version})
-        return [info, *self._lag.collect(), *(metric for source in self._sources for metric in source.metrics())]
+        dropped = CounterMetricFamily("sparrow_log_lines_dropped", "Lines of the log that nobody took in time.")
+        dropped.add_metric((), log_lines_dropped())
+        told = (metric for source in self._sources for metric in source.metrics())
+        return [info, dropped, *self._lag.collect(), *told]
 
     def _not_ready(self) -> dict[str, str]:
         reasons = {source.name: source.not_ready() for source in self._sources}

@@ -93,6 +93,145 @@ def test_what_the_journal_does_not_take_is_lines(tmp_path: Path) -> None:
     assert second.startswith("sparrow.sessions: event=session_began")
 
 
+FLOOD = r"""
+import logging, os, sys, time
+from logging_journald import JournaldTransport
+from pathlib import Path
+from sparrow.ops.log_writer import dropped
+from sparrow.ops.logs import set_up
+from sparrow.config.settings import LogSettings
+JournaldTransport.SOCKET_PATH = Path({path!r})
+set_up(LogSettings())
+for number in range({lines}):
+    logging.getLogger("sparrow.connector").warning("line %d %s", number, "x" * 2000)
+if os.fork() == 0:  # it has lines of its own alone
+    logging.getLogger("sparrow.connector").warning("of a child")
+    print("child", dropped(), flush=True)
+    os._exit(0)
+os.wait()
+print("parent", dropped(), flush=True)
+sys.stdin.readline()
+logging.getLogger("sparrow.connector").warning("the last")
+"""
+
+
+def flooding(folder: Path, lines: int, *, journal: bool) -> subprocess.Popen[str]:
+    """A process that has more to say than anybody takes."""
+    environment = dict(os.environ)
+    if journal:
+        found = (folder / "stderr").open("w")
+        environment["JOURNAL_STREAM"] = f"{os.fstat(found.fileno()).st_dev}:{os.fstat(found.fileno()).st_ino}"
+    code = FLOOD.format(path=str(folder / "journal"), lines=lines)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=found if journal else subprocess.PIPE,
+    )
+    if journal:
+        found.close()
+    return process
+
+
+def its_drops(process: subprocess.Popen[str]) -> int:
+    """How many lines it has dropped by the time that it has said all; a child of its own had none to drop."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "child 0\n"
+    who, dropped = process.stdout.readline().split()
+    assert who == "parent"
+    return int(dropped)
+
+
+def test_nobody_waits_for_who_should_read_standard_error(tmp_path: Path) -> None:
+    process = flooding(tmp_path, 5000, journal=False)
+    dropped = its_drops(process)
+    assert 3000 < dropped < 5000
+    said, lines = process.communicate("go on\n", timeout=30)
+    assert said == ""
+    # In the pipe, in the hands of the thread, and waiting: none of these is lost when somebody reads again.
+    numbers = [int(line.split()[5]) for line in lines.splitlines() if " line " in line]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) == 5000 - dropped
+    assert f"{dropped} lines of the log were dropped: nobody took them" in lines
+    assert "the last" in lines
+
+
+def test_nobody_waits_for_a_journal_that_stands_still(journal: socket.socket, tmp_path: Path) -> None:
+    process = flooding(tmp_path, 5000, journal=True)
+    dropped = its_drops(process)
+    assert dropped > 2000
+    told, took = "", 0
+    while "were dropped" not in told:
+        told = fields(journal.recv(65536))["MESSAGE"]
+        took += " line " in told
+    assert told.endswith(f"{dropped} lines of the log were dropped: nobody took them")
+    assert took == 5000 - dropped
+    assert process.communicate("go on\n", timeout=30)[0] == ""
+    assert "the last" in fields(journal.recv(65536))["MESSAGE"]
+
+
+def test_a_process_ends_though_nobody_takes_its_log(journal: socket.socket, tmp_path: Path) -> None:
+    process = flooding(tmp_path, 5000, journal=True)
+    its_drops(process)
+    process.communicate("go on\n", timeout=30)
+    assert process.returncode == 0
+
+
+def test_a_disk_that_is_full_loses_lines_and_counts_them() -> None:
+    speak = (
+        "import logging; from sparrow.ops.log_writer import dropped; from sparrow.ops.logs import set_up; "
+        "from sparrow.config.settings import LogSettings; set_up(LogSettings()); "
+        "logging.warning('something'); logging.getLogger().handlers[0].flush(); print(dropped())"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", speak], cwd=ROOT, stdout=subprocess.PIPE, stderr=full, text=True)
+    assert (done.returncode, done.stdout) == (0, "1\n")
+
+
+def test_what_is_no_text_is_written_all_the_same(journal: socket.socket, tmp_path: Path) -> None:
+    speak = SPEAK.replace('"something"', r'"half \ud800"').replace('user="alice"', r'user="\udfff"')
+    with (tmp_path / "stderr").open("w") as stderr:
+        found = os.fstat(stderr.fileno())
+        subprocess.run(
+            [sys.executable, "-c", speak.format(path=str(tmp_path / "journal"), limit=1000)],
+            cwd=ROOT,
+            env={**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"},
+            stderr=stderr,
+            check=True,
+        )
+    first, second = fields(journal.recv(65536)), fields(journal.recv(65536))
+    assert first["MESSAGE"] == r"sparrow.connector: half \ud800"
+    assert second["SPARROW_USER"] == r"\udfff"
+
+
+def test_why_a_process_ends_is_in_the_journal(journal: socket.socket, tmp_path: Path) -> None:
+    settings = tmp_path / "sparrow.toml"
+    settings.write_text(f'data_dir = "{tmp_path}"\n[store]\nengine = "sqlite"\npath = "/proc/none/of/it.db"\n')
+    main = (
+        "import sys; from pathlib import Path; from logging_journald import JournaldTransport; "
+        f"JournaldTransport.SOCKET_PATH = Path({str(tmp_path / 'journal')!r}); "
+        f"from sparrow.cli import main; sys.exit(main(['broker', '--config', {str(settings)!r}]))"
+    )
+    with (tmp_path / "stderr").open("w+") as stderr:
+        found = os.fstat(stderr.fileno())
+        done = subprocess.run(
+            [sys.executable, "-c", main],
+            cwd=ROOT,
+            env={**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"},
+            stderr=stderr,
+        )
+        assert done.returncode == 2
+        stderr.seek(0)
+        assert stderr.read() == ""
+    entry = fields(journal.recv(65536))
+    while entry["PRIORITY"] != "2":
+        entry = fields(journal.recv(65536))
+    assert "/proc/none/of/it.db" in entry["MESSAGE"]
+
+
 def test_sessions_may_be_left_out(tmp_path: Path) -> None:
     assert "session_began" not in speak(tmp_path, journal=False, limit=0)
 
