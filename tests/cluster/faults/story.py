@@ -300,7 +300,7 @@ class Result:
         found = self.account
         assert not found.broken, found.broken
         assert not found.refused, found.refused
-        assert (found.lost, found.twice, found.out_of_order) == (0, 0, 0), self.line
+        assert (found.lost, found.twice, found.out_of_order) == (0, 0, 0), (self.line, found.waiting)
         assert not found.waiting, found.waiting
         assert not found.differing, found.differing
         assert found.paged >= 2 * found.texts
