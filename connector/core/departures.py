@@ -36,6 +36,12 @@ class Departures:
         """The session has ended."""
         self._tell(address, session, self._link(address))
 
+    def registered(self, link: Link, address: bytes, session: int) -> None:
+        """A broker has put the session into presence, as we had asked it to, and it has ended since: what was said of
+        that may have come first. Raises what makes a record unreadable."""
+        check_dest_id(_user(address))
+        self._tell(address, session, link)
+
     def absent(self, link: Link, address: bytes, session: int) -> None:
         """A broker takes the session for ours, and it is not here (any more). Raises what makes a record unreadable."""
         check_dest_id(_user(address))

@@ -152,9 +152,8 @@ class Logins:
         reply = OnlineReply.of(rec)
         session = self._sessions.get(reply.session)
         if session is None:
-            # The broker may have heard of its end before it was there: then nothing came of that.
             if reply.result in (OK, PREDECESSOR, AWAY):
-                self._departures.absent(link, reply.address, reply.session)
+                self._departures.registered(link, reply.address, reply.session)
             return
         result, welcome = reply.result, reply.result in (OK, PREDECESSOR)
         if session.phase != GREETING:

@@ -35,7 +35,6 @@ def test_a_session_that_presence_names_after_its_end(result: int) -> None:
     bench = Bench()
     alice = bench.logging_in()
     alice.hangs_up()
-    bench.passes(AGAIN_S)
     bench.sent()
     bench.welcome(alice, result)
     offline = bench.only(OFFLINE)
@@ -47,7 +46,6 @@ def test_a_session_that_presence_does_not_name(result: int) -> None:
     bench = Bench()
     alice = bench.logging_in()
     alice.hangs_up()
-    bench.passes(AGAIN_S)
     bench.sent()
     bench.welcome(alice, result)
     assert bench.sent() == []

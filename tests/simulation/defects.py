@@ -503,7 +503,7 @@ DEFECTS = (
     Defect(
         "presence of a session that was registered after its end",
         100,
-        ((Departures, "absent", _nothing),),
+        ((Departures, "registered", _nothing),),
         ("cut connection", "slow store"),
     ),
     Defect("the end of a session lost with the broker that was told", 100, ((Departures, "broker_lost", _nothing),)),

@@ -168,7 +168,7 @@ GROUP_DEFECTS = (
         "no look for what was not confirmed",
         200,
         ((Looks, "_turn_to_looks", _no_looks),),
-        ("groups", "brief cuts"),
+        ("groups", "brief cuts", "people come and go"),
     ),
     Defect(
         "what there is no room for is forgotten", 100, ((GroupCatchup, "_owe", _without_room_dropped),), ("groups",)
@@ -180,7 +180,10 @@ GROUP_DEFECTS = (
         ("groups", "failing store"),
     ),
     Defect(
-        "a Sync that skips a group's ids", 200, ((GroupCatchup, "sync", _synced_without),), ("groups", "failing store")
+        "a Sync that skips a group's ids",
+        200,
+        ((GroupCatchup, "sync", _synced_without),),
+        ("groups", "failing store", "cut connection"),
     ),
     Defect(
         "an answer before T",

@@ -351,6 +351,9 @@ class SimStore:
         self._call(work, lambda: done(found), lambda: done(None))
 
 
+OFFLINE_AGAIN_S = 0.2
+
+
 class Etcd:
     """Presence keys under leases, with a history that brokers watch."""
 
@@ -585,7 +588,11 @@ class SimPresence:
             if held is not None and held[0] == location:
                 self._etcd.delete((user, device))
 
-        self._call(work, lambda: None, lambda: None)
+        def again() -> None:  # until etcd has heard (docs/design/presence.md)
+            self._world.after(OFFLINE_AGAIN_S, lambda: self._broker.event(lambda: self.offline(*asked), self._life))
+
+        asked = user, device, location
+        self._call(work, lambda: None, again)
 
     def barrier(self, done: Callable[[bool], None]) -> None:
         seen: list[tuple[int, int]] = []
