@@ -150,8 +150,12 @@ def set_up(settings: LogSettings) -> None:
 
 
 def fatal(text: str) -> bool:
-    """Say in the journal, at its priority, why this process ends; False where the log is not the journal."""
-    if not any(isinstance(handler, _JournalHandler) for handler in logging.getLogger().handlers):
+    """Say in the journal, at its priority, why this process ends; False where the log is not the journal, and then all
+    lines of before are out."""
+    handlers = logging.getLogger().handlers
+    if not any(isinstance(handler, _JournalHandler) for handler in handlers):
+        for handler in handlers:
+            handler.flush()
         return False
     logging.getLogger("sparrow").critical("%s", text)
     return True

@@ -39,11 +39,11 @@ async def test_everything_is_there_after_a_reload_in_order_and_once(
     await bob.open(alice.user)
     written = []
     for number in range(6):
-        await alice.write(f"from Alice {number}")
-        await bob.write(f"from Bob {number}")
-        written += [f"from Alice {number}", f"from Bob {number}"]
+        await alice.write(f"from Alice {number:02}")
+        await bob.write(f"from Bob {number:02}")
+        written += [f"from Alice {number:02}", f"from Bob {number:02}"]
     await alice.sees(written[-1])
-    await bob.progress("from Bob 5", "read")
+    await bob.progress("from Bob 05", "read")
     for each in (alice, bob):
         await each.page.reload()
         await each.sees(written[-1])
@@ -51,7 +51,7 @@ async def test_everything_is_there_after_a_reload_in_order_and_once(
     assert [text for text in await bob.texts() if "Alice" in text] == [text for text in written if "Alice" in text]
     assert await alice.texts() == await bob.texts()
     # The ticks are there again, too.
-    await bob.progress("from Bob 5", "read")
+    await bob.progress("from Bob 05", "read")
     # So is it for whoever logs in at another browser, for whom it is all history.
     third = await log_in(await person(), node.api, bob.user)
     await third.open(alice.user)

@@ -77,8 +77,8 @@ async def test_what_waits_survives_a_reload_without_a_connector(
 async def test_connectors_are_killed_by_turns(cluster: Cluster, person: PersonFactory, user: UserOf) -> None:
     alice, bob = await _pair(cluster.api, person, user, viewport={"width": 800, "height": 3000})
     written = {
-        alice: [f"from Alice {number}" for number in range(12)],
-        bob: [f"from Bob {number}" for number in range(12)],
+        alice: [f"from Alice {number:02}" for number in range(12)],
+        bob: [f"from Bob {number:02}" for number in range(12)],
     }
     killing = asyncio.ensure_future(_by_turns(cluster.connectors))
     for number in range(12):
