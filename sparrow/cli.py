@@ -314,11 +314,11 @@ def _parse(arguments: Sequence[str]) -> tuple[_Command, argparse.Namespace]:
 def _say_error(text: str) -> None:
     from sparrow.chat.text import bare  # only now: an error may be a server's text
 
+    line = bare(" ".join(text.split()))
     # Only a process that has set it up has a log; importing it costs a chat too much.
     logs = sys.modules.get("sparrow.ops.logs")
-    if logs is not None and logs.fatal(bare(" ".join(text.split()))):
-        return
-    print("sparrow: " + bare(" ".join(text.split())), file=sys.stderr)
+    if logs is None or not logs.fatal(line):
+        print(f"sparrow: {line}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

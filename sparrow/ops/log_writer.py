@@ -11,7 +11,6 @@ import select
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -30,10 +29,9 @@ class BackgroundHandler(logging.Handler):
     """Hands records to a thread. While what takes them stands still (a journal, or whoever should read standard error),
     so many bytes wait; whatever finds no room is dropped and counted, and the log says so as soon as it can."""
 
-    def __init__(self, write: Write, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
+    def __init__(self, write: Write) -> None:
         super().__init__()
         self._write = write
-        self._max_bytes = max_waiting_bytes
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
 
@@ -42,7 +40,7 @@ class BackgroundHandler(logging.Handler):
         self.dropped = self._told = 0
         """Lines that were not written; of how many the log has told."""
         self._changed = threading.Condition()
-        self._waiting: deque[Line] = deque()
+        self._waiting: list[Line] = []
         self._bytes = 0
         self._busy = False
         self._thread: threading.Thread | None = None
@@ -55,7 +53,7 @@ class BackgroundHandler(logging.Handler):
             return self.handleError(record)
         size = len(text) + _BYTES_BESIDE
         with self._changed:
-            if self._bytes + size > self._max_bytes:
+            if self._bytes + size > MAX_WAITING_BYTES:
                 self.dropped += 1
                 return None
             self._bytes += size
@@ -76,8 +74,7 @@ class BackgroundHandler(logging.Handler):
                     if self._thread is not me:
                         return
                     self._changed.wait()
-                lines, self._busy = list(self._waiting), True
-                self._waiting.clear()
+                lines, self._waiting, self._busy = self._waiting, [], True
             self._write_out(lines)
 
     def _write_out(self, lines: list[Line]) -> None:

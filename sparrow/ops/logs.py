@@ -20,14 +20,16 @@ _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), 
 """Levels and the journal's priorities for them, as syslog(3) has them."""
 
 
-class Journal:
-    """The journal: level, logger and facts are fields there (https://systemd.io/JOURNAL_NATIVE_PROTOCOL)."""
+class _JournalHandler(BackgroundHandler):
+    """Writes to the journal: level, logger and facts are fields there (https://systemd.io/JOURNAL_NATIVE_PROTOCOL)."""
 
     def __init__(self) -> None:
+        super().__init__(self._send)
+        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
         # Not connected: the socket is another one after journald was started again.
         self._journal = JournaldTransport(connected=False)
 
-    def write(self, lines: Sequence[Line]) -> int:
+    def _send(self, lines: Sequence[Line]) -> int:
         """Write lines; what the journal does not take goes to standard error. Returns how many that did not take."""
         lost = 0
         for record, text in lines:
@@ -36,12 +38,6 @@ class Journal:
             except OSError:
                 lost += write_to_stderr([(record, text)])
         return lost
-
-
-class _JournalHandler(BackgroundHandler):
-    def __init__(self) -> None:
-        super().__init__(Journal().write)
-        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
 
 def _fields(record: logging.LogRecord, text: str) -> Iterator[tuple[str, str | int]]:

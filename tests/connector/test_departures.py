@@ -30,24 +30,33 @@ def gone(bench: Bench, token: str = "alice/a1") -> Client:
     return client
 
 
-@pytest.mark.parametrize("result", [OK, PREDECESSOR, AWAY])
-def test_a_session_that_presence_names_after_its_end(result: int) -> None:
+def first_broker_leaves(bench: Bench) -> None:
+    """The other one says so."""
+    bench.heartbeat(B2, members={901: B1, 902: B2})
+    bench.heartbeat(B2, members={902: B2})
+    bench.passes(0.1)
+
+
+def answered_after_its_end(result: int) -> tuple[Bench, Client]:
+    """A session whose client hung up while it was logging in."""
     bench = Bench()
     alice = bench.logging_in()
     alice.hangs_up()
     bench.sent()
     bench.welcome(alice, result)
+    return bench, alice
+
+
+@pytest.mark.parametrize("result", [OK, PREDECESSOR, AWAY])
+def test_a_session_that_presence_names_after_its_end(result: int) -> None:
+    bench, alice = answered_after_its_end(result)
     offline = bench.only(OFFLINE)
     assert (offline.to, offline.session) == (b"alice/a1", alice.session.number)
 
 
 @pytest.mark.parametrize("result", [TAKEN, LATE, NO_DEVICE, DISABLED, LOGIN_ENDED])
 def test_a_session_that_presence_does_not_name(result: int) -> None:
-    bench = Bench()
-    alice = bench.logging_in()
-    alice.hangs_up()
-    bench.sent()
-    bench.welcome(alice, result)
+    bench, _ = answered_after_its_end(result)
     assert bench.sent() == []
 
 
@@ -80,9 +89,7 @@ def test_an_address_that_is_none_is_passed_over(address: bytes) -> None:
 def test_when_a_broker_is_lost_another_one_is_told() -> None:
     bench = Bench(up=(B1, B2), link_timeout_s=2.0)
     alice = gone(bench)
-    bench.heartbeat(B2, members={901: B1, 902: B2})
-    bench.heartbeat(B2, members={902: B2})
-    bench.passes(0.1)
+    first_broker_leaves(bench)
     assert [(rec.to, rec.session) for rec in bench.sent(OFFLINE)] == [(b"alice/a1", alice.session.number)]
     bench.passes(0.5)
     assert bench.sent(OFFLINE) == []
@@ -105,9 +112,7 @@ def test_what_is_long_ago_is_forgotten() -> None:
     bench = Bench(up=(B1, B2))
     gone(bench)
     bench.passes(KEEP_S + 1)
-    bench.heartbeat(B2, members={901: B1, 902: B2})
-    bench.heartbeat(B2, members={902: B2})
-    bench.passes(0.1)
+    first_broker_leaves(bench)
     assert bench.sent(OFFLINE) == []
 
 
@@ -115,7 +120,5 @@ def test_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(departures, "MAX_KEPT", 2)
     bench = Bench(up=(B1, B2))
     left = [gone(bench, f"user{number}/a1") for number in range(4)]
-    bench.heartbeat(B2, members={901: B1, 902: B2})
-    bench.heartbeat(B2, members={902: B2})
-    bench.passes(0.1)
+    first_broker_leaves(bench)
     assert [rec.session for rec in bench.sent(OFFLINE)] == [each.session.number for each in left[2:]]

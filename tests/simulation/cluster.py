@@ -256,15 +256,12 @@ class Cluster:
     def absent(self) -> list[tuple[str, int]]:
         """(user/device, session) that are in presence and nowhere else."""
         if self.memory_presence:
-            there = [
-                (f"{user}/{device}", location)
-                for user, devices in self.brokers[0].memory.locations.items()
-                for device, location in devices.items()
-            ]
+            known = self.brokers[0].memory.locations
+            there = {(user, device): at for user, devices in known.items() for device, at in devices.items()}
         else:
-            there = [(f"{user}/{device}", location) for (user, device), (location, _) in self.etcd.keys.items()]
+            there = {key: at for key, (at, _) in self.etcd.keys.items()}
         sessions = {(each.core.incarnation, number) for each in self.connectors for number in each.core.sessions}
-        return [(where, session) for where, (connector, session) in there if (connector, session) not in sessions]
+        return [("/".join(key), at.session) for key, at in there.items() if (at.connector, at.session) not in sessions]
 
     def come(self, client: SimClient) -> None:
         client.wants = True

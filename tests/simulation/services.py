@@ -351,9 +351,6 @@ class SimStore:
         self._call(work, lambda: done(found), lambda: done(None))
 
 
-OFFLINE_AGAIN_S = 0.2
-
-
 class Etcd:
     """Presence keys under leases, with a history that brokers watch."""
 
@@ -425,6 +422,8 @@ class Etcd:
 
 class SimPresence:
     """The presence port of one life of one broker: calls to etcd, and a map that lags behind it."""
+
+    OFFLINE_AGAIN_S = 0.2
 
     def __init__(
         self,
@@ -589,10 +588,12 @@ class SimPresence:
                 self._etcd.delete((user, device))
 
         def again() -> None:  # until etcd has heard (docs/design/presence.md)
-            self._world.after(OFFLINE_AGAIN_S, lambda: self._broker.event(lambda: self.offline(*asked), self._life))
+            self._world.after(self.OFFLINE_AGAIN_S, lambda: self._broker.event(ask, self._life))
 
-        asked = user, device, location
-        self._call(work, lambda: None, again)
+        def ask() -> None:
+            self._call(work, lambda: None, again)
+
+        ask()
 
     def barrier(self, done: Callable[[bool], None]) -> None:
         seen: list[tuple[int, int]] = []

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -40,18 +41,22 @@ def journal(tmp_path: Path) -> Iterator[socket.socket]:
         yield listener
 
 
-def speak(folder: Path, *, journal: bool, limit: int = 1000) -> str:
+def environment(stderr: TextIO, *, journal: bool) -> dict[str, str]:
+    """Where standard error is the journal's, or something else is."""
+    found = os.fstat(stderr.fileno())
+    return {**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + (not journal)}"}
+
+
+def speak(folder: Path, *, journal: bool, limit: int = 1000, code: str = SPEAK, status: int = 0) -> str:
     """What a process writes to its standard error, which the environment may call the journal's."""
     with (folder / "stderr").open("w+") as stderr:
-        found = os.fstat(stderr.fileno())
-        stream = f"{found.st_dev}:{found.st_ino + (not journal)}"
-        subprocess.run(
-            [sys.executable, "-c", SPEAK.format(path=str(folder / "journal"), limit=limit)],
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(path=str(folder / "journal"), limit=limit)],
             cwd=ROOT,
-            env={**os.environ, "JOURNAL_STREAM": stream},
+            env=environment(stderr, journal=journal),
             stderr=stderr,
-            check=True,
         )
+        assert done.returncode == status
         stderr.seek(0)
         return stderr.read()
 
@@ -117,23 +122,17 @@ logging.getLogger("sparrow.connector").warning("the last")
 
 def flooding(folder: Path, lines: int, *, journal: bool) -> subprocess.Popen[str]:
     """A process that has more to say than anybody takes."""
-    environment = dict(os.environ)
-    if journal:
-        found = (folder / "stderr").open("w")
-        environment["JOURNAL_STREAM"] = f"{os.fstat(found.fileno()).st_dev}:{os.fstat(found.fileno()).st_ino}"
     code = FLOOD.format(path=str(folder / "journal"), lines=lines)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=found if journal else subprocess.PIPE,
-    )
-    if journal:
-        found.close()
-    return process
+    with (folder / "stderr").open("w") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=environment(stderr, journal=journal),
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr if journal else subprocess.PIPE,
+        )
 
 
 def its_drops(process: subprocess.Popen[str]) -> int:
@@ -192,16 +191,8 @@ def test_a_disk_that_is_full_loses_lines_and_counts_them() -> None:
 
 
 def test_what_is_no_text_is_written_all_the_same(journal: socket.socket, tmp_path: Path) -> None:
-    speak = SPEAK.replace('"something"', r'"half \ud800"').replace('user="alice"', r'user="\udfff"')
-    with (tmp_path / "stderr").open("w") as stderr:
-        found = os.fstat(stderr.fileno())
-        subprocess.run(
-            [sys.executable, "-c", speak.format(path=str(tmp_path / "journal"), limit=1000)],
-            cwd=ROOT,
-            env={**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"},
-            stderr=stderr,
-            check=True,
-        )
+    code = SPEAK.replace('"something"', r'"half \ud800"').replace('user="alice"', r'user="\udfff"')
+    assert speak(tmp_path, journal=True, code=code) == ""
     first, second = fields(journal.recv(65536)), fields(journal.recv(65536))
     assert first["MESSAGE"] == r"sparrow.connector: half \ud800"
     assert second["SPARROW_USER"] == r"\udfff"
@@ -210,22 +201,12 @@ def test_what_is_no_text_is_written_all_the_same(journal: socket.socket, tmp_pat
 def test_why_a_process_ends_is_in_the_journal(journal: socket.socket, tmp_path: Path) -> None:
     settings = tmp_path / "sparrow.toml"
     settings.write_text(f'data_dir = "{tmp_path}"\n[store]\nengine = "sqlite"\npath = "/proc/none/of/it.db"\n')
-    main = (
+    code = (
         "import sys; from pathlib import Path; from logging_journald import JournaldTransport; "
-        f"JournaldTransport.SOCKET_PATH = Path({str(tmp_path / 'journal')!r}); "
+        "JournaldTransport.SOCKET_PATH = Path({path!r}); "
         f"from sparrow.cli import main; sys.exit(main(['broker', '--config', {str(settings)!r}]))"
     )
-    with (tmp_path / "stderr").open("w+") as stderr:
-        found = os.fstat(stderr.fileno())
-        done = subprocess.run(
-            [sys.executable, "-c", main],
-            cwd=ROOT,
-            env={**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"},
-            stderr=stderr,
-        )
-        assert done.returncode == 2
-        stderr.seek(0)
-        assert stderr.read() == ""
+    assert speak(tmp_path, journal=True, code=code, status=2) == ""
     entry = fields(journal.recv(65536))
     while entry["PRIORITY"] != "2":
         entry = fields(journal.recv(65536))

@@ -260,9 +260,7 @@ class Crowd(People):
                 "READ of everything",
             )
         except (TimeoutError, AssertionError):
-            missing = ledger.missing(list(self.devices))
             print(f"{self.account()}; unread {sum(map(len, self._unread.values()))}", file=sys.stderr)
-            print("\n".join(self._waiting(ledger, missing)), file=sys.stderr)
         finally:
             reading.cancel()
         return self.sum()
