@@ -56,6 +56,10 @@ class Cluster(Protocol):
     def tick(self, now: float) -> None:
         """What is due by now."""
 
+    @property
+    def trouble(self) -> str:
+        """Why nobody can be found or come online; empty if all is well."""
+
     def metrics(self) -> Iterator[Metric]:
         """Metrics of what presence is kept in."""
 
@@ -100,6 +104,11 @@ class Alone:
     def tick(self, now: float) -> None:
         """See `Cluster`."""
         self.presence.tick(now)
+
+    @property
+    def trouble(self) -> str:
+        """See `Cluster`."""
+        return ""
 
     def metrics(self) -> Iterator[Metric]:
         """See `Cluster`."""
@@ -174,6 +183,11 @@ class Together:
     def tick(self, now: float) -> None:
         """See `Cluster`."""
         self.presence.tick(now)
+
+    @property
+    def trouble(self) -> str:
+        """See `Cluster`."""
+        return self._etcd.trouble
 
     def metrics(self) -> Iterator[Metric]:
         """See `Cluster`."""

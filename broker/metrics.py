@@ -12,38 +12,45 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from broker.core import BrokerCore
 from broker.core.signals import Dropped
 from fabric import records
+from fabric.records import outcome_name
 
 _P = "sparrow_broker_"
-_REFUSALS = {
-    records.UNAVAILABLE: "UNAVAILABLE",
-    records.NO_SUCH_USER: "NO_SUCH_USER",
-    records.BLOCKED: "BLOCKED",
-    records.BLOCKS: "BLOCKS",
-    records.NOT_FRIEND: "NOT_FRIEND",
-    records.HISTORY_FULL: "HISTORY_FULL",
-    records.NOT_ALLOWED: "NOT_ALLOWED",
-}
-_GROUP_REFUSALS = {
-    records.UNAVAILABLE: "UNAVAILABLE",
-    records.NOT_MEMBER: "NOT_MEMBER",
-    records.NOT_ALLOWED: "NOT_ALLOWED",
-    records.ADMINS_ONLY: "ADMINS_ONLY",
-    records.GROUP_BUSY: "GROUP_BUSY",
-    records.HISTORY_FULL: "HISTORY_FULL",
-    records.NO_SPACE: "NO_SPACE",
-}
-_NOT_STORED = {
-    records.UNAVAILABLE: "UNAVAILABLE",
-    records.INBOX_FULL: "INBOX_FULL",
-    records.INBOX_BUSY: "INBOX_BUSY",
-    records.NO_SPACE: "NO_SPACE",
-}
-_NOT_KEPT = {
-    records.UNAVAILABLE: "UNAVAILABLE",
-    records.HISTORY_FULL: "HISTORY_FULL",
-    records.NO_SPACE: "NO_SPACE",
-    records.NOT_ALLOWED: "NOT_ALLOWED",
-}
+
+
+def _named(*outcomes: int) -> dict[int, str]:
+    return {outcome: outcome_name(outcome) for outcome in outcomes}
+
+
+_REFUSALS = _named(
+    records.UNAVAILABLE,
+    records.NO_SUCH_USER,
+    records.BLOCKED,
+    records.BLOCKS,
+    records.NOT_FRIEND,
+    records.HISTORY_FULL,
+    records.NOT_ALLOWED,
+)
+_GROUP_REFUSALS = _named(
+    records.UNAVAILABLE,
+    records.NOT_MEMBER,
+    records.NOT_ALLOWED,
+    records.ADMINS_ONLY,
+    records.GROUP_BUSY,
+    records.HISTORY_FULL,
+    records.NO_SPACE,
+)
+_NOT_STORED = _named(
+    records.UNAVAILABLE,
+    records.INBOX_FULL,
+    records.INBOX_BUSY,
+    records.NO_SPACE,
+)
+_NOT_KEPT = _named(
+    records.UNAVAILABLE,
+    records.HISTORY_FULL,
+    records.NO_SPACE,
+    records.NOT_ALLOWED,
+)
 _RESULTS = {
     records.OK: "OK",
     records.PREDECESSOR: "PREDECESSOR",

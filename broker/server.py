@@ -10,196 +10,31 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import zmq
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from broker.calls import StoreCalls
 from broker.cluster import make_cluster
 from broker.core import BrokerCore
 from broker.core.state import Location
 from broker.metrics import metrics
 from broker.router import Router
 from broker.settings import BrokerSettings, EtcdSettings
-from broker.timings import Timings
 from fabric import records
+from fabric.abilities import DELIVER, LOG_IN, STORE, Abilities
 from fabric.facts import BY_STRANGERS
-from protocol.errors import RecordError, SparrowError
-from store.contacts import Verdict
-from store.groups import Group, GroupPage, GroupQuery
-from store.interface import NewRow, Page, PageQuery, Removal, Store
-from store.sessions import NoSession, SessionStart, Standing
+from protocol.errors import RecordError
+from store.interface import Store
 from store.settings import HistorySettings
-from store.timelines import Archived, Edit, Entry, Erasure, HistoryTerms, Mark
+from store.timelines import HistoryTerms
 
 log = logging.getLogger("sparrow.broker")
 
 TICK_S = 0.1
-SLOW_S = 2.0
 TERMS_S = 5.0
 """How often the store is asked whether conversations are kept."""
-"""A store that has not answered a call by then counts as away, until it does."""
-Result = TypeVar("Result")
-
-
-def _nothing(result: object) -> None:
-    """What follows from a call of which nobody waits for the end."""
-
-
-class StoreCalls:
-    """The core's store port: each call becomes a task; its end is an event of the broker."""
-
-    def __init__(self, store: Store, event: Callable[..., None]) -> None:
-        """`event` calls what it is given, with the rest of its arguments, as an event of the broker."""
-        self._store = store
-        self._event = event
-        self._loop = asyncio.get_running_loop()
-        self.timings = Timings("store", "calls of the store")
-        self._tasks: dict[asyncio.Task[None], float] = {}
-        """Calls under way, and when each began; oldest first."""
-        self.away = False
-        """The last call has failed."""
-        self._no_space = False
-
-    def _call(self, name: str, work: Awaitable[Result], done: Callable[[Result | None], None]) -> None:
-        began = self._loop.time()
-        task = asyncio.ensure_future(self._run(name, work, done, began))
-        self._tasks[task] = began
-        task.add_done_callback(self._tasks.pop)
-
-    async def _run(
-        self, name: str, work: Awaitable[Result], done: Callable[[Result | None], None], began: float
-    ) -> None:
-        try:
-            result = await work
-        except SparrowError as error:
-            self.timings.failed(name)
-            if not self.away:
-                self.away = True
-                log.error("store: %s", error)
-            self._event(done, None)
-            return
-        self.timings.took(name, self._loop.time() - began)
-        if self.away:
-            self.away = False
-            log.info("store: works again")
-        self._event(done, result)
-
-    async def _append(self, rows: Sequence[NewRow]) -> bool:
-        await self._store.append(rows)
-        return True
-
-    def append(self, rows: Sequence[NewRow], done: Callable[[bool | None], None]) -> None:
-        """See `StorePort`."""
-        self._call("append", self._append(rows), done)
-
-    def page(self, queries: Sequence[PageQuery], done: Callable[[Sequence[Page] | None], None]) -> None:
-        """See `StorePort`."""
-        self._call("page", self._store.page(queries), done)
-
-    def remove(self, removals: Sequence[Removal]) -> None:
-        """See `StorePort`."""
-        self._call("remove", self._store.remove(removals), _nothing)
-
-    def devices(
-        self, users: Collection[str], done: Callable[[Mapping[str, tuple[str, ...] | None] | None], None]
-    ) -> None:
-        """See `StorePort`."""
-        self._call("devices", self._store.devices(users), done)
-
-    def verdicts(
-        self,
-        pairs: Collection[tuple[str, str]],
-        done: Callable[[Mapping[tuple[str, str], Verdict] | None], None],
-    ) -> None:
-        """See `StorePort`."""
-        self._call("verdicts", self._store.verdicts(pairs), done)
-
-    async def _hiders(self, users: Collection[str]) -> Collection[str]:
-        return [user for user, profile in (await self._store.profiles(users)).items() if profile.hides_presence]
-
-    def hiders(self, users: Collection[str], done: Callable[[Collection[str] | None], None]) -> None:
-        """See `StorePort`."""
-        self._call("hiders", self._hiders(users), done)
-
-    def waiting(
-        self,
-        users: Collection[str],
-        done: Callable[[Mapping[str, Mapping[str, tuple[int, int]]] | None], None],
-    ) -> None:
-        """See `StorePort`."""
-        self._call("waiting", self._store.waiting(users), done)
-
-    def no_space(self) -> bool:
-        """See `StorePort`."""
-        no_space = self._store.no_space()
-        if no_space != self._no_space:
-            self._no_space = no_space
-            if no_space:
-                log.error("store: its disk is nearly full (store.min_free_bytes): messages are refused until it is not")
-            else:
-                log.warning("store: its disk has room again")
-        return no_space
-
-    def free_bytes(self) -> int | None:
-        """Bytes that the store's disk still takes; None: it is none of this machine's."""
-        return self._store.free_bytes()
-
-    def saw(self, users: Collection[str]) -> None:
-        """See `StorePort`."""
-        self._call("saw", self._store.saw(dict.fromkeys(users, int(time.time() * 1000))), _nothing)
-
-    def standing(self, users: Collection[str], done: Callable[[Mapping[str, Standing | None] | None], None]) -> None:
-        """See `StorePort`."""
-        self._call("standing", self._store.standing(users), done)
-
-    def begin_sessions(
-        self, starts: Sequence[SessionStart], done: Callable[[Sequence[int | NoSession] | None], None]
-    ) -> None:
-        """See `StorePort`."""
-        self._call("begin_sessions", self._store.begin_sessions(starts), done)
-
-    def archive(
-        self, batch: Sequence[Entry | Edit | Erasure], done: Callable[[Sequence[Archived] | None], None]
-    ) -> None:
-        """See `StorePort`."""
-        self._call("archive", self._store.timelines.archive(batch), done)
-
-    def groups(self, groups: Collection[str], done: Callable[[Mapping[str, Group | None] | None], None]) -> None:
-        """See `StorePort`."""
-        self._call("groups", self._store.groups.groups(groups), done)
-
-    def scan_groups(self, queries: Sequence[GroupQuery], done: Callable[[Sequence[GroupPage] | None], None]) -> None:
-        """See `StorePort`."""
-        self._call("scan_groups", self._store.groups.scan(queries), done)
-
-    def raise_checkpoints(self, checkpoints: Mapping[tuple[str, str], int]) -> None:
-        """See `StorePort`."""
-        self._call("raise_checkpoints", self._store.groups.raise_checkpoints(checkpoints), _nothing)
-
-    def raise_marks(self, marks: Sequence[Mark]) -> None:
-        """See `StorePort`."""
-        self._call("raise_marks", self._store.timelines.raise_marks(marks), _nothing)
-
-    def terms(self, done: Callable[[HistoryTerms | None], None]) -> None:
-        """What the store says of history."""
-        self._call("terms", self._store.timelines.terms(), done)
-
-    def well(self) -> bool:
-        """Whether the store answers: the last call has not failed, and none has waited for long."""
-        oldest = next(iter(self._tasks.values()), None)
-        return not self.away and (oldest is None or self._loop.time() - oldest < SLOW_S)
-
-    def look(self) -> None:
-        """Find out whether the store is back, where nothing else asks it."""
-        if self.away and not self._tasks:
-            self.devices(("-",), _nothing)
-
-    async def settle(self) -> None:
-        """Wait for what is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
 
 
 class BrokerServer:
@@ -282,12 +117,22 @@ class BrokerServer:
             yield GaugeMetricFamily("sparrow_store_free_bytes", "What the disk of the store still takes.", free)
         yield from cluster.metrics()
 
-    @property
-    def not_ready(self) -> str:
-        """Why connectors cannot be served; empty if they can."""
+    def abilities(self) -> Abilities:
+        """What this broker is for, and why it cannot do it now."""
         if self._router is None:
-            return "not started"
-        return "" if self._calls.well() else "the store does not answer"
+            return dict.fromkeys((LOG_IN, DELIVER, STORE), "not started")
+        calls = self._calls
+        needed = self._trouble
+        return {
+            LOG_IN: needed,
+            DELIVER: calls.health.reading or calls.slow,
+            STORE: needed or calls.health.full,
+        }
+
+    @property
+    def _trouble(self) -> str:
+        """Nobody begins a session, and nothing is stored, without both."""
+        return self._calls.trouble or self._cluster.trouble
 
     # Events.
 
@@ -371,7 +216,7 @@ class BrokerServer:
 
     def well(self) -> bool:
         """See `Ports`."""
-        return self._calls.well()
+        return not self._trouble
 
     def log(self, text: str) -> None:
         """See `Ports`."""

@@ -33,6 +33,7 @@ from connector.websocket import (
     WebSocketConnection,
     WebSockets,
 )
+from fabric.abilities import DELIVER, LOG_IN, STORE, Abilities
 from fabric.curve import read_link_keys
 from fabric.facts import BY_STRANGERS, tell
 from fabric.networks import parse_networks
@@ -208,12 +209,12 @@ class ConnectorServer:
             refused.add_metric((str(status),), count)
         yield refused
 
-    @property
-    def not_ready(self) -> str:
-        """Why clients cannot log in; empty if they can."""
+    def abilities(self) -> Abilities:
+        """What this connector is for, and why it cannot do it now."""
         if self.core.logins.stopping:
-            return "stopping"
-        return "" if self.core.links.ready else "no broker is up"
+            return dict.fromkeys((LOG_IN, DELIVER, STORE), "stopping")
+        links = self.core.links
+        return {LOG_IN: links.no_logins, DELIVER: links.no_broker, STORE: links.no_storing}
 
     # Events.
 

@@ -66,7 +66,7 @@ class HeartbeatReply(NamedTuple):
     beat: int
     """Number of the heartbeat; 0: a broker of 0.1."""
     unwell: bool
-    """The broker's store does not answer: others are better."""
+    """The broker's store, or its presence, does not answer: others are better."""
     members: dict[int, str]
     """All brokers that it knows to be alive, incarnation → endpoint."""
     knows_changes: bool = False

@@ -117,6 +117,23 @@ GROUP_BUSY: Final = 13  # so many sessions cannot be reached so often
 NOT_MEMBER: Final = 14  # of the group; or there is none
 ADMINS_ONLY: Final = 15  # the group's admins alone may write there
 OTHERS_BIT: Final = 0x80
+_OUTCOMES: Final = {
+    DELIVERED: "DELIVERED",
+    SAFE: "SAFE",
+    UNAVAILABLE: "UNAVAILABLE",
+    NO_SUCH_USER: "NO_SUCH_USER",
+    BLOCKED: "BLOCKED",
+    BLOCKS: "BLOCKS",
+    NOT_FRIEND: "NOT_FRIEND",
+    INBOX_FULL: "INBOX_FULL",
+    INBOX_BUSY: "INBOX_BUSY",
+    NO_SPACE: "NO_SPACE",
+    HISTORY_FULL: "HISTORY_FULL",
+    NOT_ALLOWED: "NOT_ALLOWED",
+    GROUP_BUSY: "GROUP_BUSY",
+    NOT_MEMBER: "NOT_MEMBER",
+    ADMINS_ONLY: "ADMINS_ONLY",
+}
 
 UNREADABLE: Final = (RecordError, InvalidIdError, UnicodeDecodeError)
 """What one bad record raises where it is used. It is passed over and counted: the others of its batch are of others."""
@@ -348,3 +365,8 @@ def unpack_outcomes(body: bytes) -> Iterator[tuple[int, int, int, int]]:
     if len(body) % OUTCOME.size:
         raise RecordError("a list of outcomes is cut off")
     return OUTCOME.iter_unpack(body)
+
+
+def outcome_name(state: int) -> str:
+    """For metrics and traces; one of a later release by its number."""
+    return _OUTCOMES.get(state, f"outcome {state}")

@@ -135,9 +135,12 @@ def _server_settings(options: argparse.Namespace, *rooms: str) -> Settings:
 def _userapi(options: argparse.Namespace) -> int:
     settings = _server_settings(options, "userapi", "store", "history", "monitor", "log")
     from sparrow.ops.systemd import Systemd
+    from userapi.monitor import Place
     from userapi.server import run
 
-    run(settings.userapi, settings.store, settings.history, manager=Systemd())
+    monitor = settings.monitor
+    place = Place(monitor.listen_host, monitor.listen_port, version() or "unknown") if monitor.listen_port else None
+    run(settings.userapi, settings.store, settings.history, manager=Systemd(), place=place)
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:

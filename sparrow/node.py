@@ -9,13 +9,10 @@ import asyncio
 import dataclasses
 import gc
 import logging
-import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import uvloop
@@ -23,25 +20,19 @@ import zmq
 
 from broker.server import BrokerServer
 from connector.server import ConnectorServer
-from protocol.errors import ConfigError, ServiceError, SparrowError
+from protocol.errors import ConfigError
+from sparrow.child import UserApiChild
 from sparrow.config.page import as_node, page_url
 from sparrow.config.settings import Settings
 from sparrow.config.socket import private_endpoint
-from sparrow.ops.logs import set_up
 from sparrow.ops.monitor import Monitor, Source
 from store import Ownership, open_store
 from userapi.keys import ensure_key_pair
 from userapi.server import base_url
-from userapi.server import run as run_userapi
 
 log = logging.getLogger("sparrow")
 
 INPROC = "inproc://broker"
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 5
-FIRST_RESTART_S, LAST_RESTART_S = 1.0, 30.0
-USERAPI_WATCHDOG_S = 15.0
-"""As WatchdogSec= has it for one that is a service of its own."""
 
 
 def run_connector(settings: Settings) -> int:
@@ -154,11 +145,11 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
 
 
 def _connector_source(connector: ConnectorServer) -> Source:
-    return Source("connector", connector.metrics, lambda: connector.not_ready, connector.core.trace)
+    return Source(connector.metrics, connector.abilities, connector.core.trace)
 
 
 def _broker_source(broker: BrokerServer) -> Source:
-    return Source("broker", broker.metrics, lambda: broker.not_ready)
+    return Source(broker.metrics, broker.abilities)
 
 
 def _monitor(stack: AsyncExitStack, settings: Settings, role: str, name: str, *sources: Source) -> Monitor:
@@ -184,12 +175,12 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     context = _context(stack)
     broker = BrokerServer(settings.broker, store, context, endpoints=api.brokers, history=settings.history)
     connector = ConnectorServer(settings.connector, context)
-    sources = (_broker_source(broker), _connector_source(connector))
+    child = UserApiChild(settings)
+    sources = (_broker_source(broker), _connector_source(connector), Source(child.metrics, child.abilities))
     monitor = _monitor(stack, settings, "node", settings.connector.name, *sources)
     stack.push_async_callback(broker.stop)
     await broker.start()
     stack.push_async_callback(connector.stop)
-    child = _UserApi(settings)
     stack.push_async_callback(child.stop)
     await connector.start()
     _listen(stack, monitor)
@@ -208,107 +199,3 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     )
     if api.page:
         log.info("to chat, open %s in a browser", page_url(settings))
-
-
-class _Pulse:
-    """What the user API tells its node: `userapi.process.arbiter.Manager`, over memory that both see."""
-
-    watchdog_s = USERAPI_WATCHDOG_S
-
-    def __init__(self) -> None:
-        self._heard_at = multiprocessing.get_context("spawn").RawValue("d", 0.0)
-
-    def ready(self) -> None:
-        """The node sees that for itself."""
-
-    def alive(self) -> None:
-        self._heard_at.value = time.monotonic()
-
-    def stopping(self) -> None:
-        self._heard_at.value = 0.0
-
-    @property
-    def is_late(self) -> bool:
-        """Not before it has been heard at all."""
-        heard_at: float = self._heard_at.value
-        return 0 < heard_at < time.monotonic() - self.watchdog_s
-
-
-class _UserApi:
-    """The user API as a child process, started again if it dies or stands still."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._pulse = _Pulse()
-        self._process: SpawnProcess | None = None
-        self._watcher: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Start, and return when it answers. Raises `ServiceError` if it does not."""
-        process = self._spawn()
-        for _ in range(START_TIMEOUT_S * 10):
-            if await self._answers():
-                self._watcher = asyncio.create_task(self._watch())
-                return
-            if not process.is_alive():
-                break
-            await asyncio.sleep(0.1)
-        raise ServiceError("the user API did not start; the line above says why")
-
-    def _spawn(self) -> SpawnProcess:
-        self._pulse = _Pulse()
-        process = multiprocessing.get_context("spawn").Process(
-            target=_serve_userapi, args=(self._settings, self._pulse, os.getpid()), name="sparrow-userapi"
-        )
-        process.start()
-        self._process = process
-        return process
-
-    async def _answers(self) -> bool:
-        api = self._settings.userapi
-        try:
-            _, writer = await asyncio.open_connection(api.listen_host, api.listen_port)
-        except OSError:
-            return False
-        writer.close()
-        return True
-
-    async def _watch(self) -> None:
-        wait_s = FIRST_RESTART_S
-        was_late = False
-        while True:
-            await asyncio.sleep(wait_s)
-            # Twice, since both may have stood still together and go on now.
-            is_late = self._pulse.is_late
-            if is_late and was_late and self._process is not None and self._process.is_alive():
-                log.error("the user API has stood still for %.0f s; ending it", USERAPI_WATCHDOG_S)
-                self._process.kill()
-            was_late = is_late
-            if self._process is not None and not self._process.is_alive():
-                log.error("the user API has ended (exit status %s); starting it again", self._process.exitcode)
-                self._spawn()
-                wait_s = min(2 * wait_s, LAST_RESTART_S)
-
-    async def stop(self) -> None:
-        """Stop it, by force if it does not listen."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-        process = self._process
-        if process is None or not process.is_alive():
-            return
-        process.terminate()
-        for _ in range(STOP_TIMEOUT_S * 10):
-            if not process.is_alive():
-                return
-            await asyncio.sleep(0.1)
-        process.kill()
-
-
-def _serve_userapi(settings: Settings, pulse: _Pulse, parent: int) -> None:
-    """The child's main function."""
-    set_up(settings.log)
-    try:
-        run_userapi(settings.userapi, settings.store, settings.history, manager=pulse, parent=parent)
-    except SparrowError as error:
-        log.error("%s", error)
-        raise SystemExit(1) from None

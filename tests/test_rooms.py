@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "userapi/identity": {"protocol", "store", "userapi", "userapi/http"},
     "userapi/process": {"protocol", "fabric", "userapi.settings", "userapi/http"},
     "client": {"protocol"},
-    "sparrow": {*SERVERS, "client", "load", "sparrow/chat", "sparrow/config", "sparrow/ops"},
+    "sparrow": {*SERVERS, "userapi.http.counts", "client", "load", "sparrow/chat", "sparrow/config", "sparrow/ops"},
     "sparrow/chat": {"protocol", "client"},
     "sparrow/config": {*SERVERS, "userapi/endpoints", "userapi/identity", "userapi/process"},
     "sparrow/ops": {

@@ -13,6 +13,7 @@ from pathlib import Path
 from flask import Flask
 
 from store.settings import HistorySettings
+from userapi import monitor
 from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
 from userapi.endings import Endings
@@ -36,10 +37,12 @@ from userapi.endpoints import (
     search,
 )
 from userapi.groups import GroupWork
+from userapi.health import Health
 from userapi.history import History
 from userapi.http import document, doors, limits, page, problems, web
 from userapi.http.counts import Counts
 from userapi.identity import Identity
+from userapi.monitor import Named
 from userapi.notices import Notices
 from userapi.passwords import Passwords
 from userapi.service import EXTENSION, Service
@@ -81,9 +84,13 @@ def create_app(
     identity: Identity | None = None,
     counts: Counts | None = None,
     history: HistorySettings | None = None,
+    health: Health | None = None,
+    named: Named | None = None,
     page_folder: Path = page.FOLDER,
 ) -> Flask:
     """An application over an open bridge; `identity` checks passwords, without it we do. It counts into `counts`.
+
+    `health` is looked at by somebody, or whoever asks for it looks. `named`: it tells of itself under this name.
 
     Raises `ConfigError` if the private key, or the page, is not there.
     """
@@ -92,6 +99,7 @@ def create_app(
     minter = TokenMinter(Path(settings.token_private_key_file), settings.access_token_lifetime_s)
     counted = limits.Limits(settings, steady)
     counts = counts or Counts()
+    health = health or Health(bridge, fabric, steady=steady)
     notices = Notices(fabric, settings.further_device_delay_s, counts, steady)
     app.extensions[EXTENSION] = Service(
         settings,
@@ -109,6 +117,7 @@ def create_app(
         groups=GroupWork(bridge, counts.group, clock),
         notices=notices,
         counts=counts,
+        health=health,
         identity=identity,
         admin_token=admin.read_admin_token(settings),
         identity_turn=threading.BoundedSemaphore(settings.identity_max_at_once),
@@ -125,4 +134,5 @@ def create_app(
     for area in AREAS:
         api.register_blueprint(area)
     metrics.install(app, counts)
+    monitor.install(app, monitor.Telling(named or Named(settings.name), health, counts))
     return app

@@ -6,15 +6,18 @@ Owns that thread. Each worker process opens its own, after the fork.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import uvloop
 
-from protocol.errors import StoreError
+from protocol.errors import NoSpaceError, StoreError
 from store import Store
+from store.health import StoreHealth
 
+_log = logging.getLogger("sparrow.userapi")
 _T = TypeVar("_T")
 
 
@@ -24,6 +27,8 @@ class StoreBridge:
     def __init__(self, store: Store, timeout_s: float) -> None:
         self._store = store
         self._timeout_s = timeout_s
+        self.health = StoreHealth(store, _log)
+        """Used in the loop alone."""
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="store-bridge", daemon=True)
 
@@ -69,7 +74,15 @@ class StoreBridge:
 
     def _run(self, method: Callable[..., Awaitable[_T]], timeout_s: float | None, *arguments: object) -> _T:
         async def call() -> _T:
-            return await method(*arguments)
+            try:
+                return await method(*arguments)
+            except NoSpaceError:
+                raise
+            except StoreError as error:
+                # What it was, only the store knows; the next look finds out what works.
+                self.health.went(writes=False, error=error)
+                self.health.went(writes=True, error=error)
+                raise
 
         future = asyncio.run_coroutine_threadsafe(call(), self._loop)
         try:

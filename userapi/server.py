@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,10 +29,13 @@ from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
 from userapi.endpoints.admin import read_admin_token
+from userapi.health import Health
 from userapi.http.counts import Counts
+from userapi.http.handover import ADMIN, MONITOR, PUBLIC
 from userapi.identity import Identity, open_identity
 from userapi.identity.breaches import check_list
 from userapi.keys import ensure_key_pair
+from userapi.monitor import Named, Place
 from userapi.process import listening
 from userapi.process.arbiter import Arbiter, Manager
 from userapi.process.tls import Certificate
@@ -51,10 +55,13 @@ def run(
     *,
     manager: Manager | None = None,
     parent: int | None = None,
+    counts: Counts | None = None,
+    place: Place | None = None,
 ) -> NoReturn:
     """Serve until SIGTERM or SIGINT, or until `parent` (a process id) is no longer our parent; then exit.
 
-    `manager` is told how we are. Raises `ConfigError` or `StoreError`, before anything is served, when it cannot start.
+    `manager` is told how we are; requests are counted into `counts`; at `place` we tell of ourselves. Raises
+    `ConfigError` or `StoreError`, before anything is served, when it cannot start.
     """
     # gunicorn would tell systemd that it is ready before a worker is, and in a node, which tells that itself.
     os.environ.pop("NOTIFY_SOCKET", None)
@@ -65,10 +72,11 @@ def run(
     read_link_keys(settings.curve_key_file, settings.broker_public_key_file)  # found out where there is one to tell
     _try_identity(settings)
     asyncio.run(_try_store(store_settings, history))
-    _try_address(settings)
+    doors = _doors(settings, place)
+    _try_addresses(doors)
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), name="parent-watch", daemon=True).start()
-    _Server(settings, store_settings, history, manager).run()
+    _Server(settings, store_settings, history, manager, counts or Counts(), doors, place).run()
     raise SystemExit(0)
 
 
@@ -79,8 +87,16 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         store_settings: StoreSettings,
         history: HistorySettings,
         manager: Manager | None,
+        counts: Counts,
+        doors: Mapping[str, tuple[str, int]],
+        place: Place | None,
     ) -> None:
+        """`counts` is here before the workers are forked."""
         self.settings = settings
+        self.doors = tuple(doors)
+        """Of each listener, in their order, which it is."""
+        self._addresses = doors.values()
+        self._named = Named(settings.name, place.version if place is not None else "", time.time())
         self._store_settings = store_settings
         self._history = history
         self._manager = manager
@@ -88,15 +104,14 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._brokers: Brokers | None = None
         self._identity: Identity | None = None
         self._parts: Service | None = None
-        self.counts = Counts()  # here, before the workers are forked
+        self.counts = counts
         self.certificate = Certificate(settings) if settings.tls_certificate_file else None
         super().__init__()
 
     def load_config(self) -> None:
         settings = self.settings
         values: dict[str, Any] = {
-            # The first is everybody's, the second the administrators' (`userapi.process.worker`).
-            "bind": [_address(host, port) for host, port in _listens(settings)],
+            "bind": [_address(host, port) for host, port in self._addresses],
             "backlog": settings.listen_backlog,
             "workers": settings.workers,
             "worker_class": Worker,
@@ -124,10 +139,21 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._brokers = Brokers(self.settings)
         self._identity = open_identity(self.settings)
         fabric = BrokerFabric(self._bridge, self._brokers)
+        health = Health(self._bridge, fabric)
+        if self._manager is not None:
+            health.told = self._manager.able
         app = create_app(
-            self.settings, self._bridge, fabric, identity=self._identity, counts=self.counts, history=self._history
+            self.settings,
+            self._bridge,
+            fabric,
+            identity=self._identity,
+            counts=self.counts,
+            history=self._history,
+            health=health,
+            named=self._named,
         )
         self._parts = app.extensions[EXTENSION]
+        health.start()
         return app
 
     def _when_ready(self, arbiter: Any) -> None:
@@ -135,6 +161,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def _worker_exit(self, arbiter: Any, worker: Any) -> None:
         if self._parts is not None:
+            self._parts.health.stop()
             self._parts.endings.stop()
             self._parts.notices.stop()
             self._parts = None
@@ -162,13 +189,14 @@ async def _try_store(settings: StoreSettings, history: HistorySettings) -> None:
         pass
 
 
-def _try_address(settings: UserApiSettings) -> None:
-    """Find out now, where there is somebody to tell, that the address is taken."""
-    for prefix, (host, port) in zip(("", "admin_"), _listens(settings), strict=False):
+def _try_addresses(doors: Mapping[str, tuple[str, int]]) -> None:
+    """Find out now, where there is somebody to tell, that an address is taken."""
+    for door, (host, port) in doors.items():
         if reason := listening.why_not(host, port):
+            key = {PUBLIC: "userapi.", ADMIN: "userapi.admin_", MONITOR: "monitor."}[door]
             raise ConfigError(
                 f"the user API cannot listen on {_address(host, port)} ({reason}): "
-                f"change userapi.{prefix}listen_host or userapi.{prefix}listen_port, or stop what listens there"
+                f"change {key}listen_host or {key}listen_port, or stop what listens there"
             )
 
 
@@ -178,10 +206,13 @@ def base_url(settings: UserApiSettings) -> str:
     return f"{scheme}://{_address(settings.listen_host, settings.listen_port)}"
 
 
-def _listens(settings: UserApiSettings) -> list[tuple[str, int]]:
-    found = [(settings.listen_host, settings.listen_port)]
+def _doors(settings: UserApiSettings, place: Place | None) -> dict[str, tuple[str, int]]:
+    """Where it listens: host and port of each door (`userapi.http.handover`)."""
+    found = {PUBLIC: (settings.listen_host, settings.listen_port)}
     if settings.admin_listen_port:
-        found.append((settings.admin_listen_host, settings.admin_listen_port))
+        found[ADMIN] = (settings.admin_listen_host, settings.admin_listen_port)
+    if place is not None:
+        found[MONITOR] = (place.host, place.port)
     return found
 
 

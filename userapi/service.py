@@ -17,6 +17,7 @@ from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
 from userapi.endings import Endings
 from userapi.groups import GroupWork
+from userapi.health import Health
 from userapi.history import History
 from userapi.http.counts import Counts
 from userapi.notices import Notices
@@ -51,6 +52,7 @@ class Service:
     groups: GroupWork
     notices: Notices
     counts: Counts
+    health: Health
     identity: Identity | None
     """The user system that keeps the passwords; None: we do."""
     admin_token: str

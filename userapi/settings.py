@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class UserApiSettings:
     """The HTTP service: where it listens, what it signs with, how it guards passwords."""
 
+    name: str = "userapi-1"
+    """In metrics and `sparrow status`."""
     listen_host: str = "127.0.0.1"
     listen_port: int = 7480
     workers: int = 1

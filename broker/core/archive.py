@@ -28,6 +28,7 @@ from fabric.records import (
     TRACED,
     UNAVAILABLE,
     Record,
+    outcome_name,
 )
 from protocol.errors import FileReferenceError, RecordError
 from protocol.files import parse_file_reference
@@ -184,7 +185,7 @@ class Archive:
         else:
             self.refused[state] += 1
         if flags & TRACED:
-            what = "stands in the timeline" if state == SAFE else f"is not in the timeline, for outcome {state}"
+            what = "stands in the timeline" if state == SAFE else f"is not in the timeline: {outcome_name(state)}"
             self._turn.traces.append((origin, attempt, what))
         if then is None:
             self._outcomes.add(origin, attempt, copy, copies, state, flags)

@@ -34,6 +34,7 @@ from fabric.records import (
     TRACED,
     UNAVAILABLE,
     Record,
+    outcome_name,
 )
 from protocol.framing import varint
 from protocol.ids import split_address
@@ -262,7 +263,9 @@ class GroupRouting:
         if state != SAFE:
             self.refused[state] += 1
         if rec[FLAGS] & TRACED:
-            what = "handed out to all of the group" if state == SAFE else f"not SENT to the group, for outcome {state}"
+            what = (
+                "handed out to all of the group" if state == SAFE else f"not SENT to the group: {outcome_name(state)}"
+            )
             self._turn.traces.append((connector, rec[ATTEMPT], what))
         self._outcomes.add(connector, rec[ATTEMPT], 0, 1, state, 0)
 

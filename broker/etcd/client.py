@@ -31,6 +31,8 @@ Code = grpc.StatusCode
 
 DEFAULT_PORT = 2379
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 0.5
+AWAY_S = 1.0
+"""When one member is gone, the next one answers sooner; so long without an answer is trouble."""
 _OPTIONS = (
     # etcd closes a connection that pings more often than every 5 s.
     ("grpc.keepalive_time_ms", 10_000),
@@ -99,7 +101,15 @@ class Etcd:
         self._token = ""
         self.timings = Timings("etcd", "calls of etcd, all tries together,")
         self._trouble = ""
+        self._trouble_since = 0.0
         self._full = False
+
+    @property
+    def trouble(self) -> str:
+        """Why etcd does not do what is asked, by what was lately tried; empty if it does."""
+        if self._trouble and asyncio.get_running_loop().time() - self._trouble_since >= AWAY_S:
+            return self._trouble
+        return _OVER_QUOTA if self._full else ""
 
     async def call(self, call: Call[Request, Response], request: Request, *, writes: bool = False) -> Response:
         """Call some member that answers.
@@ -288,7 +298,7 @@ class Etcd:
                 log.error("%s", error)
             self._full = True
         elif not self._trouble:
-            self._trouble = str(error)
+            self._trouble, self._trouble_since = str(error), asyncio.get_running_loop().time()
             log.error("%s (endpoints: %s); trying again", error, ", ".join(self._settings.endpoints))
 
     def _well(self, writes: bool) -> None:

@@ -39,6 +39,7 @@ from fabric.records import (
     SAFE,
     TRACED,
     UNSEEN,
+    outcome_name,
 )
 from protocol.errors import InvalidIdError
 from protocol.ids import Stamper, stamp_ms
@@ -289,7 +290,7 @@ class Attempts:
             self._trace(counter, f"its author is told {text}")
 
     def _fail(self, counter: int, state: int) -> None:
-        self._trace_end(counter, f"Failed, for outcome {state}")
+        self._trace_end(counter, f"Failed: {outcome_name(state)}")
         partial = self._partial.get(counter)
         if partial is not None and partial.delivered and self._attempts[counter][0].knows_changes:
             self._tell_early(counter)

@@ -44,7 +44,7 @@ class Link:
         self.leaving = False
         """The broker answers still, and will not for long."""
         self.unwell = False
-        """The broker's store does not answer."""
+        """The broker's store, or its presence, does not answer."""
         self.knows_changes = False
         """The broker knows what an EDIT and an ERASE are."""
         self.knows_groups = False

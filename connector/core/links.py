@@ -99,6 +99,25 @@ class Links:
         return self.lease != 0 and not self.is_alone and not self.apart
 
     @property
+    def no_broker(self) -> str:
+        """Why nothing can be handed on; empty if it can."""
+        return "no broker is up" if self.is_alone else ""
+
+    @property
+    def no_storing(self) -> str:
+        """Why nothing is stored; empty if it is."""
+        if any(link.up and not link.unwell for link in self._links.values()):
+            return ""
+        return self.no_broker or "no broker can use its store, or presence: their logs say why"
+
+    @property
+    def no_logins(self) -> str:
+        """Why no login can be taken; empty if it can."""
+        if self.apart:
+            return f"our clock is too far from that of {', '.join(self.apart)}"
+        return self.no_storing or ("" if self.lease else "no broker has given a lease")
+
+    @property
     def is_alone(self) -> bool:
         """No broker is up."""
         return not any(link.up for link in self._links.values())
@@ -159,7 +178,7 @@ class Links:
             link.unwell = unwell
             self._routes.clear()
             self._ports.log(
-                f"broker {'unwell, its store does not answer' if unwell else 'well again'}: {link.endpoint}"
+                f"broker {'unwell, its store or presence does not answer' if unwell else 'well again'}: {link.endpoint}"
             )
         if asked == self.lease and lease != self.lease:
             self.lease = lease

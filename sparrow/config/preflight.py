@@ -208,7 +208,8 @@ def _is_there(path: str) -> bool:
 async def _clocks(settings: Settings) -> AsyncIterator[Finding]:
     """Compare the clocks of the machines whose monitors are named with ours."""
     async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
-        for address in settings.monitor.processes:
+        for process in settings.monitor.processes:
+            address = process.rpartition("=")[2]
             try:
                 answer = await client.get(f"http://{address}/healthz")
                 there = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()

@@ -24,7 +24,8 @@ class MonitorSettings:
     allow_trace: bool = False
     """Lets whoever reaches it ask for traces, which name users: who writes to whom, when, from which devices."""
     processes: tuple[str, ...] = ()
-    """host:port of the monitors of all processes, for `sparrow status` and `sparrow top`."""
+    """host:port of the monitors of all processes, for `sparrow status` and `sparrow top`; name=host:port shows one that
+    is down by its name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
+from fabric.abilities import Abilities, lacking
+from fabric.telling import able, values_of
 from protocol.errors import ConfigError, InvalidIdError
 from protocol.ids import check_user_id
 from sparrow import version
@@ -53,10 +55,9 @@ _LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 class Source:
     """A part of the process that can tell of itself. All of it is called in the event loop."""
 
-    name: str
     metrics: Callable[[], Iterable[Metric]]
-    not_ready: Callable[[], str]
-    """Why it cannot do its work now; empty if it can."""
+    abilities: Callable[[], Abilities]
+    """What it is for, and why it cannot do that now."""
     trace: Callable[[str, float], None] = lambda user, seconds: None
     """Trace what this user writes for so long."""
 
@@ -155,11 +156,18 @@ class Monitor:
         dropped = CounterMetricFamily("sparrow_log_lines_dropped", "Lines of the log that nobody took in time.")
         dropped.add_metric((), log_lines_dropped())
         told = (metric for source in self._sources for metric in source.metrics())
-        return [info, dropped, *self._lag.collect(), *told]
+        return [info, able(self._abilities()), dropped, *self._lag.collect(), *told]
+
+    def _abilities(self) -> Abilities:
+        """Of all sources; of one ability the first reason that there is."""
+        found: dict[str, str] = {}
+        for source in self._sources:
+            for name, why in source.abilities().items():
+                found[name] = found.get(name) or why
+        return found
 
     def _not_ready(self) -> dict[str, str]:
-        reasons = {source.name: source.not_ready() for source in self._sources}
-        return {name: reason for name, reason in reasons.items() if reason}
+        return lacking(self._abilities())
 
     # In the monitor's threads.
 
@@ -224,12 +232,6 @@ class Monitor:
         return _told("200 OK", [[one.at, one.attempt, one.text] for one in found])
 
     def _varz(self) -> dict[str, Any]:
-        values = {
-            sample.name + _labels(sample.labels): sample.value
-            for metric in self._registry.collect()
-            for sample in metric.samples
-            if not sample.name.endswith(("_bucket", "_created", "_info"))
-        }
         return {
             "role": self._role,
             "name": self._name,
@@ -237,7 +239,7 @@ class Monitor:
             "pid": os.getpid(),
             "up_s": round(time.time() - self._began, 1),
             "not_ready": self._ask(self._not_ready),
-            "values": values,
+            "values": values_of(self._registry),
         }
 
 
@@ -273,10 +275,6 @@ class _QuietHandler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nobody wants a line for each look."""
-
-
-def _labels(labels: dict[str, str]) -> str:
-    return "{" + ",".join(f"{name}={value}" for name, value in sorted(labels.items())) + "}" if labels else ""
 
 
 def _told(status: str, value: object) -> Told:

@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from sparrow.config.settings import Settings
 ASK_S = 4.0
 """A monitor that has not answered by then is down. It waits itself for a loop that stands still, but not so long."""
 _CLEAR = "\x1b[H\x1b[J"
-_WIDTHS = (24, 10, 9)
+_FOR_PEOPLE = {"log_in": "log in", "deliver": "deliver", "store": "store", "serve": "serve", "notify": "notify brokers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,11 @@ class Seen:
     """On its own machine."""
 
     @property
+    def shown(self) -> str:
+        """What it is called, where that is known."""
+        return self.name or self.address
+
+    @property
     def well(self) -> bool:
         """It answers, and can do its work."""
         return not self.trouble and not self.not_ready
@@ -53,28 +58,33 @@ class Seen:
 
 
 async def ask_all(addresses: Sequence[str]) -> list[Seen]:
-    """Ask every monitor at once."""
+    """Ask every monitor at once; an address may begin with what the process is called, and "="."""
     async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
         return list(await asyncio.gather(*(_ask(client, address) for address in addresses)))
 
 
-async def _ask(client: httpx.AsyncClient, address: str) -> Seen:
+async def _ask(client: httpx.AsyncClient, process: str) -> Seen:
     now = time.monotonic()
+    name, _, address = process.rpartition("=")
+
+    def down(trouble: str) -> Seen:
+        return Seen(address, now, trouble, name)
+
     try:
         answer = await client.get(f"http://{address}/varz")
         told: Any = answer.json()
         if answer.status_code == 503:
-            return Seen(address, now, trouble=str(told["status"]))
+            return down(str(told["status"]))
         return Seen(
             address, now, "", told["name"], told["role"], told["version"], told["up_s"], told["not_ready"],
             told["values"], told["pid"],
         )  # fmt: skip
     except httpx.TimeoutException:
-        return Seen(address, now, trouble="no answer")
+        return down("no answer")
     except httpx.HTTPError as error:
-        return Seen(address, now, trouble=str(error) or type(error).__name__)
+        return down(str(error) or type(error).__name__)
     except (ValueError, KeyError, TypeError, httpx.InvalidURL):
-        return Seen(address, now, trouble="what answers there is no monitor of Sparrow")
+        return down("what answers there is no monitor of Sparrow")
 
 
 # What is shown.
@@ -82,16 +92,31 @@ async def _ask(client: httpx.AsyncClient, address: str) -> Seen:
 
 def status_lines(seen: Iterable[Seen]) -> list[str]:
     """A line for each process."""
-    lines = [_columns("process", "version", "up") + "state"]
+    rows = [("process", "version", "up", "state")]
     for each in seen:
         if each.trouble:
-            lines.append(_columns(each.address, "-", "-") + f"down: {each.trouble}")
-            continue
-        reasons = "; ".join(f"not ready: {reason}" for reason in each.not_ready.values())
-        lines.append(
-            _columns(f"{each.name} ({each.role})", each.version, duration(each.up_s)) + (reasons or _well(each))
-        )
-    return lines
+            rows.append((each.shown, "-", "-", f"down: {each.trouble}"))
+        else:
+            state = _unable(each.not_ready) if each.not_ready else _well(each)
+            rows.append((f"{each.name} ({each.role})", each.version, duration(each.up_s), state))
+    return table(rows, "<<<<")
+
+
+def _unable(not_ready: Mapping[str, str]) -> str:
+    """What it cannot do, and why, each reason once."""
+    by_reason: dict[str, list[str]] = {}
+    for ability, why in not_ready.items():
+        by_reason.setdefault(why, []).append(_FOR_PEOPLE.get(ability, ability))
+    return "NOT READY: " + "; ".join(f"cannot {', '.join(names)}: {why}" for why, names in by_reason.items())
+
+
+def table(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+    """Lines whose columns are as wide as they must be; `sides`: "<" or ">" of each column."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{text:{side}{width}}" for text, side, width in zip(row, sides, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _well(seen: Seen) -> str:
@@ -109,6 +134,8 @@ def _well(seen: Seen) -> str:
             f"{seen.value('broker_members'):.0f} brokers alive",
             f"{seen.value('broker_storing_rows'):,.0f} copies being stored",
         ]
+    if seen.role == "userapi":
+        facts.append(f"{seen.value('userapi_requests_total'):,.0f} requests answered")
     return "ready: " + ", ".join(facts) if facts else "ready"
 
 
@@ -118,37 +145,36 @@ _RATES = (
     ("failed/s", "connector_failed_total"),
     ("routed/s", "broker_routed_total"),
     ("stored/s", "broker_stored_total"),
+    ("requests/s", "userapi_requests_total"),
 )
 
 
 def top_lines(before: Sequence[Seen], now: Sequence[Seen]) -> list[str]:
-    """A line for each process, of what went on between two looks, and one for all together."""
-    head = f"{'process':24}{'cpu %':>7}{'MiB':>8}{'sessions':>10}" + "".join(f"{name:>12}" for name, _ in _RATES)
-    lines = [head]
+    """A line for each process, of what went on between two looks, one for all together, and what is wrong."""
+    rows = [("process", "cpu %", "MiB", "sessions", *(name for name, _ in _RATES))]
+    notes: list[str] = []
     totals = [0.0] * len(_RATES)
     sessions = cpu = memory = 0.0
     for old, new in zip(before, now, strict=True):
         if new.trouble or old.trouble or new.at <= old.at:
-            lines.append(f"{(new.name or new.address):24}  {new.trouble or 'one more look, please'}")
+            notes.append(f"{new.shown}: {new.trouble or 'one more look, please'}")
             continue
+        if new.not_ready:
+            notes.append(f"{new.shown}: {_unable(new.not_ready)}")
         passed = new.at - old.at
         rates = [max(0.0, new.value(key) - old.value(key)) / passed for _, key in _RATES]
         used = 100 * (new.values.get("process_cpu_seconds_total", 0) - old.values.get("process_cpu_seconds_total", 0))
         mib = new.values.get("process_resident_memory_bytes", 0) / 2**20
         held = new.value("connector_sessions")
-        lines.append(_top_line(new.name, used / passed, mib, held, rates))
+        rows.append(_top_row(new.name, used / passed, mib, held, rates))
         totals = [total + rate for total, rate in zip(totals, rates, strict=True)]
         sessions, cpu, memory = sessions + held, cpu + used / passed, memory + mib
-    lines.append(_top_line("all", cpu, memory, sessions, totals))
-    return lines
+    rows.append(_top_row("all", cpu, memory, sessions, totals))
+    return [*table(rows, "<" + ">" * (len(rows[0]) - 1)), *notes]
 
 
-def _top_line(name: str, cpu: float, mib: float, sessions: float, rates: Sequence[float]) -> str:
-    return f"{name:24}{cpu:7.1f}{mib:8.0f}{sessions:10,.0f}" + "".join(f"{rate:12,.1f}" for rate in rates)
-
-
-def _columns(*texts: str) -> str:
-    return "".join(f"{text:{width}}" for text, width in zip(texts, _WIDTHS, strict=True))
+def _top_row(name: str, cpu: float, mib: float, sessions: float, rates: Sequence[float]) -> tuple[str, ...]:
+    return (name, f"{cpu:.1f}", f"{mib:.0f}", f"{sessions:,.0f}", *(f"{rate:,.1f}" for rate in rates))
 
 
 def duration(seconds: float) -> str:

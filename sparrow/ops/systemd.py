@@ -10,6 +10,8 @@ import socket
 import time
 from collections.abc import Mapping
 
+from fabric.abilities import Abilities
+
 READY = "READY=1"
 STOPPING = "STOPPING=1"
 ALIVE = "WATCHDOG=1"
@@ -45,6 +47,9 @@ class Systemd:
     def stopping(self) -> None:
         """We end."""
         self.tell(STOPPING)
+
+    def able(self, abilities: Abilities) -> None:
+        """Nothing: systemd listens to a service's main process alone, and its monitor says it."""
 
     def reloading(self) -> None:
         """A reload has begun; `ready` ends it."""

@@ -17,7 +17,7 @@ import httpx
 from protocol.errors import ConfigError, ServiceError
 from protocol.ids import check_user_id
 from sparrow.config.settings import Settings
-from sparrow.ops.overview import ASK_S, addresses_of
+from sparrow.ops.overview import ASK_S, addresses_of, ask_all
 
 LOOK_S = 0.5
 
@@ -27,13 +27,15 @@ class Line(NamedTuple):
 
     at: float
     """Unix time."""
-    process: str
+    address: str
+    """Of the process' monitor."""
     attempt: str
     text: str
 
-    def __str__(self) -> str:
+    def shown(self, name: str) -> str:
+        """As people read it."""
         when = datetime.fromtimestamp(self.at).strftime("%H:%M:%S.%f")
-        return f"{when}  {self.process:22} {self.attempt:>24}  {self.text}"
+        return f"{when}  {name}  {self.attempt:>24}  {self.text}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +56,17 @@ def run_trace(settings: Settings, user: str, seconds: float) -> int:
 async def _follow(addresses: Sequence[str], user: str, seconds: float) -> None:
     async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
         asked = {"user": user, "seconds": str(seconds)}
-        await asyncio.gather(*(_ask(client, "POST", address, asked) for address in addresses))
+        seen = await ask_all(addresses)
+        # User APIs have no part in messages.
+        names = {each.address: each.shown for each in seen if each.role != "userapi"}
+        await asyncio.gather(*(_ask(client, "POST", address, asked) for address in names))
         end = time.monotonic() + seconds
-        after = dict.fromkeys(addresses, time.time() - LOOK_S)
+        after = dict.fromkeys(names, time.time() - LOOK_S)
+        width = max(map(len, names.values()))
         while time.monotonic() < end:
             await asyncio.sleep(LOOK_S)
             for line in sorted(await _news(client, after)):
-                print(line, flush=True)
+                print(line.shown(f"{names[line.address]:{width}}"), flush=True)
 
 
 async def _news(client: httpx.AsyncClient, after: dict[str, float]) -> list[Line]:

@@ -198,7 +198,7 @@ def test_traced_messages_are_followed() -> None:
     bench.answer("archive", [KEPT, Archived(Result.FULL)])
     told = [text for _, _, text in bench.core.turn.traces]
     assert "stands in the timeline" in told
-    assert f"is not in the timeline, for outcome {HISTORY_FULL}" in told
+    assert "is not in the timeline: HISTORY_FULL" in told
 
 
 # Marks.

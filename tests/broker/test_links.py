@@ -285,7 +285,7 @@ async def test_what_the_store_answers_when_the_broker_has_stopped_goes_to_nobody
         server = BrokerServer(settings, store, context)
         await server.start()
         await server.stop()
-        assert server.not_ready
+        assert set(server.abilities().values()) == {"not started"}
         server.core.turn.push(1, record(HINT, to=b"bob/b1"))
         server.core.flush()
     context.term()

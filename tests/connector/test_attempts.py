@@ -527,7 +527,7 @@ def traces(bench: Bench) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("state", "told"), [(DELIVERED, "SENT and DELIVERED"), (SAFE, "SENT"), (UNAVAILABLE, "Failed, for outcome 3")]
+    ("state", "told"), [(DELIVERED, "SENT and DELIVERED"), (SAFE, "SENT"), (UNAVAILABLE, "Failed: UNAVAILABLE")]
 )
 def test_what_a_traced_author_writes_is_followed(state: int, told: str) -> None:
     bench = Bench()

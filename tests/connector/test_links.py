@@ -393,7 +393,7 @@ def test_a_broker_whose_store_does_not_answer_serves_only_if_no_other_can() -> N
     assert brokers_of(bench) == {B1, B2}
     bench.heartbeat(B1, flags=UNWELL)
     assert brokers_of(bench) == {B2}
-    assert bench.ports.logs[-1] == f"broker unwell, its store does not answer: {B1}"
+    assert bench.ports.logs[-1] == f"broker unwell, its store or presence does not answer: {B1}"
     bench.heartbeat(B1, flags=UNWELL)
     bench.heartbeat(B2, flags=UNWELL)
     assert brokers_of(bench) == {B1, B2}

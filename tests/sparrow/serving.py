@@ -57,12 +57,16 @@ class Node:
                 cwd=self.folder,
             )
         deadline = time.monotonic() + 30
+        quiet = self.environment.get("SPARROW_LOG__LEVEL", "info") != "info"
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 # A test of certificates is none of waiting for the server.
-                if httpx.get(f"{self.api}/healthz", trust_env=False, verify=False).status_code == 200:
+                if (
+                    httpx.get(f"{self.api}/healthz", trust_env=False, verify=False).status_code == 200
+                    and (quiet or "Sparrow is ready" in self.log)
+                ):
                     return self
             except (OSError, httpx.TransportError):
                 time.sleep(0.05)

@@ -6,6 +6,8 @@ import asyncio
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from client import Client
+from sparrow.ops.overview import ask_all, status_lines
 from tests.ports import free_port
 from tests.sparrow.serving import PASSWORD, Node
 
@@ -90,3 +93,30 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         node = Node(tmp_path, monitor__listen_port=other.getsockname()[1])
         with pytest.raises(AssertionError, match=r"the monitor cannot listen on .*set monitor\.listen_host"):
             node.start()
+
+
+async def test_a_user_api_of_its_own_tells_of_itself(tmp_path: Path) -> None:
+    """And says that it reaches no broker."""
+    node = Node(tmp_path, monitor__listen_port=free_port(), userapi__name="api-7", log__level="warning")
+    with (tmp_path / "log").open("ab") as log:
+        node.process = subprocess.Popen(
+            [sys.executable, "-m", "sparrow.cli", "userapi"],
+            env=node.environment,
+            stdout=log,
+            stderr=log,
+            cwd=tmp_path,
+        )
+    try:
+        port = node.environment["SPARROW_MONITOR__LISTEN_PORT"]
+        async with asyncio.timeout(60):
+            while not (found := (await ask_all([f"x=127.0.0.1:{port}"]))[0]).not_ready:
+                assert node.process.poll() is None, node.log
+                await asyncio.sleep(0.1)
+        assert (found.role, found.name, found.pid) == ("userapi", "api-7", node.process.pid)
+        assert found.values["process_resident_memory_bytes"] > 1e7
+        assert "cannot notify brokers: no broker answers" in status_lines([found])[1]
+        assert get(node, "/readyz").status_code == 503
+        assert httpx.get(node.api + "/readyz", trust_env=False).status_code == 503
+        assert httpx.get(node.api + "/healthz", trust_env=False).status_code == 200
+    finally:
+        assert node.stop() == 0, node.log

@@ -56,3 +56,9 @@ def test_each_alarm_is_explained() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     assert alarms
     assert [alarm for alarm in alarms if f"`{alarm}`" not in text] == []
+
+
+def test_each_alarm_is_seen_to_fire() -> None:
+    alarms = re.findall(r"alert: (\w+)", (FOLDER / "alerts.yml").read_text())
+    tests = (FOLDER / "alerts-test.yml").read_text()
+    assert [alarm for alarm in alarms if not re.search(rf"alertname: {alarm}\n +exp_alerts:\n", tests)] == []

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -25,7 +26,7 @@ GUARD_S = 90.0
 
 @pytest.fixture
 def own_node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path).start()
+    made = Node(tmp_path, monitor__listen_port=free_port()).start()
     yield made
     assert made.stop() == 0, made.log
     assert "Traceback" not in made.log
@@ -48,20 +49,52 @@ def is_well(node: Node) -> bool:
         return False
 
 
+def until(condition: Callable[[], object], node: Node) -> None:
+    deadline = time.monotonic() + GUARD_S
+    while not condition():
+        assert time.monotonic() < deadline, node.log
+        time.sleep(0.1)
+
+
+def told(node: Node, path: str = "/readyz") -> httpx.Response:
+    """What its monitor says."""
+    port = node.environment["SPARROW_MONITOR__LISTEN_PORT"]
+    return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
+
+
 def disturb(node: Node, number: signal.Signals) -> None:
     """Send a signal to the user API, and wait for the next one, and that it answers."""
     before = user_api(node)
     assert before
     os.kill(before, number)
-    deadline = time.monotonic() + GUARD_S
-    while user_api(node) in (0, before) or not is_well(node):
-        assert time.monotonic() < deadline, node.log
-        time.sleep(0.1)
+    until(lambda: user_api(node) not in (0, before) and is_well(node), node)
 
 
 def test_a_user_api_that_is_killed_comes_back(own_node: Node) -> None:
     disturb(own_node, signal.SIGKILL)
     assert "the user API has ended (exit status -9); starting it again" in own_node.log
+
+
+def test_another_program_at_its_port_is_not_taken_for_it(own_node: Node) -> None:
+    own_node.register("alice")
+    assert 'sparrow_userapi_requests_total{operation="register",status="2xx"} 1.0' in told(own_node, "/metrics").text
+    os.kill(user_api(own_node), signal.SIGKILL)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        until(lambda: not is_well(own_node), own_node)
+        other.bind(("127.0.0.1", own_node.api_port))
+        other.listen()
+        until(lambda: "the user API cannot listen on" in own_node.log, own_node)
+        answer = told(own_node)
+        assert answer.status_code == 503
+        assert set(answer.json()) == {"status", "serve", "notify"}
+        assert "the user API" in answer.json()["serve"]
+        assert 'sparrow_able{to="serve"} 0.0' in told(own_node, "/metrics").text
+        assert 'sparrow_able{to="deliver"} 1.0' in told(own_node, "/metrics").text
+    until(lambda: told(own_node).status_code == 200, own_node)
+    assert is_well(own_node)
+    # What was counted before has not begun anew.
+    assert 'sparrow_userapi_requests_total{operation="register",status="2xx"} 1.0' in told(own_node, "/metrics").text
 
 
 @pytest.mark.slow

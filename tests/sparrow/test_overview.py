@@ -32,18 +32,22 @@ def seen(at: float = 10.0, **changes: object) -> Seen:
 
 
 def test_status() -> None:
-    lines = status_lines([seen(), seen(not_ready={"connector": "no broker is up"}), Seen("10.0.0.2:1", 0.0, "refused")])
+    away = {"log_in": "no broker is up", "store": "no broker is up", "deliver": "stopping"}
+    lines = status_lines([seen(), seen(not_ready=away, name="c" * 30), Seen("10.0.0.2:1", 0.0, "refused")])
     assert " ".join(lines[1].split()) == "c-1 (connector) 1.2 1h 1m ready: 3 sessions, 0 behind, 1 of 2 brokers up"
-    assert lines[2].endswith("not ready: no broker is up")
+    assert lines[2].endswith("NOT READY: cannot log in, store: no broker is up; cannot deliver: stopping")
+    assert {line.index("1h 1m") for line in lines[1:3]} == {lines[0].index("up")}
     assert " ".join(lines[3].split()) == "10.0.0.2:1 - - down: refused"
     assert [each.well for each in (seen(), seen(not_ready={"a": "b"}), Seen("x", 0.0, "y"))] == [True, False, False]
 
 
 def test_what_goes_on_between_two_looks() -> None:
-    lines = top_lines([seen(10.0), seen(10.0)], [seen(12.0), Seen("10.0.0.2:1", 12.0, "no answer")])
-    assert lines[1].split() == ["c-1", "50.0", "50", "3", "100.0", "0.0", "2.0", "0.0", "0.0"]
-    assert lines[2].split() == ["10.0.0.2:1", "no", "answer"]
-    assert lines[3].split()[:5] == ["all", "50.0", "50", "3", "100.0"]
+    stuck = seen(12.0, not_ready={"store": "its disk is full"}, name="b-1")
+    lines = top_lines([seen(10.0)] * 3, [seen(12.0), Seen("10.0.0.2:1", 12.0, "no answer"), stuck])
+    assert lines[1].split() == ["c-1", "50.0", "50", "3", "100.0", "0.0", "2.0", "0.0", "0.0", "0.0"]
+    assert lines[3].split()[:5] == ["all", "100.0", "100", "6", "200.0"]
+    assert lines[4:] == ["10.0.0.2:1: no answer", "b-1: NOT READY: cannot store: its disk is full"]
+    assert len({len(line) for line in lines[:4]}) == 1
 
 
 def test_a_process_that_was_started_anew_counts_nothing_backwards() -> None:

@@ -95,15 +95,16 @@ def test_health(api: Api) -> None:
 
 def test_a_store_that_is_away(api: Api) -> None:
     api.bridge.call(api.bridge.store.__aexit__, None, None, None)
-    for response in (api.client.get("/healthz"), api.client.post("/v1/accounts", json=GOOD)):
+    for response in (api.client.get("/readyz"), api.client.post("/v1/accounts", json=GOOD)):
         problem(response, 503, "unavailable")
         assert int(response.headers["Retry-After"]) > 0
+    assert api.client.get("/healthz").status_code == 200  # to start it again would not help
 
 
 def test_a_defect_shows_no_traceback(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(api.bridge, "_run", lambda *_: 1 / 0)
-        body = problem(api.client.get("/healthz"), 500, "internal_error")
+        body = problem(api.client.post("/v1/accounts", json=GOOD), 500, "internal_error")
     assert "division" not in json.dumps(body)
 
 

@@ -18,7 +18,7 @@ from tests.userapi.conftest import Api, settings_in
 from tests.userapi.test_accounts import problem
 from userapi.app import create_app
 from userapi.endpoints.admin import read_admin_token
-from userapi.http.handover import ADMIN_LISTENER
+from userapi.http.handover import ADMIN, DOOR
 
 GOOD = {"user": "alice", "password": "correct horse"}
 TOKEN = "0123456789abcdef" * 4
@@ -74,10 +74,10 @@ def test_a_listener_of_its_own(run: Api) -> None:
     client = create_app(settings, run.bridge, run.fabric).test_client()
     for method, path in PATHS:
         problem(client.open(path, method=method, **BEARER), 404, "not_found")
-        assert client.open(path, method=method, environ_base={ADMIN_LISTENER: True}, **BEARER).status_code in (200, 204)
+        assert client.open(path, method=method, environ_base={DOOR: ADMIN}, **BEARER).status_code in (200, 204)
     for path in ("/v1/me", "/v1/openapi.json", "/v1/admins"):
-        problem(client.get(path, environ_base={ADMIN_LISTENER: True}), 404, "not_found")
-    assert client.get("/healthz", environ_base={ADMIN_LISTENER: True}).status_code == 200
+        problem(client.get(path, environ_base={DOOR: ADMIN}), 404, "not_found")
+    assert client.get("/healthz", environ_base={DOOR: ADMIN}).status_code == 200
     assert client.get("/v1/openapi.json").status_code == client.get("/readyz").status_code == 200
 
 

@@ -58,7 +58,8 @@ def test_processes_count_together() -> None:
     for worker in workers:
         worker.join()
     counts.count(0, 101, 0.0)  # of no class that we name
-    requests, seconds, refused, *history = counts.metrics(["all"])
+    counts.name(["all"])
+    requests, seconds, refused, *history = counts.metrics()
     assert {sample.labels["status"]: sample.value for sample in requests.samples if sample.value} == {"2xx": 1501}
     assert seconds.samples[0].value == 750
     assert not any(sample.value for metric in (refused, *history) for sample in metric.samples)
@@ -67,7 +68,7 @@ def test_processes_count_together() -> None:
     counts.page(3)
     counts.group("joined")
     counts.group("nothing that there is")
-    *_, refused, groups, pages, messages = counts.metrics(["all"])
+    *_, refused, groups, pages, messages = counts.metrics()
     assert {sample.labels["event"]: sample.value for sample in groups.samples if sample.value} == {"joined": 1}
     assert (pages.samples[0].value, messages.samples[0].value) == (1, 3)
     assert {sample.labels["reason"]: sample.value for sample in refused.samples if sample.value} == {"malformed": 1}

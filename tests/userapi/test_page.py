@@ -15,7 +15,7 @@ from protocol.errors import ConfigError
 from tests.userapi.conftest import Api, problem
 from userapi.app import create_app
 from userapi.http import page
-from userapi.http.handover import ADMIN_LISTENER
+from userapi.http.handover import ADMIN, DOOR
 
 INDEX = b"<!doctype html>\n" + b"<p>chat</p>\n" * 200
 ASSETS = {
@@ -210,7 +210,7 @@ def test_the_administrators_listener_has_no_page(api: Api, folder: Path) -> None
     web = client(api, folder, admin_listen_port=7481)
     assert web.get("/").status_code == 200
     for path in ("/", "/assets/app-8SDF72KL.js"):
-        problem(web.get(path, environ_overrides={ADMIN_LISTENER: True}), 404, "not_found")
+        problem(web.get(path, environ_overrides={DOOR: ADMIN}), 404, "not_found")
 
 
 def test_an_office_opens_it_at_once(api: Api, folder: Path) -> None:

@@ -243,7 +243,7 @@ def test_passwords_have_a_lane_of_their_own_which_says_when_it_is_full(tmp_path:
             assert len(full) == 10
             assert {int(login.result().headers["Retry-After"]) for login in full} == {2}
             assert {login.result().json()["code"] for login in full} == {"unavailable"}
-            for path, status in (("/v1/me", 401), ("/healthz", 200), ("/readyz", 200)):
+            for path, status in (("/v1/me", 401), ("/healthz", 200), ("/readyz", 503)):
                 assert httpx.get(server.url + path).status_code == status
             assert refused(server)["passwords_busy"] == 10
             _Slow.go.set()

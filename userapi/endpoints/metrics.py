@@ -31,7 +31,8 @@ def install(app: Flask, counts: Counts) -> None:
     operations = [_OTHER, *(name.rpartition(".")[2] for name in names)]
     assert len(operations) <= MAX_OPERATIONS
     numbers = {name: number for number, name in enumerate(names, 1)}
-    app.extensions[__name__] = counts, operations
+    counts.name(operations)
+    app.extensions[__name__] = counts
 
     def begin() -> None:
         g.began = time.perf_counter()
@@ -51,11 +52,11 @@ def install(app: Flask, counts: Counts) -> None:
 @endpoint(area, "GET", "/v1/admin/metrics", gives="text/plain", guard=ADMINISTRATOR)
 def metrics() -> Response:
     """Tell Prometheus what this service has answered since it began, all its processes together."""
-    counts, operations = current_app.extensions[__name__]
+    counts: Counts = current_app.extensions[__name__]
 
     class Collected:
         def collect(self) -> Iterator[Metric]:
-            yield from counts.metrics(operations)
+            yield from counts.metrics()
 
     registry = CollectorRegistry()
     registry.register(Collected())

@@ -6,12 +6,14 @@ Owns the numbers, in memory that all worker processes of one service share. Know
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 from prometheus_client.core import CounterMetricFamily, Metric
 
 _P = "sparrow_userapi_"
 MAX_OPERATIONS = 128
+_MAX_NAMES_BYTES = 64 * MAX_OPERATIONS
 _STATUSES = ("2xx", "3xx", "4xx", "5xx")
 _SLOTS = len(_STATUSES) + 1
 REASONS = (
@@ -53,11 +55,18 @@ _GROUP_NUMBERS = {event: number for number, event in enumerate(GROUPS)}
 class Counts:
     """Make it before the workers are forked, which then count into the same memory."""
 
-    def __init__(self) -> None:
-        self._values = multiprocessing.get_context("fork").Array("d", MAX_OPERATIONS * _SLOTS)
-        self._refused = multiprocessing.get_context("fork").Array("d", len(REASONS))
-        self._pages = multiprocessing.get_context("fork").Array("d", 2)
-        self._groups = multiprocessing.get_context("fork").Array("d", len(GROUPS))
+    def __init__(self, way: Literal["fork", "spawn"] = "fork") -> None:
+        """`way`: how the process is made that counts here, or the one that forks it."""
+        context = multiprocessing.get_context(way)
+        self._values = context.Array("d", MAX_OPERATIONS * _SLOTS)
+        self._refused = context.Array("d", len(REASONS))
+        self._pages = context.Array("d", 2)
+        self._groups = context.Array("d", len(GROUPS))
+        self._names = context.RawArray("c", _MAX_NAMES_BYTES)
+
+    def name(self, operations: Sequence[str]) -> None:
+        """What the operations are called, by number; before any is counted."""
+        self._names.value = "\n".join(operations).encode()
 
     def refused(self, reason: str) -> None:
         """One more for one of `REASONS`; for anything else nothing."""
@@ -84,10 +93,10 @@ class Counts:
             self._pages[0] += 1
             self._pages[1] += messages
 
-    def metrics(self, operations: list[str]) -> Iterator[Metric]:
-        """All of them; `operations` by number."""
-        with self._values.get_lock():
-            values = self._values[:]
+    def metrics(self) -> Iterator[Metric]:
+        """All of them. Takes no lock, which a process that is killed may have held."""
+        values = _read(self._values)
+        operations = self._names.value.decode().split("\n")
         requests = CounterMetricFamily(
             _P + "requests", "Requests answered, by operation and status.", labels=("operation", "status")
         )
@@ -104,16 +113,18 @@ class Counts:
         refused = CounterMetricFamily(
             _P + "refused", "Connections closed, and requests refused, before they were looked at.", labels=("reason",)
         )
-        with self._refused.get_lock():
-            for reason, count in zip(REASONS, self._refused[:], strict=True):
-                refused.add_metric((reason,), count)
+        for reason, count in zip(REASONS, _read(self._refused), strict=True):
+            refused.add_metric((reason,), count)
         yield refused
         groups = CounterMetricFamily(_P + "groups", "What happened to groups, by event.", labels=("event",))
-        with self._groups.get_lock():
-            for event, count in zip(GROUPS, self._groups[:], strict=True):
-                groups.add_metric((event,), count)
+        for event, count in zip(GROUPS, _read(self._groups), strict=True):
+            groups.add_metric((event,), count)
         yield groups
-        with self._pages.get_lock():
-            pages, messages = self._pages[:]
+        pages, messages = _read(self._pages)
         yield CounterMetricFamily(_P + "history_pages", "Pages of history answered.", value=pages)
         yield CounterMetricFamily(_P + "history_messages", "Messages on these pages.", value=messages)
+
+
+def _read(values: Any) -> list[float]:
+    """As they are now, without the lock."""
+    return list(values.get_obj()[:])

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from flask import Flask, request
 
-from userapi.http.handover import ADMIN_LISTENER
+from userapi.http.handover import ADMIN, DOOR, MONITOR, PUBLIC
 from userapi.http.problems import ProblemError
 from userapi.settings import UserApiSettings
 
 _ADMIN = "/v1/admin"
-_ON_BOTH = ("/healthz", "/readyz")
+_EVERYWHERE = ("/healthz", "/readyz")
+_MONITORS = ("/metrics", "/varz")
 
 
 def install(app: Flask, settings: UserApiSettings) -> None:
@@ -28,8 +29,15 @@ def install(app: Flask, settings: UserApiSettings) -> None:
         asked = str(request.environ.get("RAW_URI", path)).partition("?")[0]
         if is_admins and (not asked.startswith(_ADMIN) or "%2f" in asked.lower()):
             raise ProblemError("not_found")
-        has_door = settings.admin_listen_port and path not in _ON_BOTH
-        if has_door and is_admins != bool(request.environ.get(ADMIN_LISTENER)):
+        door = request.environ.get(DOOR, PUBLIC)
+        if path not in _EVERYWHERE and door not in _doors(path, is_admins):
             raise ProblemError("not_found")
+
+    def _doors(path: str, is_admins: bool) -> tuple[str, ...]:
+        if path in _MONITORS:
+            return (MONITOR,)
+        if not settings.admin_listen_port:
+            return (PUBLIC,)
+        return (ADMIN,) if is_admins else (PUBLIC,)
 
     app.before_request(check)

@@ -17,8 +17,13 @@ CONTINUED = "sparrow.continued"
 """True: a piece that is not the first of its request: what counts requests passes over it."""
 BODY_LEFT = "sparrow.body_left"
 """Bytes of the request's body from this call on, where the client has said how many there are."""
-ADMIN_LISTENER = "sparrow.admin_listener"
-"""True: the request came in at `userapi.admin_listen_port`."""
+DOOR = "sparrow.door"
+"""At which listener the request came in: `PUBLIC`, `ADMIN` or `MONITOR`."""
+PUBLIC = "public"
+ADMIN = "admin"
+"""`userapi.admin_listen_port`."""
+MONITOR = "monitor"
+"""`monitor.listen_port`."""
 
 
 def held_s() -> float:

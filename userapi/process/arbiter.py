@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter as GunicornsArbiter
 
+from fabric.abilities import Abilities
+
 _UNTIL_READY_S = 0.1
 
 
@@ -30,6 +32,9 @@ class Manager(Protocol):
 
     def stopping(self) -> None:
         """We end."""
+
+    def able(self, abilities: Abilities) -> None:
+        """What was lately found out (`userapi.health`). A worker says so, in a thread of its own."""
 
 
 class Arbiter(GunicornsArbiter):  # type: ignore[misc]  # gunicorn has no types

@@ -41,10 +41,10 @@ _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 class Connection(Line):
     """A client's, from accept to close."""
 
-    def __init__(self, front: FrontPort, peer: tuple[str, int] | None, server: tuple[str, int], *, admin: bool) -> None:
+    def __init__(self, front: FrontPort, peer: tuple[str, int] | None, server: tuple[str, int], *, door: str) -> None:
         super().__init__(front)
         self._peer, self._server = peer, server
-        self._admin = admin
+        self._door = door
         self._scheme = "http"
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._line_is_there = False
@@ -166,7 +166,7 @@ class Connection(Line):
         self._environ = wsgi.environ_of(
             method, target, version, list(event.headers), self._peer, self._server, self._scheme
         )
-        self._environ[handover.ADMIN_LISTENER] = self._admin
+        self._environ[handover.DOOR] = self._door
         media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         self._in_pieces = (method, media_type) == PIECES
         length = headers.get(b"content-length")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from fabric.networks import parse_address, parse_networks
+from userapi.http import handover
 from userapi.http.counts import Counts
 from userapi.process import wsgi
 from userapi.process.admission import Admission
@@ -57,11 +58,11 @@ class Front:
             settings.max_connections_of_address,
             (*trusted, *unlimited),
         )
-        # Whoever administrates gets in however full it is.
+        # Whoever administrates, or looks at how we are, gets in however full it is.
         self.administrators = Admission(settings.max_connections_of_address, settings.max_connections_of_address, ())
         self._keys: dict[Line, tuple[Admission, str]] = {}
         self._shaking: set[asyncio.Task[None]] = set()
-        self._listeners: dict[socket.socket, bool] = {}
+        self._listeners: dict[socket.socket, str] = {}
         self._says_full = True
 
     def connections(self) -> list[Line]:
@@ -70,10 +71,10 @@ class Front:
 
     # Accepting.
 
-    def listen(self, listener: socket.socket, *, admin: bool) -> None:
-        """Take connections from it, from now on."""
+    def listen(self, listener: socket.socket, *, door: str) -> None:
+        """Take connections from it, from now on. `door`: which it is (`userapi.http.handover.DOOR`)."""
         listener.setblocking(False)
-        self._listeners[listener] = admin
+        self._listeners[listener] = door
         self.loop.add_reader(listener.fileno(), self._accept, listener)
 
     def close_listeners(self) -> None:
@@ -97,27 +98,28 @@ class Front:
             self.loop.remove_reader(listener.fileno())
             self.loop.call_later(ACCEPT_AGAIN_S, self._accept_again, listener)
             return
-        self._welcome(accepted, peer, admin=self._listeners[listener])
+        self._welcome(accepted, peer, door=self._listeners[listener])
 
     def _accept_again(self, listener: socket.socket) -> None:
         if listener in self._listeners:
             self.loop.add_reader(listener.fileno(), self._accept, listener)
 
-    def _welcome(self, accepted: socket.socket, peer: object, *, admin: bool) -> None:
+    def _welcome(self, accepted: socket.socket, peer: object, *, door: str) -> None:
         accepted.setblocking(False)
         with contextlib.suppress(OSError):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
         server = accepted.getsockname()[:2] if client is not None else ("localhost", 0)
-        connection = Connection(self, client, server, admin=admin)
-        table = self.administrators if admin else self.admission
+        connection = Connection(self, client, server, door=door)
+        table = self.admission if door == handover.PUBLIC else self.administrators
         key = table.enter(parse_address(client[0]) if client is not None else None, connection)
         if key is None:
             self.counts.refused("too_many_connections")
             accepted.close()
             return
         self._keys[connection] = table, key
-        context = None if self._certificate is None else self._certificate.context()
+        plain = self._certificate is None or door == handover.MONITOR
+        context = None if plain or self._certificate is None else self._certificate.context()
         task = self.loop.create_task(self._connect(accepted, connection, context))
         connection.cancel = task.cancel
         self._shaking.add(task)

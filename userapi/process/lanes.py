@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from userapi.settings import UserApiSettings
 
-_HEALTH = {"/healthz", "/readyz", "/v1/admin/metrics"}
+_HEALTH = {"/healthz", "/readyz", "/metrics", "/varz", "/v1/admin/metrics"}
 _HEALTH_THREADS, _HEALTH_WAITING = 2, 64
 PASSWORDS = {
     ("POST", "/v1/login"),

@@ -71,8 +71,8 @@ class Worker(GunicornsWorker):  # type: ignore[misc]  # gunicorn has no types
         sys.exit(1)
 
     async def _serve(self, front: Front) -> None:
-        for number, listener in enumerate(self.sockets):
-            front.listen(cast(socket.socket, listener.sock), admin=number > 0)
+        for door, listener in zip(self.app.doors, self.sockets, strict=True):
+            front.listen(cast(socket.socket, listener.sock), door=door)
         while self.alive:
             self.notify()
             if self.ppid != os.getppid():
