@@ -120,7 +120,7 @@ class BrokerServer:
     def abilities(self) -> Abilities:
         """What this broker is for, and why it cannot do it now."""
         if self._router is None:
-            return dict.fromkeys((LOG_IN, DELIVER, STORE), "not started")
+            return dict.fromkeys((LOG_IN, DELIVER, STORE), self._cluster.trouble or "not started")
         calls = self._calls
         needed = self._trouble
         return {

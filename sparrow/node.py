@@ -124,7 +124,8 @@ async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
     monitor = _monitor(stack, settings, "connector", settings.connector.name, _connector_source(connector))
     stack.push_async_callback(connector.stop)
     await connector.start()
-    _listen(stack, monitor)
+    monitor.start()
+    stack.callback(monitor.stopping)
     connector.on_traces = monitor.traced
     _at_hangup(monitor, connector.reload)
     await connector.ready()
@@ -137,11 +138,12 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     broker = BrokerServer(settings.broker, store, _context(stack), settings.etcd, history=settings.history)
     monitor = _monitor(stack, settings, "broker", settings.broker.name, _broker_source(broker))
     stack.push_async_callback(broker.stop)
+    monitor.start()  # before what may last as long as etcd is away
+    stack.callback(monitor.stopping)
+    _at_hangup(monitor, broker.reload)
     await broker.start()
-    _listen(stack, monitor)
     broker.on_traces = monitor.traced
     monitor.ready()
-    _at_hangup(monitor, broker.reload)
 
 
 def _connector_source(connector: ConnectorServer) -> Source:
@@ -158,11 +160,6 @@ def _monitor(stack: AsyncExitStack, settings: Settings, role: str, name: str, *s
     monitor = Monitor(settings.monitor, role, name, sources)
     stack.callback(monitor.stop)
     return monitor
-
-
-def _listen(stack: AsyncExitStack, monitor: Monitor) -> None:
-    monitor.start()
-    stack.callback(monitor.stopping)
 
 
 async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
@@ -183,7 +180,8 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     stack.push_async_callback(connector.stop)
     stack.push_async_callback(child.stop)
     await connector.start()
-    _listen(stack, monitor)
+    monitor.start()
+    stack.callback(monitor.stopping)
     broker.on_traces = connector.on_traces = monitor.traced
     if settings.connector.tls_certificate_file or "NOTIFY_SOCKET" in os.environ:  # `systemctl reload` ends nothing
         _at_hangup(monitor, connector.reload)

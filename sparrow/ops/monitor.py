@@ -43,6 +43,10 @@ from sparrow.ops.traces import Traces
 
 LOOK_S = 0.25
 """How often the event loop's lag is measured."""
+PATIENCE_S = 20.0
+"""A start that waits for so long, for etcd or a broker, counts as done for systemd: machines must come up without."""
+STATUS_S = 1.0
+"""How often systemd is told what we cannot do, where that has changed."""
 MAX_TRACE_S = 3600.0
 ANSWER_S = 3.0
 """An event loop that has not answered by then stands still."""
@@ -90,6 +94,9 @@ class Monitor:
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._alive_at = 0.0
+        self._patience: asyncio.TimerHandle | None = None
+        self._status = ""
+        self._status_due = 0.0
 
     def start(self) -> None:
         """Listen. Raises `ConfigError` if the port cannot be used."""
@@ -107,10 +114,13 @@ class Monitor:
             self._thread = threading.Thread(target=self._server.serve_forever, name="monitor", daemon=True)
             self._thread.start()
         self._due = self._loop.time()
+        self._patience = self._loop.call_later(PATIENCE_S, self.ready)
         self._look_at_loop()
 
     def ready(self) -> None:
-        """Tell systemd that the process is ready, or that a reload has ended."""
+        """Tell systemd that the process is ready, or that a reload has ended. It is told after `PATIENCE_S` anyway."""
+        if self._patience is not None:
+            self._patience.cancel()
         self._systemd.ready()
 
     def reloading(self) -> None:
@@ -125,6 +135,8 @@ class Monitor:
         """Close the port, if there is one."""
         if self._look is not None:
             self._look.cancel()
+        if self._patience is not None:
+            self._patience.cancel()
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._thread.join()
@@ -139,6 +151,16 @@ class Monitor:
         if watchdog_s and now - self._alive_at >= watchdog_s / 3:
             self._alive_at = now
             self._systemd.alive()
+        if now >= self._status_due:
+            self._status_due = now + STATUS_S
+            self._tell_status()
+
+    def _tell_status(self) -> None:
+        missing = self._not_ready()
+        status = "; ".join(f"cannot {name}: {why}" for name, why in missing.items()) or "able to do all that it is for"
+        if status != self._status:
+            self._status = status
+            self._systemd.status(status)
 
     def traced(self, traces: Iterable[tuple[int, int, str]]) -> None:
         """Something has happened to attempts that are traced: origin, attempt, and what."""

@@ -40,6 +40,10 @@ class Systemd:
         """We do our work, or a reload has ended."""
         self.tell(READY)
 
+    def status(self, text: str) -> None:
+        """A line for `systemctl status`."""
+        self.tell(f"STATUS={text}")
+
     def alive(self) -> None:
         """For the watchdog."""
         self.tell(ALIVE)

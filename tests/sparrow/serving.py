@@ -63,9 +63,8 @@ class Node:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 # A test of certificates is none of waiting for the server.
-                if (
-                    httpx.get(f"{self.api}/healthz", trust_env=False, verify=False).status_code == 200
-                    and (quiet or "Sparrow is ready" in self.log)
+                if httpx.get(f"{self.api}/healthz", trust_env=False, verify=False).status_code == 200 and (
+                    quiet or "Sparrow is ready" in self.log
                 ):
                     return self
             except (OSError, httpx.TransportError):
