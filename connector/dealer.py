@@ -39,7 +39,9 @@ class Dealer(EdgeSocket):
         incarnation: int,
         on_batch: Callable[[str, bytes], None],
         keys: LinkKeys | None = None,
+        on_linked: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_linked` is called whenever there is a connection anew: what an earlier one had taken may be lost."""
         super().__init__()
         self._context = context
         self._settings = settings
@@ -47,6 +49,7 @@ class Dealer(EdgeSocket):
         self._incarnation = incarnation
         self._keys = keys
         self._on_batch = on_batch
+        self._on_linked = on_linked
         self._reopening: asyncio.TimerHandle | None = None
         self._logged = ("", 0.0)
         self._open()
@@ -65,7 +68,7 @@ class Dealer(EdgeSocket):
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(settings.link_timeout_s * 1000))
         if self._keys is not None:
             secure(socket, self._keys)
-        self._monitor = socket.get_monitor_socket(_FAILURES)
+        self._monitor = socket.get_monitor_socket(_FAILURES | zmq.EVENT_HANDSHAKE_SUCCEEDED)
         try:
             socket.connect(self._endpoint)
         except zmq.ZMQError:
@@ -92,9 +95,12 @@ class Dealer(EdgeSocket):
         self._on_batch(self._endpoint, socket.recv(NOBLOCK))
 
     def _watch(self) -> None:
-        """Handshakes that have failed: say so, and knock again later."""
+        """Handshakes: of one that has failed say so, and knock again later."""
         while not self._monitor.closed and self._monitor.poll(0):
             event = parse_monitor_message(self._monitor.recv_multipart(NOBLOCK))["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._on_linked()
+                continue
             self._warn(_reason(event, self._keys))
             if self._reopening is None:
                 self._reopening = self._loop.call_later(KNOCK_AGAIN_S, self._reopen)

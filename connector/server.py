@@ -269,6 +269,11 @@ class ConnectorServer:
             log.error("broker %s: %s", endpoint, error)
         self._schedule_flush()
 
+    def _linked(self) -> None:
+        self._clock()
+        self.core.delivery.departures.link_renewed()
+        self._schedule_flush()
+
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(TICK_S, self._tick)
         self._clock()
@@ -319,7 +324,7 @@ class ConnectorServer:
         """See `Ports`; an address that cannot be used is logged, and never up."""
         try:
             self._dealers[broker] = Dealer(
-                self._context, self._settings, broker, self.core.incarnation, self._batch, self._keys
+                self._context, self._settings, broker, self.core.incarnation, self._batch, self._keys, self._linked
             )
         except zmq.ZMQError as error:
             log.error("cannot connect to the broker at %s (%s); is its broker.advertise right?", broker, error)

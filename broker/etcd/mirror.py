@@ -92,10 +92,10 @@ class Mirror:
                 self._following.result()
             await asyncio.sleep(PAUSE_S)
 
-    def restart(self) -> None:
+    def restart(self, why: str) -> None:
         """The watch tells less than it should: begin it anew, at another member."""
         if self._following is not None and not self._following.done():
-            log.warning("the watch of etcd fell behind; it is begun anew")
+            log.warning("the watch of etcd fell behind at revision %d (%s); it is begun anew", self.revision, why)
             self._etcd.next_member()
             self._following.cancel()
 

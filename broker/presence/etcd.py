@@ -26,6 +26,8 @@ MARK = b"mark"
 GATHER_S = 0.002
 """Seconds for which barriers gather behind the one before: reading the mark costs far more than one more that waits
 for it."""
+STOOD_STILL_S = 1.0
+"""A tick that comes so late says that this process stood still, with all that the watch has to tell unread."""
 _NOBODY: Mapping[str, Location] = {}
 
 
@@ -65,6 +67,7 @@ class EtcdPresence:
         self._barriers: list[Callable[[bool], None]] = []
         self._passing: list[tuple[int, float, list[Callable[[bool], None]]]] = []
         """(revision to come to, when to give up, whom to tell)."""
+        self._ticked_at = 0.0
         self._reader: asyncio.Task[None] | None = None
         self._leases = Leases(etcd, lease_s)
         self._swaps = Swaps(etcd, self._mark, event, self._known, self._leases.lost)
@@ -146,7 +149,8 @@ class EtcdPresence:
             revision = mark[0].mod_revision if mark else 0
             self.joined = member[0].create_revision if member else 0
             if response.header.revision < self._mirror.revision:
-                self._mirror.restart()  # etcd has lost its data: the map is of no use
+                # The map is of no use.
+                self._mirror.restart(f"etcd has lost its data: it is at revision {response.header.revision}")
                 self._event(lambda barriers=barriers: _tell(barriers, False))  # type: ignore[misc]
             elif revision <= self._mirror.revision:
                 self._event(lambda barriers=barriers: _tell(barriers, True))  # type: ignore[misc]
@@ -167,10 +171,13 @@ class EtcdPresence:
     def tick(self, now: float) -> None:
         """Give up barriers that wait too long: the watch has fallen silent."""
         self._leases.tick(now)
+        still_s, self._ticked_at = now - self._ticked_at, now
+        if still_s >= STOOD_STILL_S:
+            self._passing = [(revision, until + still_s, tell) for revision, until, tell in self._passing]
         late = [entry for entry in self._passing if entry[1] <= now]
         if late:
             self._passing = [entry for entry in self._passing if entry[1] > now]
-            self._mirror.restart()
+            self._mirror.restart(f"revision {late[0][0]} has not come in {self._barrier_timeout_s:g} s")
             for entry in late:
                 _tell(entry[2], False)
 

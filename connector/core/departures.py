@@ -53,6 +53,11 @@ class Departures:
         """Whatever it was told lately is told once more, to another one."""
         self._untold = True
 
+    def link_renewed(self) -> None:
+        """There is a connection to a broker anew, which may have been up all the time: what the one before had taken
+        may be lost."""
+        self._untold = True
+
     def tick(self) -> None:
         """Tell again what may be lost, as soon as a broker is up; forget what is long ago."""
         if self._untold:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import time
 import urllib.request
 from pathlib import Path
 
@@ -83,10 +84,29 @@ async def test_a_barrier_waits_for_the_watch_and_gives_up_in_the_end(
         assert await two.where() == {"b1": Location(A, 1)}
 
 
+async def test_a_broker_that_stood_still_does_not_blame_the_watch(
+    etcd_settings: EtcdSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = EtcdSettings(endpoints=etcd_settings.endpoints, prefix=etcd_settings.prefix, **QUICK)  # type: ignore[arg-type]
+    async with presence(settings, A) as one, presence(settings) as two:
+        assert isinstance(two.cluster, Together)
+        there = two.presence
+        assert isinstance(there, EtcdPresence)
+        assert two.cluster._following is not None
+        two.cluster._following.cancel()
+        await one.online("b1", Location(A, 1))
+        passing = asyncio.create_task(two.barrier())
+        await until(lambda: bool(there._passing), "the mark")
+        time.sleep(QUICK["call_timeout_s"] + 0.3)
+        two.cluster._following = asyncio.create_task(mirror(two).run())
+        assert await passing
+        assert "fell behind" not in caplog.text
+
+
 async def test_a_watch_that_broke_goes_on_where_it_was(etcd_settings: EtcdSettings) -> None:
     async with presence(etcd_settings, A) as one, presence(etcd_settings) as two:
         for number in range(1, 4):
-            mirror(two).restart()
+            mirror(two).restart("a test")
             await one.online("b1", Location(A, number))
             assert await two.where() == {"b1": Location(A, number)}
         assert reads(two) == 1

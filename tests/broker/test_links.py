@@ -74,7 +74,13 @@ class Place:
         )
         return self.router
 
-    def dial(self, number: int, keys: LinkKeys | None, said: list[bytes] | None = None) -> Dealer:
+    def dial(
+        self,
+        number: int,
+        keys: LinkKeys | None,
+        said: list[bytes] | None = None,
+        on_linked: Callable[[], None] = lambda: None,
+    ) -> Dealer:
         made = Dealer(
             self.context(),
             ConnectorSettings(),
@@ -82,6 +88,7 @@ class Place:
             number,
             lambda _, batch: None if said is None else said.append(batch),
             keys,
+            on_linked,
         )
         self.dealers.append(made)
         return made
@@ -122,6 +129,21 @@ async def test_both_ways(place: Place) -> None:
     assert router.send(7, b"hello yourself")
     await until(lambda: answers)
     assert answers == [b"hello yourself"]
+
+
+async def test_a_connection_that_is_there_anew_is_told_of(place: Place) -> None:
+    """The broker lives on, and what was on its way is lost all the same."""
+    renewed: list[None] = []
+    keys = place.keys("connector-1")
+    router = place.open()
+    one = place.dial(7, keys, on_linked=lambda: renewed.append(None))
+    await until(lambda: one.send(b"hello"))
+    await until(lambda: len(renewed) == 1 and place.heard)
+    router.close()
+    place.open()
+    await until(lambda: len(renewed) == 2)
+    await until(lambda: one.send(b"hello again"))
+    await until(lambda: place.heard[-1] == (7, b"hello again"))
 
 
 async def test_nothing_goes_over_the_wire_in_the_clear(place: Place) -> None:

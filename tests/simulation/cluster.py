@@ -210,6 +210,9 @@ class Cluster:
         if "removed devices" in self.emphasis:
             for client in random.sample(self.clients, len(self.clients) // 2):
                 world.at(random.uniform(2.0, self.active_s), lambda client=client: self._remove_device(client))
+        if "gone in a cut" in self.emphasis:
+            for client in random.sample(self.clients, len(self.clients) // 2):
+                world.at(random.uniform(2.0, self.active_s), lambda client=client: self._gone_in_a_cut(client))
         for client in self.clients:
             if random.random() < (0.9 if "end logins" in self.emphasis else 0.1):
                 for _ in range(2):
@@ -343,6 +346,12 @@ class Cluster:
                 self.world.after(1.0, ask)
 
         ask()
+
+    def _gone_in_a_cut(self, client: SimClient) -> None:
+        """It leaves for good while no broker can be told, which takes too short for either end to notice."""
+        for link in self.links:
+            link.cut(0.3)
+        self.world.after(0.1, lambda: self._remove_device(client))
 
     def _hand_out(self, client: SimClient) -> None:
         """Its token, T from now."""

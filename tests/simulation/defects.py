@@ -507,6 +507,12 @@ DEFECTS = (
         ("cut connection", "slow store"),
     ),
     Defect("the end of a session lost with the broker that was told", 100, ((Departures, "broker_lost", _nothing),)),
+    Defect(
+        "the end of a session lost with a connection to a broker that lives on",
+        100,
+        ((Departures, "link_renewed", _nothing),),
+        ("gone in a cut",),
+    ),
     Defect("presence deleted by the replaced session", 400, ((SimPresence, "offline", _offline_of_anybody),)),
     Defect(
         "acks of a replaced connection counted",
