@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import threading
@@ -41,12 +42,16 @@ from sparrow.ops.log_writer import dropped as log_lines_dropped
 from sparrow.ops.systemd import Systemd
 from sparrow.ops.traces import Traces
 
+log = logging.getLogger("sparrow.monitor")
+
 LOOK_S = 0.25
 """How often the event loop's lag is measured."""
 PATIENCE_S = 20.0
 """A start that waits for so long, for etcd or a broker, counts as done for systemd: machines must come up without."""
 STATUS_S = 1.0
 """How often systemd is told what we cannot do, where that has changed."""
+JUMP_S = 1.0
+"""Whoever steps a clock by less does what NTP does."""
 MAX_TRACE_S = 3600.0
 ANSWER_S = 3.0
 """An event loop that has not answered by then stands still."""
@@ -94,6 +99,9 @@ class Monitor:
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._alive_at = 0.0
+        self._ahead_s = 0.0
+        """Unix time less the loop's, at the last look."""
+        self._jumps = 0
         self._patience: asyncio.TimerHandle | None = None
         self._status = ""
         self._status_due = 0.0
@@ -114,6 +122,7 @@ class Monitor:
             self._thread = threading.Thread(target=self._server.serve_forever, name="monitor", daemon=True)
             self._thread.start()
         self._due = self._loop.time()
+        self._ahead_s = time.time() - self._loop.time()
         self._patience = self._loop.call_later(PATIENCE_S, self.ready)
         self._look_at_loop()
 
@@ -151,9 +160,17 @@ class Monitor:
         if watchdog_s and now - self._alive_at >= watchdog_s / 3:
             self._alive_at = now
             self._systemd.alive()
+        self._look_at_clock(now)
         if now >= self._status_due:
             self._status_due = now + STATUS_S
             self._tell_status()
+
+    def _look_at_clock(self, now: float) -> None:
+        ahead_s = time.time() - now
+        jump_s, self._ahead_s = ahead_s - self._ahead_s, ahead_s
+        if abs(jump_s) >= JUMP_S:
+            self._jumps += 1
+            log.warning("this machine's clock has jumped by %+.1f s: who sets it beside NTP?", jump_s)
 
     def _tell_status(self) -> None:
         missing = self._not_ready()
@@ -177,8 +194,10 @@ class Monitor:
         info.add_metric((), {"role": self._role, "name": self._name, "version": self._version})
         dropped = CounterMetricFamily("sparrow_log_lines_dropped", "Lines of the log that nobody took in time.")
         dropped.add_metric((), log_lines_dropped())
+        text = "How often this machine's clock was set by a second or more."
+        jumps = CounterMetricFamily("sparrow_clock_jumps", text, self._jumps)
         told = (metric for source in self._sources for metric in source.metrics())
-        return [info, able(self._abilities()), dropped, *self._lag.collect(), *told]
+        return [info, able(self._abilities()), dropped, jumps, *self._lag.collect(), *told]
 
     def _abilities(self) -> Abilities:
         """Of all sources; of one ability the first reason that there is."""

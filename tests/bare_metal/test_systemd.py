@@ -189,6 +189,23 @@ async def test_standing_still(node: Node) -> None:
     assert machine.show(UNIT, "NRestarts") == "2"
 
 
+async def test_journald_stands_still(node: Node) -> None:
+    """Nobody waits for it: a node that waited for its log was killed by the watchdog, and so was the next one."""
+    machine = node.machine
+    before = machine.show(UNIT, "MainPID")
+    journald = "systemd-journald.service"
+    machine.signal_main(journald, signal.SIGSTOP)
+    try:
+        for _ in range(10):
+            await node.check()
+        with urllib.request.urlopen(f"http://127.0.0.1:{node.monitor_port}/readyz", timeout=30) as answer:
+            assert answer.status == 200
+    finally:
+        machine.signal_main(journald, signal.SIGCONT)
+    assert machine.show(UNIT, "MainPID") == before
+    until(lambda: machine.run("journalctl", "-u", UNIT).stdout.count("session_began") >= 10, "no log")
+
+
 async def test_stop_is_graceful(node: Node) -> None:
     machine = node.machine
 
@@ -255,6 +272,7 @@ class Cluster:
         texts = {
             "broker-1": f"SPARROW_BROKER__LISTEN={broker}\nSPARROW_MONITOR__LISTEN_PORT={self.monitors[0]}\n",
             "userapi": f"SPARROW_USERAPI__LISTEN_PORT={self.api_port}\nSPARROW_USERAPI__BROKERS={broker}\n"
+            f"SPARROW_MONITOR__LISTEN_PORT={free_port()}\n"
             f"SPARROW_USERAPI__CONNECTORS=tls://127.0.0.1:{self.port}\n",
         }
         for n in (1, 2):
