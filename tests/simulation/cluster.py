@@ -213,6 +213,11 @@ class Cluster:
         if "gone in a cut" in self.emphasis:
             for client in random.sample(self.clients, len(self.clients) // 2):
                 world.at(random.uniform(2.0, self.active_s), lambda client=client: self._gone_in_a_cut(client))
+        if "gone with a broker" in self.emphasis:
+            for client in random.sample(self.clients, len(self.clients) // 2):
+                world.at(
+                    self.active_s - random.uniform(0.5, 2.0), lambda client=client: self._gone_with_a_broker(client)
+                )
         for client in self.clients:
             if random.random() < (0.9 if "end logins" in self.emphasis else 0.1):
                 for _ in range(2):
@@ -352,6 +357,17 @@ class Cluster:
         for link in self.links:
             link.cut(0.3)
         self.world.after(0.1, lambda: self._remove_device(client))
+
+    def _gone_with_a_broker(self, client: SimClient) -> None:
+        """It leaves for good, and whichever broker is told dies before it can act on that."""
+        self._remove_device(client)
+
+        def kill() -> None:
+            for broker in self.brokers:
+                broker.kill()
+                self.world.after(0.5, broker.start)
+
+        self.world.after(0.001, kill)
 
     def _hand_out(self, client: SimClient) -> None:
         """Its token, T from now."""

@@ -506,7 +506,12 @@ DEFECTS = (
         ((Departures, "registered", _nothing),),
         ("cut connection", "slow store"),
     ),
-    Defect("the end of a session lost with the broker that was told", 100, ((Departures, "broker_lost", _nothing),)),
+    Defect(
+        "the end of a session lost with the broker that was told",
+        100,
+        ((Departures, "broker_lost", _nothing),),
+        ("gone with a broker",),
+    ),
     Defect(
         "the end of a session lost with a connection to a broker that lives on",
         100,

@@ -139,8 +139,9 @@ class Link:
 
     def heal(self) -> None:
         """Traffic again."""
-        self.is_cut = False
-        self.connector.event(self.connector.core.delivery.departures.link_renewed)
+        if self.is_cut:
+            self.is_cut = False
+            self.connector.event(self.connector.core.delivery.departures.link_renewed)
 
     def up(self, data: bytes) -> bool:
         """Connector to broker."""

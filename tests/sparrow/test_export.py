@@ -30,7 +30,7 @@ from tests.ports import free_port
 from tests.sparrow.people import OPTIONS
 from tests.sparrow.serving import PASSWORD, Node
 from tests.store.helpers import bodies, row
-from tests.userapi.engines import each_engine, kept
+from tests.userapi.engines import kept
 from tests.userapi.running_broker import RunningBroker
 
 NOW_MS = int(time.time() * 1000)
@@ -141,7 +141,7 @@ def check(found: dict[str, Any]) -> None:
     ]
 
 
-@each_engine
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("cassandra", marks=pytest.mark.full)])
 def test_everything_of_one_user(engine: str, tmp_path: Path) -> None:
     store = kept(engine, tmp_path)
 

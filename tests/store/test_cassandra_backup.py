@@ -26,6 +26,7 @@ from tests.store.group_helpers import G, circle, gname, scan
 from tests.store.helpers import bodies, make_user, read_all, remove, row
 from tests.store.timeline_helpers import keep, stamp
 
+pytestmark = pytest.mark.full  # two nodes of Cassandra, for a recipe that changes with its release
 NOW_MS = int(time.time() * 1000)
 FILE = File("f1", "alice", "cat.jpg", "image/jpeg", 6, NOW_MS, NOW_MS + 10**9, frozenset({"bob"}))
 
