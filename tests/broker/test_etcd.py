@@ -16,6 +16,7 @@ from broker.cluster import Together
 from broker.core.state import Location, Swapped
 from broker.etcd import Etcd
 from broker.etcd import api_pb2 as api
+from broker.etcd import client as etcd_client
 from broker.etcd.client import PUT, RANGE
 from broker.presence.etcd import EtcdPresence
 from broker.presence.swaps import decode_location, encode_location
@@ -23,6 +24,7 @@ from broker.settings import EtcdSettings
 from protocol.errors import ConfigError, LeaseLostError, UnavailableError
 from tests.broker.presences import COMPACT, LEASE_S, A, B, Presences, presence, reads, until
 from tests.certificates import Authority
+from tests.ports import free_port
 from tests.services.etcd import EtcdCluster
 
 QUICK = {"try_timeout_s": 0.5, "call_timeout_s": 1.5}
@@ -450,3 +452,15 @@ async def test_a_swap_whose_answer_was_lost_still_tells_whom_it_replaced(
         assert await node.online("b1", Location(A, 2)) == Swapped(Location(A, 1))
         assert lost
         assert await node.where() == {"b1": Location(A, 2)}
+
+
+async def test_trouble_is_told_when_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = EtcdSettings(endpoints=(f"http://127.0.0.1:{free_port()}",), try_timeout_s=0.1, call_timeout_s=0.2)
+    client = Etcd(nobody)
+    assert client.trouble == ""
+    with pytest.raises(UnavailableError):
+        await client.call(RANGE, api.RangeRequest(key=b"x"))
+    assert client.trouble == ""  # it may be one member of three
+    monkeypatch.setattr(etcd_client, "AWAY_S", 0.0)
+    assert "etcd at 127.0.0.1" in client.trouble
+    await client.close()

@@ -388,6 +388,23 @@ def brokers_of(bench: Bench, count: int = 40) -> set[str]:
     return {link.endpoint for link, _ in filter(None, found)}
 
 
+def test_what_it_is_able_to_goes_by_its_brokers() -> None:
+    bench = Bench(up=())
+    links = bench.core.links
+    assert links.no_broker == links.no_storing == links.no_logins == "no broker is up"
+    bench = Bench(up=(B1, B2))
+    links = bench.core.links
+    assert (links.no_broker, links.no_storing, links.no_logins) == ("", "", "")
+    bench.heartbeat(B1, flags=UNWELL)
+    assert links.no_storing == links.no_logins == ""  # the other one can
+    bench.heartbeat(B2, flags=UNWELL)
+    assert links.no_broker == ""
+    assert links.no_storing == links.no_logins == "no broker can use its store, or presence: their logs say why"
+    bench.heartbeat(B2)
+    links.lease = 0
+    assert links.no_logins == "no broker has given a lease"
+
+
 def test_a_broker_whose_store_does_not_answer_serves_only_if_no_other_can() -> None:
     bench = Bench(up=(B1, B2))
     assert brokers_of(bench) == {B1, B2}
@@ -413,6 +430,7 @@ def test_where_a_broker_has_another_time_no_logins_are_taken(ahead_ms: int) -> N
     bench = Bench(up=(B1, B2))
     bench.heartbeat(B2, ahead_ms=ahead_ms)
     assert bench.core.links.apart == [B2]
+    assert bench.core.links.no_logins == f"our clock is too far from that of {B2}"
     assert not bench.core.links.ready
     assert (
         bench.ports.logs[-1] == f"the clock of broker {B2} is {ahead_ms // 1000} s ahead of ours: no logins are taken"
