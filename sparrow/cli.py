@@ -258,8 +258,8 @@ COMMANDS = {
     ),
     "backup": _Command(
         "copy a node's data into one file, while it runs",
-        _Arguments("sparrow.ops.backup:add_backup_arguments"),
-        _Run("sparrow.ops.backup:run_backup"),
+        _Arguments("sparrow.ops.backups:add_arguments"),
+        _Run("sparrow.ops.backups:run"),
     ),
     "restore": _Command(
         "put such a copy into an empty place",

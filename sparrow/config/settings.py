@@ -46,6 +46,7 @@ PATHS = (
     ("etcd", "key_file"),
     ("etcd", "password_file"),
     ("history", "ledger"),
+    ("monitor", "backup_folder"),
     ("store", "cassandra_credentials_file"),
     ("store", "cassandra_tls_ca_file"),
     ("store", "cassandra_tls_cert_file"),

@@ -26,6 +26,8 @@ class MonitorSettings:
     processes: tuple[str, ...] = ()
     """host:port of the monitors of all processes, for `sparrow status` and `sparrow top`; name=host:port shows one that
     is down by its name."""
+    backup_folder: str = ""
+    """Where `sparrow backup --into` puts backups: the process then tells how old the newest good one is."""
 
 
 @dataclass(frozen=True, slots=True)

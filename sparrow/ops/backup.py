@@ -1,4 +1,4 @@
-"""`sparrow backup` and `sparrow restore`: a node's data in one file, while it runs, and back into an empty place.
+"""Archives: a node's data in one file, while it runs, and back into an empty place (`sparrow restore`).
 
 Owns the archive: a tar of the database, keys if they are asked for, and a manifest, which comes last, so that an
 archive that has one is whole. What a copy of the database must be is `store.sqlite.backup`'s business.
@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 from protocol.errors import ConfigError, LocalFileError, StoreError
 from sparrow.ops.history import replay
 from sparrow.ops.newfiles import created, errors_of
+from store import HistorySettings, Ownership, StoreSettings, open_store
 from store.interface import Counts
 from store.sqlite import backup as database
 from store.sqlite.search_index import drop_index
@@ -51,30 +52,51 @@ _MAX_SMALL = 1 << 20
 _CHUNK = 1 << 20
 
 
-def add_backup_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `sparrow backup`."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="what to make; nothing that is there is written over")
-    parser.add_argument("--with-keys", action="store_true", help="put the token keys and the CURVE keys in, too")
-
-
 def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `sparrow restore`."""
     parser.add_argument("file", type=Path, metavar="FILE", help="what `sparrow backup` has made")
 
 
-def run_backup(settings: Settings, options: argparse.Namespace) -> int:
-    """Make an archive of a node, which may run. Raises `ConfigError`, `LocalFileError`, `StoreError`."""
-    source, file = database.existing(_database(settings)), Path(options.file)
-    there = _keys(settings)
+def make(settings: Settings, file: Path, *, with_keys: bool) -> None:
+    """Make an archive, and say what is in it and what is not. Raises `ConfigError`, `LocalFileError`, `StoreError`."""
+    source, there = database.existing(_database(settings)), _keys(settings)
     with errors_of(file):
-        manifest = _pack(source, file, there if options.with_keys else {})
+        manifest = _pack(source, file, there if with_keys else {})
     print(f"{file}: {file.stat().st_size} bytes; {_told(manifest['database'])}")
     for key, path in there.items():
         print(f"{'in it' if key in manifest['keys'] else 'not in it'}: {key}, {path}")
     for key, path in _others(settings).items():
         print(f"not in it: {key}, {path}")
     print("not in it: the settings themselves")
-    return 0
+
+
+def try_out(settings: Settings, file: Path) -> str:
+    """Restore an archive into a scratch place beside it, open that as a server would, and say what it holds.
+
+    Raises `LocalFileError` if it is damaged, `ConfigError`, `StoreError`.
+    """
+    with (
+        errors_of(file),
+        _opened(file) as tar,
+        tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as drafts,
+    ):
+        manifest, draft = _manifest(file, tar), Path(drafts, DATABASE)
+        _extract(file, tar, draft, manifest["database"]["sha256"])
+        for key, sha256 in manifest["keys"].items():
+            if hashlib.sha256(_small(file, tar, KEYS + key)).hexdigest() != sha256:
+                raise _not_whole(file)
+        database.look_at(draft)
+        database.begin_anew(draft)
+        store = dataclasses.replace(settings.store, path=str(draft), purge_interval_s=0.0)
+        found = _counted(asyncio.run(_counts(store, settings.history)))
+    if any(manifest["database"].get(name) not in (None, count) for name, count in found.items()):
+        raise _not_whole(file)
+    return _told(found)
+
+
+async def _counts(settings: StoreSettings, history: HistorySettings) -> Counts:
+    async with open_store(settings, Ownership.ALONE, history) as store:
+        return await store.counts()
 
 
 def run_restore(settings: Settings, options: argparse.Namespace) -> int:
@@ -181,7 +203,7 @@ def _keys(settings: Settings, there: bool = True) -> dict[str, Path]:
 def _others(settings: Settings) -> dict[str, Path]:
     from sparrow.config.settings import PATHS
 
-    rest = [pair for pair in PATHS if pair not in KEY_SETTINGS and pair[0] != "store"]
+    rest = [pair for pair in PATHS if pair not in KEY_SETTINGS and pair[0] not in ("store", "monitor")]
     named = {f"{section}.{key}": getattr(getattr(settings, section), key) for section, key in rest}
     return {name: Path(path) for name, path in named.items() if path}
 

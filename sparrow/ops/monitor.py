@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from dataclasses import dataclass
+from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
@@ -29,7 +30,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
 from fabric.abilities import Abilities, lacking
@@ -38,6 +39,7 @@ from protocol.errors import ConfigError, InvalidIdError
 from protocol.ids import check_user_id
 from sparrow import version
 from sparrow.config.tree import MonitorSettings
+from sparrow.ops.backup_notes import newest_good
 from sparrow.ops.log_writer import dropped as log_lines_dropped
 from sparrow.ops.systemd import Systemd
 from sparrow.ops.traces import Traces
@@ -197,7 +199,14 @@ class Monitor:
         text = "How often this machine's clock was set by a second or more."
         jumps = CounterMetricFamily("sparrow_clock_jumps", text, self._jumps)
         told = (metric for source in self._sources for metric in source.metrics())
-        return [info, able(self._abilities()), dropped, jumps, *self._lag.collect(), *told]
+        of_backups = self._backups() if self._settings.backup_folder else ()
+        return [info, able(self._abilities()), dropped, jumps, *self._lag.collect(), *told, *of_backups]
+
+    def _backups(self) -> Iterator[Metric]:
+        good = newest_good(Path(self._settings.backup_folder))
+        text = "Unix time of the newest backup that was tried out and found good; 0: there is none."
+        yield GaugeMetricFamily("sparrow_backup_timestamp_seconds", text, good.made_s if good else 0)
+        yield GaugeMetricFamily("sparrow_backup_bytes", "Its size.", good.bytes if good else 0)
 
     def _abilities(self) -> Abilities:
         """Of all sources; of one ability the first reason that there is."""

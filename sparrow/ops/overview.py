@@ -134,6 +134,9 @@ def _well(seen: Seen) -> str:
             f"{seen.value('broker_members'):.0f} brokers alive",
             f"{seen.value('broker_storing_rows'):,.0f} copies being stored",
         ]
+    if "sparrow_backup_timestamp_seconds" in seen.values:
+        made_s = seen.value("backup_timestamp_seconds")
+        facts.append(f"backup {duration(time.time() - made_s)} old" if made_s else "NO BACKUP YET")
     if seen.role == "userapi":
         facts.append(f"{seen.value('userapi_requests_total'):,.0f} requests answered")
     return "ready: " + ", ".join(facts) if facts else "ready"

@@ -206,6 +206,17 @@ async def test_journald_stands_still(node: Node) -> None:
     until(lambda: machine.run("journalctl", "-u", UNIT).stdout.count("session_began") >= 10, "no log")
 
 
+def test_a_backup_by_itself(node: Node) -> None:
+    machine = node.machine
+    machine.run("systemctl", "enable", "--now", "sparrow-backup.timer")
+    assert "sparrow-backup.timer" in machine.run("systemctl", "list-timers").stdout
+    machine.run("systemctl", "start", "sparrow-backup.service")
+    assert "tried out, in a scratch database: accounts 2" in machine.run("journalctl", "-u", "sparrow-backup").stdout
+    folder = machine.root / "var/backups/sparrow"
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".tar"]
+    assert machine.show("sparrow-backup.service", "Result") == "success"
+
+
 async def test_stop_is_graceful(node: Node) -> None:
     machine = node.machine
 

@@ -27,6 +27,7 @@ def analyze(*arguments: object) -> str:
 
 def test_there_are_units() -> None:
     assert SERVICES == [
+        "sparrow-backup.service",
         "sparrow-broker@.service",
         "sparrow-connector@.service",
         "sparrow-userapi.service",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import errno
 import json
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -18,10 +18,14 @@ import httpx
 import pytest
 
 from client import Client
-from protocol.errors import DeviceRemovedError, LocalFileError
+from protocol.errors import DeviceRemovedError, LocalFileError, SparrowError
 from sparrow.config.settings import Settings, load
-from sparrow.ops import backup
+from sparrow.ops import backup, backups
+from sparrow.ops.backup_notes import NOTE, newest_good
+from sparrow.ops.overview import ask_all, status_lines
+from store.interface import Counts
 from store.sqlite.backup import companions, look_at
+from tests.ports import free_port
 from tests.sparrow.people import OPTIONS
 from tests.sparrow.serving import PASSWORD, Node, run
 
@@ -294,5 +298,59 @@ def test_a_disk_that_takes_no_more(node: Node, kept: Path, monkeypatch: pytest.M
     settings: Settings = load(None, {"SPARROW_DATA_DIR": str(node.folder)})
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(LocalFileError, match=r"new\.tar: its disk is full: free some space there"):
-        backup.run_backup(settings, argparse.Namespace(file=folder / "new.tar", with_keys=False))
+        backup.make(settings, folder / "new.tar", with_keys=False)
     assert not list(folder.iterdir())
+
+
+# By themselves.
+
+
+def test_a_series_of_backups(node: Node) -> None:
+    node.environment |= {"SPARROW_MONITOR__LISTEN_PORT": str(free_port()), "SPARROW_MONITOR__BACKUP_FOLDER": "backups"}
+    node.start()
+    node.register("alice")
+    assert "there is no folder" in refused(node, "backup", "--into", "nowhere")
+    folder = node.folder / "backups"
+    folder.mkdir(mode=0o700)
+    (told,) = asyncio.run(ask_all([f"127.0.0.1:{node.environment['SPARROW_MONITOR__LISTEN_PORT']}"]))
+    assert "NO BACKUP YET" in status_lines([told])[1]
+    for name in ("sparrow-20200101T000000Z.tar", "sparrow-20200102T000000Z.tar", "mine.tar"):
+        (folder / name).write_text("an old one")
+    assert "--keep must be" in refused(node, "backup", "--into", "backups", "--keep", "0")
+    answer = run(node, "backup", "--into", "backups", "--keep", "2")
+    assert answer.returncode == 0, answer.stderr
+    assert "tried out, in a scratch database: accounts 1, devices 0" in answer.stdout
+    assert "removed: backups/sparrow-20200101T000000Z.tar" in answer.stdout
+    good = newest_good(folder)
+    assert good is not None
+    assert {path.name for path in folder.iterdir()} == {"sparrow-20200102T000000Z.tar", "mine.tar", good.file, NOTE}
+    assert mode(folder / good.file) == mode(folder / NOTE) == 0o600
+    (told,) = asyncio.run(ask_all([f"127.0.0.1:{node.environment['SPARROW_MONITOR__LISTEN_PORT']}"]))
+    assert told.value("backup_timestamp_seconds") == good.made_s
+    assert "backup 0s old" in status_lines([told])[1] or "backup " in status_lines([told])[1]
+
+
+def test_an_archive_that_cannot_be_restored_is_not_good(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And removes none of those before it."""
+    node.start()
+    node.register("alice")
+    node.stop()
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    (folder / "sparrow-20200101T000000Z.tar").write_text("an old one")
+    settings = load(None, node.environment | {"SPARROW_DATA_DIR": str(node.folder / "var")})
+    real = backup.database.copy
+
+    def copy(source: Path, target: Path) -> None:
+        real(source, target)
+        with sqlite3.connect(target) as connection:
+            connection.execute("DROP TABLE inbox")
+
+    monkeypatch.setattr(backup.database, "copy", copy)
+    monkeypatch.setattr(backup.database, "_counts", lambda *_: Counts())
+    with pytest.raises(SparrowError):
+        backups.one_more(settings, folder, 1, with_keys=False)
+    assert (folder / "sparrow-20200101T000000Z.tar").exists()
+    assert newest_good(folder) is None

@@ -61,4 +61,4 @@ def test_each_alarm_is_explained() -> None:
 def test_each_alarm_is_seen_to_fire() -> None:
     alarms = re.findall(r"alert: (\w+)", (FOLDER / "alerts.yml").read_text())
     tests = (FOLDER / "alerts-test.yml").read_text()
-    assert [alarm for alarm in alarms if not re.search(rf"alertname: {alarm}[^\n]*\n +exp_alerts:\n", tests)] == []
+    assert [alarm for alarm in alarms if not re.search(rf"alertname: {alarm}\b[^\n]*\n +exp_alerts:\n", tests)] == []
