@@ -226,10 +226,8 @@ def test_the_default_file_has_every_field_with_its_default(tmp_path: Path) -> No
 
 
 def test_the_default_file_describes_settings() -> None:
-    assert (
-        "# An unacked copy goes to the inbox after this time; 0 stores first.\n# (0.001 to 60 seconds, or 0)\n#store_after_s = 0.5\n"
-        in render()
-    )
+    about = "# An unacked copy goes to the inbox after this time; 0 stores first."
+    assert f"{about}\n# (0.001 to 60 seconds, or 0)\n#store_after_s = 0.5\n" in render()
 
 
 ETCD = {"BROKER__PRESENCE": "etcd"}
