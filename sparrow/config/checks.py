@@ -78,7 +78,7 @@ def check(settings: Settings, roles: Collection[str] = ()) -> list[Finding]:
 def _of(settings: Settings, roles: Collection[str], found: list[Finding]) -> list[Finding]:
     sections = sections_of(roles)
     there = sections | {name.partition(".")[0] for name in settings.written}
-    unused = [_finding(each) for each in of_no_use(settings)] if set(roles) == {"node"} else []
+    unused = [_finding(each) for each in of_no_use(settings, roles)]
     keys = {finding.key for finding in unused}
     kept = [
         finding
@@ -299,10 +299,11 @@ def _replicas(settings: Settings, roles: Collection[str]) -> Iterator[Finding]:
         return  # which is told already
     nodes, fewest = len(store.cassandra_contact_points), min(centres.values())
     if nodes >= _ENOUGH_REPLICAS > fewest:
-        lost = "nothing can be read or written" if fewest > 1 else "what was SENT may be lost for good"
+        lost = "while one is away, rows on it can be neither read nor written"
         text = (
-            f'"{store.cassandra_replication}" keeps each row on {fewest} of the {nodes} nodes that are named: while '
-            f"one is away, {lost}. Write 3, and `sparrow schema apply`; then `nodetool repair --full` on each node"
+            f'"{store.cassandra_replication}" keeps each row on {fewest} of the {nodes} nodes that are named: '
+            f"{lost if fewest > 1 else 'when one is lost, so is what was SENT'}. Write 3 before `sparrow schema "
+            "apply`; a keyspace that is there wants ALTER KEYSPACE, and then `nodetool repair --full` on each node"
         )
         yield Finding(key, text, serious=False)
     local = store.cassandra_local_dc

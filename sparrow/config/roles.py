@@ -44,14 +44,22 @@ def inferred(settings: Settings) -> tuple[str, ...]:
     """The roles that a file with these settings is for: those whose links to others somebody has written, and then
     every section that stands there; without any, a node."""
     written = settings.written - {"broker.presence"} if settings.broker.presence == "memory" else settings.written
-    if not any(f"{role}.{name}" in written for role, names in _LINKS.items() for name in names):
-        return ("node",)
     there = {name.partition(".")[0] for name in written}
-    return tuple(role for role in _LINKS if role in there)
+    linked = any(f"{role}.{name}" in written for role, names in _LINKS.items() for name in names)
+    if not linked and "etcd" not in there:
+        return ("node",)
+    return tuple(role for role in _LINKS if role in there or (role == "broker" and "etcd" in there))
 
 
-def of_no_use(settings: Settings) -> Iterator[tuple[str, str, bool]]:
-    """What somebody has written, and a node does not read: key, text, and that it is not serious."""
+def of_no_use(settings: Settings, roles: Collection[str]) -> Iterator[tuple[str, str, bool]]:
+    """What somebody has written, and processes of these roles do not use: key, text, and that it is not serious."""
+    etcd = sorted(name for name in settings.written if name.startswith("etcd."))
+    if etcd and "broker" in roles and settings.broker.presence == "memory":
+        yield etcd[0], 'is not read while broker.presence is "memory": write "etcd" there, or take [etcd] out', False
+    if set(roles) != {"node"}:
+        return
+    for key in etcd:
+        yield key, "is not read by a node, which keeps presence in memory: take it out, or run brokers apart", False
     for role, names in _LINKS.items():
         for name in names:
             key = f"{role}.{name}"

@@ -39,6 +39,7 @@ def found(folder: Path, *roles: str, **changes: str) -> list[tuple[str, bool]]:
         ("[connector]\nbrokers = ['tcp://a:1']", "connector"),
         ("[broker]\nlisten = 'tcp://127.0.0.1:7410'\n[store]\npath = 'x'", "broker"),
         ("[broker]\npresence = 'etcd'", "broker"),
+        ("[etcd]\nprefix = 'ours/'", "broker"),
         ("[userapi]\nbrokers = ['tcp://a:1']\n[store]\nengine = 'cassandra'", "userapi"),
         ("[userapi]\nbrokers = ['tcp://a:1']\n[connector]\nlisten_port = 7401", "connector userapi"),
         ("[broker]\npresence = 'etcd'\n[connector]\nname = 'c'\n[userapi]\nworkers = 2", "connector broker userapi"),
@@ -92,6 +93,10 @@ def test_a_node_is_told_what_it_does_not_read(tmp_path: Path) -> None:
     changes = {"BROKER__LISTEN": "tcp://0.0.0.0:7410", "USERAPI__BROKERS": "tcp://b:1"}
     assert found(tmp_path, "node", **changes) == [("broker.listen", False), ("userapi.brokers", False)]
     assert found(tmp_path, "broker", **changes) == [("broker.listen", True)]
+    etcd = {"ETCD__ENDPOINTS": "http://127.0.0.1:2379", "ETCD__PREFIX": "ours/"}
+    assert found(tmp_path, "node", **etcd) == [("etcd.endpoints", False), ("etcd.prefix", False)]
+    assert found(tmp_path, "broker", **etcd) == [("etcd.endpoints", False)]
+    assert found(tmp_path, "broker", **etcd, BROKER__PRESENCE="etcd") == []
 
 
 # What others are told.
