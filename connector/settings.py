@@ -50,7 +50,7 @@ class ConnectorSettings:
     token_public_key_file: str = "var/token.pub.pem"
     """PEM of the key that verifies login tokens."""
 
-    max_frame_bytes: int = number(64 * 1024, 1025, 16 * 1024 * 1024)
+    max_frame_bytes: int = number(64 * 1024, 1025, 64 * 1024 * 1024)
     """Longest frame either way; `max_message_bytes` is this less `MESSAGE_OVERHEAD_BYTES`."""
     max_unsettled_per_stream: int = number(256, 1, 65_535)
     """Messages of one stream that are not settled; beyond it `Goodbye{WINDOW_EXCEEDED}`."""

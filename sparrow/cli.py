@@ -112,14 +112,10 @@ def _server_settings(options: argparse.Namespace, role: str) -> Settings:
     Raises `ConfigError`.
     """
     from sparrow.config.checks import check
+    from sparrow.config.found import given
     from sparrow.config.settings import load
 
-    path: Path | None = options.config
-    if path is None and os.environ.get("SPARROW_CONFIG"):
-        path = Path(os.environ["SPARROW_CONFIG"])
-    if path is None and Path("sparrow.toml").is_file():
-        path = Path("sparrow.toml")
-    settings = load(path, os.environ)
+    settings = load(given(options.config, os.environ), os.environ)
     _heed(settings, check(settings, (role,)))
     return settings
 

@@ -24,7 +24,7 @@ _NODE = "sparrow"
 _PARTS = ("broker", "connector", "userapi")
 """Files of an installation, without ".toml": one for a whole node, or one a part."""
 _OF_STORE = ("broker", "userapi")
-_PLACES = ("data_dir", "store.path", "store.engine")
+_PLACES = ("data_dir", "store.path")
 
 
 class Store(Enum):
@@ -50,11 +50,9 @@ class Found:
 def find(config: Path | None, environ: Mapping[str, str], store: Store = Store.NOTHING) -> Found:
     """Of a command with `--config` (None: without). Raises `ConfigError`, also where a command that writes would have
     nothing but the defaults to tell it where."""
-    named = config or (Path(environ["SPARROW_CONFIG"]) if environ.get("SPARROW_CONFIG") else None)
-    if named is not None:
-        return _one(named, environ)
-    if LOCAL.is_file():
-        return _one(LOCAL, environ, note=f"the settings are {LOCAL.absolute()}")
+    path = given(config, environ)
+    if path is not None:
+        return _one(path, environ, f"the settings are {LOCAL.absolute()}" if path is LOCAL else "")
     if not _in_checkout():
         folder = environ.get(FOLDER_VARIABLE, INSTALLED)
         found = _installed(Path(folder), environ, store) if folder else None
@@ -63,6 +61,15 @@ def find(config: Path | None, environ: Mapping[str, str], store: Store = Store.N
         if store is Store.WRITES:
             _refuse_defaults(load(None, environ), folder)
     return _one(None, environ)
+
+
+def given(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file that is named, or that is in this folder, which is `LOCAL`: all that a server looks for."""
+    if config is not None:
+        return config
+    if environ.get("SPARROW_CONFIG"):
+        return Path(environ["SPARROW_CONFIG"])
+    return LOCAL if LOCAL.is_file() else None
 
 
 def _one(path: Path | None, environ: Mapping[str, str], note: str = "") -> Found:
@@ -79,7 +86,9 @@ def _in_checkout() -> bool:
 def _refuse_defaults(settings: Settings, folder: str) -> None:
     """Raises `ConfigError` unless a node runs, or ran, in this folder with them."""
     data = Path(settings.store.path)
-    if settings.written.intersection(_PLACES) or data.exists() or data.with_name(f"{data.name}-lock").exists():
+    if settings.store.engine != "sqlite" or settings.written.intersection(_PLACES):
+        return
+    if data.exists() or data.with_name(f"{data.name}-lock").exists():
         return
     raise ConfigError(
         f"there are no settings in ./{LOCAL}{f' or {folder}' if folder else ''}, and no node has run in this folder: "

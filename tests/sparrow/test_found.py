@@ -152,6 +152,9 @@ def test_defaults_are_nothing_to_write_with(machine: Machine) -> None:
         find(None, {FOLDER_VARIABLE: ""}, Store.WRITES)
     with pytest.raises(ConfigError, match="there are no settings"):
         machine.find(Store.WRITES, SPARROW_LOG__LEVEL="error")  # says nothing of where
+    with pytest.raises(ConfigError, match="there are no settings"):
+        machine.find(Store.WRITES, SPARROW_STORE__ENGINE="sqlite")
+    assert machine.find(Store.WRITES, SPARROW_STORE__ENGINE="cassandra")
     assert machine.find(Store.WRITES, SPARROW_DATA_DIR="x").settings.store.path == "x/var/sparrow.db"
 
 

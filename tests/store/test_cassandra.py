@@ -563,7 +563,7 @@ def test_the_command(settings: StoreSettings, tmp_path: Path) -> None:
         )
 
     assert "there are no settings" in run().stderr
-    assert "nothing to do" in run(SPARROW_STORE__ENGINE="sqlite").stdout
+    assert "nothing to do" in run(SPARROW_DATA_DIR=".").stdout
     point = settings.cassandra_contact_points[0]
     there = {
         "SPARROW_STORE__ENGINE": "cassandra",
