@@ -57,6 +57,11 @@ def find(config: Path | None, environ: Mapping[str, str], store: Store = Store.N
         folder = environ.get(FOLDER_VARIABLE, INSTALLED)
         found = _installed(Path(folder), environ, store) if folder else None
         if found is not None:
+            if store is not Store.NOTHING and _has_run_here(Settings()):
+                raise ConfigError(
+                    f"{folder} has settings, and a node has run in this folder without any: name with --config which "
+                    "is meant, or go elsewhere"
+                )
             return found
         if store is Store.WRITES:
             _refuse_defaults(load(None, environ), folder)
@@ -85,15 +90,18 @@ def _in_checkout() -> bool:
 
 def _refuse_defaults(settings: Settings, folder: str) -> None:
     """Raises `ConfigError` unless a node runs, or ran, in this folder with them."""
-    data = Path(settings.store.path)
-    if settings.store.engine != "sqlite" or settings.written.intersection(_PLACES):
-        return
-    if data.exists() or data.with_name(f"{data.name}-lock").exists():
+    if settings.store.engine != "sqlite" or settings.written.intersection(_PLACES) or _has_run_here(settings):
         return
     raise ConfigError(
         f"there are no settings in ./{LOCAL}{f' or {folder}' if folder else ''}, and no node has run in this folder: "
         f"name them with --config FILE, or go to the node's folder (for one without settings: touch {LOCAL})"
     )
+
+
+def _has_run_here(settings: Settings) -> bool:
+    """The lock stays where the database is lost."""
+    data = Path(settings.store.path)
+    return data.exists() or data.with_name(f"{data.name}-lock").exists()
 
 
 # An installation.

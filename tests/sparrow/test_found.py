@@ -164,6 +164,11 @@ def test_where_a_node_has_run_with_defaults_they_are_right(machine: Machine, tmp
     (folder / "var" / "sparrow.db-lock").touch()  # it stays when the database is lost
     os.chdir(folder)
     assert machine.find(Store.WRITES).settings.store.path == "var/sparrow.db"
+    machine.install("sparrow")
+    for store in (Store.READS, Store.WRITES):
+        with pytest.raises(ConfigError, match="name with --config which is meant"):
+            machine.find(store)
+    assert machine.find().note
 
 
 def test_a_checkout_is_its_own(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
