@@ -20,6 +20,8 @@ from sparrow import version
 from sparrow.extras import what_to_install
 
 if TYPE_CHECKING:
+    from sparrow.config.checks import Finding
+    from sparrow.config.found import Found
     from sparrow.config.settings import Settings
 
 ERROR = 2
@@ -41,13 +43,20 @@ class _Run:
 
     name: str
     """`module:function`."""
-    rooms: tuple[str, ...] = ()
-    """What a server's process has, whose settings must be right; empty: settings are read, and not checked."""
+    role: str = ""
+    """What a server's process is; empty: no server."""
+    sections: tuple[str, ...] = ()
+    """Those that must be right for a tool; empty: settings are read, and not checked."""
+    store: str = "NOTHING"
+    """What a tool does with the store (`sparrow.config.found.Store`)."""
     takes: tuple[str, ...] | None = None
     """Options that it takes, one by one; None: it takes all of them as one."""
 
     def __call__(self, options: argparse.Namespace) -> int:
-        settings = _server_settings(options, *self.rooms) if self.rooms else _settings(options)
+        if self.role:
+            settings = _server_settings(options, self.role)
+        else:
+            settings = _tool_settings(options, self.store, self.sections)
         values = (options,) if self.takes is None else [getattr(options, name) for name in self.takes]
         status: int = _imported(self.name)(settings, *values)
         return status
@@ -92,48 +101,64 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="the settings file (default: $SPARROW_CONFIG, or sparrow.toml in this folder if it is there)",
+        help="the settings file (default: $SPARROW_CONFIG, or sparrow.toml in this folder if it is there; but for "
+        "servers, then those in /etc/sparrow)",
     )
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    from sparrow.config.settings import load
-
-    path: Path | None = options.config
-    if path is None and os.environ.get("SPARROW_CONFIG"):
-        path = Path(os.environ["SPARROW_CONFIG"])
-    if path is None and Path("sparrow.toml").is_file():
-        path = Path("sparrow.toml")
-    return load(path, os.environ)
-
-
-def _server_settings(options: argparse.Namespace, *rooms: str) -> Settings:
-    """Settings of a process that has these rooms, with logging set up, and warnings of `check` in the log.
+def _server_settings(options: argparse.Namespace, role: str) -> Settings:
+    """Settings of a process of this role, with logging set up, and warnings of `check` in the log.
 
     Raises `ConfigError`.
     """
+    from sparrow.config.checks import check
+    from sparrow.config.found import given
+    from sparrow.config.settings import load
+
+    settings = load(given(options.config, os.environ), os.environ)
+    _heed(settings, check(settings, (role,)))
+    return settings
+
+
+def _found(options: argparse.Namespace, store: str = "NOTHING") -> Found:
+    """Settings for a tool, and where they were found. Raises `ConfigError`."""
+    from sparrow.config.found import Store, find
+
+    found = find(options.config, os.environ, Store[store])
+    if found.note:
+        print(f"sparrow: {found.note}", file=sys.stderr)
+    return found
+
+
+def _tool_settings(options: argparse.Namespace, store: str, sections: tuple[str, ...]) -> Settings:
+    from sparrow.config.checks import check
+
+    settings = _found(options, store).settings
+    if sections:
+        _heed(settings, [finding for finding in check(settings) if finding.key.partition(".")[0] in sections])
+    return settings
+
+
+def _heed(settings: Settings, findings: Sequence[Finding]) -> None:
+    """Raises `ConfigError` for serious ones; others are in the log, which is set up."""
     import logging
 
     from protocol.errors import ConfigError
-    from sparrow.config.checks import check
     from sparrow.ops.logs import set_up
 
-    settings = _settings(options)
-    found = [finding for finding in check(settings) if finding.key.partition(".")[0] in rooms]
-    serious = [f"{finding.key}: {finding.text}" for finding in found if finding.serious]
+    serious = [f"{finding.key}: {finding.text}" for finding in findings if finding.serious]
     if serious:
         raise ConfigError("; ".join(serious))
     set_up(settings.log)
-    for finding in found:
+    for finding in findings:
         logging.getLogger("sparrow.settings").warning("%s: %s", finding.key, finding.text)
-    return settings
 
 
 # Subcommands.
 
 
 def _userapi(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "userapi", "store", "history", "monitor", "log")
+    settings = _server_settings(options, "userapi")
     from sparrow.ops.systemd import Systemd
     from userapi.monitor import Place
     from userapi.server import run
@@ -143,40 +168,9 @@ def _userapi(options: argparse.Namespace) -> int:
     run(settings.userapi, settings.store, settings.history, manager=Systemd(), place=place)
 
 
-def _add_check(parser: argparse.ArgumentParser) -> None:
-    from sparrow.config.checks import ROLES
-
-    parser.add_argument(
-        "--try",
-        dest="roles",
-        nargs="+",
-        default=[],
-        choices=ROLES,
-        metavar="ROLE",
-        help="also try every address, key and certificate that a connector, broker or userapi on this machine needs",
-    )
-    _add_config(parser)
-
-
 def _check(options: argparse.Namespace) -> int:
-    import asyncio
-
-    from sparrow.config.checks import check
-
-    settings = _settings(options)
-    findings = check(settings)
-    if options.roles:
-        from sparrow.config.preflight import try_out
-
-        async def tried() -> None:
-            findings.extend([finding async for finding in try_out(settings, tuple(options.roles))])
-
-        asyncio.run(tried())
-    for finding in findings:
-        print(f"{'error' if finding.serious else 'warning'}: {finding.key}: {finding.text}")
-    if not findings:
-        print("nothing to complain about")
-    return 1 if any(finding.serious for finding in findings) else 0
+    status: int = _imported("sparrow.ops.checking:run")(_found(options), options)
+    return status
 
 
 def _add_schema(parser: argparse.ArgumentParser) -> None:
@@ -185,7 +179,7 @@ def _add_schema(parser: argparse.ArgumentParser) -> None:
 
 
 def _schema(options: argparse.Namespace) -> int:
-    settings = _server_settings(options, "store", "log")
+    settings = _tool_settings(options, "WRITES", STORE)
     if settings.store.engine != "cassandra":
         print(f'nothing to do: store.engine is "{settings.store.engine}", which makes its tables by itself')
         return 0
@@ -207,30 +201,27 @@ def _load(options: argparse.Namespace) -> int:
     return run(options)
 
 
-SERVE = ("data_dir", "connector", "broker", "store", "history", "userapi", "monitor", "log")
-CONNECTOR = ("connector", "monitor", "log")
-BROKER = ("broker", "etcd", "store", "history", "monitor", "log")
 STORE = ("store", "log")
 COMMANDS = {
     "serve": _Command(
         "run a whole server in one process, with the user API beside it",
         _add_config,
-        _Run("sparrow.node:run_serve", SERVE, ()),
+        _Run("sparrow.node:run_serve", "node", takes=()),
     ),
     "connector": _Command(
         "run a connector, which holds clients' connections",
         _add_config,
-        _Run("sparrow.node:run_connector", CONNECTOR, ()),
+        _Run("sparrow.node:run_connector", "connector", takes=()),
     ),
     "broker": _Command(
-        "run a broker, which routes and stores", _add_config, _Run("sparrow.node:run_broker", BROKER, ())
+        "run a broker, which routes and stores", _add_config, _Run("sparrow.node:run_broker", "broker", takes=())
     ),
     "userapi": _Command("run the user API: accounts and logins over HTTP", _add_config, _userapi),
     "schema": _Command("make the tables in Cassandra, or bring them to this version", _add_schema, _schema),
     "chat": _Command(
         "chat in this terminal", _Arguments("sparrow.chat:add_arguments", config=False), _Alone("sparrow.chat:run")
     ),
-    "check": _Command("look for mistakes in the settings", _add_check, _check),
+    "check": _Command("look for mistakes in the settings", _Arguments("sparrow.ops.checking:add_arguments"), _check),
     "status": _Command(
         "who is up, and how every process of the cluster is",
         _add_config,
@@ -259,32 +250,32 @@ COMMANDS = {
     "backup": _Command(
         "copy a node's data into one file, while it runs",
         _Arguments("sparrow.ops.backups:add_arguments"),
-        _Run("sparrow.ops.backups:run"),
+        _Run("sparrow.ops.backups:run", store="READS"),
     ),
     "restore": _Command(
         "put such a copy into an empty place",
         _Arguments("sparrow.ops.backup:add_restore_arguments"),
-        _Run("sparrow.ops.backup:run_restore"),
+        _Run("sparrow.ops.backup:run_restore", store="WRITES"),
     ),
     "export": _Command(
         "everything that is kept of one user",
         _Arguments("sparrow.ops.export:add_arguments"),
-        _Run("sparrow.ops.export:run"),
+        _Run("sparrow.ops.export:run", store="READS"),
     ),
     "remove": _Command(
         "end one user's account, as the user could",
         _Arguments("sparrow.ops.removal:add_arguments"),
-        _Run("sparrow.ops.removal:run", STORE),
+        _Run("sparrow.ops.removal:run", sections=STORE, store="WRITES"),
     ),
     "end-logins": _Command(
         "end all logins of one user, or of everybody",
         _Arguments("sparrow.ops.ended:add_arguments"),
-        _Run("sparrow.ops.ended:run", STORE),
+        _Run("sparrow.ops.ended:run", sections=STORE, store="WRITES"),
     ),
     "history": _Command(
         "for how long conversations are kept, and how to change it",
         _Arguments("sparrow.ops.history:add_arguments"),
-        _Run("sparrow.ops.history:run", ("store", "history", "log")),
+        _Run("sparrow.ops.history:run", sections=("store", "history", "log"), store="WRITES"),
     ),
     "load": _Command("find out what a server carries", _add_load, _load),
 }

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from fabric.files import make_folder, open_as_folders
 from protocol.errors import ConfigError
 from store.timelines import Archived, Erasure, Name, Result
 
@@ -55,8 +56,8 @@ def kept_erasures(batch: Sequence[object], answers: Sequence[Archived]) -> list[
 
 def _append(path: Path, erasures: Iterable[Erasure]) -> None:
     lines = "".join(json.dumps(_line(erasure), separators=(",", ":")) + "\n" for erasure in erasures)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    make_folder(path.parent)
+    file = open_as_folders(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         # Begun on a line of its own, whatever a crash has left.
         os.write(file, b"\n" + lines.encode())

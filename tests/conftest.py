@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# What is installed on this machine is nobody's business here.
+os.environ["SPARROW_SETTINGS_DIR"] = ""
 # A machine that is busy is no failure.
 settings.register_profile("sparrow", deadline=None, print_blob=True)
 settings.load_profile("sparrow")

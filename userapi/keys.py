@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fabric.files import make_folder, open_as_folders
 from protocol.errors import ConfigError
 
 
@@ -22,8 +23,8 @@ def ensure_key_pair(private_path: Path, public_path: Path) -> None:
     Raises `ConfigError` when a file cannot be read or written, or is not an Ed25519 key.
     """
     try:
-        private_path.parent.mkdir(parents=True, exist_ok=True)
-        public_path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(private_path.parent)
+        make_folder(public_path.parent)
         if not private_path.exists():
             _create(private_path, _private_pem(Ed25519PrivateKey.generate()))
         public_pem = _public_pem(load_private_key(private_path))
@@ -67,7 +68,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _draft(path: Path, content: bytes, mode: int) -> Path:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+    with os.fdopen(open_as_folders(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

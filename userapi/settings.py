@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fabric.bounds import number, port
+
 
 @dataclass(frozen=True, slots=True)
 class UserApiSettings:
@@ -12,51 +14,55 @@ class UserApiSettings:
     name: str = "userapi-1"
     """In metrics and `sparrow status`."""
     listen_host: str = "127.0.0.1"
-    listen_port: int = 7480
-    workers: int = 1
+    """Where requests come in. 0.0.0.0 or :: is every address of this machine."""
+    listen_port: int = port(7480)
+    """Not 0: clients have to know it."""
+    workers: int = number(1, 1, 1024)
     """Processes."""
-    threads: int = 8
+    threads: int = number(8, 1, 1024)
     """Requests at once in each process, besides those that check a password."""
-    password_threads: int = 2
+    password_threads: int = number(2, 1, 1024)
     """Passwords that each process checks at once; each check takes a core for some 25 ms (`argon2_time_cost`)."""
-    max_waiting_requests: int = 256
+    max_waiting_requests: int = number(256, 1, 1_000_000)
     """Beyond those that have a thread, in each process; more get 503 and `Retry-After`."""
-    max_waiting_passwords: int = 32
+    max_waiting_passwords: int = number(32, 1, 1_000_000)
     """Requests that check a password and wait for their turn, at most; further ones are refused."""
-    max_connections: int = 1000
+    max_connections: int = number(1000, 1, 1_000_000)
     """Of each process. Beyond it whoever has most loses one that no request of is in hand."""
-    max_connections_of_address: int = 600
+    max_connections_of_address: int = number(600, 1, 1_000_000)
     """Of each process, from one IPv4 address or IPv6 /64; not of `trusted_proxies` and `unlimited_addresses`. A browser
     opens up to six, so these are a hundred people who open the page at one time."""
-    handshake_timeout_s: float = 10.0
+    handshake_timeout_s: float = number(10.0, 0.1, 600)
     """A TLS handshake takes no longer."""
-    header_timeout_s: float = 15.0
+    header_timeout_s: float = number(15.0, 0.1, 600)
     """A request's header takes no longer, from its first byte or the connection's begin."""
-    stall_timeout_s: float = 30.0
+    stall_timeout_s: float = number(30.0, 0.1, 3600)
     """A client that sends nothing of a body, or takes nothing of an answer, for so long is let go."""
-    min_bytes_per_second: int = 500
+    min_bytes_per_second: int = number(500, 1, 1_000_000_000)
     """Of a body or an answer, on average after `stall_timeout_s`: a slower client is let go."""
-    listen_backlog: int = 1024
-    request_timeout_s: float = 30.0
+    listen_backlog: int = number(1024, 1, 1_000_000)
+    """Connections that the kernel keeps until they are accepted; cut to `net.core.somaxconn`."""
+    request_timeout_s: float = number(30.0, 0.05, 600)
     """A request that waits longer for the store gets 503."""
-    stop_timeout_s: float = 5.0
+    stop_timeout_s: float = number(5.0, 0.01, 600)
     """Requests in hand have this long to finish at a stop."""
-    max_body_bytes: int = 16 * 1024
+    max_body_bytes: int = number(16 * 1024, 1024, 64 * 1024 * 1024)
     """The largest body of a request that is not an upload."""
-    max_file_bytes: int = 100 * 1024 * 1024
-    file_piece_bytes: int = 256 * 1024
+    max_file_bytes: int = number(100 * 1024 * 1024, 1, 10**13)
+    """The largest file."""
+    file_piece_bytes: int = number(256 * 1024, 1024, 16 * 1024 * 1024)
     """An upload is stored in pieces of this size, and none of it is ever longer in memory."""
-    file_ttl_days: float = 30.0
+    file_ttl_days: float = number(30.0, 0.0001, 3650)
     """A file is gone this long after its upload began."""
-    upload_ttl_hours: float = 24.0
+    upload_ttl_hours: float = number(24.0, 0.001, 365 * 24)
     """An upload that is not complete by then is gone."""
-    max_file_bytes_per_day_of_account: int = 2 * 1024 * 1024 * 1024
+    max_file_bytes_per_day_of_account: int = number(2 * 1024 * 1024 * 1024, 1, 10**15)
     """Of all files that one user has begun to upload in the last 24 hours, and not removed."""
-    max_uploads_of_account: int = 20
+    max_uploads_of_account: int = number(20, 1, 100_000)
     """Files of one user that are not complete."""
-    max_upload_bytes_of_account: int = 512 * 1024 * 1024
+    max_upload_bytes_of_account: int = number(512 * 1024 * 1024, 1, 10**15)
     """What these will have when they are; room that is kept for them."""
-    max_file_readers: int = 100
+    max_file_readers: int = number(100, 1, 100_000)
     """Users that its owner lets read one file."""
     page: bool = True
     """Serves the web page at `/`: a chat for browsers, which go to the ws:// and wss:// addresses of `connectors`."""
@@ -78,7 +84,7 @@ class UserApiSettings:
     """The brokers' public CURVE key."""
     plain_links: bool = False
     """Allows links beyond this machine without CURVE."""
-    broker_timeout_s: float = 2.0
+    broker_timeout_s: float = number(2.0, 0.05, 600)
     """A broker that has not answered by then is left for the next."""
     tls_certificate_file: str = ""
     """PEM of the certificate, with its chain; empty: plain HTTP. Read again when it changes, like the key."""
@@ -91,20 +97,20 @@ class UserApiSettings:
     """PEM of the key that signs login tokens; made at the first start if it is missing."""
     token_public_key_file: str = "var/token.pub.pem"
     """PEM of its public half, which connectors verify tokens with; made together with it."""
-    access_token_lifetime_s: float = 900.0
+    access_token_lifetime_s: float = number(900.0, 1, 30 * 86400)
     """An access token is good for so long. What ends a login ends it before."""
-    refresh_token_lifetime_s: float = 60 * 86400.0
+    refresh_token_lifetime_s: float = number(60 * 86400.0, 1, 3650 * 86400)
     """A device that has not refreshed its token for so long logs in with the password again."""
-    refresh_grace_s: float = 300.0
+    refresh_grace_s: float = number(300.0, 0.001, 86400, zero=True)
     """A refresh whose answer was lost may be repeated for so long, with the nonce of the first; beyond it, or with
     another nonce, it is taken for theft."""
-    refresh_bare_grace_s: float = 30.0
+    refresh_bare_grace_s: float = number(30.0, 0.001, 86400, zero=True)
     """The same for clients that send no nonce, as those of 0.1: a thief may be the one who repeats."""
-    max_devices: int = 20
+    max_devices: int = number(20, 1, 1000)
     """Devices of one user, at most; each gets a copy of every message."""
-    max_mutes: int = 500
+    max_mutes: int = number(500, 1, 100_000)
     """Conversations that one user has muted at once."""
-    further_device_delay_s: float = 2.0
+    further_device_delay_s: float = number(2.0, 0.001, 300, zero=True)
     """The token of a user's second and later device is handed out this long after the device was added, so that
     every broker knows of it by then; so is the answer to a change of a group. At least the brokers' `cache_s`."""
 
@@ -114,9 +120,9 @@ class UserApiSettings:
     """Whose passwords: "own", "ldap", "hook", or the name of an entry point in the group sparrow.identity."""
     identity_file: str = ""
     """What an entry point is given, such as the name of its own settings file."""
-    identity_timeout_s: float = 5.0
+    identity_timeout_s: float = number(5.0, 0.05, 300)
     """Another user system that has not answered by then is away: the login gets 503."""
-    identity_max_at_once: int = 4
+    identity_max_at_once: int = number(4, 1, 1000)
     """So many logins ask another user system at once in each process; `max_waiting_passwords` more may wait."""
     ldap_url: str = ""
     """ldaps://host, or ldap://host; and :port if it is not 636 or 389."""
@@ -145,49 +151,50 @@ class UserApiSettings:
     """Addresses or networks of proxies in front, whose `X-Forwarded-For` is believed; nobody else's is."""
     unlimited_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1")
     """Addresses or networks for which the limits of an address below do not hold: this machine, tests."""
-    max_requests_per_second_of_address: int = 200
+    max_requests_per_second_of_address: int = number(200, 1, 1_000_000_000, zero=True)
     """Of whatever kind, in each process, like all that follow. An IPv6 network /64 counts as one address. 0: no limit,
     here and below."""
-    max_requests_per_second_of_account: int = 50
+    max_requests_per_second_of_account: int = number(50, 1, 1_000_000_000, zero=True)
     """Requests with an access token of one account, at most."""
-    max_history_messages_per_second_of_account: int = 10_000
+    max_history_messages_per_second_of_account: int = number(10_000, 1, 1_000_000_000, zero=True)
     """Messages of conversations that one account reads, at most; ten seconds' worth at once."""
-    max_group_changes_per_minute_of_account: int = 60
+    max_group_changes_per_minute_of_account: int = number(60, 1, 1_000_000_000, zero=True)
     """Groups made, members added or invited, joins, new names, roles and the like by one account. Leaving, and removing
     somebody, is never refused."""
-    max_group_changes_per_minute_of_group: int = 120
+    max_group_changes_per_minute_of_group: int = number(120, 1, 1_000_000_000, zero=True)
     """Members who come in, new names, pictures and settings of one group."""
-    max_group_invitations_per_hour_of_account: int = 200
+    max_group_invitations_per_hour_of_account: int = number(200, 1, 1_000_000_000, zero=True)
     """Of one account, into all of its groups."""
-    max_registrations_per_hour_of_address: int = 60
+    max_registrations_per_hour_of_address: int = number(60, 1, 1_000_000_000, zero=True)
     """Set it to as many as share an address, where an office or a school registers in an hour."""
-    max_logins_per_minute_of_address: int = 60
+    max_logins_per_minute_of_address: int = number(60, 1, 1_000_000_000, zero=True)
     """Tries of a password, right or wrong."""
-    max_logins_per_minute_of_account: int = 30
+    max_logins_per_minute_of_account: int = number(30, 1, 1_000_000_000, zero=True)
     """Logins with the right password; and refreshes, of each device."""
-    max_failed_logins_per_hour_of_account: int = 300
+    max_failed_logins_per_hour_of_account: int = number(300, 1, 1_000_000_000, zero=True)
     """From all addresses together. Beyond it nobody can log in to the account with a password for a while; who is
     logged in, is not hurt."""
-    max_failed_logins_per_hour_of_account_and_address: int = 20
+    max_failed_logins_per_hour_of_account_and_address: int = number(20, 1, 1_000_000_000, zero=True)
     """Failed logins to one account from one address, at most; its owner's other addresses are not hurt."""
 
     admin_listen_host: str = "127.0.0.1"
     """Where /v1/admin is, if `admin_listen_port` is not 0."""
-    admin_listen_port: int = 0
+    admin_listen_port: int = port(0, zero=True)
     """A port of its own for /v1/admin, which is then nowhere else; 0: it is on `listen_port`."""
     admin_token_file: str = ""
     """The credential for /v1/admin, in the first line, at least 32 characters; mode 0600. Empty: there is no
     administration over HTTP."""
 
-    password_min_length: int = 8
+    password_min_length: int = number(8, 1, 4096)
     """Characters."""
-    password_max_length: int = 256
+    password_max_length: int = number(256, 1, 4096)
     """Characters."""
     password_breached_file: str = ""
     """Passwords that nobody may choose: SHA-1 hashes in ascending order, a line each, as haveibeenpwned's download has
     them. Empty: none."""
-    argon2_time_cost: int = 2
+    argon2_time_cost: int = number(2, 1, 1000)
     """Passes over the memory; with the memory below, one check takes about 25 ms of CPU (50 at most is the aim)."""
-    argon2_memory_kib: int = 19 * 1024
+    argon2_memory_kib: int = number(19 * 1024, 8, 4 * 1024 * 1024)
     """Memory of one check."""
-    argon2_parallelism: int = 1
+    argon2_parallelism: int = number(1, 1, 64)
+    """Lanes of one check; others than 1 change nothing but what a hash costs."""

@@ -1,26 +1,25 @@
 """What can be wrong with settings that are each right alone.
 
-Owns the rules between settings, and the look at files and folders they name. Changes nothing.
+Owns the rules between settings, and what of it is said to whom. Changes nothing.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connector.settings import MESSAGE_OVERHEAD_BYTES
 from fabric.networks import parse_networks
-from fabric.tokens import TokenVerifier
-from protocol.client import MAX_WINDOW
 from protocol.errors import ConfigError
-from sparrow.config.exposure import exposure
+from sparrow.config.exposure import Found, exposure
+from sparrow.config.numbers import out_of_bounds
 from sparrow.config.openness import openness
-from store.timelines import MAX_KEEP_DAYS
+from sparrow.config.places import places
+from sparrow.config.reach import reach
+from sparrow.config.roles import ROLES, of_no_use, sections_of
 
 if TYPE_CHECKING:
     from sparrow.config.tree import Settings
@@ -32,12 +31,10 @@ _WEBSOCKET = re.compile(r"wss?://(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+)(:\d{1,5})?(/[!
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\s]+):\d{1,5}")
 
 _FEW_ROWS = 1000
-_FEWEST_UNACKED = 4
-_CASSANDRA_BATCH_BYTES = 32 * 1024
+_ENOUGH_REPLICAS = 3
+_ARGON2_KIB = 8
 
-
-ROLES = ("connector", "broker", "userapi")
-"""What a process of ours can be, other than a whole node."""
+__all__ = ["ROLES", "Finding", "check"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +44,18 @@ class Finding:
     key: str
     text: str
     serious: bool = True
+    about: tuple[str, ...] = ()
+    """Sections that it is about besides its key's."""
 
 
-def check(settings: Settings) -> list[Finding]:
-    """All findings; the server should not start with serious ones."""
-    return [
-        *(Finding(key, text, serious=False) for key, text in settings.written_in_old_ways),
+def check(settings: Settings, roles: Collection[str] = ()) -> list[Finding]:
+    """All findings for processes of these roles, none: for whoever reads any of it. The server should not start with
+    serious ones.
+
+    What is about a section that these have not is said only where somebody has written into it.
+    """
+    found = [
+        *(_finding(each) for each in out_of_bounds(settings)),
         *_limits(settings),
         *_room(settings),
         *_history(settings),
@@ -60,23 +63,37 @@ def check(settings: Settings) -> list[Finding]:
         *_times(settings),
         *_addresses(settings),
         *_etcd(settings),
-        *_places(settings),
-        *_keys(settings),
-        *(Finding(*found) for found in exposure(settings)),
+        *map(_finding, places(settings)),
+        *map(_finding, exposure(settings)),
+        *map(_finding, reach(settings, roles)),
         *_cassandra(settings),
+        *_replicas(settings, roles),
         *_identity(settings),
-        *(Finding(*found) for found in openness(settings)),
+        *map(_finding, openness(settings)),
     ]
+    old = [Finding(key, text, serious=False) for key, text in settings.written_in_old_ways]
+    return old + (_of(settings, roles, found) if roles else found)
+
+
+def _of(settings: Settings, roles: Collection[str], found: list[Finding]) -> list[Finding]:
+    sections = sections_of(roles)
+    there = sections | {name.partition(".")[0] for name in settings.written}
+    unused = [_finding(each) for each in of_no_use(settings, roles)]
+    keys = {finding.key for finding in unused}
+    kept = [
+        finding
+        for finding in found
+        if finding.key.partition(".")[0] in sections and there.issuperset(finding.about) and finding.key not in keys
+    ]
+    return unused + kept
+
+
+def _finding(found: Found) -> Finding:
+    return Finding(*found)
 
 
 def _limits(settings: Settings) -> Iterator[Finding]:
-    connector, broker, store = settings.connector, settings.broker, settings.store
-    if connector.max_frame_bytes <= MESSAGE_OVERHEAD_BYTES:
-        yield Finding(
-            "connector.max_frame_bytes", f"must be above {MESSAGE_OVERHEAD_BYTES}, or there is no room for a body"
-        )
-    if connector.max_unsettled_per_stream >= MAX_WINDOW:
-        yield Finding("connector.max_unsettled_per_stream", f"must be below {MAX_WINDOW}: clients refuse more")
+    broker, store = settings.broker, settings.store
     rules = (
         ("connector.max_unsettled_per_connection", "connector.max_unsettled_per_stream"),
         ("connector.max_unacked_bytes", "connector.max_frame_bytes"),
@@ -103,11 +120,6 @@ def _limits(settings: Settings) -> Iterator[Finding]:
 
 
 def _room(settings: Settings) -> Iterator[Finding]:
-    """Times in which an author is told to try again are milliseconds in 32 bits."""
-    for what in ("inbox_full", "inbox_busy", "no_space", "history_full"):
-        key = f"connector.{what}_retry_s"
-        if _value(settings, key) * 1000 >= 2**32:
-            yield Finding(key, "must be below 4,294,967 s, 49 days: more cannot be told")
     # A broker looks when a sixteenth of it has been stored.
     if settings.broker.inbox_max_rows_of_author < _FEW_ROWS:
         text = f"is below {_FEW_ROWS}: a person who comes back from a holiday would miss messages"
@@ -116,8 +128,6 @@ def _room(settings: Settings) -> Iterator[Finding]:
 
 def _history(settings: Settings) -> Iterator[Finding]:
     history = settings.history
-    if history.keep_days > MAX_KEEP_DAYS:
-        yield Finding("history.keep_days", f"must be at most {MAX_KEEP_DAYS}, 10 years: erased is for longer than kept")
     if history.max_bytes_of_author < history.max_bytes_per_day_of_author:
         yield Finding("history.max_bytes_of_author", "must not be below history.max_bytes_per_day_of_author")
     if history.keep_days and settings.store.inbox_ttl_days > history.keep_days:
@@ -129,10 +139,7 @@ def _history(settings: Settings) -> Iterator[Finding]:
 
 
 def _groups(settings: Settings) -> Iterator[Finding]:
-    broker, connector = settings.broker, settings.connector
-    if connector.max_unacked < _FEWEST_UNACKED:
-        text = f"must be at least {_FEWEST_UNACKED}: half of it is for groups, whose messages would not come"
-        yield Finding("connector.max_unacked", text)
+    broker = settings.broker
     if broker.group_look_s > broker.lease_s:
         text = "must not be above broker.lease_s: a connector would be gone before it is told to look for more"
         yield Finding("broker.group_look_s", text)
@@ -206,13 +213,11 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
             yield Finding("connector.websocket_origins", f'"{origin}" is no origin: {text}')
     connectors_ports = (connector.listen_port, connector.websocket_listen_port)
     if connector.listen_host == userapi.listen_host and userapi.listen_port in connectors_ports:
-        yield Finding("userapi.listen_port", "is the connector's too: choose another")
-    listens = (
-        f"tcp://{connector.listen_host}:{connector.listen_port}",
-        f"tcp://{userapi.listen_host}:{userapi.listen_port}",
-    )
-    if broker.listen in listens:
-        yield Finding("broker.listen", "is the address of the connector or the user API: choose another port")
+        yield Finding("userapi.listen_port", "is the connector's too: choose another", about=("connector",))
+    for section, listens in (("connector", connector), ("userapi", userapi)):
+        if broker.listen == f"tcp://{listens.listen_host}:{listens.listen_port}":
+            text = "is the address of the connector or the user API: choose another port"
+            yield Finding("broker.listen", text, about=(section,))
 
 
 def _etcd(settings: Settings) -> Iterator[Finding]:
@@ -253,47 +258,6 @@ def _etcd(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"etcd.{name}", f"{path} cannot be read: is it there, and may the server's user read it?")
 
 
-def _places(settings: Settings) -> Iterator[Finding]:
-    places = {
-        "store.path": settings.store.path,
-        "userapi.token_private_key_file": settings.userapi.token_private_key_file,
-        "userapi.token_public_key_file": settings.userapi.token_public_key_file,
-    }
-    for key, name in places.items():
-        if key != "store.path" and Path(name).is_file():  # a key that is there is not written any more
-            if not os.access(name, os.R_OK):
-                yield Finding(key, f"{name} cannot be read: let the server's user do so")
-            continue
-        folder = Path(name).absolute().parent
-        existing = next(place for place in (folder, *folder.parents) if place.exists())
-        if not existing.is_dir():
-            yield Finding(key, f"{existing} is not a folder")
-        elif not os.access(existing, os.W_OK | os.X_OK):
-            yield Finding(key, f"{existing} cannot be written to: let the server's user write there, or set data_dir")
-        elif Path(name).is_dir():
-            yield Finding(key, f"{name} is a folder: name a file")
-        elif Path(name).exists() and not os.access(name, os.R_OK | os.W_OK):
-            yield Finding(key, f"{name} cannot be read and written: let the server's user do so")
-
-
-def _keys(settings: Settings) -> Iterator[Finding]:
-    private, public = Path(settings.userapi.token_private_key_file), Path(settings.connector.token_public_key_file)
-    if str(public) != settings.userapi.token_public_key_file:
-        text = "is not userapi.token_public_key_file: on one machine they should be one file"
-        yield Finding("connector.token_public_key_file", text, serious=False)
-    # Absent ones are made at the first start.
-    try:
-        if private.is_file() and private.stat().st_mode & 0o077:
-            text = f"{private} can be read by others, who could log in as anybody: chmod 600 {private}"
-            yield Finding("userapi.token_private_key_file", text)
-        if public.is_file():
-            TokenVerifier(public.read_bytes())
-    except ConfigError as error:
-        yield Finding("connector.token_public_key_file", f"{public}: {error}")
-    except OSError as error:
-        yield Finding("connector.token_public_key_file", f"{error.filename}: {error.strerror}")
-
-
 def _cassandra(settings: Settings) -> Iterator[Finding]:
     store = settings.store
     if store.engine != "cassandra":
@@ -319,10 +283,33 @@ def _cassandra(settings: Settings) -> Iterator[Finding]:
     if store.cassandra_trail_s < 2 * settings.broker.row_max_age_s + 300:
         text = "must be at least twice broker.row_max_age_s and 300 s, or a row of a broker with a slow clock is missed"
         yield Finding("store.cassandra_trail_s", text)
-    if store.cassandra_batch_bytes > _CASSANDRA_BATCH_BYTES:
-        text = f"is above {_CASSANDRA_BATCH_BYTES}: Cassandra would refuse such batches"
-        yield Finding("store.cassandra_batch_bytes", text)
     yield from _at_least(settings, "store.call_timeout_s", "store.cassandra_request_timeout_s")
+
+
+def _replicas(settings: Settings, roles: Collection[str]) -> Iterator[Finding]:
+    """Of whoever makes the keyspace: `sparrow schema apply`, with a broker's settings."""
+    store, key = settings.store, "store.cassandra_replication"
+    if store.engine != "cassandra" or (roles and not {"node", "broker"} & set(roles) and key not in settings.written):
+        return
+    from store.cassandra.addresses import parse_replication
+
+    try:
+        centres = {name: count for name, count in parse_replication(store).items() if isinstance(count, int)}
+    except ConfigError:
+        return  # which is told already
+    nodes, fewest = len(store.cassandra_contact_points), min(centres.values())
+    if nodes >= _ENOUGH_REPLICAS > fewest:
+        lost = "while one is away, rows on it can be neither read nor written"
+        text = (
+            f'"{store.cassandra_replication}" keeps each row on {fewest} of the {nodes} nodes that are named: '
+            f"{lost if fewest > 1 else 'when one is lost, so is what was SENT'}. Write 3 before `sparrow schema "
+            "apply`; a keyspace that is there wants ALTER KEYSPACE, and then `nodetool repair --full` on each node"
+        )
+        yield Finding(key, text, serious=False)
+    local = store.cassandra_local_dc
+    if local and "replication_factor" not in centres and local not in centres:
+        text = f'"{local}" has no replica by store.cassandra_replication, so that no call would succeed: name one of it'
+        yield Finding("store.cassandra_local_dc", text)
 
 
 def _identity(settings: Settings) -> Iterator[Finding]:
@@ -359,4 +346,7 @@ def _identity(settings: Settings) -> Iterator[Finding]:
         text = "passwords go there in the clear: use TLS unless it is on this machine"
         yield Finding(f"userapi.{key}", text, serious=False)
     yield from _at_least(settings, "userapi.password_max_length", "userapi.password_min_length")
+    if userapi.argon2_memory_kib < _ARGON2_KIB * userapi.argon2_parallelism:
+        text = f"must be at least {_ARGON2_KIB} times userapi.argon2_parallelism, or no password can be checked"
+        yield Finding("userapi.argon2_memory_kib", text)
     yield from _at_least(settings, "userapi.refresh_grace_s", "userapi.refresh_bare_grace_s")

@@ -14,6 +14,7 @@ import json
 import textwrap
 from typing import Any
 
+from fabric.bounds import bounds_of, unit_of
 from sparrow.config.settings import PREFIX, Settings, sections
 
 _HEAD = f"""\
@@ -34,19 +35,26 @@ def render() -> str:
 
 
 def _entry(kind: type[Any], item: dataclasses.Field[Any]) -> str:
-    description = " ".join(_descriptions(kind).get(item.name, "").split())
+    description = " ".join(descriptions(kind).get(item.name, "").split())
     comment = textwrap.fill(description, 116, initial_indent="# ", subsequent_indent="# ")
-    line = f"#{item.name} = {_toml(item.default)}\n"
-    return f"{comment}\n{line}" if description else line
+    return f"{comment}\n{_bounds(item)}#{item.name} = {in_toml(item.default)}\n"
 
 
-def _toml(value: object) -> str:
+def _bounds(item: dataclasses.Field[Any]) -> str:
+    bounds = bounds_of(item)
+    if bounds is None or bounds.is_port:
+        return ""
+    return f"# ({bounds.range} {unit_of(item.name)}".rstrip() + (", or 0)\n" if bounds.zero else ")\n")
+
+
+def in_toml(value: object) -> str:
+    """A value as a settings file has it."""
     if isinstance(value, tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(in_toml, value)) + "]"
     return json.dumps(value)
 
 
-def _descriptions(kind: type[Any]) -> dict[str, str]:
+def descriptions(kind: type[Any]) -> dict[str, str]:
     """Each field's docstring: the text literal that follows it."""
     (found,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(found, ast.ClassDef)

@@ -22,8 +22,8 @@ from userapi.settings import UserApiSettings
 if TYPE_CHECKING:
     from sparrow.config.tree import Settings
 
-Found: TypeAlias = tuple[str, str, bool]
-"""Key, text, and whether it is serious."""
+Found: TypeAlias = tuple[str, str, bool] | tuple[str, str, bool, tuple[str, ...]]
+"""Key, text, whether it is serious, and sections that it is about besides its key's."""
 
 CLIENTS_PORTS = ("listen_port", "plain_listen_port", "websocket_listen_port", "plain_websocket_listen_port")
 """Where a connector may listen for clients."""
@@ -126,7 +126,7 @@ def _told(settings: Settings) -> Iterator[Found]:
                     if not speaks_tls
                     else f'nothing of TLS, which the connector on this machine speaks: write "{tls}{rest}"'
                 )
-                yield "userapi.connectors", text, False
+                yield "userapi.connectors", text, False, ("connector",)
 
 
 def _ports(connector: ConnectorSettings) -> Iterator[Found]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fabric.files import make_folder, open_as_folders
 from protocol.errors import ConfigError
 
 
@@ -21,8 +22,8 @@ def refuse(*paths: Path) -> None:
 def make(path: Path, content: str, mode: int) -> None:
     """A new file. Raises `ConfigError`, above all if it is there."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        make_folder(path.parent)
+        with os.fdopen(open_as_folders(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
             file.write(content)
     except FileExistsError:
         refuse(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -119,6 +120,9 @@ def _certificate(names: list[str], place: str) -> None:
         raise ConfigError(f'"{place}" would be the folder, and is not there: name it last, or write ./{place}')
     made = make_certificate(names, folder)
     _say(f"{folder / CERTIFICATE} is for {', '.join(made.names)}, until {made.until:%Y-%m-%d}.")
+    if os.geteuid() == 0 == folder.stat().st_uid and folder.stat().st_gid:
+        files = f"{folder / CERTIFICATE} {folder / KEY}"
+        _say(f"So that the servers can read them: chgrp --reference={folder} {files}; chmod 640 {files}.")
     if not made.is_first:
         _say("The user API takes it by itself; send SIGHUP to the connector (`systemctl reload`).")
         return

@@ -44,10 +44,10 @@ def openness(settings: Settings) -> Iterator[Found]:
         yield "userapi.argon2_memory_kib", text, False
     if userapi.blocks_are_silent != settings.broker.blocks_are_silent:
         text = "is not what broker.blocks_are_silent says: set both alike, or blocks are told after all"
-        yield "userapi.blocks_are_silent", text, False
+        yield "userapi.blocks_are_silent", text, False, ("broker",)
     if userapi.who_may_write != settings.broker.who_may_write:
         text = "is not what broker.who_may_write says: set both alike, or people are invited whom nobody may write to"
-        yield "userapi.who_may_write", text, False
+        yield "userapi.who_may_write", text, False, ("broker",)
 
 
 def _wide(networks: Sequence[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import datetime
 import email.utils
+import os
 import resource
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,7 +25,9 @@ from fabric.socket import secure
 from protocol.errors import ConfigError, SparrowError
 from sparrow.config.checks import Finding
 from sparrow.config.exposure import CLIENTS_PORTS
+from sparrow.config.page import as_node
 from sparrow.config.settings import Settings
+from sparrow.config.socket import private_endpoint
 from userapi.process import listening
 
 PATIENCE_S = 5.0
@@ -43,15 +46,22 @@ _HANDSHAKES: dict[int, str] = {
 
 
 async def try_out(settings: Settings, roles: tuple[str, ...]) -> AsyncIterator[Finding]:
-    """Everything that fails, of processes with these roles (`sparrow.config.checks.ROLES`) on this machine."""
-    for finding in [*_certificates(settings, roles), *_files(settings, roles), *_ports(settings, roles)]:
-        yield finding
+    """Everything that fails, of processes with these roles (`sparrow.config.roles.ROLES`) on this machine."""
+    if "node" in roles:
+        settings = as_node(settings)
+        for finding in _meeting(settings):
+            yield finding
+    # A node has both, and a broker that nobody reaches.
+    on_machine = (*roles, *(("connector", "userapi") if "node" in roles else ()))
+    for look in (_certificates, _files, _ports):
+        for finding in look(settings, on_machine):
+            yield finding
     async for finding in _brokers(settings, roles):
         yield finding
     if "broker" in roles and settings.broker.presence == "etcd":
         async for finding in _etcd(settings):
             yield finding
-    if {"broker", "userapi"} & set(roles):
+    if {"broker", "userapi", "node"} & set(roles):
         async for finding in _store(settings):
             yield finding
     async for finding in _clocks(settings):
@@ -59,6 +69,17 @@ async def try_out(settings: Settings, roles: tuple[str, ...]) -> AsyncIterator[F
 
 
 # This machine.
+
+
+def _meeting(settings: Settings) -> Iterator[Finding]:
+    """Where a node's processes meet."""
+    try:
+        folder = Path(private_endpoint(settings).removeprefix("ipc://")).parent
+    except ConfigError as error:
+        yield Finding("broker.node_socket", str(error).removeprefix("broker.node_socket: "))
+        return
+    if _is_there(str(folder)) and not os.access(folder, os.W_OK | os.X_OK):
+        yield Finding("broker.node_socket", f"{folder} cannot be written to: look as root, or as the server's user")
 
 
 def _certificates(settings: Settings, roles: tuple[str, ...]) -> Iterator[Finding]:
@@ -202,7 +223,10 @@ async def _store(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _is_there(path: str) -> bool:
-    return Path(path).exists()
+    try:
+        return Path(path).exists()
+    except PermissionError:
+        return True  # and opening it says what is wrong
 
 
 async def _clocks(settings: Settings) -> AsyncIterator[Finding]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,11 +23,12 @@ from typing import Any, get_type_hints
 
 from protocol.errors import ConfigError
 from sparrow.config.checks import Finding, check
+from sparrow.config.numbers import numbers, told
 from sparrow.config.origins import with_own_origins
 from sparrow.config.renamed import GONE, RENAMED, translate
-from sparrow.config.tree import LogSettings, Settings
+from sparrow.config.tree import LogSettings, Settings, sections
 
-__all__ = ["Finding", "LogSettings", "Settings", "check", "load"]
+__all__ = ["Finding", "LogSettings", "Settings", "check", "load", "sections"]
 
 PREFIX = "SPARROW_"
 
@@ -67,7 +67,7 @@ PATHS = (
 )
 """What is relative to `data_dir`; what is empty stays empty."""
 
-_CHOICES = {
+CHOICES = {
     ("broker", "presence"): ("memory", "etcd"),
     ("broker", "who_may_write"): ("anyone", "friends"),
     ("userapi", "registration"): ("open", "admin"),
@@ -76,52 +76,12 @@ _CHOICES = {
     ("store", "engine"): ("sqlite", "cassandra"),
     ("history", "words_of_deleted_accounts"): ("keep", "erase"),
 }
-_MAY_BE_ZERO = {
-    ("broker", "group_author_bytes_per_second"),
-    ("broker", "group_bytes_per_second"),
-    ("broker", "signal_author_bytes_per_second"),
-    ("broker", "signal_group_bytes_per_second"),
-    ("connector", "group_scan_s"),
-    ("connector", "listen_port"),
-    ("connector", "max_frames_per_second"),
-    ("connector", "max_logins_per_minute_of_device"),
-    ("connector", "max_messages_per_second"),
-    ("connector", "max_messages_per_second_of_account"),
-    ("connector", "max_signals_per_second"),
-    ("connector", "plain_listen_port"),
-    ("connector", "plain_websocket_listen_port"),
-    ("connector", "store_after_s"),
-    ("connector", "token_overdue_s"),
-    ("connector", "websocket_listen_port"),
-    ("history", "edit_hours"),
-    ("history", "keep_days"),
-    ("log", "session_lines_per_second"),
-    ("monitor", "listen_port"),
-    ("store", "min_free_bytes"),
-    ("store", "purge_interval_s"),
-    ("userapi", "admin_listen_port"),
-    ("userapi", "further_device_delay_s"),
-    ("userapi", "refresh_bare_grace_s"),
-    ("userapi", "refresh_grace_s"),
-    ("userapi", "max_failed_logins_per_hour_of_account"),
-    ("userapi", "max_failed_logins_per_hour_of_account_and_address"),
-    ("userapi", "max_group_changes_per_minute_of_account"),
-    ("userapi", "max_group_changes_per_minute_of_group"),
-    ("userapi", "max_group_invitations_per_hour_of_account"),
-    ("userapi", "max_logins_per_minute_of_account"),
-    ("userapi", "max_logins_per_minute_of_address"),
-    ("userapi", "max_registrations_per_hour_of_address"),
-    ("userapi", "max_requests_per_second_of_account"),
-    ("userapi", "max_requests_per_second_of_address"),
-}
+"""What may stand there."""
 _MAY_BE_EMPTY = {
     ("connector", "trusted_proxies"),
     ("userapi", "trusted_proxies"),
     ("userapi", "unlimited_addresses"),
 }
-_LARGEST_PORT = 65535
-# Whatever a thing is, more of it than this overflows somewhere.
-_LARGEST = 2**53
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -135,12 +95,6 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         settings = _with_file(settings, path)
     settings = _with_environment(settings, environ)
     return with_own_origins(_with_joined_paths(settings))
-
-
-def sections() -> dict[str, type[Any]]:
-    """The settings class of each section."""
-    hints = get_type_hints(Settings)
-    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
 
 
 def _with_file(settings: Settings, path: Path) -> Settings:
@@ -263,21 +217,13 @@ def _typed(source: str, section: str, key: str, hint: object, value: object) -> 
 
 
 def _expected_number(section: str, key: str, value: object, *, whole: bool) -> str | None:
-    if key.endswith("_port"):
-        smallest, largest = (0 if (section, key) in _MAY_BE_ZERO else 1), _LARGEST_PORT
-        text = f"a port number, {smallest} to {largest}"
-    else:
-        smallest, largest = 0, _LARGEST
-        may_be_zero = (section, key) in _MAY_BE_ZERO
-        text = f"a {'whole ' if whole else ''}number{', 0 or more' if may_be_zero else ' above 0'}"
-        if not may_be_zero:
-            smallest = 1 if whole else math.ulp(0)  # type: ignore[assignment]
+    bounds = numbers()[section, key]
     fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    return None if fits and smallest <= value <= largest else text  # type: ignore[operator]
+    return None if fits and bounds.admit(value) else told(key, bounds, whole=whole)  # type: ignore[arg-type]
 
 
 def _expected_text(section: str, key: str, value: object) -> str | None:
-    choices = _CHOICES.get((section, key))
+    choices = CHOICES.get((section, key))
     if choices is not None:
         return None if value in choices else "one of " + ", ".join(f'"{choice}"' for choice in choices)
     if _may_be_empty(section, key):

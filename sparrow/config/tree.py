@@ -5,10 +5,12 @@ Owns what there is to set, and no rule. Reads nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, get_type_hints
 
 from broker.settings import BrokerSettings, EtcdSettings
 from connector.settings import ConnectorSettings
+from fabric.bounds import number, port
 from store.settings import HistorySettings, StoreSettings
 from userapi.settings import UserApiSettings
 
@@ -19,7 +21,7 @@ class MonitorSettings:
 
     listen_host: str = "127.0.0.1"
     """Whoever reaches it sees metrics and addresses of servers, never messages or users."""
-    listen_port: int = 0
+    listen_port: int = port(0, zero=True)
     """0: it tells nobody. Processes of one machine have a port each."""
     allow_trace: bool = False
     """Lets whoever reaches it ask for traces, which name users: who writes to whom, when, from which devices."""
@@ -29,6 +31,12 @@ class MonitorSettings:
     backup_folder: str = ""
     """Where `sparrow backup --into` puts backups: the process then tells how old the newest good one is."""
 
+    @property
+    def reached(self) -> str:
+        """host:port of this monitor, from its own machine; empty: it tells nobody."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.listen_host, self.listen_host)
+        return f"{f'[{host}]' if ':' in host else host}:{self.listen_port}" if self.listen_port else ""
+
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
@@ -36,12 +44,12 @@ class LogSettings:
 
     level: str = "info"
     """info, warning or error."""
-    session_lines_per_second: int = 1000
+    session_lines_per_second: int = number(1000, 1, 1_000_000, zero=True)
     """A line, of some 250 bytes, tells that a session begins or ends; beyond this they are only counted. 0: none."""
-    session_bytes_per_day: int = 1024 * 1024 * 1024
+    session_bytes_per_day: int = number(1024 * 1024 * 1024, 1, 1024**5)
     """What these lines of a process may come to in a day, an hour's share of it in each hour; beyond it they are only
     counted."""
-    strangers_bytes_per_day: int = 64 * 1024 * 1024
+    strangers_bytes_per_day: int = number(64 * 1024 * 1024, 1, 1024**5)
     """The same of lines that anybody can cause who reaches a port: refused logins, breaches, failed handshakes,
     requests that fail, and what the audit log says of nobody that is known."""
 
@@ -64,3 +72,9 @@ class Settings:
     """Not a setting: names, as in "store.path", of those that somebody has written, be it as they are by default."""
     written_in_old_ways: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     """Not a setting: names of what was read and is called otherwise now, or is gone, and what to say of each."""
+
+
+def sections() -> dict[str, type[Any]]:
+    """The settings class of each section."""
+    hints = get_type_hints(Settings)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from fabric.files import give_to_owner_of, make_folder
 from protocol.errors import ConfigError, LocalFileError, StoreError
 from sparrow.ops.history import replay
 from sparrow.ops.newfiles import created, errors_of
@@ -142,7 +143,7 @@ def _pack(source: Path, file: Path, keys: dict[str, Path]) -> dict[str, Any]:
 
 def _unpack(settings: Settings, file: Path, target: Path) -> tuple[dict[str, Any], list[Path], str]:
     """Put the archive's content in its place; returns its manifest, the keys that were made, and what was erased."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with _opened(file) as tar, tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as drafts:
         manifest = _manifest(file, tar)
         draft = Path(drafts, DATABASE)
@@ -155,10 +156,13 @@ def _unpack(settings: Settings, file: Path, target: Path) -> tuple[dict[str, Any
         database.begin_anew(draft)
         keys = _restored_keys(settings, file, tar, manifest["keys"])
         for path, (content, mode) in keys.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with created(path, mode) as out:
+                give_to_owner_of(path.parent, out.fileno())
                 out.write(content)
         drop_index(str(target))  # of words that another database had
+        with draft.open("rb") as whole:
+            give_to_owner_of(target.parent, whole.fileno())
         # Last: until it is there, all may be begun again.
         _put(draft, target)
     return manifest, list(keys), erased

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from protocol.errors import ConfigError, ServiceError, SparrowError
 from sparrow.config.settings import load
-from sparrow.config.tree import MonitorSettings
 from sparrow.ops.overview import Seen, ask_all, duration
 
 ROLES = ("serve", "connector", "broker", "userapi")
@@ -241,11 +240,6 @@ def _monitor_of(process: _Process) -> str:
         folder = Path(os.readlink(place / "cwd"))  # noqa: PTH115
         named = parser.parse_known_args(process.words)[0].config or environ.get("SPARROW_CONFIG")
         path = folder / (named or "sparrow.toml")
-        return _reached(load(path if named or path.is_file() else None, environ).monitor)
+        return load(path if named or path.is_file() else None, environ).monitor.reached
     except (OSError, ConfigError):
         return ""
-
-
-def _reached(monitor: MonitorSettings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(monitor.listen_host, monitor.listen_host)
-    return f"{f'[{host}]' if ':' in host else host}:{monitor.listen_port}" if monitor.listen_port else ""

@@ -200,7 +200,7 @@ def addresses_of(settings: Settings) -> tuple[str, ...]:
     if monitor.processes:
         return monitor.processes
     if monitor.listen_port:
-        return (f"{monitor.listen_host}:{monitor.listen_port}",)
+        return (monitor.reached,)
     raise ConfigError(
         "there is nobody to ask: set monitor.processes to the host:port of each process' monitor "
         "(monitor.listen_port there)"

@@ -33,7 +33,12 @@ def companions(path: Path) -> tuple[Path, ...]:
 
 def existing(path: Path) -> Path:
     """`path`, for those who must not make a database by looking for one. Raises `ConfigError` if there is none."""
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except PermissionError as error:
+        text = f"{path} cannot be seen by this user ({error.strerror}): run this as root, or as the server's user"
+        raise ConfigError(text) from error
+    if not there:
         raise ConfigError(f"there is no database {path}: name it in store.path, or run this in the server's folder")
     return path
 

@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 
+from fabric.files import make_folder, open_as_folders
 from protocol.errors import ConfigError
 from store.ownership import Holder, Ownership, taken
 
@@ -31,8 +32,8 @@ class DataLock:
         """Raises `ConfigError` if others hold it, and `OSError`."""
         if ownership is Ownership.NONE:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_folder(self._file.parent)
+        descriptor = open_as_folders(self._file, os.O_RDWR | os.O_CREAT, 0o600)
         kind = fcntl.LOCK_EX if ownership is Ownership.ALONE else fcntl.LOCK_SH
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+from fabric.files import make_folder, open_as_folders
 from protocol.errors import ConfigError, StoreError
 from store.settings import StoreSettings
 from store.sqlite.failures import is_busy, store_error
@@ -96,13 +97,13 @@ def _check_library() -> None:
 
 
 def _make_file(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     # Password hashes and messages: nobody else's business. The companions inherit the mode. A file that is there must
     # not be opened but by SQLite: closing it would drop the locks of another store in this process.
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(open_as_folders(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _connect(settings: StoreSettings, *, timeout: float) -> sqlite3.Connection:

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from fabric.files import open_as_folders
 from protocol.errors import MisuseError, StoreError
 
 SLOW_S = 0.2
@@ -60,7 +61,7 @@ def open_index(path: str, timeout_s: float) -> sqlite3.Connection:
 
 def _open(index: Path, timeout_s: float) -> sqlite3.Connection:
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(index, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(open_as_folders(index, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = sqlite3.connect(index, timeout=timeout_s, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = WAL")

@@ -168,6 +168,23 @@ async def test_reload(node: Node) -> None:
     assert machine.show(UNIT, "MainPID") == pid
 
 
+async def test_what_root_restores_is_the_servers(node: Node) -> None:
+    """As documented: root, nowhere in particular, and no `--config`."""
+    machine = node.machine
+    said = "sparrow: the settings are /etc/sparrow/sparrow.toml"
+    assert machine.run("sparrow", "backup", "--with-keys", "/root/monday.tar").stderr.strip() == said
+    machine.run("systemctl", "stop", UNIT)
+    machine.run("sh", "-c", "rm -r /var/lib/sparrow/*")
+    done = machine.run("sparrow", "restore", "/root/monday.tar")
+    assert done.stderr.strip() == said
+    assert "/var/lib/sparrow/sparrow.db: as it was at" in done.stdout
+    assert not (machine.root / "root/var").exists()
+    machine.run("sparrow", "check")
+    machine.run("systemctl", "start", UNIT)
+    await node.check()
+    machine.run("sparrow", "status")
+
+
 async def test_killed(node: Node) -> None:
     machine = node.machine
 
@@ -328,7 +345,13 @@ async def test_parts(cluster: Cluster) -> None:
     cluster.write_environment()
     for role in ("broker", "connector", "userapi"):
         machine.run("sparrow", "check", "--config", f"/etc/sparrow/{role}.toml")
+    # A node's file, beside those of parts, is left from before.
+    assert "sparrow.toml is for a whole node" in machine.run("sparrow", "check", check=False).stderr
+    machine.run("mv", "/etc/sparrow/sparrow.toml", "/etc/sparrow/sparrow.toml.old")
+    machine.run("sparrow", "check")
     machine.run("systemctl", "enable", "--now", *CONNECTORS, BROKER, USERAPI)
+    assert "down" not in machine.run("sparrow", "status").stdout
+    machine.run("mv", "/etc/sparrow/sparrow.toml.old", "/etc/sparrow/sparrow.toml")
     assert [machine.show(unit, "ActiveState") for unit in (*CONNECTORS, BROKER, USERAPI)] == ["active"] * 4
     async with cluster.people.talking("parts") as talk:
         await talk.say("hello")
@@ -460,7 +483,7 @@ def test_uninstall(node: Node) -> None:
     assert not (machine.root / "opt/sparrow").exists()
     assert (machine.root / "etc/sparrow/sparrow.toml").exists()
     assert (machine.root / "var/lib/sparrow/sparrow.db").exists()
-    machine.run(INSTALL, "--uninstall", "--purge")
+    assert machine.run(INSTALL, "--uninstall", "--purge").stderr == ""
     assert not (machine.root / "etc/sparrow").exists()
     assert not (machine.root / "var/lib/sparrow").exists()
     for user in ("sparrow", "sparrow-connector"):

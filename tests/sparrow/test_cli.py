@@ -61,11 +61,11 @@ def test_it_starts_quickly(tmp_path: Path) -> None:
 
 def test_check(tmp_path: Path) -> None:
     answer = run("check", folder=tmp_path)
-    assert (answer.returncode, answer.stdout) == (0, "nothing to complain about\n")
-    (tmp_path / "sparrow.toml").write_text("[connector]\nmax_frame_bytes = 10\n")
+    assert (answer.returncode, answer.stdout) == (0, "nothing to complain about, as of a node\n")
+    (tmp_path / "sparrow.toml").write_text("[connector]\nlink_timeout_s = 0.4\n")
     answer = run("check", folder=tmp_path)
     assert answer.returncode == 1
-    assert "error: connector.max_frame_bytes: " in answer.stdout
+    assert "error: connector.link_timeout_s: " in answer.stdout
 
 
 def test_which_settings(tmp_path: Path) -> None:
@@ -85,9 +85,9 @@ def test_which_settings(tmp_path: Path) -> None:
 
 
 def test_serious_findings_stop_a_server(tmp_path: Path) -> None:
-    answer = run("serve", folder=tmp_path, SPARROW_CONNECTOR__MAX_FRAME_BYTES="10")
+    answer = run("serve", folder=tmp_path, SPARROW_CONNECTOR__LINK_TIMEOUT_S="0.4")
     assert answer.returncode == 2
-    assert answer.stderr.startswith("sparrow: connector.max_frame_bytes: ")
+    assert answer.stderr.startswith("sparrow: connector.link_timeout_s: ")
     assert not (tmp_path / "var").exists()
 
 

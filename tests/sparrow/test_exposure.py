@@ -17,7 +17,8 @@ KEYS = {"BROKER__CURVE_KEY_FILE": "broker.key", "BROKER__ALLOWED_KEYS_FILE": "al
 KEYS |= {"CONNECTOR__CURVE_KEY_FILE": "one.key", "CONNECTOR__BROKER_PUBLIC_KEY_FILE": "broker.pub"}
 TLS = {"CONNECTOR__TLS_CERTIFICATE_FILE": "server.crt.pem", "CONNECTOR__TLS_PRIVATE_KEY_FILE": "server.key.pem"}
 HTTPS = {"USERAPI__TLS_CERTIFICATE_FILE": "server.crt.pem", "USERAPI__TLS_PRIVATE_KEY_FILE": "server.key.pem"}
-TOLD = {"USERAPI__CONNECTORS": "tls://127.0.0.1:7400,wss://chat.example.net/sparrow"}
+TOLD = {"USERAPI__CONNECTORS": "tls://chat.example.net:7400,wss://chat.example.net/sparrow"}
+ELSEWHERE = {"USERAPI__CONNECTORS": "chat.example.net:7400,ws://chat.example.net:7402"}
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +43,11 @@ def found(folder: Path, changes: dict[str, str]) -> list[tuple[str, bool]]:
         {"BROKER__LISTEN": "tcp://[::1]:7410", "CONNECTOR__BROKERS": "tcp://localhost:7410, ipc:///tmp/x"},
         {"BROKER__LISTEN": "tcp://*:7410", "BROKER__PLAIN_LINKS": "true"},
         {"CONNECTOR__BROKERS": "tcp://b:7410", "CONNECTOR__PLAIN_LINKS": "true"},
-        {"CONNECTOR__LISTEN_HOST": "0.0.0.0", "CONNECTOR__PLAIN_TCP": "true"},
-        {"USERAPI__LISTEN_HOST": "0.0.0.0", "USERAPI__PLAIN_HTTP": "true"},
+        {**ELSEWHERE, "CONNECTOR__LISTEN_HOST": "0.0.0.0", "CONNECTOR__PLAIN_TCP": "true"},
+        {**ELSEWHERE, "USERAPI__LISTEN_HOST": "0.0.0.0", "USERAPI__PLAIN_HTTP": "true"},
         {**KEYS, "BROKER__LISTEN": "tcp://*:7410", "CONNECTOR__BROKERS": "tcp://b:7410"},
         {**TLS, **TOLD, "CONNECTOR__LISTEN_HOST": "0.0.0.0", "CONNECTOR__PLAIN_LISTEN_PORT": "7401"},
-        {**HTTPS, "USERAPI__LISTEN_HOST": "0.0.0.0"},
+        {**HTTPS, **TOLD, "USERAPI__LISTEN_HOST": "0.0.0.0", "CONNECTOR__LISTEN_PORT": "7401"},
     ],
 )
 def test_what_is_fine(folder: Path, changes: dict[str, str]) -> None:
@@ -60,9 +61,9 @@ def test_what_is_fine(folder: Path, changes: dict[str, str]) -> None:
         ({"BROKER__LISTEN": "tcp://192.0.2.1:7410"}, "broker.listen"),
         ({"BROKER__LISTEN": "tcp://[2001:db8::1]:7410"}, "broker.listen"),
         ({"CONNECTOR__BROKERS": "tcp://127.0.0.1:7410, tcp://b:7410"}, "connector.brokers"),
-        ({"CONNECTOR__LISTEN_HOST": "0.0.0.0"}, "connector.listen_host"),
-        ({"CONNECTOR__LISTEN_HOST": "::"}, "connector.listen_host"),
-        ({"USERAPI__LISTEN_HOST": "0.0.0.0"}, "userapi.listen_host"),
+        ({**ELSEWHERE, "CONNECTOR__LISTEN_HOST": "0.0.0.0"}, "connector.listen_host"),
+        ({**ELSEWHERE, "CONNECTOR__LISTEN_HOST": "::"}, "connector.listen_host"),
+        ({**ELSEWHERE, "USERAPI__LISTEN_HOST": "0.0.0.0"}, "userapi.listen_host"),
         ({"BROKER__CURVE_KEY_FILE": "broker.key"}, "broker.allowed_keys_file"),
         ({"BROKER__ALLOWED_KEYS_FILE": "allowed.keys"}, "broker.curve_key_file"),
         ({"CONNECTOR__CURVE_KEY_FILE": "one.key"}, "connector.broker_public_key_file"),
@@ -87,7 +88,7 @@ def test_what_clients_are_told(folder: Path, changes: dict[str, str]) -> None:
     assert found(folder, changes) == [("userapi.connectors", False)]
 
 
-ETCD = {"BROKER__PRESENCE": "etcd", "BROKER__ADVERTISE": "tcp://127.0.0.1:7410"}
+ETCD = {"BROKER__PRESENCE": "etcd", "BROKER__ADVERTISE": "tcp://10.0.0.1:7410"}
 CASSANDRA = {"STORE__ENGINE": "cassandra", "STORE__CASSANDRA_CONTACT_POINTS": "127.0.0.1, 10.0.0.7:9042"}
 MONITOR = {"MONITOR__LISTEN_PORT": "7490", "MONITOR__LISTEN_HOST": "0.0.0.0"}
 
@@ -112,7 +113,7 @@ MONITOR = {"MONITOR__LISTEN_PORT": "7490", "MONITOR__LISTEN_HOST": "0.0.0.0"}
             },
             [],
         ),
-        ({**CASSANDRA, "STORE__CASSANDRA_CONTACT_POINTS": "127.0.0.1,[::1]:9042,localhost"}, []),
+        ({**CASSANDRA, "STORE__CASSANDRA_CONTACT_POINTS": "127.0.0.1,localhost"}, []),
         (CASSANDRA, ["store.cassandra_tls_ca_file", "store.cassandra_credentials_file"]),
         ({**CASSANDRA, "STORE__CASSANDRA_TLS_CA_FILE": "ca.pem"}, ["store.cassandra_credentials_file"]),
         ({**MONITOR, "MONITOR__LISTEN_HOST": "::1"}, []),

@@ -1,5 +1,7 @@
 """`sparrow keys`: files, their modes, and what it prints."""
 
+import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from fabric.curve import read_allowed, read_public, read_secret
 from fabric.tokens import TokenVerifier
 from protocol.errors import ConfigError
-from sparrow.config.keys import make_link_key
+from sparrow.config.keys import make_broker_keys, make_link_key, make_token_keys, run
 
 
 def keys(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -73,3 +75,18 @@ def test_a_place_that_cannot_be(tmp_path: Path) -> None:
     answer = keys("broker", str(tmp_path / "file"))
     assert answer.returncode == 2
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of others")
+def test_keys_that_root_makes_are_the_folders_owners(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.chown(tmp_path, 1234, 5678)
+    make_broker_keys(tmp_path)
+    make_token_keys(tmp_path / "below")
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in tmp_path.rglob("*")} == {(1234, 5678)}
+    # In a folder of root's that a group may look into, as scripts/install makes it, the group wants to be let in.
+    os.chown(tmp_path, 0, 5678)
+    assert run(argparse.Namespace(kind="certificate", names=["a.example.net"], folder=str(tmp_path / "tls"))) == 0
+    assert "chgrp" not in capsys.readouterr().err
+    os.chown(tmp_path / "tls", 0, 5678)
+    assert run(argparse.Namespace(kind="certificate", names=[], folder=str(tmp_path / "tls"))) == 0
+    assert f"chgrp --reference={tmp_path}/tls {tmp_path}/tls/server.pem" in capsys.readouterr().err

@@ -87,6 +87,23 @@ async def test_too_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "LimitNOFILE" in found[0].text
 
 
+async def test_a_node(tmp_path: Path) -> None:
+    """What it listens at, and no broker, since nobody reaches its own."""
+    of = settings(store={"path": str(tmp_path / "sparrow.db")}, broker={"listen": "tcp://127.0.0.1:1"})
+    of = dataclasses.replace(of, written=frozenset({"userapi.connectors"}))
+    assert await findings(of, "node") == []
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        for section in ("connector", "userapi", "monitor"):
+            changed = dataclasses.replace(getattr(of, section), listen_port=other.getsockname()[1])
+            found = await findings(dataclasses.replace(of, **{section: changed}), "node")
+            assert [finding.key for finding in found] == [f"{section}.listen_port"]
+    (tmp_path / "broken.db").write_bytes(b"no database " * 100)
+    broken = settings(store={"path": str(tmp_path / "broken.db")})
+    assert "not a SQLite database" in (await texts(broken, "node"))["store"]
+    far = settings(store={"path": str(tmp_path / ("x" * 200) / "sparrow.db")})
+    assert "name a shorter one" in (await texts(far, "node"))["broker.node_socket"]
+
+
 # Brokers.
 
 
@@ -182,3 +199,5 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert answer.returncode == 1
     assert "error: connector.brokers: tcp://127.0.0.1" in answer.stdout
     assert run("check", "--try", "everything", folder=tmp_path).returncode == 2
+    # As the settings look.
+    assert run("check", "--try", folder=tmp_path, **environment).stdout == answer.stdout

@@ -76,14 +76,14 @@ def test_relative_paths_are_in_data_dir(tmp_path: Path) -> None:
         ("[connector]\nlisten_port = 7400.0", r"expected a port number"),
         ("[connector]\nlisten_port = true", r"expected a port number"),
         ("[userapi]\nlisten_port = 0", r"expected a port number, 1 to 65535"),
-        ("[connector]\nmax_sessions = 0", r"connector\.max_sessions = 0: expected a whole number above 0"),
-        ("[connector]\nmax_sessions = -3", r"above 0"),
-        ("[connector]\nmax_sessions = 9223372036854775807", r"above 0"),
-        ("[connector]\nmax_messages_per_second = -1", r"0 or more"),
-        ("[connector]\nheartbeat_s = 0", r"a number above 0"),
-        ("[connector]\nheartbeat_s = nan", r"a number above 0"),
-        ("[connector]\nheartbeat_s = inf", r"a number above 0"),
-        ("[connector]\nheartbeat_s = 'x'", r"a number above 0"),
+        ("[connector]\nmax_sessions = 0", r"connector\.max_sessions = 0: expected a whole number from 1 to 10,000,000"),
+        ("[connector]\nmax_sessions = -3", r"from 1 to 10,000,000"),
+        ("[connector]\nmax_sessions = 9223372036854775807", r"from 1 to 10,000,000"),
+        ("[connector]\nmax_messages_per_second = -1", r"from 1 to 1,000,000 a second, or 0"),
+        ("[connector]\nheartbeat_s = 0", r"a number from 0\.1 to 3,600 seconds"),
+        ("[connector]\nheartbeat_s = nan", r"a number from 0\.1 to 3,600 seconds"),
+        ("[connector]\nheartbeat_s = inf", r"a number from 0\.1 to 3,600 seconds"),
+        ("[connector]\nheartbeat_s = 'x'", r"a number from 0\.1 to 3,600 seconds"),
         ("[connector]\nbrokers = []", r"a list of texts"),
         ("[connector]\nbrokers = [1]", r"a list of texts"),
         ("[connector]\nbrokers = 'tcp://a:1'", r"a list of texts"),
@@ -108,7 +108,7 @@ def test_what_a_file_may_not_hold(tmp_path: Path, text: str, says: str) -> None:
         ("SPARROW_CONECTOR__LISTEN_PORT", "1", "did you mean .SPARROW_CONNECTOR__LISTEN_PORT"),
         ("SPARROW_CONNECTOR__LISTEN_PORT", "many", "connector.listen_port = 'many': expected a port number"),
         ("SPARROW_CONNECTOR__LISTEN_PORT", "1.5", "expected a port number"),
-        ("SPARROW_CONNECTOR__HEARTBEAT_S", "nan", "expected a number above 0"),
+        ("SPARROW_CONNECTOR__HEARTBEAT_S", "nan", "expected a number from 0.1 to 3,600 seconds"),
         ("SPARROW_CONNECTOR__BROKERS", " , ", "expected a list of texts"),
         ("SPARROW_DATA_DIR", "", "expected a text"),
     ],
@@ -168,7 +168,10 @@ def test_the_new_name_wins_in_one_source_and_the_environment_over_the_file(tmp_p
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[connector]\nmax_people = 0", "connector.max_people is called connector.max_sessions now: .* above 0"),
+        (
+            "[connector]\nmax_people = 0",
+            "connector.max_people is called connector.max_sessions now: .* from 1 to 10",
+        ),
         ("[former]\nprot = 1", 'unknown key "former.prot"'),
         ("[log]\nlevel = ['debug']", "expected one of"),
     ],
@@ -223,7 +226,8 @@ def test_the_default_file_has_every_field_with_its_default(tmp_path: Path) -> No
 
 
 def test_the_default_file_describes_settings() -> None:
-    assert "# An unacked copy goes to the inbox after this time; 0 stores first.\n#store_after_s = 0.5\n" in render()
+    about = "# An unacked copy goes to the inbox after this time; 0 stores first."
+    assert f"{about}\n# (0.001 to 60 seconds, or 0)\n#store_after_s = 0.5\n" in render()
 
 
 ETCD = {"BROKER__PRESENCE": "etcd"}
@@ -248,7 +252,6 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"CONNECTOR__MAX_FRAME_BYTES": "1000"}, "connector.max_frame_bytes"),
         ({"CONNECTOR__LINK_TIMEOUT_S": "0.4"}, "connector.link_timeout_s"),
         ({"USERAPI__CORS_ORIGINS": "https://chat.example.net/page"}, "userapi.cors_origins"),
         ({"BROKER__LEASE_S": "0.5"}, "broker.lease_s"),
@@ -257,10 +260,8 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
         ({"CONNECTOR__MAX_UNSETTLED_PER_CONNECTION": "10"}, "connector.max_unsettled_per_connection"),
         ({"CONNECTOR__ATTEMPT_TIMEOUT_S": "1"}, "connector.attempt_timeout_s"),
         ({"STORE__INBOX_TTL_DAYS": "0.001"}, "store.inbox_ttl_days"),
-        ({"HISTORY__KEEP_DAYS": "3651"}, "history.keep_days"),
         ({"HISTORY__KEEP_DAYS": "7"}, "history.keep_days"),
         ({"HISTORY__MAX_BYTES_OF_AUTHOR": "1000"}, "history.max_bytes_of_author"),
-        ({"CONNECTOR__MAX_UNACKED": "3"}, "connector.max_unacked"),
         ({"BROKER__GROUP_LOOK_S": "6"}, "broker.group_look_s"),
         ({"BROKER__GROUP_BYTES_PER_SECOND": "1000"}, "broker.group_bytes_per_second"),
         ({"BROKER__GROUP_AUTHOR_BYTES_PER_SECOND": "0"}, "broker.group_bytes_per_second"),
@@ -284,8 +285,8 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
         (ETCD | {"ETCD__ENDPOINTS": "127.0.0.1:2379"}, "etcd.endpoints"),
         (ETCD | {"ETCD__ENDPOINTS": "http://localhost:2379,https://[::1]:2379"}, "etcd.endpoints"),
         (ETCD | {"ETCD__CERT_FILE": __file__, "ETCD__KEY_FILE": __file__}, "etcd.endpoints"),
-        (ETCD | {"ETCD__ENDPOINTS": "https://one", "ETCD__KEY_FILE": __file__}, "etcd.cert_file"),
-        (ETCD | {"ETCD__USER": "sparrow", "ETCD__ENDPOINTS": "https://one"}, "etcd.user"),
+        (ETCD | {"ETCD__ENDPOINTS": "https://[::1]", "ETCD__KEY_FILE": __file__}, "etcd.cert_file"),
+        (ETCD | {"ETCD__USER": "sparrow", "ETCD__ENDPOINTS": "https://[::1]"}, "etcd.user"),
         (ETCD | {"ETCD__USER": "sparrow", "ETCD__PASSWORD_FILE": __file__}, "etcd.user"),
         (ETCD | {"ETCD__CA_FILE": "nowhere.pem", "ETCD__ENDPOINTS": "https://localhost"}, "etcd.ca_file"),
         (ETCD | {"ETCD__PREFIX": "sparrow"}, "etcd.prefix"),
@@ -326,6 +327,7 @@ def test_findings_about_files(tmp_path: Path) -> None:
         "store.path",
         "userapi.token_private_key_file",
         "userapi.token_public_key_file",
+        "history.ledger",
     }
 
 
@@ -334,7 +336,7 @@ def test_keys_that_are_there_are_only_read(tmp_path: Path, monkeypatch: pytest.M
     settings = load(None, {"SPARROW_DATA_DIR": str(tmp_path)})
     ensure_key_pair(Path(settings.userapi.token_private_key_file), Path(settings.userapi.token_public_key_file))
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
-    assert [finding.key for finding in check(settings)] == ["store.path"]
+    assert [finding.key for finding in check(settings)] == ["store.path", "history.ledger"]
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert "userapi.token_private_key_file" in [finding.key for finding in check(settings)]
 

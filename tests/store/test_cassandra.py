@@ -434,7 +434,6 @@ def test_credentials(tmp_path: Path) -> None:
         ({"cassandra_tls_cert_file": "x"}, "store.cassandra_tls_cert_file"),
         ({"cassandra_tls_cert_file": "x", "cassandra_tls_key_file": "y"}, "store.cassandra_tls_ca_file"),
         ({"cassandra_trail_s": 500.0}, "store.cassandra_trail_s"),
-        ({"cassandra_batch_bytes": 60_000}, "store.cassandra_batch_bytes"),
         ({"cassandra_request_timeout_s": 31.0}, "store.call_timeout_s"),
         ({"cassandra_credentials_file": "nowhere"}, "store.cassandra_credentials_file"),
     ],
@@ -563,7 +562,8 @@ def test_the_command(settings: StoreSettings, tmp_path: Path) -> None:
             timeout=120,
         )
 
-    assert "nothing to do" in run().stdout
+    assert "there are no settings" in run().stderr
+    assert "nothing to do" in run(SPARROW_DATA_DIR=".").stdout
     point = settings.cassandra_contact_points[0]
     there = {
         "SPARROW_STORE__ENGINE": "cassandra",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import ConfigError
-from store import HistorySettings, StoreSettings, open_store
+from store import HistorySettings, Ownership, StoreSettings, open_store
 from store.ledger import Ledger, read_ledger
+from store.sqlite.search_index import open_index
 from store.timelines import Erasure, Name
 
 ONE = Erasure("alice+bob", Name("alice", "a1", 2**64 - 1, 2**53 - 1), 2**63 - 1, "alice")
@@ -69,3 +71,16 @@ async def test_the_store_notes_what_it_erases_before_it_does(tmp_path: Path) -> 
     async with open_store(StoreSettings(path=str(tmp_path / "sparrow.db")), history=history) as store:
         await store.timelines.archive([ONE._replace(stamp=5), OTHER])
     assert list(read_ledger(path)) == [ONE._replace(stamp=5), OTHER]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of others")
+async def test_what_root_makes_beside_a_server_is_the_servers(tmp_path: Path) -> None:
+    """Ledger, lock, database and index alike."""
+    os.chown(tmp_path, 1234, 5678)
+    settings = StoreSettings(path=str(tmp_path / "var" / "sparrow.db"))
+    await Ledger(str(tmp_path / "log" / "erased.log")).add([ONE])
+    async with open_store(settings, Ownership.ALONE):
+        open_index(settings.path, 1.0).close()
+        made = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in tmp_path.rglob("*")}
+    assert {"var", "sparrow.db", "sparrow.db-lock", "sparrow.db-search", "sparrow.db-wal", "erased.log"} <= made.keys()
+    assert set(made.values()) == {(1234, 5678)}
