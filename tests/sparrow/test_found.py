@@ -91,7 +91,7 @@ def test_parts_of_a_cluster_are_one_machine(machine: Machine) -> None:
     assert settings.broker.curve_key_file == f"{machine.etc}/keys/broker.key"
     assert settings.connector.reuse_port
     assert settings.userapi.token_private_key_file == f"{machine.etc}/keys/token.key.pem"
-    assert settings.monitor.processes == tuple(f"127.0.0.1:{port}" for port in (7490, 7491, 7492))
+    assert settings.monitor.processes == tuple(f"127.0.0.1:{port}" for port in (7490, 7491, 7492, 7489))
     machine.write("userapi.toml", f"data_dir = '{machine.data}'\n[monitor]\nprocesses = ['a:1', 'b:2']\n")
     with pytest.raises(ConfigError, match="more than one store"):
         machine.find(Store.READS)  # store.path is var/sparrow.db there

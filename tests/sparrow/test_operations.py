@@ -50,7 +50,8 @@ def parses(command: str) -> bool:
     at = next(number for number, word in enumerate(words) if word.rpartition("/")[2] == "sparrow")
     words = words[at + 1 :]
     # In a sentence it may be the command alone, whatever it is given.
-    return _understood(words) or (len(words) <= 2 and words[-1].isalpha() and _understood([*words, "--help"]))
+    more = ["x"] if words[-1].startswith("--") else ["--help"] if len(words) <= 2 and words[-1].isalpha() else []
+    return _understood(words) or (bool(more) and _understood([*words, *more]))
 
 
 def _without_options(command: str) -> str:
