@@ -105,6 +105,10 @@ def _public(path: str) -> list[tuple[str, bytes]]:
 def _read(path: str) -> list[tuple[str, bytes]]:
     try:
         text = Path(path).read_text()
+    except PermissionError as error:
+        # Nobody is to make it anew, or let everybody read it: systemd hands a service its own.
+        text = f"cannot read {path} ({error.strerror}): it is root's, or another user's; look as root, or as that user"
+        raise ConfigError(text) from error
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror}); `sparrow keys` makes key files") from error
     except UnicodeDecodeError as error:

@@ -31,7 +31,17 @@ def ensure_key_pair(private_path: Path, public_path: Path) -> None:
         if not public_path.exists() or public_path.read_bytes() != public_pem:
             _replace(public_path, public_pem)
     except OSError as error:
-        raise ConfigError(f"token key {error.filename}: {error.strerror}; let the server's user write there") from error
+        # Keys that are there are for reading: who only reads them is not to be let write them.
+        raise ConfigError(
+            f"token key {error.filename}: {error.strerror}; make {private_path.name} and {public_path.name} together, "
+            "as root, with `sparrow keys token DIR`, and put both where userapi.token_private_key_file and "
+            "token_public_key_file name them"
+        ) from error
+
+
+def belongs_to(public_path: Path, private_path: Path) -> bool:
+    """Whether they are one pair. Raises `ConfigError` where the private half is no key, and `OSError`."""
+    return public_path.read_bytes() == _public_pem(load_private_key(private_path))
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:

@@ -145,15 +145,26 @@ def _instances(path: Path, environ: Mapping[str, str]) -> Iterator[Settings]:
     """Settings of the services that have this file, with the variables of each (`EnvironmentFile=` of its unit)."""
     variables = [path.with_suffix(".env"), *sorted(path.parent.glob(f"{path.stem}-*.env"))]
     there = [file for file in variables if file.is_file()]
-    for own in [_variables(file) for file in there] or [{}]:
-        yield load(path, {**own, **environ})
+    if not there:
+        yield load(path, environ)
+    for file in there:
+        own = _variables(file)
+        try:
+            yield load(path, {**own, **environ})
+        except ConfigError as error:
+            # Which of the two it is, is told apart no further.
+            raise ConfigError(str(error).replace("environment: ", f"environment, or {file}: ", 1)) from error
 
 
 def _variables(file: Path) -> dict[str, str]:
     try:
         lines = [line.strip() for line in file.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: {getattr(error, 'strerror', None) or error}; run this with sudo") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: {error.strerror}; run this with sudo, or name your settings with --config"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: this is not text: write NAME=VALUE, a line each") from error
     pairs = (line.partition("=") for line in lines if line.startswith(PREFIX))
     return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fabric.tokens import TokenVerifier
 from protocol.errors import ConfigError
+from userapi.keys import belongs_to
 
 if TYPE_CHECKING:
     from sparrow.config.exposure import Found
@@ -101,6 +102,7 @@ def _token_keys(settings: Settings) -> Iterator[Found]:
     if seen and stat.S_ISREG(seen.st_mode) and seen.st_mode & 0o077:
         text = f"{private} can be read by others, who could log in as anybody: chmod 600 {private}"
         yield "userapi.token_private_key_file", text, True
+    yield from _pair(private, Path(userapi.token_public_key_file))
     try:
         if _seen(public) and not _is_folder(public):
             TokenVerifier(public.read_bytes())
@@ -109,6 +111,17 @@ def _token_keys(settings: Settings) -> Iterator[Found]:
     except OSError as error:
         text = f"{error.filename}: {error.strerror}; {_as_whom()}"
         yield "connector.token_public_key_file", text, True
+
+
+def _pair(private: Path, public: Path) -> Iterator[Found]:
+    """A user API writes the public half anew, where it may; connectors elsewhere have the old one."""
+    try:
+        TokenVerifier(public.read_bytes())
+        if not belongs_to(public, private):
+            text = f"{public} is not the public half of {private}: connectors that have it would refuse all logins"
+            yield "userapi.token_public_key_file", text, False
+    except (OSError, ConfigError):
+        return  # what cannot be read is told already, or is made at the start
 
 
 def _of_root(settings: Settings) -> Iterator[Found]:

@@ -25,7 +25,7 @@ from protocol.errors import ConfigError
 from sparrow.config.checks import Finding, check
 from sparrow.config.numbers import numbers, told
 from sparrow.config.origins import with_own_origins
-from sparrow.config.renamed import GONE, RENAMED, translate
+from sparrow.config.renamed import GONE, RENAMED, Entry, translate
 from sparrow.config.tree import LogSettings, Settings, sections
 
 __all__ = ["Finding", "LogSettings", "Settings", "check", "load", "sections"]
@@ -139,22 +139,32 @@ def _variable(name: str) -> str:
 def _with_entries(settings: Settings, source: str, entries: Mapping[str, object], *, as_text: bool = False) -> Settings:
     """The settings with what one source says: name with section → value, all `as_text` or what TOML makes of it."""
     found, notes = translate(entries)
-    known = sections()
+    wrong: list[str] = []
     for name, entry in found.items():
-        section, _, key = name.rpartition(".")
-        of: Any = getattr(settings, section, None) if section else settings
-        hints = {"data_dir": str} if not section else get_type_hints(known[section]) if section in known else {}
-        if key not in hints:
-            raise ConfigError(f'{source}: unknown key "{name}"{_nearest(key, hints, section + ".")}')
-        value = _from_text(hints[key], entry.value) if as_text else entry.value
-        where = source if entry.written == name else f"{source}: {entry.written} is called {name} now"
-        changed = dataclasses.replace(of, **{key: _typed(where, section, key, hints[key], value)})
-        settings = dataclasses.replace(settings, **{section: changed}) if section else changed
+        try:
+            settings = _with_entry(settings, name, entry, as_text=as_text)
+        except ConfigError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ConfigError(f"{source}: {'; '.join(wrong)}")
     return dataclasses.replace(
         settings,
         written=settings.written | found.keys(),
         written_in_old_ways=(*settings.written_in_old_ways, *notes),
     )
+
+
+def _with_entry(settings: Settings, name: str, entry: Entry, *, as_text: bool) -> Settings:
+    known = sections()
+    section, _, key = name.rpartition(".")
+    of: Any = getattr(settings, section, None) if section else settings
+    hints = {"data_dir": str} if not section else get_type_hints(known[section]) if section in known else {}
+    if key not in hints:
+        raise ConfigError(f'unknown key "{name}"{_nearest(key, hints, section + ".")}')
+    value = _from_text(hints[key], entry.value) if as_text else entry.value
+    before = "" if entry.written == name else f"{entry.written} is called {name} now: "
+    changed = dataclasses.replace(of, **{key: _typed(before, section, key, hints[key], value)})
+    return dataclasses.replace(settings, **{section: changed}) if section else changed
 
 
 def _looks_like_ours(variable: str) -> bool:
@@ -189,7 +199,7 @@ def _from_text(hint: object, value: object) -> object:
     return text
 
 
-def _typed(source: str, section: str, key: str, hint: object, value: object) -> Any:
+def _typed(before: str, section: str, key: str, hint: object, value: object) -> Any:
     """`value`, if it may stand for `key`; whole numbers may stand for fractions and lists for tuples."""
     expected = None
     if hint is bool:
@@ -212,7 +222,7 @@ def _typed(source: str, section: str, key: str, hint: object, value: object) -> 
         raise TypeError(f"a setting of type {hint} cannot be read yet")
     if expected is not None:
         name = f"{section}.{key}" if section else key
-        raise ConfigError(f"{source}: {name} = {value!r}: expected {expected}")
+        raise ConfigError(f"{before}{name} = {value!r}: expected {expected}")
     return value
 
 

@@ -61,3 +61,36 @@ def test_roots_own_folder_and_other_users(
         give_to_owner_of(tmp_path, file.fileno())
     os.close(open_as_folders(tmp_path / "other", NEW, 0o600))
     assert given == {}
+
+
+def test_two_at_once_end_with_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir = Path.mkdir
+
+    def late(path: Path) -> None:
+        mkdir(path)
+        mkdir(path)
+
+    monkeypatch.setattr(Path, "mkdir", late)
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "file")
+
+
+def test_nothing_is_left_open_where_it_cannot_be_given(tmp_path: Path, given: dict[str, tuple[int, int]]) -> None:
+    assert given == {}
+
+    def refuse(descriptor: int, *_: int) -> None:
+        found.append(descriptor)
+        raise PermissionError(1, "Operation not permitted")
+
+    found: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fchown", refuse)
+        with pytest.raises(PermissionError):
+            open_as_folders(tmp_path / "new", NEW, 0o600)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(found[0])
+    (tmp_path / "old").touch()
+    os.close(open_as_folders(tmp_path / "old", os.O_RDONLY, 0o600))

@@ -78,6 +78,14 @@ def test_what_is_said(tmp_path: Path, text: str, says: str) -> None:
         load(tmp_path / "my.toml", {})
 
 
+def test_all_of_a_file_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text("[broker]\nlease_s = 5000\nx = 1\n[connector]\nheartbeat_s = 60000\n")
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path / "my.toml", {})
+    assert str(error.value).startswith(f"{tmp_path}/my.toml: broker.lease_s = 5000: ")
+    assert [part.split()[0] for part in str(error.value).split("; ")[1:]] == ["unknown", "did", "connector.heartbeat_s"]
+
+
 def test_what_no_file_was_read_for_is_checked_too() -> None:
     broker = dataclasses.replace(Settings().broker, lease_s=5000.0)
     found = check(dataclasses.replace(Settings(), broker=broker))

@@ -78,6 +78,12 @@ def test_what_a_service_has_besides_its_file(machine: Machine) -> None:
     machine.write("sparrow.env", f"# moved\n SPARROW_DATA_DIR='{machine.data}/disk'\nTZ=UTC\n")
     assert machine.find(Store.WRITES).settings.store.path == f"{machine.data}/disk/sparrow.db"
     assert machine.find(SPARROW_DATA_DIR="/mine").settings.store.path == "/mine/sparrow.db"
+    machine.write("sparrow.env", "SPARROW_BROKER__LEASE_S=5000\n")
+    with pytest.raises(ConfigError, match=r"environment, or .*/sparrow\.env: broker\.lease_s = 5000"):
+        machine.find()
+    (machine.etc / "sparrow.env").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"sparrow\.env: this is not text"):
+        machine.find()
 
 
 def test_parts_of_a_cluster_are_one_machine(machine: Machine) -> None:

@@ -13,6 +13,7 @@ from sparrow.config.found import find
 from sparrow.config.roles import ROLES, inferred, roles_of
 from sparrow.config.settings import Settings, check, load, sections
 from sparrow.ops import checking
+from userapi.keys import ensure_key_pair
 
 ROOT = Path(__file__).parents[2]
 PLAIN = {"CONNECTOR__PLAIN_TCP": "true", "USERAPI__PLAIN_HTTP": "true", "USERAPI__PAGE": "false"}
@@ -182,6 +183,18 @@ def test_keys_are_made_by_root_and_not_by_those_who_read_them(tmp_path: Path, mo
     (tmp_path / "var").mkdir()
     findings = {finding.key: finding.text for finding in check(loaded(tmp_path), ("userapi",))}
     assert "cannot be seen: this is " in findings["userapi.token_public_key_file"]
+
+
+def test_keys_that_are_no_pair(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        ensure_key_pair(tmp_path / name / "token.key.pem", tmp_path / name / "token.pub.pem")
+    changes = {
+        "USERAPI__TOKEN_PRIVATE_KEY_FILE": "a/token.key.pem",
+        "USERAPI__TOKEN_PUBLIC_KEY_FILE": "b/token.pub.pem",
+    }
+    changes |= {"CONNECTOR__TOKEN_PUBLIC_KEY_FILE": "b/token.pub.pem"}
+    assert found(tmp_path, "node", **changes) == [("userapi.token_public_key_file", False)]
+    assert found(tmp_path, "connector", **changes) == []
 
 
 def test_files_of_root_in_the_servers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

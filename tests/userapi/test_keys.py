@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fabric.tokens import TokenVerifier
 from protocol.errors import ConfigError
-from userapi.keys import ensure_key_pair, load_private_key
+from userapi.keys import belongs_to, ensure_key_pair, load_private_key
 from userapi.tokens import TokenMinter
 
 
@@ -69,3 +69,21 @@ def test_a_place_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="file"):
         ensure_key_pair(tmp_path / "file" / "key.pem", tmp_path / "pub.pem")
+
+
+def test_who_only_reads_them_is_not_told_to_be_let_write(
+    paths: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = paths
+    ensure_key_pair(private, public)
+    assert belongs_to(public, private)
+    public.write_text("another's")
+    assert not belongs_to(public, private)
+
+    def refuse(path: Path, flags: int, mode: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("userapi.keys.open_as_folders", refuse)
+    with pytest.raises(ConfigError, match=r"Permission denied; make key\.pem and pub\.pem together, as root") as error:
+        ensure_key_pair(private, public)
+    assert "write" not in str(error.value)
