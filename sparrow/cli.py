@@ -252,6 +252,11 @@ COMMANDS = {
         _Arguments("sparrow.ops.backups:add_arguments"),
         _Run("sparrow.ops.backups:run", store="READS"),
     ),
+    "snapshot": _Command(
+        "copy what this machine's Cassandra has into a folder, for a timer",
+        _Arguments("sparrow.ops.snapshots:add_arguments"),
+        _Run("sparrow.ops.snapshots:run"),
+    ),
     "restore": _Command(
         "put such a copy into an empty place",
         _Arguments("sparrow.ops.backup:add_restore_arguments"),

@@ -109,10 +109,13 @@ class Node:
 
         wait_until(ready, f"Cassandra does not answer; see {self.folder}/system.log")
 
+    def nodetool_line(self) -> list[str]:
+        """The command, for this node."""
+        return [str(ROOT / "scripts" / "nodetool"), "-p", str(self._jmx_port)]
+
     def nodetool(self, *arguments: str) -> str:
         """What it says; for a node with a JMX port."""
-        line = [ROOT / "scripts" / "nodetool", "-p", str(self._jmx_port), *arguments]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=START_S)
+        done = subprocess.run([*self.nodetool_line(), *arguments], capture_output=True, text=True, timeout=START_S)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

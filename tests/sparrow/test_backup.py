@@ -354,3 +354,16 @@ def test_an_archive_that_cannot_be_restored_is_not_good(
         backups.one_more(settings, folder, 1, with_keys=False)
     assert (folder / "sparrow-20200101T000000Z.tar").exists()
     assert newest_good(folder) is None
+
+
+def test_a_snapshot_that_cannot_be(node: Node) -> None:
+    """The real ones: tests/store/test_cassandra_backup.py."""
+    assert "there is `sparrow backup`" in refused(node, "snapshot", "--into", ".")
+    cassandra = {"SPARROW_STORE__ENGINE": "cassandra"}
+    (node.folder / "data" / "sparrow").mkdir(parents=True)
+    there = ("snapshot", "--into", ".", "--data", "data", "--others-s", "0")
+    assert "--keep must be" in refused(node, *there, "--keep", "0", **cassandra)
+    assert "there is no folder nowhere" in refused(node, *there[:2], "nowhere", *there[3:], **cassandra)
+    assert "name Cassandra's nodetool" in refused(node, *there, "--nodetool", "./nothing", **cassandra)
+    assert "nodetool snapshot:" in refused(node, *there, "--nodetool", "false", **cassandra)
+    assert not list(node.folder.glob("*sparrow_*"))
