@@ -158,10 +158,11 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 def _check(options: argparse.Namespace) -> int:
     import asyncio
 
+    from sparrow.config import expiry
     from sparrow.config.checks import check
 
     settings = _settings(options)
-    findings = check(settings)
+    findings = [*check(settings), *expiry.findings(settings, options.roles)]
     if options.roles:
         from sparrow.config.preflight import try_out
 

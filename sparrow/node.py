@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -23,7 +23,9 @@ import zmq
 
 from broker.server import BrokerServer
 from connector.server import ConnectorServer
+from fabric.certificates import LOOK_S, CertificateWatch, ReadOnce
 from protocol.errors import ConfigError, ServiceError, SparrowError
+from sparrow.config.expiry import certificates
 from sparrow.config.page import as_node, page_url
 from sparrow.config.settings import Settings
 from sparrow.config.socket import private_endpoint
@@ -130,7 +132,8 @@ def _context(stack: AsyncExitStack) -> zmq.Context[zmq.Socket[bytes]]:
 
 async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
     connector = ConnectorServer(settings.connector, _context(stack))
-    monitor = _monitor(stack, settings, "connector", settings.connector.name, _connector_source(connector))
+    sources = (_connector_source(connector), _certificates(stack, settings, ("connector",), connector))
+    monitor = _monitor(stack, settings, "connector", settings.connector.name, *sources)
     stack.push_async_callback(connector.stop)
     await connector.start()
     _listen(stack, monitor)
@@ -144,13 +147,31 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     ownership = Ownership.ALONE if settings.broker.presence == "memory" else Ownership.SHARED
     store = await stack.enter_async_context(open_store(settings.store, ownership, settings.history))
     broker = BrokerServer(settings.broker, store, _context(stack), settings.etcd, history=settings.history)
-    monitor = _monitor(stack, settings, "broker", settings.broker.name, _broker_source(broker))
+    sources = (_broker_source(broker), _certificates(stack, settings, ("broker",)))
+    monitor = _monitor(stack, settings, "broker", settings.broker.name, *sources)
     stack.push_async_callback(broker.stop)
     await broker.start()
     _listen(stack, monitor)
     broker.on_traces = monitor.traced
     monitor.ready()
     _at_hangup(monitor, broker.reload)
+
+
+def _certificates(
+    stack: AsyncExitStack, settings: Settings, roles: Sequence[str], connector: ConnectorServer | None = None
+) -> Source:
+    """Looks at all certificates of processes with these roles, from now on; the user API looks at its own."""
+    served = connector.certificate if connector is not None else None
+    once = [ReadOnce(file) for file in certificates(settings, roles) if served is None or file != served.file]
+    watch = CertificateWatch([*([served] if served is not None else []), *once], log)
+
+    async def look() -> None:
+        while True:
+            watch.look()
+            await asyncio.sleep(LOOK_S)
+
+    stack.callback(asyncio.create_task(look()).cancel)
+    return Source("certificates", watch.metrics, lambda: "")
 
 
 def _connector_source(connector: ConnectorServer) -> Source:
@@ -184,7 +205,8 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     context = _context(stack)
     broker = BrokerServer(settings.broker, store, context, endpoints=api.brokers, history=settings.history)
     connector = ConnectorServer(settings.connector, context)
-    sources = (_broker_source(broker), _connector_source(connector))
+    watched = _certificates(stack, settings, ("broker", "connector"), connector)
+    sources = (_broker_source(broker), _connector_source(connector), watched)
     monitor = _monitor(stack, settings, "node", settings.connector.name, *sources)
     stack.push_async_callback(broker.stop)
     await broker.start()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flask import Flask
 
+from fabric.certificates import CertificateWatch
 from store.settings import HistorySettings
 from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
@@ -82,6 +83,7 @@ def create_app(
     counts: Counts | None = None,
     history: HistorySettings | None = None,
     page_folder: Path = page.FOLDER,
+    certificates: CertificateWatch | None = None,
 ) -> Flask:
     """An application over an open bridge; `identity` checks passwords, without it we do. It counts into `counts`.
 
@@ -124,5 +126,5 @@ def create_app(
     problems.install(app)
     for area in AREAS:
         api.register_blueprint(area)
-    metrics.install(app, counts)
+    metrics.install(app, counts, certificates)
     return app

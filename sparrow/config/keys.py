@@ -120,7 +120,7 @@ def _certificate(names: list[str], place: str) -> None:
     made = make_certificate(names, folder)
     _say(f"{folder / CERTIFICATE} is for {', '.join(made.names)}, until {made.until:%Y-%m-%d}.")
     if not made.is_first:
-        _say("The user API takes it by itself; send SIGHUP to the connector (`systemctl reload`).")
+        _say("Connector and user API take it by themselves, within a minute; at once with SIGHUP (`systemctl reload`).")
         return
     _say(
         f"{folder / KEY} is secret: the connector and the user API read it, and nobody else.",

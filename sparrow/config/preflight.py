@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime
 import email.utils
 import resource
 import time
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import httpx
 import zmq
-from cryptography import x509
 from zmq.utils.monitor import parse_monitor_message
 
 from fabric.curve import LinkKeys, read_link_keys
@@ -29,8 +27,6 @@ from userapi.process import listening
 
 PATIENCE_S = 5.0
 """For each trial."""
-SOON_D = 14.0
-"""A certificate that ends within so many days is worth a word."""
 UNWISE_APART_S, TOO_FAR_APART_S = 2.0, 30.0
 """Clocks of two machines. Up to 60 s apart nothing is lost; beyond, Cassandra's inbox may miss rows."""
 _SPARE_FILES = 1000
@@ -44,7 +40,7 @@ _HANDSHAKES: dict[int, str] = {
 
 async def try_out(settings: Settings, roles: tuple[str, ...]) -> AsyncIterator[Finding]:
     """Everything that fails, of processes with these roles (`sparrow.config.checks.ROLES`) on this machine."""
-    for finding in [*_certificates(settings, roles), *_files(settings, roles), *_ports(settings, roles)]:
+    for finding in [*_files(settings, roles), *_ports(settings, roles)]:
         yield finding
     async for finding in _brokers(settings, roles):
         yield finding
@@ -59,42 +55,6 @@ async def try_out(settings: Settings, roles: tuple[str, ...]) -> AsyncIterator[F
 
 
 # This machine.
-
-
-def _certificates(settings: Settings, roles: tuple[str, ...]) -> Iterator[Finding]:
-    named = {
-        "connector.tls_certificate_file": settings.connector.tls_certificate_file if "connector" in roles else "",
-        "userapi.tls_certificate_file": settings.userapi.tls_certificate_file if "userapi" in roles else "",
-    }
-    if "broker" in roles:
-        named |= {"etcd.ca_file": settings.etcd.ca_file, "etcd.cert_file": settings.etcd.cert_file}
-    if {"broker", "userapi"} & set(roles):
-        store = settings.store
-        named |= {
-            "store.cassandra_tls_ca_file": store.cassandra_tls_ca_file,
-            "store.cassandra_tls_cert_file": store.cassandra_tls_cert_file,
-        }
-    for key, path in named.items():
-        if path:
-            yield from _certificate(key, path)
-
-
-def _certificate(key: str, path: str) -> Iterator[Finding]:
-    try:
-        found = x509.load_pem_x509_certificates(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        yield Finding(key, f"{path} holds no certificates (PEM): {error}")
-        return
-    now = datetime.datetime.now(datetime.UTC)
-    for certificate in found:
-        name = certificate.subject.rfc4514_string()
-        left = certificate.not_valid_after_utc - now
-        if certificate.not_valid_before_utc > now:
-            yield Finding(key, f"{path}: {name} is not valid yet: is this machine's clock right?")
-        elif left.total_seconds() <= 0:
-            yield Finding(key, f"{path}: {name} has expired on {certificate.not_valid_after_utc:%Y-%m-%d}: renew it")
-        elif left.total_seconds() < SOON_D * 86400:
-            yield Finding(key, f"{path}: {name} expires in {left.days} days: renew it", serious=False)
 
 
 def _files(settings: Settings, roles: tuple[str, ...]) -> Iterator[Finding]:
