@@ -67,7 +67,8 @@ class ConnectorServer:
         """Told what has happened to attempts that are traced: origin, attempt, and what."""
         self._dealers: dict[str, Dealer] = {}
         self._keys = read_link_keys(settings.curve_key_file, settings.broker_public_key_file)
-        self._certificate = Certificate(settings) if settings.tls_certificate_file else None
+        self.certificate = Certificate(settings) if settings.tls_certificate_file else None
+        """Whoever has a timer has it looked at."""
         self.websockets = WebSockets(settings)
         self._listeners: list[asyncio.Server | TlsListener] = []
         self._ticker: asyncio.TimerHandle | None = None
@@ -92,7 +93,7 @@ class ConnectorServer:
         for endpoint in self._settings.brokers:
             self.connect(endpoint)
         self._tick()
-        settings, certificate = self._settings, self._certificate
+        settings, certificate = self._settings, self.certificate
         port, websocket_port = settings.listen_port, settings.websocket_listen_port
         if certificate is None:
             await self._listen_plain("listen_port", port, self._plain_client)
@@ -160,8 +161,8 @@ class ConnectorServer:
 
     def reload(self) -> None:
         """Read the certificate again; sessions and handshakes that are under way go on with the old one."""
-        if self._certificate is not None:
-            self._certificate.reload()
+        if self.certificate is not None:
+            self.certificate.reload()
 
     async def ready(self) -> None:
         """Return when logins can be taken."""

@@ -26,7 +26,7 @@ class ConnectorSettings:
     plain_links: bool = False
     """Allows links beyond this machine without CURVE."""
     tls_certificate_file: str = ""
-    """PEM of the certificate for clients, with its chain; empty: no TLS. Read again at SIGHUP, like the key."""
+    """PEM of the certificate for clients, with its chain; empty: no TLS. Read again when it changes, like the key."""
     tls_private_key_file: str = ""
     """PEM of the certificate's key, without a password."""
     plain_tcp: bool = False

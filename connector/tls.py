@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar, cast
 
 from connector.proxy import ProxyHeader, expected_header
 from connector.settings import ConnectorSettings
+from fabric.certificates import NamedFile, Reloaded
 from fabric.facts import BY_STRANGERS
 from fabric.networks import Network
 from protocol.errors import ConfigError, ProxyHeaderError
@@ -57,27 +58,20 @@ def make_context(settings: ConnectorSettings, alpn: str = ALPN) -> ssl.SSLContex
     return context
 
 
-class Certificate:
+class Certificate(Reloaded):
     """What new handshakes use."""
 
     def __init__(self, settings: ConnectorSettings) -> None:
         """Raises `ConfigError`."""
         self._settings = settings
-        self._take()
+        file = NamedFile("connector.tls_certificate_file", settings.tls_certificate_file)
+        super().__init__(file, settings.tls_private_key_file, log)
 
-    def _take(self) -> None:
-        self.context = make_context(self._settings)
+    def _load(self) -> None:
+        made, for_websockets = make_context(self._settings), make_context(self._settings, WEBSOCKET_ALPN)
+        self.context = made
         """For clients' own protocol."""
-        self.websocket_context = make_context(self._settings, WEBSOCKET_ALPN)
-
-    def reload(self) -> None:
-        """Take what the files hold now; if that is no good, log it and keep what was."""
-        try:
-            self._take()
-        except ConfigError as error:
-            log.error("the certificate is not changed: %s", error)
-            return
-        log.info("the certificate was read again")
+        self.websocket_context = for_websockets
 
 
 class _Pending(asyncio.Transport):

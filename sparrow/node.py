@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,8 +20,10 @@ import zmq
 
 from broker.server import BrokerServer
 from connector.server import ConnectorServer
+from fabric.certificates import LOOK_S, CertificateWatch, Followed, ReadOnce
 from protocol.errors import ConfigError
 from sparrow.child import UserApiChild
+from sparrow.config.expiry import certificates
 from sparrow.config.page import as_node, page_url
 from sparrow.config.settings import Settings
 from sparrow.config.socket import private_endpoint
@@ -121,7 +123,8 @@ def _context(stack: AsyncExitStack) -> zmq.Context[zmq.Socket[bytes]]:
 
 async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
     connector = ConnectorServer(settings.connector, _context(stack))
-    monitor = _monitor(stack, settings, "connector", settings.connector.name, _connector_source(connector))
+    sources = (_connector_source(connector), _certificates(stack, settings, ("connector",), connector))
+    monitor = _monitor(stack, settings, "connector", settings.connector.name, *sources)
     stack.push_async_callback(connector.stop)
     await connector.start()
     monitor.start()
@@ -136,7 +139,8 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     ownership = Ownership.ALONE if settings.broker.presence == "memory" else Ownership.SHARED
     store = await stack.enter_async_context(open_store(settings.store, ownership, settings.history))
     broker = BrokerServer(settings.broker, store, _context(stack), settings.etcd, history=settings.history)
-    monitor = _monitor(stack, settings, "broker", settings.broker.name, _broker_source(broker))
+    sources = (_broker_source(broker), _certificates(stack, settings, ("broker",)))
+    monitor = _monitor(stack, settings, "broker", settings.broker.name, *sources)
     stack.push_async_callback(broker.stop)
     monitor.start()  # before what may last as long as etcd is away
     stack.callback(monitor.stopping)
@@ -144,6 +148,30 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     await broker.start()
     broker.on_traces = monitor.traced
     monitor.ready()
+
+
+def _certificates(
+    stack: AsyncExitStack,
+    settings: Settings,
+    roles: Sequence[str],
+    connector: ConnectorServer | None = None,
+    child: Sequence[str] = (),
+) -> Source:
+    """Looks at all certificates of processes with these roles, from now on. `child`: what a child is, which takes and
+    warns of its own."""
+    ours = certificates(settings, roles)
+    served = connector.certificate if connector is not None else None
+    once = [ReadOnce(file) for file in ours if served is None or file != served.file]
+    theirs = [Followed(file) for file in certificates(settings, child) if file not in ours]
+    watch = CertificateWatch([*([served] if served is not None else []), *once, *theirs], log)
+
+    async def look() -> None:
+        while True:
+            watch.look()
+            await asyncio.sleep(LOOK_S)
+
+    stack.callback(asyncio.create_task(look()).cancel)
+    return Source(watch.metrics, dict)
 
 
 def _connector_source(connector: ConnectorServer) -> Source:
@@ -173,7 +201,12 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     broker = BrokerServer(settings.broker, store, context, endpoints=api.brokers, history=settings.history)
     connector = ConnectorServer(settings.connector, context)
     child = UserApiChild(settings)
-    sources = (_broker_source(broker), _connector_source(connector), Source(child.metrics, child.abilities))
+    sources = (
+        _broker_source(broker),
+        _connector_source(connector),
+        Source(child.metrics, child.abilities),
+        _certificates(stack, settings, ("broker", "connector"), connector, child=("userapi",)),
+    )
     monitor = _monitor(stack, settings, "node", settings.connector.name, *sources)
     stack.push_async_callback(broker.stop)
     await broker.start()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flask import Flask
 
+from fabric.certificates import CertificateWatch
 from store.settings import HistorySettings
 from userapi import monitor
 from userapi.asks import Fabric
@@ -87,6 +88,7 @@ def create_app(
     health: Health | None = None,
     named: Named | None = None,
     page_folder: Path = page.FOLDER,
+    certificates: CertificateWatch | None = None,
 ) -> Flask:
     """An application over an open bridge; `identity` checks passwords, without it we do. It counts into `counts`.
 
@@ -133,6 +135,6 @@ def create_app(
     problems.install(app)
     for area in AREAS:
         api.register_blueprint(area)
-    metrics.install(app, counts)
-    monitor.install(app, monitor.Telling(named or Named(settings.name), health, counts))
+    metrics.install(app, counts, certificates)
+    monitor.install(app, monitor.Telling(named or Named(settings.name), health, counts, certificates))
     return app

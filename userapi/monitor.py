@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import generate_latest
 
 from fabric.abilities import lacking
+from fabric.certificates import CertificateWatch
 from fabric.telling import able, values_of
 from userapi.health import Health
 from userapi.http.counts import Counts
@@ -50,10 +51,13 @@ class Named:
 class Telling:
     """A registry of all that the service tells."""
 
-    def __init__(self, named: Named, health: Health, counts: Counts) -> None:
+    def __init__(
+        self, named: Named, health: Health, counts: Counts, certificates: CertificateWatch | None = None
+    ) -> None:
         self._named = named
         self._health = health
         self._counts = counts
+        self._certificates = certificates
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -68,6 +72,9 @@ class Telling:
         yield info
         yield able(self._health.abilities())
         yield from self._counts.metrics()
+        if self._certificates is not None:
+            self._certificates.renew()
+            yield from self._certificates.metrics()
         yield from _used(self._named.began)
 
     def varz(self) -> dict[str, object]:

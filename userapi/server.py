@@ -20,14 +20,17 @@ from typing import Any, NoReturn
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from fabric.certificates import CertificateWatch, ReadOnce, Reloaded
 from fabric.curve import read_link_keys
 from protocol.errors import ConfigError
 from store import StoreSettings, open_store
+from store.certificates import certificates as certificates_of_store
 from store.settings import NOT_KEPT, HistorySettings
 from userapi.app import create_app
 from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
 from userapi.brokers import Brokers
+from userapi.certificates import trusted
 from userapi.endpoints.admin import read_admin_token
 from userapi.health import Health
 from userapi.http.counts import Counts
@@ -106,6 +109,10 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._parts: Service | None = None
         self.counts = counts
         self.certificate = Certificate(settings) if settings.tls_certificate_file else None
+        read_once = [ReadOnce(file) for file in (*trusted(settings), *certificates_of_store(store_settings))]
+        own = [self.certificate] if self.certificate is not None else []
+        known: list[ReadOnce | Reloaded] = [*own, *read_once]
+        self.certificates = CertificateWatch(known, _log)
         super().__init__()
 
     def load_config(self) -> None:
@@ -129,10 +136,13 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         if self._manager is None:
             super().run()
         else:
-            Arbiter(self, self._manager, self._store_settings.cassandra_start_timeout_s).run()
+            start_s = self._store_settings.cassandra_start_timeout_s
+            Arbiter(self, self._manager, start_s, self.certificates.look).run()
 
     def load(self) -> Flask:
         """In the worker, after the fork: threads and database connections do not survive one."""
+        if self.certificate is not None:
+            self.certificate.quiet = self._manager is not None  # the arbiter tells, once for all workers
         store = open_store(self._store_settings, history=self._history)
         self._bridge = StoreBridge(store, self.settings.request_timeout_s)
         self._bridge.open()
@@ -151,6 +161,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             history=self._history,
             health=health,
             named=self._named,
+            certificates=self.certificates,
         )
         self._parts = app.extensions[EXTENSION]
         health.start()

@@ -124,7 +124,7 @@ def _certificate(names: list[str], place: str) -> None:
         files = f"{folder / CERTIFICATE} {folder / KEY}"
         _say(f"So that the servers can read them: chgrp --reference={folder} {files}; chmod 640 {files}.")
     if not made.is_first:
-        _say("The user API takes it by itself; send SIGHUP to the connector (`systemctl reload`).")
+        _say("Connector and user API take it by themselves, within a minute; at once with SIGHUP (`systemctl reload`).")
         return
     _say(
         f"{folder / KEY} is secret: the connector and the user API read it, and nobody else.",

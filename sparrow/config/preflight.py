@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime
 import email.utils
 import os
 import resource
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import httpx
 import zmq
-from cryptography import x509
 from zmq.utils.monitor import parse_monitor_message
 
 from fabric.curve import LinkKeys, read_link_keys
@@ -32,8 +30,6 @@ from userapi.process import listening
 
 PATIENCE_S = 5.0
 """For each trial."""
-SOON_D = 14.0
-"""A certificate that ends within so many days is worth a word."""
 UNWISE_APART_S, TOO_FAR_APART_S = 2.0, 30.0
 """Clocks of two machines. Up to 60 s apart nothing is lost; beyond, Cassandra's inbox may miss rows."""
 _SPARE_FILES = 1000
@@ -53,7 +49,7 @@ async def try_out(settings: Settings, roles: tuple[str, ...]) -> AsyncIterator[F
             yield finding
     # A node has both, and a broker that nobody reaches.
     on_machine = (*roles, *(("connector", "userapi") if "node" in roles else ()))
-    for look in (_certificates, _files, _ports):
+    for look in (_files, _ports):
         for finding in look(settings, on_machine):
             yield finding
     async for finding in _brokers(settings, roles):
@@ -80,42 +76,6 @@ def _meeting(settings: Settings) -> Iterator[Finding]:
         return
     if _is_there(str(folder)) and not os.access(folder, os.W_OK | os.X_OK):
         yield Finding("broker.node_socket", f"{folder} cannot be written to: look as root, or as the server's user")
-
-
-def _certificates(settings: Settings, roles: tuple[str, ...]) -> Iterator[Finding]:
-    named = {
-        "connector.tls_certificate_file": settings.connector.tls_certificate_file if "connector" in roles else "",
-        "userapi.tls_certificate_file": settings.userapi.tls_certificate_file if "userapi" in roles else "",
-    }
-    if "broker" in roles:
-        named |= {"etcd.ca_file": settings.etcd.ca_file, "etcd.cert_file": settings.etcd.cert_file}
-    if {"broker", "userapi"} & set(roles):
-        store = settings.store
-        named |= {
-            "store.cassandra_tls_ca_file": store.cassandra_tls_ca_file,
-            "store.cassandra_tls_cert_file": store.cassandra_tls_cert_file,
-        }
-    for key, path in named.items():
-        if path:
-            yield from _certificate(key, path)
-
-
-def _certificate(key: str, path: str) -> Iterator[Finding]:
-    try:
-        found = x509.load_pem_x509_certificates(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        yield Finding(key, f"{path} holds no certificates (PEM): {error}")
-        return
-    now = datetime.datetime.now(datetime.UTC)
-    for certificate in found:
-        name = certificate.subject.rfc4514_string()
-        left = certificate.not_valid_after_utc - now
-        if certificate.not_valid_before_utc > now:
-            yield Finding(key, f"{path}: {name} is not valid yet: is this machine's clock right?")
-        elif left.total_seconds() <= 0:
-            yield Finding(key, f"{path}: {name} has expired on {certificate.not_valid_after_utc:%Y-%m-%d}: renew it")
-        elif left.total_seconds() < SOON_D * 86400:
-            yield Finding(key, f"{path}: {name} expires in {left.days} days: renew it", serious=False)
 
 
 def _files(settings: Settings, roles: tuple[str, ...]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 
+from sparrow.config import expiry
 from sparrow.config.checks import ROLES, Finding, check
 from sparrow.config.found import Found
 from sparrow.config.roles import inferred
@@ -45,6 +46,7 @@ def run(found: Found, options: argparse.Namespace) -> int:
         roles = tuple(dict.fromkeys([*options.roles, *(options.tried or [])])) or inferred(settings)
         roles_of.append(roles)
         findings += check(settings, roles)
+        findings += expiry.findings(settings, roles, absent=options.tried is not None)
         if options.tried is not None:
             findings += asyncio.run(_tried(settings, tuple(options.tried) or roles))
     together = tuple(dict.fromkeys(role for roles in roles_of for role in roles))

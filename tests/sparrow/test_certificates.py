@@ -229,7 +229,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert settings.userapi.connectors == ("tls://chat.example.net:7400", "wss://chat.example.net:7402")
     again = keys("certificate", str(folder))
     assert (again.returncode, again.stdout) == (0, "")
-    assert "send SIGHUP to the connector" in again.stderr
+    assert "take it by themselves, within a minute" in again.stderr
 
 
 def test_a_folder_that_was_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from sparrow.config.preflight import judge_clock, shake_hands, try_out
 from sparrow.config.settings import Settings
 from sparrow.config.tree import MonitorSettings
 from store import StoreSettings
-from tests.certificates import Authority
 from tests.ports import free_port
 from tests.services.etcd import EtcdCluster, ensure_etcd
 from tests.sparrow.serving import Node
@@ -46,25 +45,6 @@ async def texts(of: Settings, *roles: str) -> dict[str, str]:
 
 
 # This machine.
-
-
-async def test_certificates(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    days = {"good": (-1, 90), "old": (-9, -2), "soon": (-1, 5), "early": (3, 90)}
-    made = {name: authority.issue(name, first_day=first, last_day=last)[0] for name, (first, last) in days.items()}
-    (tmp_path / "none.pem").write_text("hello")
-    wanted = {
-        made["good"]: None,
-        made["old"]: "has expired on",
-        made["soon"]: "expires in",
-        made["early"]: "is not valid yet",
-        tmp_path / "none.pem": "holds no certificates",
-        tmp_path / "absent.pem": "holds no certificates",
-    }
-    for path, text in wanted.items():
-        of = settings(connector={"tls_certificate_file": str(path), "brokers": ()})
-        found = (await texts(of, "connector")).get("connector.tls_certificate_file")
-        assert (found is None) if text is None else (found is not None and text in found), (path, found)
 
 
 async def test_ports_that_are_taken() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import shutil
 import socket
 import ssl
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from client import Client, Disconnected, Options, Timing, UserApi
@@ -33,7 +35,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.ca = Authority(folder)
         certificate, key = self.ca.issue()
-        self.plain_port = free_port()
+        self.plain_port, self.monitor_port = free_port(), free_port()
         self.node = Node(
             folder,
             connector__tls_certificate_file=certificate,
@@ -41,6 +43,7 @@ class Place:
             userapi__tls_certificate_file=certificate,
             userapi__tls_private_key_file=key,
             connector__plain_listen_port=self.plain_port,
+            monitor__listen_port=self.monitor_port,
             connector__max_before_login=50,
             connector__max_sessions=1000,
             connector__login_timeout_s=5,
@@ -246,11 +249,21 @@ async def test_a_new_certificate(place: Place) -> None:
         await api.login("dave", PASSWORD)
 
 
+def end_told(place: Place) -> float:
+    """By the node's monitor, in Unix time."""
+    told = httpx.get(f"http://127.0.0.1:{place.monitor_port}/metrics", trust_env=False).text
+    name = "sparrow_certificate_expiration_timestamp_seconds"
+    (found,) = re.findall(rf'^{name}{{setting="connector.tls_certificate_file"}} (\S+)$', told, re.MULTILINE)
+    return float(found)
+
+
 async def test_an_expired_certificate(place: Place) -> None:
+    """Taken without SIGHUP, with a line in the log; the metric says so, and so does the good one's after it."""
     place.install(*place.ca.issue("old", first_day=-20, last_day=-10))
-    before = place.node.log.count("the certificate was read again")
-    place.node.reload()
-    until(lambda: place.node.log.count("the certificate was read again") > before)
+    until(lambda: end_told(place) < time.time())
+    path = place.node.folder / "server.crt.pem"
+    for setting in ("connector.tls_certificate_file", "userapi.tls_certificate_file"):
+        until(lambda setting=setting: f"{setting}: {path} has expired on" in place.node.log)
     try:
         with pytest.raises(UntrustedError, match="expired"):
             async with place.client("alice", token="x", connectors=[f"tls://127.0.0.1:{place.node.port}"]):
@@ -259,8 +272,8 @@ async def test_an_expired_certificate(place: Place) -> None:
             await UserApi(place.node.api, trust=Trust(place.ca.file)).login("alice", PASSWORD)
     finally:
         place.install(*place.ca.issue("good"))
-        place.node.reload()
         until(lambda: _works(place))
+    assert end_told(place) > time.time()
 
 
 def _works(place: Place) -> bool:

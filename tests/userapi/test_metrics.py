@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from fabric.certificates import CertificateWatch, NamedFile, ReadOnce
+from tests.certificates import Authority
 from tests.metrics import nonzero
 from tests.userapi.conftest import Api, problem, settings_in
 from userapi.app import create_app
@@ -24,7 +27,9 @@ def test_requests_by_operation_and_status(api: Api, tmp_path: Path) -> None:
     (tmp_path / "admin").write_text(TOKEN)
     (tmp_path / "admin").chmod(0o600)
     settings = settings_in(tmp_path, admin_token_file=str(tmp_path / "admin"))
-    client = create_app(settings, api.bridge, api.fabric).test_client()
+    used = ReadOnce(NamedFile("userapi.ldap_ca_file", str(Authority(tmp_path).file), is_ca=True))
+    watch = CertificateWatch([used], logging.getLogger())
+    client = create_app(settings, api.bridge, api.fabric, certificates=watch).test_client()
     problem(client.get("/v1/admin/metrics"), 401, "wrong_admin_token")
     good = {"user": "alice", "password": "correct horse"}
     client.post("/v1/accounts", json=good)
@@ -39,6 +44,7 @@ def test_requests_by_operation_and_status(api: Api, tmp_path: Path) -> None:
     assert (found["requests_total other 4xx"], found["requests_total metrics 4xx"]) == (1, 1)
     assert found["request_seconds_total log_in"] > 0
     assert "alice" not in answer.text
+    assert 'sparrow_certificate_expiration_timestamp_seconds{setting="userapi.ldap_ca_file"} ' in answer.text
 
 
 def test_without_administration_there_is_nothing(api: Api) -> None:

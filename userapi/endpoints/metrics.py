@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
 
+from fabric.certificates import CertificateWatch
 from userapi.endpoints.admin import ADMINISTRATOR
 from userapi.http.counts import MAX_OPERATIONS, Counts
 from userapi.http.endpoint import Area, endpoint
@@ -25,14 +26,14 @@ _OTHER = "other"
 """What is no operation: paths that there are not, the documentation, and the page."""
 
 
-def install(app: Flask, counts: Counts) -> None:
+def install(app: Flask, counts: Counts, certificates: CertificateWatch | None = None) -> None:
     """Count every request of an application whose endpoints are all registered."""
     names = sorted({rule.endpoint for rule in app.url_map.iter_rules() if "." in rule.endpoint})
     operations = [_OTHER, *(name.rpartition(".")[2] for name in names)]
     assert len(operations) <= MAX_OPERATIONS
     numbers = {name: number for number, name in enumerate(names, 1)}
     counts.name(operations)
-    app.extensions[__name__] = counts
+    app.extensions[__name__] = counts, certificates
 
     def begin() -> None:
         g.began = time.perf_counter()
@@ -52,11 +53,14 @@ def install(app: Flask, counts: Counts) -> None:
 @endpoint(area, "GET", "/v1/admin/metrics", gives="text/plain", guard=ADMINISTRATOR)
 def metrics() -> Response:
     """Tell Prometheus what this service has answered since it began, all its processes together."""
-    counts: Counts = current_app.extensions[__name__]
+    counts, certificates = current_app.extensions[__name__]
 
     class Collected:
         def collect(self) -> Iterator[Metric]:
             yield from counts.metrics()
+            if certificates is not None:
+                certificates.renew()
+                yield from certificates.metrics()
 
     registry = CollectorRegistry()
     registry.register(Collected())

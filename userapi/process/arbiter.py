@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter as GunicornsArbiter
 
 from fabric.abilities import Abilities
+from fabric.certificates import LOOK_S
 
 _UNTIL_READY_S = 0.1
 
@@ -41,11 +43,16 @@ class Arbiter(GunicornsArbiter):  # type: ignore[misc]  # gunicorn has no types
     """It is ready when a worker serves, and alive as long as its loop turns and some worker answers.
 
     gunicorn kills a worker that has not answered for `cfg.timeout`, and starts another. So it is no trouble when none
-    answers for that long and for as long as a start takes, `start_s`; beyond it gunicorn is not up to it.
+    answers for that long and for as long as a start takes, `start_s`; beyond it gunicorn is not up to it. Every
+    `LOOK_S` it calls `look`.
     """
 
-    def __init__(self, app: BaseApplication, manager: Manager, start_s: float) -> None:
+    def __init__(
+        self, app: BaseApplication, manager: Manager, start_s: float, look: Callable[[], object] = lambda: None
+    ) -> None:
         super().__init__(app)
+        self._look = look
+        self._looked_at = float("-inf")
         self._manager = manager
         self._silence_s = self.timeout + start_s
         self._turn_s = manager.watchdog_s / 3 or float("inf")
@@ -59,6 +66,10 @@ class Arbiter(GunicornsArbiter):  # type: ignore[misc]  # gunicorn has no types
     def murder_workers(self) -> None:
         """Once in each turn."""
         super().murder_workers()
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_S:
+            self._looked_at = now
+            self._look()
         self._tell()
 
     def reap_workers(self) -> None:

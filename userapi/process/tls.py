@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import ssl
-from pathlib import Path
 
+from fabric.certificates import NamedFile, Reloaded
 from protocol.errors import ConfigError
 from userapi.settings import UserApiSettings
 
@@ -34,35 +34,19 @@ def make_context(settings: UserApiSettings) -> ssl.SSLContext:
     return context
 
 
-class Certificate:
+class Certificate(Reloaded):
     """What new connections use: the files, as they were when they were last good."""
 
     def __init__(self, settings: UserApiSettings) -> None:
         """Raises `ConfigError`."""
         self._settings = settings
-        self._seen = self._state()
-        self._context = make_context(settings)
+        file = NamedFile("userapi.tls_certificate_file", settings.tls_certificate_file)
+        super().__init__(file, settings.tls_private_key_file, _log)
+
+    def _load(self) -> None:
+        self._context = make_context(self._settings)
 
     def context(self) -> ssl.SSLContext:
-        """For a new connection; a changed file that is no good is logged, and what was is kept."""
-        state = self._state()
-        if state != self._seen:
-            self._seen = state
-            try:
-                self._context = make_context(self._settings)
-            except ConfigError as error:
-                _log.error("the certificate is not changed: %s", error)
-            else:
-                _log.info("the certificate was read again")
+        """For a new connection, which also looks whether the files have changed."""
+        self.look()
         return self._context
-
-    def _state(self) -> tuple[object, ...]:
-        state: list[object] = []
-        for path in (self._settings.tls_certificate_file, self._settings.tls_private_key_file):
-            try:
-                found = Path(path).stat()
-            except OSError:
-                state.append(None)
-            else:
-                state.append((found.st_ino, found.st_mtime_ns, found.st_size))
-        return tuple(state)
