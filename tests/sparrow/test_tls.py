@@ -250,11 +250,12 @@ async def test_a_new_certificate(place: Place) -> None:
 
 
 def end_told(place: Place) -> float:
-    """By the node's monitor, in Unix time."""
+    """By the node's monitor, in Unix time; the user API's is the same."""
     told = httpx.get(f"http://127.0.0.1:{place.monitor_port}/metrics", trust_env=False).text
     name = "sparrow_certificate_expiration_timestamp_seconds"
-    (found,) = re.findall(rf'^{name}{{setting="connector.tls_certificate_file"}} (\S+)$', told, re.MULTILINE)
-    return float(found)
+    found = dict(re.findall(rf'^{name}{{setting="(\w+).tls_certificate_file"}} (\S+)$', told, re.MULTILINE))
+    assert set(found) == {"connector", "userapi"}
+    return float(found["connector"]) if found["connector"] == found["userapi"] else float("nan")
 
 
 async def test_an_expired_certificate(place: Place) -> None:
