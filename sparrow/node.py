@@ -217,7 +217,12 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     _listen(stack, monitor)
     broker.on_traces = connector.on_traces = monitor.traced
     if settings.connector.tls_certificate_file or "NOTIFY_SOCKET" in os.environ:  # `systemctl reload` ends nothing
-        _at_hangup(monitor, connector.reload)
+
+        def reload() -> None:
+            connector.reload()
+            child.reload()
+
+        _at_hangup(monitor, reload)
     await child.start()
     await connector.ready()
     monitor.ready()
@@ -248,6 +253,12 @@ class _Pulse:
 
     def stopping(self) -> None:
         self._heard_at.value = 0.0
+
+    @property
+    def was_heard(self) -> bool:
+        """It serves, and does not stop."""
+        heard_at: float = self._heard_at.value
+        return heard_at > 0
 
     @property
     def is_late(self) -> bool:
@@ -310,6 +321,12 @@ class _UserApi:
                 log.error("the user API has ended (exit status %s); starting it again", self._process.exitcode)
                 self._spawn()
                 wait_s = min(2 * wait_s, LAST_RESTART_S)
+
+    def reload(self) -> None:
+        """Have it read keys again; one that has not served yet, whom the signal would end, is about to read them."""
+        process = self._process
+        if process is not None and process.pid is not None and process.is_alive() and self._pulse.was_heard:
+            os.kill(process.pid, signal.SIGHUP)
 
     async def stop(self) -> None:
         """Stop it, by force if it does not listen."""
