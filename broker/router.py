@@ -6,6 +6,7 @@ Owns the socket. Whole batches in, whole batches out; knows nothing of records.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from fabric.curve import read_secret
 from fabric.records import CONNECTOR, USER_API
 from fabric.socket import MORE_NOBLOCK, NOBLOCK, EdgeSocket
 from protocol.errors import ConfigError
+
+log = logging.getLogger("sparrow.broker")
 
 _PROBE_S = 1.0
 
@@ -66,6 +69,7 @@ class Router(EdgeSocket):
         curve = settings.curve_key_file and not settings.listen.startswith("inproc:")
         secret = read_secret(settings.curve_key_file) if curve else None
         self._zap = ZapHandler(context, settings.allowed_keys_file) if secret is not None else None
+        self._key_file, self._secret = settings.curve_key_file, secret
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 500)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -130,5 +134,13 @@ class Router(EdgeSocket):
 
     def reload(self) -> None:
         """Read the list of allowed keys again; links that are up stay."""
-        if self._zap is not None:
-            self._zap.reload()
+        if self._zap is None:
+            return
+        self._zap.reload()
+        try:
+            has_changed = read_secret(self._key_file) != self._secret
+        except ConfigError as error:
+            log.error("the broker's key is no good for the next start: %s", error)
+            return
+        if has_changed:
+            log.warning("the broker's key has changed: it is in use from the next start on")

@@ -23,6 +23,7 @@ log = logging.getLogger("sparrow.connector")
 KNOCK_AGAIN_S = 1.0
 """Seconds until the next try after a handshake that has failed. ZeroMQ itself would try twenty times a second, or, once
 refused, never again."""
+NEXT_KEY_S = 0.05
 LOG_AGAIN_S = 60.0
 
 _FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -48,6 +49,8 @@ class Dealer(EdgeSocket):
         self._endpoint = endpoint
         self._incarnation = incarnation
         self._keys = keys
+        self._tries = 0
+        """Handshakes that have failed."""
         self._on_batch = on_batch
         self._on_linked = on_linked
         self._reopening: asyncio.TimerHandle | None = None
@@ -56,6 +59,8 @@ class Dealer(EdgeSocket):
 
     def _open(self) -> None:
         settings = self._settings
+        self._is_stale = False
+        """The socket has keys from before; ZeroMQ would knock with them again."""
         socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.ROUTING_ID, CONNECTOR + self._incarnation.to_bytes(8, "big"))
         socket.setsockopt(zmq.LINGER, 500)
@@ -67,7 +72,7 @@ class Dealer(EdgeSocket):
         socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(settings.link_timeout_s * 1000))
         if self._keys is not None:
-            secure(socket, self._keys)
+            secure(socket, self._keys, self._tries)
         self._monitor = socket.get_monitor_socket(_FAILURES | zmq.EVENT_HANDSHAKE_SUCCEEDED)
         try:
             socket.connect(self._endpoint)
@@ -80,6 +85,11 @@ class Dealer(EdgeSocket):
         self._loop.add_reader(self._monitor_fd, self._watch)
         self._loop.call_soon(self._watch)
         self._attach(socket)
+
+    def use(self, keys: LinkKeys | None) -> None:
+        """Take other keys: a link that is up stays, and the next is made with these."""
+        self._is_stale = self._is_stale or keys != self._keys
+        self._keys = keys
 
     def send(self, batch: bytes) -> bool:
         """False if there is no connection or no room."""
@@ -101,9 +111,17 @@ class Dealer(EdgeSocket):
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._on_linked()
                 continue
-            self._warn(_reason(event, self._keys))
             if self._reopening is None:
-                self._reopening = self._loop.call_later(KNOCK_AGAIN_S, self._reopen)
+                self._tries = 0 if self._is_stale else self._tries + 1
+            # It may have another of the keys that we know: a round with each of them, and then a rest.
+            others = len(self._keys.brokers) if self._keys is not None else 1
+            is_round = self._tries % others == 0
+            is_over = is_round or event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            if is_over and not self._is_stale:
+                self._warn(_reason(event, self._keys))
+            if self._reopening is None:
+                wait_s = KNOCK_AGAIN_S if is_over and not self._is_stale else NEXT_KEY_S
+                self._reopening = self._loop.call_later(wait_s, self._reopen)
 
     def _warn(self, reason: str) -> None:
         text, at = self._logged

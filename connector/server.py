@@ -14,7 +14,6 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import zmq
@@ -24,6 +23,7 @@ from connector.buffers import WriteBuffers
 from connector.clients import ClientConnection, ProxiedConnection, TlsConnection
 from connector.core import ConnectorCore, Session
 from connector.dealer import Dealer
+from connector.keys import Keys
 from connector.metrics import metrics
 from connector.settings import ConnectorSettings
 from connector.tls import Certificate, TlsListener
@@ -34,10 +34,9 @@ from connector.websocket import (
     WebSockets,
 )
 from fabric.abilities import DELIVER, LOG_IN, STORE, Abilities
-from fabric.curve import read_link_keys
 from fabric.facts import BY_STRANGERS, tell
 from fabric.networks import parse_networks
-from fabric.tokens import Identity, TokenVerifier
+from fabric.tokens import Identity
 from protocol.errors import ConfigError, RecordError
 from protocol.ids import split_address
 from protocol.server import Breach
@@ -61,12 +60,11 @@ class ConnectorServer:
         self._loop = asyncio.get_running_loop()
         self.proxies = parse_networks("connector.proxies", settings.proxies)
         """Networks whose connections begin with a PROXY header."""
-        self._verifier = TokenVerifier(_read_key(settings.token_public_key_file))
         self.core = ConnectorCore(self, settings)
         self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None
         """Told what has happened to attempts that are traced: origin, attempt, and what."""
         self._dealers: dict[str, Dealer] = {}
-        self._keys = read_link_keys(settings.curve_key_file, settings.broker_public_key_file)
+        self._keys = Keys(settings)
         self.certificate = Certificate(settings) if settings.tls_certificate_file else None
         """Whoever has a timer has it looked at."""
         self.websockets = WebSockets(settings)
@@ -160,9 +158,12 @@ class ConnectorServer:
         return int(self._listeners[0].sockets[0].getsockname()[1])
 
     def reload(self) -> None:
-        """Read the certificate again; sessions and handshakes that are under way go on with the old one."""
+        """Read certificate and keys again; sessions, links and handshakes of before go on with the old ones."""
         if self.certificate is not None:
             self.certificate.reload()
+        self._keys.reload()
+        for dealer in self._dealers.values():
+            dealer.use(self._keys.links)
 
     async def ready(self) -> None:
         """Return when logins can be taken."""
@@ -325,7 +326,13 @@ class ConnectorServer:
         """See `Ports`; an address that cannot be used is logged, and never up."""
         try:
             self._dealers[broker] = Dealer(
-                self._context, self._settings, broker, self.core.incarnation, self._batch, self._keys, self._linked
+                self._context,
+                self._settings,
+                broker,
+                self.core.incarnation,
+                self._batch,
+                self._keys.links,
+                self._linked,
             )
         except zmq.ZMQError as error:
             log.error("cannot connect to the broker at %s (%s); is its broker.advertise right?", broker, error)
@@ -350,7 +357,7 @@ class ConnectorServer:
 
     def verify(self, token: str, now_s: float) -> Identity:
         """See `Ports`."""
-        return self._verifier.verify(token, now_s)
+        return self._keys.verifier.verify(token, now_s)
 
     def random64(self) -> int:
         """See `Ports`."""
@@ -384,16 +391,6 @@ class ConnectorServer:
 def _name(session: int) -> str:
     """A session as it is called wherever people read: in presence, in traces, in the log."""
     return f"{session:016x}"
-
-
-def _read_key(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"connector.token_public_key_file: cannot read {path} ({error.strerror}); "
-            "copy the user API's public key there"
-        ) from error
 
 
 SPARE_FILES = 256

@@ -22,7 +22,7 @@ class ConnectorSettings:
     curve_key_file: str = ""
     """This connector's own secret CURVE key (`sparrow keys connector`); empty: no CURVE."""
     broker_public_key_file: str = ""
-    """The brokers' public CURVE key."""
+    """The brokers' public CURVE key; two while it changes. Read again at SIGHUP, like all keys."""
     plain_links: bool = False
     """Allows links beyond this machine without CURVE."""
     tls_certificate_file: str = ""
@@ -48,7 +48,7 @@ class ConnectorSettings:
     (version 1 or 2), which says where the client is.
     """
     token_public_key_file: str = "var/token.pub.pem"
-    """PEM of the key that verifies login tokens."""
+    """PEM of the keys that verify login tokens."""
 
     max_frame_bytes: int = number(64 * 1024, 1025, 64 * 1024 * 1024)
     """Longest frame either way; `max_message_bytes` is this less `MESSAGE_OVERHEAD_BYTES`."""

@@ -3,8 +3,8 @@
 Owns the format, reading, and the look at a secret's file mode. Makes no keys and opens no socket.
 
 A line is a name, a key in Z85 (ZeroMQ RFC 32), and perhaps a comment behind a `#`; a line that begins with `#` is a
-comment. A secret key's file has one line, whose name is `secret`. A broker's public key is one line, the list of
-those who may link to a broker any number of them.
+comment. A secret key's file has one line, whose name is `secret`. The brokers' public key is one line, and two while
+it changes; the list of those who may link to a broker has any number of them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,23 @@ SECRET = "secret"
 """The name in a secret key's file."""
 KEY_BYTES = 32
 
+MAX_BROKER_KEYS = 4
+"""In one file: each is tried in turn."""
+
 _NAME_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class LinkKeys:
-    """What one who dials needs: its own secret key, and the public key of the brokers; 32 bytes each."""
+    """What one who dials needs: its own secret key, and the public keys that brokers may have; 32 bytes each."""
 
     secret: bytes
-    broker: bytes
+    brokers: tuple[bytes, ...]
+    """Several while the brokers' key changes."""
+
+    def broker(self, tries: int) -> bytes:
+        """The key to expect of a broker after so many tries that have failed."""
+        return self.brokers[tries % len(self.brokers)]
 
 
 def encode(key: bytes) -> str:
@@ -68,12 +76,15 @@ def read_secret(path: str) -> bytes:
     return entries[0][1]
 
 
-def read_public(path: str) -> bytes:
-    """The one public key in `path`. Raises `ConfigError`."""
+def read_public(path: str) -> tuple[bytes, ...]:
+    """The brokers' public keys in `path`, as they are to be tried. Raises `ConfigError`."""
     entries = _public(path)
-    if len(entries) != 1:
-        raise ConfigError(f"{path}: {len(entries)} keys: expected one line, a name and the brokers' public key")
-    return entries[0][1]
+    if not 1 <= len(entries) <= MAX_BROKER_KEYS:
+        raise ConfigError(
+            f"{path}: {len(entries)} keys: expected a name and the brokers' public key in one line, "
+            f"and while that changes up to {MAX_BROKER_KEYS}"
+        )
+    return tuple(dict.fromkeys(key for _, key in entries))
 
 
 def read_allowed(path: str) -> dict[bytes, str]:

@@ -67,8 +67,8 @@ class EdgeSocket:
         self._look_again()
 
 
-def secure(socket: zmq.Socket[Any], keys: LinkKeys) -> None:
-    """Have a socket that is not connected yet speak CURVE with a broker."""
+def secure(socket: zmq.Socket[Any], keys: LinkKeys, tries: int = 0) -> None:
+    """Have a socket that is not connected yet speak CURVE with a broker, after so many tries that have failed."""
     socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
     socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(encode(keys.secret).encode()))
-    socket.setsockopt(zmq.CURVE_SERVERKEY, keys.broker)
+    socket.setsockopt(zmq.CURVE_SERVERKEY, keys.broker(tries))

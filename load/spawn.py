@@ -29,7 +29,8 @@ from load.measure import children
 from load.spec import Account
 from load.targets import Target
 from protocol.errors import ConfigError, ServiceError
-from sparrow.config.keys import ALLOWED, BROKER_KEY, BROKER_PUBLIC, make_broker_keys, make_link_key
+from sparrow.config.keys import make_broker_keys, make_link_key
+from sparrow.config.rotation import ALLOWED, BROKER_KEY, BROKER_PUBLIC
 from store import HistorySettings, StoreSettings
 from store.sqlite.search_index import index_path
 from userapi.keys import ensure_key_pair

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator
 from multiprocessing.context import SpawnProcess
@@ -68,6 +69,12 @@ class _Pulse:
     def is_ready(self) -> bool:
         """Requests have been served."""
         return bool(self._is_ready.value)
+
+    @property
+    def was_heard(self) -> bool:
+        """It serves, and does not stop."""
+        heard_at: float = self._heard_at.value
+        return heard_at > 0
 
     @property
     def is_late(self) -> bool:
@@ -147,6 +154,12 @@ class UserApiChild:
                 log.error("the user API has ended (exit status %s); starting it again", self._process.exitcode)
                 wait_s = FIRST_RESTART_S if self._pulse.is_ready else min(2 * wait_s, LAST_RESTART_S)
                 self._spawn()
+
+    def reload(self) -> None:
+        """Have it read keys again; one that has not served yet, whom the signal would end, is about to read them."""
+        process = self._process
+        if process is not None and process.pid is not None and process.is_alive() and self._pulse.was_heard:
+            os.kill(process.pid, signal.SIGHUP)
 
     async def stop(self) -> None:
         """Stop it, by force if it does not listen."""

@@ -217,7 +217,12 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     stack.callback(monitor.stopping)
     broker.on_traces = connector.on_traces = monitor.traced
     if settings.connector.tls_certificate_file or "NOTIFY_SOCKET" in os.environ:  # `systemctl reload` ends nothing
-        _at_hangup(monitor, connector.reload)
+
+        def reload() -> None:
+            connector.reload()
+            child.reload()
+
+        _at_hangup(monitor, reload)
     await child.start()
     await connector.ready()
     monitor.ready()

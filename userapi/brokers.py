@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import logging
 import secrets
+from typing import cast
 
 import zmq
 import zmq.asyncio
@@ -23,6 +24,8 @@ from userapi.settings import UserApiSettings
 
 REST_S = 1.0
 LOOK_AGAIN_S = 0.01
+NEXT_KEY_S = 0.05
+"""Until the next of several keys that a broker may have is tried."""
 
 _log = logging.getLogger("sparrow.userapi")
 
@@ -102,6 +105,14 @@ class _Link:
 
     def __init__(self, context: zmq.asyncio.Context, endpoint: str, keys: LinkKeys | None) -> None:
         self._asked: dict[int, asyncio.Future[Record]] = {}
+        self._context, self._endpoint, self._keys = context, endpoint, keys
+        self._tries = 0
+        self._watched: zmq.asyncio.Socket | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._open()
+
+    def _open(self) -> None:
+        context, endpoint, keys = self._context, self._endpoint, self._keys
         self._socket = socket = context.socket(zmq.DEALER)
         socket.setsockopt(zmq.ROUTING_ID, USER_API + secrets.token_bytes(8))
         socket.setsockopt(zmq.LINGER, 0)
@@ -111,9 +122,21 @@ class _Link:
         socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
         if keys is not None:
-            secure(socket, keys)
+            secure(socket, keys, self._tries)
+        if keys is not None and len(keys.brokers) > 1:
+            self._watched = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+            self._tasks.append(asyncio.create_task(self._watch(self._watched)))
         socket.connect(endpoint)
-        self._reader = asyncio.create_task(self._read())
+        self._tasks.append(asyncio.create_task(self._read(socket)))
+
+    async def _watch(self, watched: zmq.asyncio.Socket) -> None:
+        """When the broker has another of the keys that we know: the next one."""
+        await watched.recv_multipart()
+        await asyncio.sleep(NEXT_KEY_S)
+        self._tries += 1
+        self._tasks.remove(cast("asyncio.Task[None]", asyncio.current_task()))
+        self._close()
+        self._open()
 
     async def ask(self, request: int, encoded: bytes) -> Record:
         answer: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
@@ -135,9 +158,9 @@ class _Link:
             return False
         return True
 
-    async def _read(self) -> None:
+    async def _read(self, socket: zmq.asyncio.Socket) -> None:
         while True:
-            data = await self._socket.recv()
+            data = await socket.recv()
             try:
                 found = parse(data)
             except RecordError as error:
@@ -149,9 +172,18 @@ class _Link:
                     answer.set_result(rec)
 
     def close(self) -> None:
-        self._reader.cancel()
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(TimeoutError())
+        self._close()
+
+    def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.clear()
+        if self._watched is not None:
+            self._socket.disable_monitor()
+            self._watched.close()
+            self._watched = None
         with contextlib.suppress(zmq.ZMQError):
             self._socket.close()

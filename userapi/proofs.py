@@ -37,25 +37,31 @@ _OPTIONS: Any = {"require": list(_CLAIMS), **dict.fromkeys(("verify_exp", "verif
 
 
 class Nonces:
-    """Nonces for proofs: a time, and that it was us who said it. All processes with the same secret take them."""
+    """Nonces for proofs: a time, and that it was us who said it. All processes with the same secret take them.
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+    Given with the first, taken with any: they change.
+    """
+
+    def __init__(self, *secrets: bytes) -> None:
+        self._secrets = secrets
 
     def give(self, now: float) -> str:
         """A new one. `now` is Unix time."""
         at = str(int(now))
-        return f"{at}.{self._seal(at)}"
+        return f"{at}.{self._seal(self._secrets[0], at)}"
 
     def takes(self, nonce: object, now: float) -> bool:
         """Whether it was given in the last `NONCE_S`."""
         found = _NONCE.fullmatch(nonce) if isinstance(nonce, str) else None
-        if found is None or not hmac.compare_digest(found[2], self._seal(found[1])):
+        if found is None:
+            return False
+        seals = [self._seal(secret, found[1]) for secret in self._secrets]
+        if not any(hmac.compare_digest(found[2], seal) for seal in seals):
             return False
         return -APART_S <= now - int(found[1]) <= NONCE_S
 
-    def _seal(self, at: str) -> str:
-        return _text(hmac.digest(self._secret, at.encode(), "sha256")[:16])
+    def _seal(self, secret: bytes, at: str) -> str:
+        return _text(hmac.digest(secret, at.encode(), "sha256")[:16])
 
 
 def digest_of(token: str) -> str:

@@ -37,7 +37,7 @@ from userapi.http.counts import Counts
 from userapi.http.handover import ADMIN, MONITOR, PUBLIC
 from userapi.identity import Identity, open_identity
 from userapi.identity.breaches import check_list
-from userapi.keys import ensure_key_pair
+from userapi.keys import ensure_key_pair, load_keys
 from userapi.monitor import Named, Place
 from userapi.process import listening
 from userapi.process.arbiter import Arbiter, Manager
@@ -137,7 +137,15 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             super().run()
         else:
             start_s = self._store_settings.cassandra_start_timeout_s
-            Arbiter(self, self._manager, start_s, self.certificates.look).run()
+            Arbiter(self, self._manager, start_s, self.certificates.look, self._check).run()
+
+    def _check(self) -> None:
+        """Raises `ConfigError` if `load` would."""
+        settings = self.settings
+        load_keys(Path(settings.token_private_key_file))  # one that is gone is not made anew
+        ensure_key_pair(Path(settings.token_private_key_file), Path(settings.token_public_key_file))
+        read_link_keys(settings.curve_key_file, settings.broker_public_key_file)
+        _try_identity(settings)
 
     def load(self) -> Flask:
         """In the worker, after the fork: threads and database connections do not survive one."""

@@ -81,7 +81,7 @@ class UserApiSettings:
     curve_key_file: str = ""
     """The user API's own secret CURVE key (`sparrow keys userapi`); empty: no CURVE."""
     broker_public_key_file: str = ""
-    """The brokers' public CURVE key."""
+    """The brokers' public CURVE key; two while it changes. Read again at SIGHUP, like all keys."""
     plain_links: bool = False
     """Allows links beyond this machine without CURVE."""
     broker_timeout_s: float = number(2.0, 0.05, 600)
@@ -94,9 +94,9 @@ class UserApiSettings:
     """Allows plain HTTP beyond this machine: everybody on the way can read passwords."""
 
     token_private_key_file: str = "var/token.key.pem"
-    """PEM of the key that signs login tokens; made at the first start if it is missing."""
+    """PEM of the keys that sign login tokens, the one in use in front; made at the first start if it is missing."""
     token_public_key_file: str = "var/token.pub.pem"
-    """PEM of its public half, which connectors verify tokens with; made together with it."""
+    """PEM of their public halves, which connectors verify tokens with; made together with them."""
     access_token_lifetime_s: float = number(900.0, 1, 30 * 86400)
     """An access token is good for so long. What ends a login ends it before."""
     refresh_token_lifetime_s: float = number(60 * 86400.0, 1, 3650 * 86400)

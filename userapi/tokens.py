@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jwt
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from itsdangerous import BadData, URLSafeSerializer
 
 from fabric.tokens import ALGORITHM, AUDIENCE, ISSUER, Identity, TokenVerifier
-from userapi.keys import load_private_key
+from userapi.keys import load_keys, public_pem
 from userapi.proofs import Nonces
 
 MAX_REMEMBERED = 10_000
@@ -40,8 +40,8 @@ class RememberingVerifier(TokenVerifier):
     What it remembers is what the token says, never whether its login stands. Threads may share it.
     """
 
-    def __init__(self, public_key_pem: bytes) -> None:
-        super().__init__(public_key_pem)
+    def __init__(self, public_keys_pem: bytes) -> None:
+        super().__init__(public_keys_pem)
         self._known: dict[str, Identity] = {}
 
     def verify(self, token: str, now: float) -> Identity:
@@ -56,24 +56,28 @@ class RememberingVerifier(TokenVerifier):
 
 
 class TokenMinter:
-    """Signs access tokens, which name a user, a device and its login; and makes refresh tokens."""
+    """Signs access tokens, which name a user, a device and its login; and makes refresh tokens. Believes what was made
+    with any of the keys in the file."""
 
     def __init__(self, private_key_file: Path, lifetime_s: float) -> None:
         """`lifetime_s` is that of access tokens. Raises `ConfigError` for a file that holds no key."""
-        self._key = load_private_key(private_key_file)
+        self._keys = load_keys(private_key_file)
         self._lifetime_s = lifetime_s
-        # Made of the private key: whoever has that can log in as anybody anyway, and with a new one all logins end.
-        secret = self._secret(b"sparrow refresh tokens")
+        # Made of the private keys: whoever has one can log in as anybody anyway, and without it its logins end. What
+        # the others have signed is good until they are retired. The last one signs.
         self._refreshing = URLSafeSerializer(
-            secret, salt="refresh", signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"}
+            self._secrets(b"sparrow refresh tokens")[::-1],
+            salt="refresh",
+            signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
         )
 
-    def _secret(self, use: bytes) -> bytes:
-        return HKDF(hashes.SHA256(), 32, None, use).derive(self._key.private_bytes_raw())
+    def _secrets(self, use: bytes) -> list[bytes]:
+        """One of each key, that of the key in use in front."""
+        return [HKDF(hashes.SHA256(), 32, None, use).derive(key.private.private_bytes_raw()) for key in self._keys]
 
     def nonces(self) -> Nonces:
-        """Nonces for proofs, which every process with this key takes."""
-        return Nonces(self._secret(b"sparrow proof nonces"))
+        """Nonces for proofs, which every process with one of these keys takes."""
+        return Nonces(*self._secrets(b"sparrow proof nonces"))
 
     def mint(self, user: str, device: str, now: float, login: str = "") -> tuple[str, int]:
         """An access token, and when it expires (Unix time in whole seconds). `now` is Unix time."""
@@ -87,12 +91,12 @@ class TokenMinter:
             "iat": int(now),
             "exp": expires,
         }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM), expires
+        key = self._keys[0]
+        return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.id}), expires
 
     def verifier(self) -> RememberingVerifier:
         """What verifies these access tokens."""
-        form = serialization.PublicFormat.SubjectPublicKeyInfo
-        return RememberingVerifier(self._key.public_key().public_bytes(serialization.Encoding.PEM, form))
+        return RememberingVerifier(public_pem(self._keys))
 
     def refresh_token(self, claims: RefreshClaims) -> str:
         """The same token each time: so a repeated refresh gets the successor that was lost, and none is kept."""

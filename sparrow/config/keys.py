@@ -15,10 +15,9 @@ from pathlib import Path
 
 from fabric.curve import SECRET, line
 from protocol.errors import ConfigError
+from sparrow.config import rotation
 from sparrow.config.keyfiles import make, refuse
-
-BROKER_KEY, BROKER_PUBLIC, ALLOWED = "broker.key", "broker.pub", "allowed.keys"
-TOKEN_KEY, TOKEN_PUBLIC = "token.key.pem", "token.pub.pem"
+from sparrow.config.rotation import ALLOWED, BROKER_KEY, BROKER_PUBLIC, TOKEN_KEY, TOKEN_PUBLIC
 
 _ALLOWED_TEXT = """\
 # Who may link to the brokers: a name and a public key a line, as `sparrow keys` prints them.
@@ -42,12 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names", nargs="*", metavar="NAME", help="a host's name or address, as browsers open it (none: those it has)"
     )
     kind.add_argument("folder", metavar="DIR")  # a text, as it was written
+    for step, text in rotation.STEPS.items():
+        rotation.add_arguments(kinds.add_parser(step, help=f"change a key: {text}"))
 
 
 def run(options: argparse.Namespace) -> int:
     """Make keys. Raises `ConfigError` if one is there already, or the folder cannot be written."""
     folder = Path(options.folder)
-    if options.kind == "broker":
+    if options.kind in rotation.STEPS:
+        rotation.run(options.kind, options, _say)
+    elif options.kind == "broker":
         make_broker_keys(folder)
         _say(
             f"{folder / BROKER_KEY} is secret: for all brokers, with {ALLOWED}, and for nobody else.",

@@ -128,10 +128,19 @@ async def _brokers(settings: Settings, roles: tuple[str, ...]) -> AsyncIterator[
 
 def shake_hands(endpoint: str, keys: LinkKeys | None, patience_s: float = PATIENCE_S) -> str:
     """Link to a broker and leave; why that failed, empty if it did not. Blocks."""
+    why = ""
+    for tries in range(len(keys.brokers) if keys is not None else 1):
+        why = _shake_hands(endpoint, keys, tries, patience_s)
+        if not why:
+            break
+    return why
+
+
+def _shake_hands(endpoint: str, keys: LinkKeys | None, tries: int, patience_s: float) -> str:
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.setsockopt(zmq.LINGER, 0)
         if keys is not None:
-            secure(dealer, keys)
+            secure(dealer, keys, tries)
         with dealer.get_monitor_socket(sum(_HANDSHAKES)) as watched:
             try:
                 dealer.connect(endpoint)

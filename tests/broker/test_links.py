@@ -16,7 +16,7 @@ from broker.settings import BrokerSettings
 from connector import dealer
 from connector.dealer import Dealer
 from connector.settings import ConnectorSettings
-from fabric.curve import LinkKeys, encode, read_link_keys
+from fabric.curve import LinkKeys, encode, read_link_keys, read_public
 from fabric.records import HINT, record
 from protocol.errors import ConfigError
 from sparrow.config.keys import make_broker_keys, make_link_key
@@ -276,6 +276,48 @@ async def test_another_broker(place: Place, said: Callable[[str], int], tmp_path
     assert place.heard == []
     two = place.dial(8, keys)
     await until(lambda: two.send(b"hello"))
+
+
+@pytest.mark.parametrize("first", ["old", "next"])
+async def test_a_broker_with_either_of_two_keys(place: Place, said: Callable[[str], int], first: str) -> None:
+    """While the brokers' key changes: whichever they have, and in whichever order the file has them."""
+    keys = place.keys("connector-1")
+    make_broker_keys(place.folder / "next")
+    following = read_public(str(place.folder / "next" / "broker.pub"))
+    both = (*keys.brokers, *following) if first == "old" else (*following, *keys.brokers)
+    place.open()
+    one = place.dial(7, keys)
+    one.use(LinkKeys(keys.secret, both))
+    await until(lambda: one.send(b"hello"))
+    assert place.router is not None
+    (place.folder / "next" / "broker.key").replace(place.folder / "broker.key")
+    place.router.reload()
+    assert said("the broker's key has changed: it is in use from the next start on") == 1
+    assert one.send(b"still here")
+    place.router.close()
+    await asyncio.sleep(0.1)
+    place.open()
+    two = place.dial(8, LinkKeys(keys.secret, both))
+    await until(lambda: one.send(b"hello again") and two.send(b"hello"))
+    assert not said("no link to broker"), "the first of two that is not its key is no fault"
+
+
+async def test_another_key_of_ours(place: Place, said: Callable[[str], int]) -> None:
+    """A link that is up stays, and the next is made with the new key, at once."""
+    old, new = place.keys("connector-1"), place.keys("connector-2")
+    router = place.open()
+    one = place.dial(7, old)
+    await until(lambda: one.send(b"hello"))
+    one.use(new)
+    listed = (place.folder / "allowed.keys").read_text().splitlines(keepends=True)
+    (place.folder / "allowed.keys").write_text("".join(line for line in listed if "connector-1" not in line))
+    router.reload()
+    assert one.send(b"still here")
+    router.close()
+    await asyncio.sleep(0.1)
+    place.open()
+    await until(lambda: one.send(b"hello again"))
+    assert not said("it does not allow our key"), "the old one was not in the list any more, and nobody is to worry"
 
 
 async def test_without_its_gate_a_broker_refuses_everybody(place: Place) -> None:

@@ -9,9 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from client import Client, Options
 from tests.cluster.processes import GUARD_S, Deployment, Process
+from tests.cluster.story import start, writing
 from tests.ports import free_port
+from userapi.tokens import TokenMinter
 
 OPTIONS = Options(open_timeout_s=GUARD_S)
 
@@ -160,3 +164,54 @@ async def test_a_connector_with_only_its_own(deployment: Deployment, tmp_path: P
     async with Client("alice", token=tokens["alice/d"], connectors=[f"127.0.0.1:{port}"], options=OPTIONS) as alice:
         assert alice.connected
     alone.chmod(0o700)
+
+
+@pytest.mark.full  # beside it: tests/broker/test_links.py, tests/sparrow/test_tls.py and test_rotation.py
+async def test_every_key_changes_under_load(deployment: Deployment) -> None:
+    """docs/operations.md, "Change keys", as it is written there: nothing is lost, and nobody is sent away."""
+    keys = Keys(deployment)
+    broker, one, two = keys.broker(), keys.connector("one"), keys.connector("two")
+    connectors = {"one": one, "two": two}
+    await start(broker, one, two)
+    tokens = str(deployment.folder)
+
+    async def reload(*processes: Process, wait: str) -> None:
+        before = {process: process.log.count(wait) for process in processes}
+        for process in processes:
+            os.kill(process.pid, signal.SIGHUP)
+        await until(lambda: all(process.log.count(wait) > count for process, count in before.items()))
+
+    async def read_again() -> None:
+        await reload(one, two, wait="keys were read again")
+
+    async with writing(deployment, [one, two]) as people:
+        for step in ("publish", "use", "retire"):
+            make(step, "token", tokens)
+            await read_again()
+            # What is signed from now on is signed by the key in use; dave and erin come and go with what they had.
+            deployment.minter = TokenMinter(deployment.folder / "token.key.pem", 86400.0)
+            for name, device in people.devices.items():
+                if step == "use" or not name.startswith(("dave", "erin")):
+                    device._token = deployment.token(name)
+            await people.some_sent(100)
+        for name, process in connectors.items():
+            keys.allow(make("publish", "connector", name, str(keys.folder)))
+            await reload(broker, wait="allowed keys: ")
+            make("use", "connector", name, str(keys.folder))
+            await reload(process, wait="keys were read again")
+            await people.some_sent(100)
+        for step in ("publish", "use", "retire"):
+            make(step, "broker", str(keys.folder))
+            await read_again()
+            if step == "use":
+                assert await broker.terminate() == 0
+                broker.start()
+            await people.some_sent(100)
+        for name in connectors:
+            make("retire", "connector", name, str(keys.folder))
+        await reload(broker, wait="allowed keys: one, two")
+        await people.some_sent(100)
+        kept = deployment.folder / "token.pub.pem"
+        assert kept.read_text().count("BEGIN") == 1
+    assert "is not changed" not in deployment.logs
+    assert "no link to broker" not in deployment.logs

@@ -40,7 +40,7 @@ def test_a_real_pair(tmp_path: Path) -> None:
     assert curve.encode(curve.read_secret(path)).encode() == secret
     public_path = tmp_path / "a.pub"
     public_path.write_text(curve.line("broker", z85.decode(public)))
-    assert curve.read_link_keys(path, str(public_path)) == curve.LinkKeys(z85.decode(secret), z85.decode(public))
+    assert curve.read_link_keys(path, str(public_path)) == curve.LinkKeys(z85.decode(secret), (z85.decode(public),))
     assert curve.read_link_keys("", "") is None
 
 
@@ -87,8 +87,9 @@ def test_what_is_no_secret_key(tmp_path: Path) -> None:
 
 
 def test_what_is_no_public_key(tmp_path: Path) -> None:
-    for text in ("", f"a {GOOD}\nb {curve.encode(bytes(32))}"):
-        with pytest.raises(ConfigError, match="expected one line"):
+    others = "".join(curve.line("a", bytes([number]) * 32) for number in range(4))
+    for text in ("", f"a {GOOD}\n{others}"):
+        with pytest.raises(ConfigError, match="brokers' public key in one line"):
             curve.read_public(written(tmp_path, text))
 
 

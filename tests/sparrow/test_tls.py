@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 
 from client import Client, Disconnected, Options, Timing, UserApi
 from client.tls import Trust
-from protocol.errors import ConfigError, UnreachableError, UntrustedError
+from protocol.errors import ConfigError, TokenRejectedError, UnreachableError, UntrustedError
 from protocol.framing import delimit
 from protocol.sparrow_pb2 import Frame, Login, Ping
 from tests.certificates import Authority
@@ -275,6 +276,58 @@ async def test_an_expired_certificate(place: Place) -> None:
         place.install(*place.ca.issue("good"))
         until(lambda: _works(place))
     assert end_told(place) > time.time()
+
+
+def rotate(place: Place, step: str) -> None:
+    """One step of the token key's change, and SIGHUP; returns when the node has read it all again."""
+    before = place.node.log.count("SIGHUP: keys were read again")
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "sparrow.cli",
+        "keys",
+        step,
+        "token",
+        str(place.node.folder / "var"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    place.node.reload()
+    until(lambda: place.node.log.count("SIGHUP: keys were read again") > before)
+
+
+async def test_the_token_key_changes(place: Place) -> None:
+    """Nobody is logged out: tokens of the key before are good until it is retired, and so is what renews them."""
+    api, happened = UserApi(place.node.api, trust=Trust(place.ca.file)), list[object]()
+    connector = f"tls://127.0.0.1:{place.node.port}"
+    place.node.register("frank")
+    first = await api.login("frank", PASSWORD)
+    async with place.client("grace", on_event=happened.append) as grace:
+        # A file that is no good changes nothing, and one that is gone is not made anew.
+        private = place.node.folder / "var" / "token.key.pem"
+        good = private.read_bytes()
+        for count, content in enumerate((b"nonsense", None), 1):
+            private.write_bytes(content) if content is not None else private.unlink()
+            place.node.reload()
+            until(lambda count=count: place.node.log.count("nothing is read again: token key") == count)
+        private.write_bytes(good)
+        private.chmod(0o600)
+        for step in ("publish", "use"):
+            rotate(place, step)
+            async with place.client("frank", token=first.token, password=None, connectors=[connector]) as frank:
+                await asyncio.wait_for((await frank.send("grace", "with the old token")).delivered, GUARD_S)
+        second = await api.refresh(first.refresh_token)
+        names = [jwt.get_unverified_header(login.token)["kid"] for login in (first, second)]
+        assert names[0] != names[1]
+        rotate(place, "retire")
+        with pytest.raises(TokenRejectedError):
+            await api.refresh(first.refresh_token)
+        third = await api.refresh(second.refresh_token)
+        async with place.client("frank", token=third.token, password=None, connectors=[connector]) as frank:
+            await asyncio.wait_for((await frank.send("grace", "with a new one")).delivered, GUARD_S)
+        assert not any(isinstance(event, Disconnected) for event in happened)
+        assert grace.connected
 
 
 def _works(place: Place) -> bool:

@@ -149,6 +149,24 @@ def test_curve(tmp_path: Path) -> None:
                 asked.changed(["bob"])
 
 
+def test_a_broker_with_the_second_of_two_keys(tmp_path: Path) -> None:
+    """It is found within the time of one question."""
+    keys = tmp_path / "keys"
+    make_broker_keys(keys)
+    make_broker_keys(tmp_path / "next")
+    (keys / "allowed.keys").write_text(make_link_key("userapi", keys))
+    both = tmp_path / "both.pub"
+    both.write_text((keys / "broker.pub").read_text() + (tmp_path / "next" / "broker.pub").read_text())
+    secured = {
+        "curve_key_file": str(tmp_path / "next" / "broker.key"),
+        "allowed_keys_file": str(keys / "allowed.keys"),
+    }
+    with RunningBroker(sqlite(tmp_path), **secured) as broker:
+        ours = {"broker_public_key_file": str(both), "curve_key_file": str(keys / "userapi.key")}
+        with fabric(tmp_path, broker.endpoint, **ours) as asked:
+            asked.changed(["bob"])
+
+
 def test_half_of_the_keys() -> None:
     with pytest.raises(ConfigError, match="CURVE needs both"):
         Brokers(UserApiSettings(curve_key_file="somewhere"))

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fabric.tokens import TokenVerifier
 from protocol.errors import ConfigError
-from userapi.keys import belongs_to, ensure_key_pair, load_private_key
+from userapi.keys import belongs_to, ensure_key_pair, load_keys, publish
 from userapi.tokens import TokenMinter
 
 
@@ -52,6 +52,22 @@ def test_many_at_once_end_with_one_pair(paths: tuple[Path, Path]) -> None:
     assert len(list(private.parent.iterdir())) == 1
 
 
+def test_public_keys_that_are_ahead_of_ours_stay(paths: tuple[Path, Path]) -> None:
+    """While keys change, public ones come first; what lacks one of ours, or is none, is mended."""
+    private, public = paths
+    ensure_key_pair(private, public)
+    before = private.read_bytes()
+    publish(private, public)
+    ahead = public.read_bytes()
+    private.write_bytes(before)
+    ensure_key_pair(private, public)
+    assert public.read_bytes() == ahead
+    for content in (b"nonsense", before, ahead.partition(b"# next")[2]):
+        public.write_bytes(content)
+        ensure_key_pair(private, public)
+        assert [TokenVerifier(public.read_bytes()).key_ids] == [(load_keys(private)[0].id,)]
+
+
 def test_files_that_are_no_keys(paths: tuple[Path, Path]) -> None:
     private, public = paths
     private.parent.mkdir()
@@ -62,7 +78,7 @@ def test_files_that_are_no_keys(paths: tuple[Path, Path]) -> None:
             ensure_key_pair(private, public)
         assert private.read_bytes() == content
     with pytest.raises(ConfigError, match="No such file"):
-        load_private_key(public)
+        load_keys(public)
 
 
 def test_a_place_that_cannot_be(tmp_path: Path) -> None:

@@ -70,5 +70,5 @@ def test_what_a_later_release_adds_to_tokens_is_passed_over(minter: TokenMinter)
         "later": {"a": [1]},
         "jti": "7",
     }
-    token = jwt.encode(content, minter._key, algorithm=ALGORITHM, headers={"kid": "next"})
+    token = jwt.encode(content, minter._keys[0].private, algorithm=ALGORITHM, headers={"kid": "next"})
     assert minter.verifier().verify(token, 1000.0).device == "d1"

@@ -7,6 +7,7 @@ gunicorn's.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,6 +17,9 @@ from gunicorn.arbiter import Arbiter as GunicornsArbiter
 
 from fabric.abilities import Abilities
 from fabric.certificates import LOOK_S
+from protocol.errors import ConfigError
+
+_log = logging.getLogger("sparrow.userapi")
 
 _UNTIL_READY_S = 0.1
 
@@ -48,9 +52,16 @@ class Arbiter(GunicornsArbiter):  # type: ignore[misc]  # gunicorn has no types
     """
 
     def __init__(
-        self, app: BaseApplication, manager: Manager, start_s: float, look: Callable[[], object] = lambda: None
+        self,
+        app: BaseApplication,
+        manager: Manager,
+        start_s: float,
+        look: Callable[[], object] = lambda: None,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
+        """`check` raises `ConfigError` if new workers could not start."""
         super().__init__(app)
+        self._check = check
         self._look = look
         self._looked_at = float("-inf")
         self._manager = manager
@@ -76,6 +87,17 @@ class Arbiter(GunicornsArbiter):  # type: ignore[misc]  # gunicorn has no types
         """Also while a reload waits for the workers from before, which may last longer than the watchdog."""
         super().reap_workers()
         self._tell()
+
+    def reload(self) -> None:
+        """SIGHUP: new workers read keys and all else again, and those from before end when they are done. If they could
+        not start, nothing changes."""
+        try:
+            self._check()
+        except ConfigError as error:
+            _log.error("nothing is read again: %s", error)
+            return
+        super().reload()
+        _log.info("SIGHUP: keys were read again")
 
     def stop(self, graceful: bool = True) -> None:
         """Told once, though gunicorn stops twice when it is interrupted."""
