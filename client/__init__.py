@@ -64,6 +64,7 @@ from protocol.errors import (
     GroupsNotOfferedError,
     HistoryNotKeptError,
     InvalidIdError,
+    InvitationNeededError,
     LocalFileError,
     MessageTooLargeError,
     MisuseError,
@@ -84,6 +85,7 @@ from protocol.errors import (
     UnavailableError,
     UnreachableError,
     UntrustedError,
+    WrongCodeError,
     WrongPasswordError,
 )
 from protocol.files import FileReference
@@ -133,6 +135,7 @@ __all__ = [
     "HistoryNotKeptError",
     "InvalidIdError",
     "Invitation",
+    "InvitationNeededError",
     "Link",
     "LinkedGroup",
     "LocalFileError",
@@ -177,6 +180,7 @@ __all__ = [
     "Unreadable",
     "UntrustedError",
     "UserApi",
+    "WrongCodeError",
     "WrongPasswordError",
     "register",
 ]

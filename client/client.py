@@ -56,6 +56,7 @@ class Client(ByName, OverHttp, Signalling):
         password: Logs in over HTTP when there is no token, or the kept one has expired.
         token: A login token in place of a password; then `connectors` are needed as well.
         register: Make the account, with this password, if there is none.
+        invitation: With `register`, the code of an invitation, where the service asks for one.
         api: Base URL of the user API.
         ca: A PEM file: trust servers with certificates of this CA, instead of those that the system trusts.
         connectors: Where to connect, as "host:port", "tls://host:port", "ws://host:port" or "wss://host/path"; without
@@ -82,6 +83,7 @@ class Client(ByName, OverHttp, Signalling):
         password: str | None = None,
         token: str | None = None,
         register: bool = False,
+        invitation: str = "",
         api: str = DEFAULT_API,
         ca: str | os.PathLike[str] | None = None,
         connectors: Sequence[str] = (),
@@ -108,6 +110,7 @@ class Client(ByName, OverHttp, Signalling):
         self._password = password
         self._token = token
         self._register = register
+        self._invitation = invitation
         self._trust = Trust(ca)
         self._api = UserApi(api, trust=self._trust)
         self._connectors = tuple(connectors)
@@ -161,6 +164,7 @@ class Client(ByName, OverHttp, Signalling):
                 connectors=self._connectors,
                 label=self._label,
                 register=self._register,
+                invitation=self._invitation,
             )
             self._engine = Engine(
                 self.user, journal, credentials, self._options, self._name, self._on_event, self._trust

@@ -45,6 +45,7 @@ class Credentials:
         connectors: Sequence[str],
         label: str,
         register: bool,
+        invitation: str = "",
     ) -> None:
         """Raises `ConfigError` if this can never log in."""
         self.user = user
@@ -53,6 +54,7 @@ class Credentials:
         self._journal = journal
         self._label = label
         self._register = register
+        self._invitation = invitation
         self._key = ""
         self._proof = ""
         """A refresh token that was good once."""
@@ -172,7 +174,7 @@ class Credentials:
             if not self._register or self.device:
                 raise
             try:
-                await self._api.register(self.user, password)
+                await self._api.register(self.user, password, self._invitation)
             except AlreadyExistsError:
                 raise error from None
         return await self._api.login(self.user, password, "", self._label, self._login_key())

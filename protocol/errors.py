@@ -123,6 +123,14 @@ class WrongPasswordError(MisuseError):
     """There is no such account, or the password is wrong."""
 
 
+class InvitationNeededError(MisuseError):
+    """The service makes accounts by invitation: register with the code of one."""
+
+
+class WrongCodeError(MisuseError):
+    """The code of an invitation, or for a new password, is wrong, was used or has ended."""
+
+
 class SessionEndedError(MisuseError):
     """The server has ended the session for good; reconnecting would not help."""
 

@@ -272,6 +272,11 @@ COMMANDS = {
         _Arguments("sparrow.ops.removal:add_arguments"),
         _Run("sparrow.ops.removal:run", sections=STORE, store="WRITES"),
     ),
+    "user": _Command(
+        "accounts: list, add, disable, reset, invite, over the administration of a user API that runs",
+        _Arguments("sparrow.ops.users:add_arguments"),
+        _Run("sparrow.ops.users:run"),
+    ),
     "end-logins": _Command(
         "end all logins of one user, or of everybody",
         _Arguments("sparrow.ops.ended:add_arguments"),

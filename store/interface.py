@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fabric.rows import RowKind as RowKind
+from store.codes import Codes
 from store.contacts import Change, Relation, Verdict
 from store.files import File as File
 from store.files import Uploads as Uploads
@@ -142,6 +143,11 @@ class Store(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def codes(self) -> Codes:
+        """What is kept of codes for a new password, and of invitations to register."""
+
+    @property
+    @abc.abstractmethod
     def inbox_ttl_ms(self) -> int:
         """How long a row of the inbox is kept, in ms."""
 
@@ -160,8 +166,11 @@ class Store(abc.ABC):
     # Accounts and devices.
 
     @abc.abstractmethod
-    async def create_account(self, user: str, password_hash: str) -> Account:
-        """Register `user`; with the very same (salted) hash again it is a repeat. Raises `AlreadyExistsError`."""
+    async def create_account(self, user: str, password_hash: str, invitation: str = "") -> Account:
+        """Register `user`; with the very same (salted) hash again it is a repeat. Raises `AlreadyExistsError`.
+
+        `invitation`: the id of the one that it is made with.
+        """
 
     @abc.abstractmethod
     async def account(self, user: str) -> Account | None:

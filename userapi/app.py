@@ -21,6 +21,7 @@ from userapi.endings import Endings
 from userapi.endpoints import (
     accounts,
     admin,
+    admin_accounts,
     admin_groups,
     contacts,
     conversations,
@@ -30,9 +31,11 @@ from userapi.endpoints import (
     group_members,
     groups,
     health,
+    invitations,
     logins,
     metrics,
     mutes,
+    password_reset,
     profiles,
     reports,
     search,
@@ -54,6 +57,7 @@ _VERSION = "1.0"
 """The version of the API, which is not Sparrow's."""
 AREAS = (
     accounts.area,
+    password_reset.area,
     logins.area,
     profiles.area,
     devices.area,
@@ -67,6 +71,8 @@ AREAS = (
     group_members.area,
     group_links.area,
     admin.area,
+    admin_accounts.area,
+    invitations.area,
     admin_groups.area,
     metrics.area,
     health.area,

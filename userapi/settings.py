@@ -66,6 +66,8 @@ class UserApiSettings:
     """Users that its owner lets read one file."""
     page: bool = True
     """Serves the web page at `/`: a chat for browsers, which go to the ws:// and wss:// addresses of `connectors`."""
+    page_url: str = ""
+    """Where people find the page, such as "https://chat.example.net/": sparrow user prints links with codes then."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages whose scripts may call the API, such as "https://chat.example.net"; empty: none."""
     blocks_are_silent: bool = False
@@ -115,7 +117,12 @@ class UserApiSettings:
     every broker knows of it by then; so is the answer to a change of a group. At least the brokers' `cache_s`."""
 
     registration: str = "open"
-    """Who makes accounts: "open": everybody, their own; "admin": only POST /v1/admin/accounts."""
+    """Who makes accounts: "open": everybody, their own; "invitation": everybody who has an invitation's code, see
+    sparrow user invite; "admin": only those who run the service, by sparrow user add or POST /v1/admin/accounts."""
+    max_invitations: int = number(1000, 1, 100_000)
+    """Invitations to register that have not ended, at most."""
+    reset_code_lifetime_s: float = number(86400.0, 60, 30 * 86400)
+    """A code for a new password (sparrow user password) ends after so long."""
     identity: str = "own"
     """Whose passwords: "own", "ldap", "hook", or the name of an entry point in the group sparrow.identity."""
     identity_file: str = ""

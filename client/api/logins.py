@@ -47,22 +47,47 @@ class UserApi:
         """Raises `ConfigError` for what is no URL of a server."""
         self.web = Web(url, timeout_s, trust or Trust())
 
-    async def register(self, user: str, password: str) -> None:
+    async def register(self, user: str, password: str, invitation: str = "") -> None:
         """Make an account. Doing so again with the same password is no error.
 
         Args:
             user: The id that it is to have.
             password: As long as the service asks (8 characters, unless it is set otherwise).
+            invitation: The code of an invitation, where the service asks for one.
 
         Raises:
             AlreadyExistsError: Somebody else has this id.
             InvalidIdError: `user` is no user id.
+            InvitationNeededError: The service asks for an invitation.
+            WrongCodeError: The invitation's code is wrong, was used or has ended.
             MisuseError: The service does not allow this password, or nobody may register; the text says why.
             UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
                 later.
             PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
-        await self._post("/v1/accounts", {"user": user, "password": password})
+        # A server of 0.1 knows no such field.
+        extra = {"invitation": invitation} if invitation else {}
+        await self._post("/v1/accounts", {"user": user, "password": password, **extra})
+
+    async def reset_password(self, user: str, code: str, new_password: str) -> None:
+        """Set a new password by a code that those who run the service have made. All the user's devices are logged out.
+
+        Doing so again with the same password is no error.
+
+        Args:
+            user: Whose password it is.
+            code: The code; it is good once.
+            new_password: As long as the service asks.
+
+        Raises:
+            WrongCodeError: The code is wrong, was used or has ended.
+            MisuseError: The service does not allow this password; the text says why.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
+        body = {"user": user, "code": code, "new_password": new_password}
+        self.web.check(await self.web.request("POST", "/v1/password-reset", json=body))
 
     async def login(
         self,
@@ -157,7 +182,12 @@ class UserApi:
 
 
 async def register(
-    user: str, password: str, *, api: str = "http://127.0.0.1:7480", ca: str | os.PathLike[str] | None = None
+    user: str,
+    password: str,
+    *,
+    api: str = "http://127.0.0.1:7480",
+    ca: str | os.PathLike[str] | None = None,
+    invitation: str = "",
 ) -> None:
     """Make an account at the user API. Doing so again with the same password is no error.
 
@@ -166,13 +196,16 @@ async def register(
         password: As long as the service asks (8 characters, unless it is set otherwise).
         api: Base URL of the user API.
         ca: A PEM file: trust servers with certificates of this CA, instead of those that the system trusts.
+        invitation: The code of an invitation, where the service asks for one.
 
     Raises:
         AlreadyExistsError: Somebody else has this id.
         InvalidIdError: `user` is no user id.
+        InvitationNeededError: The service asks for an invitation.
+        WrongCodeError: The invitation's code is wrong, was used or has ended.
         MisuseError: The service does not allow this password, or nobody may register; the text says why.
         ConfigError: `api` is no URL of a server, or `ca` cannot be read.
         UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again later.
         PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
     """
-    await UserApi(api, trust=Trust(ca)).register(user, password)
+    await UserApi(api, trust=Trust(ca)).register(user, password, invitation)

@@ -25,6 +25,7 @@ from protocol.errors import (
     FileTooLargeError,
     HistoryNotKeptError,
     InvalidIdError,
+    InvitationNeededError,
     MisuseError,
     NotAllowedHereError,
     NotFoundError,
@@ -33,6 +34,7 @@ from protocol.errors import (
     TokenRejectedError,
     UnavailableError,
     UnreachableError,
+    WrongCodeError,
     WrongPasswordError,
 )
 
@@ -48,6 +50,8 @@ _BY_CODE: dict[str, type[SparrowError]] = {
     "wrong_credentials": WrongPasswordError,
     "wrong_password": WrongPasswordError,
     "user_taken": AlreadyExistsError,
+    "invitation_needed": InvitationNeededError,
+    "wrong_code": WrongCodeError,
     "account_disabled": AccountDisabledError,
     "device_removed": DeviceRemovedError,
     "history_not_kept": HistoryNotKeptError,

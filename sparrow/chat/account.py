@@ -26,6 +26,7 @@ from client.tls import Trust
 from protocol.errors import (
     AlreadyExistsError,
     ConfigError,
+    InvitationNeededError,
     MisuseError,
     TooManyDevicesError,
     UnavailableError,
@@ -37,6 +38,8 @@ from sparrow.chat.text import bare
 _T = TypeVar("_T")
 
 PASSWORD_VARIABLE = "SPARROW_PASSWORD"
+INVITATION_VARIABLE = "SPARROW_INVITATION"
+"""No option: others on the machine see those."""
 DEFAULT_PORT = 7480
 LONGEST_WAIT_S = 5.0
 
@@ -54,6 +57,8 @@ class SignInOptions:
     """Make the account, without asking, if there is none."""
     ca: Path | None = None
     """Certificates to trust instead of the system's."""
+    invitation: str = ""
+    """Its code; empty: ask, where the service does."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ca", type=Path, metavar="FILE", help="trust servers with certificates of this CA (default: the system's)"
     )
-    parser.add_argument("--register", action="store_true", help="make the account, without asking, if there is none")
+    parser.add_argument(
+        "--register",
+        action="store_true",
+        help="make the account, without asking, if there is none; "
+        f"where the service makes them by invitation, its code is asked, or in ${INVITATION_VARIABLE}",
+    )
     parser.add_argument(
         "--password-file",
         type=Path,
@@ -84,7 +94,8 @@ def account_of(options: argparse.Namespace, environ: Mapping[str, str]) -> SignI
     UserApi(options.api, trust=Trust(options.ca))  # is it a URL, and a CA?
     state = options.state or default_state(user, options.api, environ)
     password = _given_password(options.password_file, environ)
-    return SignInOptions(user, options.api, state, password, options.register, options.ca)
+    invitation = environ.get(INVITATION_VARIABLE, "").strip()
+    return SignInOptions(user, options.api, state, password, options.register, options.ca, invitation)
 
 
 def default_state(user: str, api: str, environ: Mapping[str, str]) -> Path:
@@ -214,13 +225,26 @@ class SignIn:
         if self._account.password is None and self._terminal.password("The password once more: ") != password:
             return "the two passwords differ"
         try:
-            self._insist(lambda: self._api.register(user, password))
+            self._make_account(password)
         except AlreadyExistsError:
             return f"the account {user} exists, and the password is wrong"
         except MisuseError as error:
             return str(error)
         self._terminal.say(f"The account {user} is made.")
         return None
+
+    def _make_account(self, password: str) -> None:
+        user, invitation = self._account.user, self._account.invitation
+        register = functools.partial(self._api.register, user, password)
+        try:
+            self._insist(functools.partial(register, invitation))
+        except InvitationNeededError:
+            if invitation or not self._terminal.interactive:
+                raise
+            asked = self._terminal.password("The code of your invitation: ").strip()
+            if not asked:
+                raise
+            self._insist(functools.partial(register, asked))
 
     def _insist(self, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Ask again until the server answers."""

@@ -70,7 +70,7 @@ PATHS = (
 CHOICES = {
     ("broker", "presence"): ("memory", "etcd"),
     ("broker", "who_may_write"): ("anyone", "friends"),
-    ("userapi", "registration"): ("open", "admin"),
+    ("userapi", "registration"): ("open", "invitation", "admin"),
     ("userapi", "who_may_write"): ("anyone", "friends"),
     ("log", "level"): ("info", "warning", "error"),
     ("store", "engine"): ("sqlite", "cassandra"),

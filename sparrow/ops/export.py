@@ -95,6 +95,7 @@ async def collect(store: Store, user: str) -> Json:
             "created_ms": account.created_ms,
             "disabled": account.disabled,
             "own_password": bool(account.password_hash),
+            "invitation": await store.codes.invitation_of(user) or None,
             "last_seen_ms": (await store.last_seen([user])).get(user),
         },
         "profile": {name: getattr(profile, name) for name in ("display_name", "hides_presence", "friends_may_add_me")},

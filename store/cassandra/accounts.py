@@ -19,10 +19,10 @@ from store.sessions import NoSession, SessionStart, Standing
 
 _ACCOUNT = "SELECT password_hash, created_us, deleted_us, disabled, epoch FROM users WHERE user = ? LIMIT 1"
 _LIST = "INSERT INTO names (bucket, user) VALUES (?, ?)"
-_NEW_ACCOUNT = "INSERT INTO users (user, password_hash, created_us) VALUES (?, ?, ?) IF NOT EXISTS"
+_NEW_ACCOUNT = "INSERT INTO users (user, password_hash, created_us, invitation) VALUES (?, ?, ?, ?) IF NOT EXISTS"
 _DEVICES = "SELECT user, device, label, added_us, removed_us, deleted_us, login FROM users WHERE user IN ?"
 _STANDS = "IF created_us != null AND deleted_us = null"
-_SET_DISABLED = f"UPDATE users SET disabled = ?, epoch = ? WHERE user = ? {_STANDS}"
+_SET_DISABLED = f"UPDATE users SET disabled = ?, epoch = ?, reset_code = null WHERE user = ? {_STANDS}"
 _NEW_EPOCH = f"UPDATE users SET epoch = ? WHERE user = ? {_STANDS}"
 _USERS = "SELECT DISTINCT user FROM users WHERE token(user) > token(?) LIMIT ?"
 _FIRST_USERS = "SELECT DISTINCT user FROM users LIMIT ?"
@@ -73,11 +73,12 @@ class Accounts:
     def _now_us(self) -> int:
         return int(self._clock() * 1_000_000)
 
-    async def create_account(self, user: str, password_hash: str) -> Account:
+    async def create_account(self, user: str, password_hash: str, invitation: str) -> Account:
         """Raises `AlreadyExistsError`."""
         await self._requests.run([self._list.bind((bucket_of(user), user))])
         now_us = self._now_us()
-        answer = await self._requests.conditional(self._new_account.bind((user, password_hash, now_us)))
+        new = self._new_account.bind((user, password_hash, now_us, invitation))
+        answer = await self._requests.conditional(new)
         if answer["[applied]"]:
             return Account(user, password_hash, now_us // 1000)
         # A salted hash is never the same twice by chance: this is the same call, repeated.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from protocol.errors import StoreError
 from store.cassandra.accounts import Accounts
 from store.cassandra.addresses import where
+from store.cassandra.codes import CassandraCodes
 from store.cassandra.connecting import Connection
 from store.cassandra.contacts import Contacts
 from store.cassandra.files import Files
@@ -30,23 +31,12 @@ from store.cassandra.schema import enter_keyspace
 from store.cassandra.timelines import CassandraTimelines, make_parts
 from store.cassandra.timelines import Parts as TimelineParts
 from store.contacts import Change, Relation, Verdict
+from store.files import File, Uploads
 from store.group_rules import lives_of
-from store.interface import (
-    COMMON,
-    Account,
-    Counts,
-    Device,
-    File,
-    NewRow,
-    Page,
-    PageQuery,
-    Profile,
-    Removal,
-    Store,
-    Uploads,
-)
+from store.interface import COMMON, Account, Counts, Device, NewRow, Page, PageQuery, Removal, Store
 from store.logins import Login, Refresh
 from store.ownership import Ownership
+from store.profiles import Profile
 from store.sessions import NoSession, SessionStart, Standing
 from store.settings import NOT_KEPT, HistorySettings, StoreSettings
 from store.timelines import Erasure, members_of
@@ -59,6 +49,7 @@ _DAY_MS = 86_400_000
 class _Open:
     connection: Connection
     accounts: Accounts
+    codes: CassandraCodes
     contacts: Contacts
     files: Files
     profiles: Profiles
@@ -129,6 +120,7 @@ class CassandraStore(Store):
         accounts = Accounts(connection, requests, self._clock)
         profiles = Profiles(connection, requests, self._clock)
         logins = Logins(connection, requests, self._clock)
+        codes = CassandraCodes(connection, requests, self._clock, accounts, logins)
         contacts = Contacts(connection, requests, self._clock)
         files = Files(connection, requests, self._clock, self._longest_days)
         inbox = Inbox(self._settings, connection, requests, self._clock)
@@ -146,7 +138,7 @@ class CassandraStore(Store):
             contacts.blocked,
         )
         groups = make_group_parts(connection, requests, states, timelines, self._now_ms)
-        return _Open(connection, accounts, contacts, files, profiles, logins, inbox, lease, timelines, groups)
+        return _Open(connection, accounts, codes, contacts, files, profiles, logins, inbox, lease, timelines, groups)
 
     async def _longest_days(self) -> int:
         """How long a message may live that names a file."""
@@ -205,6 +197,10 @@ class CassandraStore(Store):
         return self._groups
 
     @property
+    def codes(self) -> CassandraCodes:
+        return self._parts().codes
+
+    @property
     def inbox_ttl_ms(self) -> int:
         return self._settings.inbox_ttl_ms
 
@@ -218,8 +214,8 @@ class CassandraStore(Store):
 
     # Accounts and devices.
 
-    async def create_account(self, user: str, password_hash: str) -> Account:
-        return await self._parts().accounts.create_account(user, password_hash)
+    async def create_account(self, user: str, password_hash: str, invitation: str = "") -> Account:
+        return await self._parts().accounts.create_account(user, password_hash, invitation)
 
     async def account(self, user: str) -> Account | None:
         return await self._parts().accounts.account(user)

@@ -20,13 +20,19 @@ _PROFILES = (
     "WHERE user IN ? PER PARTITION LIMIT 1"
 )
 _STANDS = "IF created_us != null AND deleted_us = null"
-_PASSWORD = "UPDATE users SET password_hash = ?, epoch = ? WHERE user = ? IF password_hash = ? AND deleted_us = null"
+_PASSWORD = (
+    "UPDATE users SET password_hash = ?, epoch = ?, reset_code = null WHERE user = ? "
+    "IF password_hash = ? AND deleted_us = null"
+)
 _NAME = f"UPDATE users SET display_name = ? WHERE user = ? {_STANDS}"
 _HIDES = f"UPDATE users SET hides_presence = ? WHERE user = ? {_STANDS}"
 _MAY_ADD = f"UPDATE users SET friends_may_add_me = ? WHERE user = ? {_STANDS}"
 _NAMES = "SELECT user FROM names WHERE bucket = ? AND user >= ? AND user < ? LIMIT ?"
 _UNLIST = "DELETE FROM names WHERE bucket = ? AND user = ?"
-_END = f"UPDATE users SET deleted_us = ?, password_hash = '', display_name = null WHERE user = ? {_STANDS}"
+_END = (
+    "UPDATE users SET deleted_us = ?, password_hash = '', display_name = null, reset_code = null "
+    f"WHERE user = ? {_STANDS}"
+)
 _DEVICES = "SELECT device, created_us, removed_us FROM users WHERE user = ?"
 _END_DEVICE = (
     "UPDATE users SET removed_us = ?, login = '', label = '' WHERE user = ? AND device = ? IF removed_us = null"

@@ -255,6 +255,27 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
     ),
     # `told`: all of a user's, as JSON.
     ("CREATE TABLE IF NOT EXISTS mutes (user text PRIMARY KEY, told text)",),
+    # `reset_code`: as `store.codes.ResetCode` writes it. Invitations have a time to live, and so does the list of them.
+    (
+        "ALTER TABLE users ADD IF NOT EXISTS reset_code text STATIC",
+        "ALTER TABLE users ADD IF NOT EXISTS invitation text STATIC",
+        """CREATE TABLE IF NOT EXISTS invitations (
+            digest text PRIMARY KEY,
+            invitation text,
+            made_ms bigint,
+            ends_ms bigint,
+            uses int,
+            uses_left int,
+            used_by set<text>,
+            note text
+        )""",
+        """CREATE TABLE IF NOT EXISTS invitation_list (
+            bucket int,
+            invitation text,
+            digest text,
+            PRIMARY KEY (bucket, invitation)
+        )""",
+    ),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)

@@ -35,7 +35,9 @@ def change_password(connection: sqlite3.Connection, user: str, old_hash: str, ne
         raise NotFoundError(f'there is no user "{user}"')
     if row[0] not in (old_hash, new_hash):
         raise AlreadyExistsError("the password was changed meanwhile: log in with the new one")
-    connection.execute("UPDATE accounts SET password_hash = ?, epoch = epoch + 1 WHERE user = ?", (new_hash, user))
+    connection.execute(
+        "UPDATE accounts SET password_hash = ?, epoch = epoch + 1, reset_code = '' WHERE user = ?", (new_hash, user)
+    )
 
 
 def profiles(connection: sqlite3.Connection, users: Collection[str]) -> dict[str, Profile]:
@@ -70,7 +72,8 @@ def search(connection: sqlite3.Connection, prefix: str, after: str, limit: int) 
 def mark_deleted(connection: sqlite3.Connection, user: str, now_ms: int) -> None:
     """End the account and its devices. Raises `NotFoundError` if there never was one."""
     cursor = connection.execute(
-        "UPDATE accounts SET deleted_ms = coalesce(deleted_ms, ?), password_hash = '', display_name = '' "
+        "UPDATE accounts SET deleted_ms = coalesce(deleted_ms, ?), password_hash = '', display_name = '', "
+        "reset_code = '' "
         "WHERE user = ?",
         (now_ms, user),
     )

@@ -109,6 +109,11 @@ def begin_anew(path: Path) -> None:
             # Nor does a group get a version that members have seen otherwise.
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'group_states'").fetchone():
                 connection.execute("UPDATE group_states SET version = version + ?", (_VERSIONS,))
+            # Nor is a code good twice, or one that was withdrawn since.
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'invitations'").fetchone():
+                connection.execute("UPDATE accounts SET reset_code = '' WHERE reset_code <> ''")
+                connection.execute("DELETE FROM invitation_uses")
+                connection.execute("DELETE FROM invitations")
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise store_error(str(path), error) from error

@@ -33,6 +33,7 @@ from store.ownership import Ownership
 from store.sessions import NoSession, SessionStart, Standing
 from store.settings import NOT_KEPT, HistorySettings, StoreSettings
 from store.sqlite import accounts, contacts, files, reading, writing
+from store.sqlite.codes import SqliteCodes
 from store.sqlite.disk import Disk
 from store.sqlite.groups import SqliteGroups
 from store.sqlite.lock import DataLock
@@ -84,6 +85,7 @@ class SqliteStore(Store):
             owner=ownership is not Ownership.NONE,
         )
         self._groups = SqliteGroups(settings, history, self._writer, self._reader, self._now_ms)
+        self._codes = SqliteCodes(self._writer, self._reader, self._now_ms)
 
     @property
     def timelines(self) -> SqliteTimelines:
@@ -92,6 +94,10 @@ class SqliteStore(Store):
     @property
     def groups(self) -> SqliteGroups:
         return self._groups
+
+    @property
+    def codes(self) -> SqliteCodes:
+        return self._codes
 
     @property
     def commits(self) -> int:
@@ -154,10 +160,10 @@ class SqliteStore(Store):
                 f"store {self._settings.path}: its disk is nearly full (store.min_free_bytes): free some space there"
             )
 
-    async def create_account(self, user: str, password_hash: str) -> Account:
+    async def create_account(self, user: str, password_hash: str, invitation: str = "") -> Account:
         self._refuse_if_full()
         account = Account(user, password_hash, self._now_ms())
-        return await self._writer.call(partial(writing.create_account, account=account))
+        return await self._writer.call(partial(writing.create_account, account=account, invitation=invitation))
 
     async def account(self, user: str) -> Account | None:
         return await self._reader.call(partial(reading.account, user=user))

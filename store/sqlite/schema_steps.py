@@ -285,6 +285,24 @@ CREATE TABLE mutes (
     PRIMARY KEY (user, other)
 ) WITHOUT ROWID;
 """
+# `reset_code`: as `store.codes.ResetCode` writes it. `invitation`: with which the account was made.
+_CODES = """
+ALTER TABLE accounts ADD COLUMN reset_code TEXT NOT NULL DEFAULT '';
+ALTER TABLE accounts ADD COLUMN invitation TEXT NOT NULL DEFAULT '';
+CREATE TABLE invitations (
+    invitation TEXT PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    made_ms INTEGER NOT NULL,
+    ends_ms INTEGER NOT NULL,
+    uses INTEGER NOT NULL,
+    note TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE invitation_uses (
+    invitation TEXT NOT NULL,
+    user TEXT NOT NULL,
+    PRIMARY KEY (invitation, user)
+) WITHOUT ROWID;
+"""
 STEPS = (
     _ACCOUNTS_AND_INBOX,
     _CONTACTS,
@@ -298,6 +316,7 @@ STEPS = (
     _GROUPS,
     _CONSENT,
     _MUTES,
+    _CODES,
 )
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)

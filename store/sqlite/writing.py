@@ -25,12 +25,12 @@ _I63 = 1 << 63
 _T = TypeVar("_T")
 
 
-def create_account(connection: sqlite3.Connection, account: Account) -> Account:
+def create_account(connection: sqlite3.Connection, account: Account, invitation: str) -> Account:
     """Add `account`, or return it if this very one stands already. Raises `AlreadyExistsError`."""
     # Also a deleted account keeps its name.
     made = connection.execute(
-        "INSERT INTO accounts (user, password_hash, created_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-        (account.user, account.password_hash, account.created_ms),
+        "INSERT INTO accounts (user, password_hash, created_ms, invitation) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (account.user, account.password_hash, account.created_ms, invitation),
     )
     if made.rowcount:
         return account
@@ -43,7 +43,7 @@ def create_account(connection: sqlite3.Connection, account: Account) -> Account:
 
 def set_disabled(connection: sqlite3.Connection, user: str, disabled: bool) -> None:
     """Disable or enable an account. Raises `NotFoundError`."""
-    change = "UPDATE accounts SET disabled = ?, epoch = epoch + 1 WHERE user = ?"
+    change = "UPDATE accounts SET disabled = ?, epoch = epoch + 1, reset_code = '' WHERE user = ?"
     if connection.execute(change, (disabled, user)).rowcount == 0:
         raise NotFoundError(f'there is no user "{user}"')
 

@@ -29,7 +29,7 @@ def _open_sqlite(folder: Path, **changes: object) -> Store:
 
 
 _PLAIN = {"bodies", "timeline", "spans", "kept_files", "reports", "group_states", "group_newest", "group_ends"}
-_PLAIN |= {"group_invitations", "group_links", "group_secrets", "mutes"}
+_PLAIN |= {"group_invitations", "group_links", "group_secrets", "mutes", "invitations"}
 
 
 class SharedCassandra:
@@ -75,6 +75,8 @@ class SharedCassandra:
                 "owners",
                 "uploads",
                 "mutes",
+                "invitations",
+                "invitation_list",
             ]
             # Emptying one takes a tenth of a second, even if nothing is in it.
             if self.keeps:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
 from protocol.errors import ConfigError, StoreError
 from store import StoreSettings
+from store.codes import Invitation, ResetCode
 from store.interface import Counts, PageQuery
 from store.sessions import SessionStart
 from store.sqlite import SqliteStore, backup
@@ -90,6 +92,21 @@ async def test_nothing_is_given_twice_after_a_restore(settings: StoreSettings, c
         assert first not in (0, 7)
         assert isinstance(other, int)
         assert other
+
+
+async def test_no_code_is_good_twice_after_a_restore(settings: StoreSettings, copied: StoreSettings) -> None:
+    ends_ms = int(time.time() * 1000) + 3_600_000
+    async with SqliteStore(settings) as store:
+        await make_user(store, "alice", "a1")
+        await store.codes.put_reset_code("alice", ResetCode("reset", ends_ms))
+        await store.codes.add_invitation(Invitation("i1", "digest", 0, ends_ms, 2))
+        assert await store.codes.use_invitation("digest", "bob") == "i1"
+        copy(settings, copied)
+    backup.begin_anew(Path(copied.path))
+    async with SqliteStore(copied) as store:
+        assert not await store.codes.reset_password("alice", "reset", "new")
+        assert await store.codes.use_invitation("digest", "carol") is None
+        assert await store.codes.invitations("", 10) == []
 
 
 async def test_positions_begin_anew_where_there_were_none(settings: StoreSettings, copied: StoreSettings) -> None:

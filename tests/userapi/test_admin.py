@@ -25,6 +25,8 @@ TOKEN = "0123456789abcdef" * 4
 ALICE = "/v1/admin/accounts/alice"
 PATHS = (
     ("GET", "/v1/admin/counts"),
+    ("GET", "/v1/admin/accounts"),
+    ("GET", "/v1/admin/invitations"),
     ("GET", ALICE),
     ("POST", f"{ALICE}/disable"),
     ("POST", f"{ALICE}/enable"),
@@ -149,8 +151,14 @@ def test_an_account(run: Api) -> None:
     assert found.pop("created_ms") > 0
     assert found == {
         "user": "alice",
+        "display_name": "",
+        "invitation": None,
         "disabled": False,
         "own_password": True,
+        "reset_code_ends_ms": None,
+        "waiting_rows": 0,
+        "waiting_bytes": 0,
+        "uploaded_bytes": 0,
         "online": True,
         "last_seen_ms": 1234,
     }
@@ -219,7 +227,7 @@ def test_close_sessions(run: Api) -> None:
 
 @pytest.mark.parametrize("user", ["nobody", "A", "%00", "x" * 65, "%F0%9F%90%A6"])
 def test_nobody(run: Api, user: str) -> None:
-    for method, path in PATHS[1:]:
+    for method, path in PATHS[3:]:
         answer = run.client.open(path.replace("alice", user), method=method, **BEARER)
         problem(answer, 404, "no_such_user")
     assert run.fabric.asked == []

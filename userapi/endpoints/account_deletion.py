@@ -6,14 +6,30 @@ the brokers, then what is kept of conversations.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
-from protocol.errors import OutdatedError, UnavailableError
+from protocol.errors import OutdatedError, ServiceError, UnavailableError
 from protocol.sparrow_pb2 import Goodbye
 from userapi import audit
 from userapi.asks import Fabric
 from userapi.bridge import StoreBridge
 from userapi.groups import GroupWork, Outcome
+from userapi.service import Service
+
+
+def end_account(parts: Service, user: str, *, known: bool, by: str = "", **facts: object) -> None:
+    """All of it. May be repeated until it returns. Raises `NotFoundError` if there never was such an account, and
+    `ServiceError`."""
+    left = leave_groups(parts.groups, user)
+    delete_account(parts.bridge, user, known=known, by=by, **facts)
+    left += leave_groups(parts.groups, user)  # of who was quick to add them
+    with contextlib.suppress(ServiceError):  # who cannot be told will know in a while
+        parts.notices.tell(left, user)
+    try:
+        parts.endings.end(user)
+    finally:
+        forget_words(parts.bridge, user, keep_words=parts.history.keeps_words)
 
 
 def leave_groups(groups: GroupWork, user: str) -> list[Outcome]:

@@ -5,13 +5,13 @@ Owns `/v1/accounts`, `/v1/me/password` and `/v1/me/deletion`.
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
-from protocol.errors import AlreadyExistsError, InvalidIdError, NotFoundError, ServiceError
+from protocol.errors import AlreadyExistsError, InvalidIdError, NotFoundError
 from protocol.ids import check_new_user_id
 from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
+from userapi.codes import MAX_LENGTH, digest
 from userapi.endpoints import account_deletion
 from userapi.endpoints.logins import end_other_logins
 from userapi.http.endpoint import Area, endpoint
@@ -24,10 +24,21 @@ area = Area("accounts", "Accounts: their beginning, their password, their end")
 
 
 class Registration(Strict):
-    """What `POST /v1/accounts` takes."""
+    """What `POST /v1/admin/accounts` takes."""
 
     user = Text("1 to 64 of a-z, 0-9, dot, underscore and hyphen; it never changes.", example="alice")
     password = Text("At least `userapi.password_min_length` characters.", example="correct horse")
+
+
+class InvitedRegistration(Registration):
+    """What `POST /v1/accounts` takes."""
+
+    invitation = Text(
+        'The code of an invitation, where `userapi.registration` is "invitation".',
+        required=False,
+        load_default="",
+        max_length=MAX_LENGTH,
+    )
 
 
 class Registered(Answer):
@@ -53,11 +64,19 @@ class AccountDeletion(Strict):
     area,
     "POST",
     "/v1/accounts",
-    body=Registration,
+    body=InvitedRegistration,
     answer=Registered,
     status=201,
     also={200: "It was registered before, with this password: a repeat."},
-    problems=("registration_closed", "invalid_user_id", *NEW_PASSWORD, "user_taken", "no_space"),
+    problems=(
+        "registration_closed",
+        "invitation_needed",
+        "wrong_code",
+        "invalid_user_id",
+        *NEW_PASSWORD,
+        "user_taken",
+        "no_space",
+    ),
 )
 def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
     """Register a user.
@@ -66,13 +85,21 @@ def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
     failed login.
     """
     parts = service()
-    if parts.settings.registration != "open":
+    mode = parts.settings.registration
+    if mode not in ("open", "invitation"):
         raise ProblemError("registration_closed")
-    return begin(parts, body["user"], body["password"])
+    if mode == "open":
+        return begin(parts, body["user"], body["password"])
+    if not body["invitation"]:
+        raise ProblemError("invitation_needed", field="invitation")
+    return begin(parts, body["user"], body["password"], invited_by=digest(body["invitation"]))
 
 
-def begin(parts: Service, wanted: str, password: str, *, by: str = "") -> tuple[dict[str, object], int]:
-    """Make an account; `by` an administrator, whose registrations nobody counts. Raises `ProblemError`."""
+def begin(
+    parts: Service, wanted: str, password: str, *, by: str = "", invited_by: str = ""
+) -> tuple[dict[str, object], int]:
+    """Make an account; `by` an administrator, whose registrations nobody counts. `invited_by`: the digest of an
+    invitation's code. Raises `ProblemError`."""
     try:
         user = check_new_user_id(wanted)
     except InvalidIdError as error:
@@ -81,16 +108,31 @@ def begin(parts: Service, wanted: str, password: str, *, by: str = "") -> tuple[
     if not by:
         parts.limits.check_registration()
     store = parts.bridge.store
+    invitation = _use_invitation(parts, user, invited_by) if invited_by else ""
     kept = parts.passwords.hash(password)
     try:
-        parts.bridge.call(store.create_account, user, kept)
+        parts.bridge.call(store.create_account, user, kept, invitation)
     except AlreadyExistsError as error:
+        # Unless it is a repeat, the name was another's.
+        if invitation and parts.bridge.call(store.codes.invitation_of, user) != invitation:
+            parts.bridge.call(store.codes.return_use, invited_by, user)
         there = parts.bridge.call(store.account, user)
         if right_one(parts, user, there, password, why="user_taken") is not None:
             return {"user": user}, 200
         raise ProblemError("user_taken", str(error), field="user") from None
-    audit.note("account_created", user, by=by or user)
+    audit.note("account_created", user, by=by or user, **({"invitation": invitation} if invitation else {}))
     return {"user": user}, 201
+
+
+def _use_invitation(parts: Service, user: str, invited_by: str) -> str:
+    """Its id. Before anything is said of the name, or costs anything."""
+    parts.limits.check_code()
+    found = parts.bridge.call(parts.bridge.store.codes.use_invitation, invited_by, user)
+    if found is None:
+        parts.limits.code_failed()
+        audit.note("code_refused", user)
+        raise ProblemError("wrong_code", field="invitation")
+    return found
 
 
 @endpoint(
@@ -144,13 +186,5 @@ def delete_account(body: dict[str, Any]) -> tuple[str, int]:
         check_login()
         if right_one(parts, user, account, body["password"], why="wrong_password") is None:
             raise ProblemError("wrong_password", "the password is wrong", field="password")
-    left = account_deletion.leave_groups(parts.groups, user)
-    account_deletion.delete_account(parts.bridge, user, known=account is not None, device=caller().device)
-    left += account_deletion.leave_groups(parts.groups, user)  # of who was quick to add them
-    with contextlib.suppress(ServiceError):  # who cannot be told will know in a while
-        parts.notices.tell(left, user)
-    try:
-        parts.endings.end(user)
-    finally:
-        account_deletion.forget_words(parts.bridge, user, keep_words=parts.history.keeps_words)
+    account_deletion.end_account(parts, user, known=account is not None, device=caller().device)
     return "", 204

@@ -78,19 +78,28 @@ class KnownDevice(Answer):
     device = Text("Its id.")
     label = Text("What people call it.")
     created_ms = Number("When it logged in first; Unix time in milliseconds.")
+    logged_in = Flag("Whether it is.")
 
 
 class KnownAccount(Answer):
     """What `GET /v1/admin/accounts/{user}` answers."""
 
     user = user_id()
+    display_name = Text("What people call them.")
     created_ms = Number("When it began; Unix time in milliseconds.")
+    invitation = Text("The id of the invitation with which it was made.", allow_none=True)
     disabled = Flag("Whether it may not log in.")
     own_password = Flag("Whether we keep a password for it.")
     online = fields.Boolean(
         required=True, allow_none=True, metadata={"description": "Whether a session is there; null: no broker answers."}
     )
     last_seen_ms = Number("When one was there last; Unix time in milliseconds.", allow_none=True)
+    reset_code_ends_ms = Number(
+        "Until when a code for a new password is open; Unix time in milliseconds; null: none is.", allow_none=True
+    )
+    waiting_rows = Number("Copies that wait for its devices.")
+    waiting_bytes = Number("Their bytes.")
+    uploaded_bytes = Number("Bytes of its files that are there.")
     devices = items(KnownDevice, "Oldest first.")
 
 
@@ -133,13 +142,23 @@ def count_everything() -> dict[str, object]:
 def look_at_account(user: str) -> dict[str, object]:
     """Look at an account."""
     parts = service()
-    account = _account(user)
+    account = known_account(user)
     store = parts.bridge.store
     online = None
     with contextlib.suppress(ServiceError):
         online = parts.fabric.online([user])[user]
+    profile = parts.bridge.call(store.profiles, [user]).get(user)
+    code = parts.bridge.call(store.codes.reset_code, user)
+    is_open = code is not None and not code.used and code.ends_ms > parts.clock() * 1000
+    waiting = parts.bridge.call(store.waiting, [user]).get(user, {}).values()
     return {
         "user": user,
+        "display_name": profile.display_name if profile else "",
+        "invitation": parts.bridge.call(store.codes.invitation_of, user) or None,
+        "reset_code_ends_ms": code.ends_ms if code is not None and is_open else None,
+        "waiting_rows": sum(rows for rows, _ in waiting),
+        "waiting_bytes": sum(size for _, size in waiting),
+        "uploaded_bytes": parts.bridge.call(store.uploads_of, user, 0).bytes,
         "created_ms": account.created_ms,
         "disabled": account.disabled,
         "own_password": bool(account.password_hash),
@@ -195,7 +214,7 @@ def enable_account(user: str) -> tuple[str, int]:
 )
 def close_sessions(user: str) -> tuple[str, int]:
     """Close the chat sessions of an account. Its devices stay, and may log in again."""
-    _account(user)
+    known_account(user)
     service().fabric.close(user)
     audit.note("sessions_closed", user, by=audit.ADMINISTRATOR)
     return "", 204
@@ -215,7 +234,7 @@ def end_account_logins(user: str) -> tuple[str, int]:
 
     May be repeated. Of all accounts at once, as after a restore: `sparrow end-logins --all`.
     """
-    _account(user)
+    known_account(user)
     parts = service()
     parts.bridge.call(parts.bridge.store.end_logins, user)
     audit.note("logins_ended", user, by=audit.ADMINISTRATOR)
@@ -224,7 +243,7 @@ def end_account_logins(user: str) -> tuple[str, int]:
 
 
 def _set_disabled(user: str, disabled: bool) -> None:
-    before = _account(user).disabled
+    before = known_account(user).disabled
     bridge = service().bridge
     try:
         bridge.call(bridge.store.set_disabled, user, disabled)
@@ -234,7 +253,8 @@ def _set_disabled(user: str, disabled: bool) -> None:
         audit.note("account_disabled" if disabled else "account_enabled", user, by=audit.ADMINISTRATOR)
 
 
-def _account(user: str) -> Account:
+def known_account(user: str) -> Account:
+    """The account. Raises `ProblemError`."""
     bridge = service().bridge
     account = None
     with contextlib.suppress(InvalidIdError):

@@ -127,6 +127,7 @@ class Limits:
         self._logins = Limit(settings.max_logins_per_minute_of_address, 60.0, clock)
         self._account_logins = Limit(settings.max_logins_per_minute_of_account, 60.0, clock)
         self._failures = Limit(settings.max_failed_logins_per_hour_of_account, 3600.0, clock)
+        self._codes = Limit(settings.max_failed_logins_per_hour_of_account_and_address, 3600.0, clock)
         self._administrators = Limit(_ADMIN_FAILURES, 3600.0, clock)
         messages = settings.max_history_messages_per_second_of_account * _HISTORY_S
         self._history = Limit(messages, _HISTORY_S, clock)
@@ -213,6 +214,20 @@ class Limits:
             _refuse(self._failures_here.wait_s(f"{here} {user}"), "wrong passwords for this account")
         if here is None or not self._homes.has(f"{here} {user}"):
             _refuse(self._failures.wait_s(user), "wrong passwords for this account")
+
+    def check_code(self) -> None:
+        """Of whatever tries a code: as often as a password, by address. By account nobody could be kept from theirs,
+        and 128 bits need no such bound."""
+        self._use_here(self._logins)
+        here = self._here()
+        if here is not None:
+            _refuse(self._codes.wait_s(here), "wrong codes from this address")
+
+    def code_failed(self) -> None:
+        """It was wrong."""
+        here = self._here()
+        if here is not None:
+            self._codes.use(here)
 
     def at_home(self, user: str) -> None:
         """The user is known to be where this request comes from: strangers elsewhere do not keep them out here."""

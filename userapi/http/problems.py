@@ -79,6 +79,9 @@ CODES: dict[str, tuple[int, str]] = {
     # Of administration.
     "wrong_admin_token": (401, "Send what is in `userapi.admin_token_file` as `Authorization: Bearer`."),
     "registration_closed": (403, "Accounts are made by those who run the service: ask them."),
+    "invitation_needed": (403, "Accounts are made by invitation: ask those who run the service for one."),
+    "wrong_code": (403, "The code is wrong, was used or has ended: ask those who run the service for another."),
+    "too_many_invitations": (409, "As many as `userapi.max_invitations` allows have not ended: withdraw some."),
     "user_taken": (409, "Somebody else has, or had, the name: choose another."),
     "changed_meanwhile": (409, "Somebody else changed it at the same time: look, and try again."),
     "device_removed": (409, "The device of this `Idempotency-Key` was removed: send another key."),

@@ -19,6 +19,7 @@ PASSWORDS = {
     ("POST", "/v1/accounts"),
     ("POST", "/v1/admin/accounts"),
     ("PUT", "/v1/me/password"),
+    ("POST", "/v1/password-reset"),
     ("POST", "/v1/me/deletion"),
 }
 """Methods and paths of all that checks or hashes a password."""

@@ -4,6 +4,7 @@ import { suite, test } from "node:test";
 import type { Line } from "../src/model/line.ts";
 import { emptyRow } from "../src/model/told.ts";
 import { setOffset } from "../src/state/clock.ts";
+import { parseHanded } from "../src/state/handed.ts";
 import { addressOf, parseRoute } from "../src/state/route.ts";
 import { isMuted, Rows } from "../src/state/rows.ts";
 import { Unread } from "../src/state/unread.ts";
@@ -43,6 +44,31 @@ suite("addresses", () => {
   test("of nothing lead to the list", () => {
     for (const hash of ["", "#", "#/chat/", "#/chat/<b>", "#/chat/%E0%A4%A", "#/chat/a/b", "#/nowhere", "#/about/~x"]) {
       assert.deepEqual(parseRoute(hash), { at: "list" });
+    }
+  });
+});
+
+suite("codes in an address", () => {
+  test("are an invitation, or for a new password", () => {
+    const code = "abcd-2345";
+    assert.deepEqual(parseHanded(`#invite=${code}`), { kind: "invite", code });
+    assert.deepEqual(parseHanded(`#reset=al.i-ce_1:${code}`), { kind: "reset", user: "al.i-ce_1", code });
+  });
+
+  test("of nothing are none", () => {
+    const long = "a".repeat(65);
+    for (const hash of ["", "#/chat/invite=a", "#invite=", "#invite=<b>", `#invite=${long}`, "#reset=a", "#reset=:a"]) {
+      assert.equal(parseHanded(hash), undefined, hash);
+    }
+    for (const hash of [
+      "#reset=A b:a",
+      "#reset=a:b:c",
+      `#reset=${long}:a`,
+      "#reset=a%2F:a",
+      "#invite=a:b",
+      "#other=a",
+    ]) {
+      assert.equal(parseHanded(hash), undefined, hash);
     }
   });
 });

@@ -9,7 +9,7 @@ import { Conversations, type HistoryLine } from "./api/conversations.ts";
 import { Credentials } from "./api/credentials.ts";
 import { Files, referenceTo, type UploadOptions } from "./api/files.ts";
 import { Groups } from "./api/groups.ts";
-import { Logins } from "./api/logins.ts";
+import { Logins, withLogins } from "./api/logins.ts";
 import { Account, People } from "./api/people.ts";
 import { SignedApi } from "./api/signed.ts";
 import { Web } from "./api/web.ts";
@@ -74,8 +74,8 @@ export class Client implements Owner {
       keyPair: (make: () => Promise<CryptoKeyPair>) => journal.keyPair(make),
       keep,
     };
-    const { password, isPasswordForOnce, register, device, replaces, label, connectors } = options;
-    const asked = { password, isPasswordForOnce, register, device, replaces, label, connectors };
+    const { password, isPasswordForOnce, register, invitation, device, replaces, label, connectors } = options;
+    const asked = { password, isPasswordForOnce, register, invitation, device, replaces, label, connectors };
     this.#credentials = new Credentials(user, asked, new Logins(web), keeping);
     const transports = options.transports ?? [websocket];
     this.#engine = new Engine(this, journal, this.#credentials, transports, engineOptions(options), tell);
@@ -132,16 +132,17 @@ export class Client implements Owner {
   }
 
   /**
-   * Make an account. Doing so again with the same password is no error. Throws `AlreadyExistsError`, `InvalidIdError`,
-   * `MisuseError` for a password that the service does not take, `UnavailableError` and `UntrustedError`.
+   * Make an account. Doing so again with the same password is no error. `invitation`: the code of one, where the service
+   * asks for it. Throws `AlreadyExistsError`, `InvalidIdError`, `InvitationNeededError`, `WrongCodeError`, `MisuseError`
+   * for a password that the service does not take, `UnavailableError` and `UntrustedError`.
    */
-  static async register(api: string, user: string, password: string): Promise<void> {
-    const web = new Web(api);
-    try {
-      await new Logins(web).register(checkUserId(user), password);
-    } finally {
-      web.close();
-    }
+  static async register(api: string, user: string, password: string, invitation = ""): Promise<void> {
+    await withLogins(api, (logins) => logins.register(checkUserId(user), password, invitation));
+  }
+
+  /** Set a new password by a code of those who run the service; all logins end. Throws `WrongCodeError`, and as above. */
+  static async resetPassword(api: string, user: string, code: string, fresh: string): Promise<void> {
+    await withLogins(api, (logins) => logins.resetPassword(checkUserId(user), code, fresh));
   }
 
   async #ready(timeoutMs: number): Promise<void> {

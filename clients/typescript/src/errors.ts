@@ -107,6 +107,16 @@ export class WrongPasswordError extends MisuseError {
   override name = "WrongPasswordError";
 }
 
+/** The service makes accounts by invitation: register with the code of one. */
+export class InvitationNeededError extends MisuseError {
+  override name = "InvitationNeededError";
+}
+
+/** The code of an invitation, or for a new password, is wrong, was used or has ended. */
+export class WrongCodeError extends MisuseError {
+  override name = "WrongCodeError";
+}
+
 /** The server has ended the session for good; reconnecting would not help. */
 export class SessionEndedError extends MisuseError {
   override name = "SessionEndedError";

@@ -48,6 +48,8 @@ export interface ClientOptions {
   readonly isPasswordForOnce?: boolean;
   /** Make the account, with this password, if there is none. */
   readonly register?: boolean;
+  /** With `register`, the code of an invitation, where the service asks for one. */
+  readonly invitation?: string;
   /** Where the device keeps its state: memory, if nothing else is given. The client closes it. */
   readonly state?: Backend;
   /** The id of a device that the user has; with `state`, the one that is kept there. */

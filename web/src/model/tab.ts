@@ -34,6 +34,8 @@ export interface Entering {
   readonly password: string;
   /** Make the account. */
   readonly register: boolean;
+  /** The code of an invitation; empty: none. */
+  readonly invitation: string;
   /** Where there are too many devices, take the place of the one that was silent longest. */
   readonly replaces: boolean;
   readonly label: string;
@@ -148,7 +150,7 @@ export class Tab {
   async #open(): Promise<Parts> {
     const asked = this.#entering;
     if (asked?.register === true) {
-      await Client.register(location.origin, asked.user, asked.password);
+      await Client.register(location.origin, asked.user, asked.password, asked.invitation);
     }
     await persist();
     const state = await IndexedDbBackend.open(databaseOf(this.user));

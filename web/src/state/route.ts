@@ -6,6 +6,8 @@
 
 import { signal } from "@preact/signals";
 
+import { takeHanded } from "./handed.ts";
+
 export type Route =
   | { readonly at: "list" }
   | { readonly at: "chat"; readonly peer: string }
@@ -41,6 +43,7 @@ export const route = signal<Route>({ at: "list" });
 /** Follow the address from now on; returns what ends that. */
 export function followAddress(): () => void {
   const look = (): void => {
+    takeHanded();
     route.value = parseRoute(location.hash);
   };
   look();

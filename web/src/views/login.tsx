@@ -5,6 +5,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
 import type { Problem } from "../model/told.ts";
+import { handed } from "../state/handed.ts";
 import { useApp } from "./context.ts";
 import { fieldOf } from "./form.ts";
 
@@ -40,7 +41,9 @@ function Insecure(): JSX.Element {
 
 function Form({ user, problem }: LoginProps): JSX.Element {
   const app = useApp();
-  const register = useSignal(false);
+  const invited = handed.value?.kind === "invite" ? handed.value.code : "";
+  const register = useSignal(invited !== "");
+  const asksCode = useSignal(invited !== "");
   const busy = useSignal(false);
   const wrong = useSignal(problem?.text ?? "");
   /** There are too many devices: one may have to go. */
@@ -59,10 +62,15 @@ function Form({ user, problem }: LoginProps): JSX.Element {
     wrong.value = "";
     const name = fieldOf(form, "user").trim().toLowerCase();
     const replaces = fieldOf(form, "replaces") !== "";
-    const asked = { user: name, password, register: register.value, replaces, label: browserName() };
+    const invitation = fieldOf(form, "invitation").trim();
+    const asked = { user: name, password, register: register.value, invitation, replaces, label: browserName() };
     const found = await app.logIn(asked);
+    if (found === undefined) {
+      handed.value = undefined;
+    }
     busy.value = false;
     wrong.value = found?.text ?? "";
+    asksCode.value ||= found?.name === "InvitationNeededError" || found?.name === "WrongCodeError";
     isFull.value = found?.name === "TooManyDevicesError";
   };
   return (
@@ -95,6 +103,20 @@ function Form({ user, problem }: LoginProps): JSX.Element {
           <label>
             Password, once more
             <input name="again" type="password" required autocomplete="new-password" />
+          </label>
+        )}
+        {register.value && asksCode.value && (
+          <label>
+            Code of your invitation
+            <input
+              name="invitation"
+              defaultValue={invited}
+              required
+              maxLength={64}
+              autocomplete="off"
+              autocapitalize="none"
+              spellcheck={false}
+            />
           </label>
         )}
         {wrong.value !== "" && (

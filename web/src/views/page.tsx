@@ -3,6 +3,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
+import { handed } from "../state/handed.ts";
 import { addressOf, type Route, route } from "../state/route.ts";
 import { About } from "./about.tsx";
 import { Banner } from "./banner.tsx";
@@ -11,6 +12,7 @@ import { Conversation } from "./conversation.tsx";
 import { List } from "./list.tsx";
 import { Login } from "./login.tsx";
 import { People } from "./people.tsx";
+import { Reset } from "./reset.tsx";
 import { Search } from "./search.tsx";
 import { Settings } from "./settings.tsx";
 import { Toasts } from "./toasts.tsx";
@@ -18,6 +20,10 @@ import { Toasts } from "./toasts.tsx";
 export function Page(): JSX.Element {
   const app = useApp();
   const phase = app.phase.value;
+  const code = handed.value;
+  if (code?.kind === "reset") {
+    return <Reset key={code.code} user={code.user} code={code.code} />;
+  }
   return (
     <>
       {phase.at === "login" && <Login user={phase.user} problem={phase.problem} />}

@@ -42,6 +42,8 @@ export interface CredentialOptions {
   readonly isPasswordForOnce?: boolean | undefined;
   /** Make the account, with this password, if there is none. */
   readonly register?: boolean | undefined;
+  /** The code of an invitation, where the service asks for one. */
+  readonly invitation?: string | undefined;
   /** The id of a device that the user has. */
   readonly device?: string | undefined;
   /** Whose place a new device takes where there are too many. */
@@ -217,7 +219,7 @@ export class Credentials {
         throw error;
       }
       try {
-        await this.#logins.register(this.user, password);
+        await this.#logins.register(this.user, password, this.#options.invitation);
       } catch (refusal) {
         throw refusal instanceof AlreadyExistsError ? error : refusal;
       }

@@ -7,7 +7,7 @@
 import { DeviceRemovedError, NotFoundError } from "../errors.ts";
 import type { Prover } from "./proof.ts";
 import { list, object, text } from "./shape.ts";
-import { type Answer, codeOf, type Web } from "./web.ts";
+import { type Answer, codeOf, Web } from "./web.ts";
 
 const PATH = "/v1/login";
 const RENEWAL = "/v1/token";
@@ -57,11 +57,23 @@ export class Logins {
   }
 
   /**
-   * Make an account. Doing so again with the same password is no error.
-   * Throws `AlreadyExistsError`, `InvalidIdError`, `MisuseError`, and what every request throws.
+   * Make an account. Doing so again with the same password is no error. `invitation`: the code of one, where the service
+   * asks for it. Throws `AlreadyExistsError`, `InvalidIdError`, `InvitationNeededError`, `WrongCodeError`,
+   * `MisuseError`, and what every request throws.
    */
-  async register(user: string, password: string): Promise<void> {
-    this.#web.check(await this.#web.request("/v1/accounts", { method: "POST", json: { user, password } }));
+  async register(user: string, password: string, invitation = ""): Promise<void> {
+    // A server of 0.1 knows no such field.
+    const json = { user, password, ...(invitation !== "" && { invitation }) };
+    this.#web.check(await this.#web.request("/v1/accounts", { method: "POST", json }));
+  }
+
+  /**
+   * Set a new password by a code that those who run the service have made, and log all the user's devices out. Doing so
+   * again with the same password is no error. Throws `WrongCodeError`, `MisuseError`, and what every request throws.
+   */
+  async resetPassword(user: string, code: string, fresh: string): Promise<void> {
+    const json = { user, code, new_password: fresh };
+    this.#web.check(await this.#web.request("/v1/password-reset", { method: "POST", json }));
   }
 
   /**
@@ -139,5 +151,15 @@ export class Logins {
     }
     const { access_token: token, refresh_token: refreshToken, user, device, connectors } = read;
     return { token, refreshToken, user, device, connectors };
+  }
+}
+
+/** Asks something of a user API, once. Throws what `ask` throws. */
+export async function withLogins(api: string, ask: (logins: Logins) => Promise<void>): Promise<void> {
+  const web = new Web(api);
+  try {
+    await ask(new Logins(web));
+  } finally {
+    web.close();
   }
 }

@@ -12,6 +12,8 @@ const TIMEOUT_MS = 30_000;
 const BY_CODE: Readonly<Record<string, new (text: string) => errors.SparrowError>> = {
   wrong_credentials: errors.WrongPasswordError,
   wrong_password: errors.WrongPasswordError,
+  invitation_needed: errors.InvitationNeededError,
+  wrong_code: errors.WrongCodeError,
   user_taken: errors.AlreadyExistsError,
   account_disabled: errors.AccountDisabledError,
   device_removed: errors.DeviceRemovedError,
