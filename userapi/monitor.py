@@ -96,8 +96,8 @@ def install(app: Flask, telling: Telling) -> None:
     def metrics() -> Response:
         return Response(generate_latest(telling.registry), content_type=CONTENT_TYPE_LATEST)
 
-    app.add_url_rule("/metrics", "metrics_of_process", metrics)
-    app.add_url_rule("/varz", "varz_of_process", telling.varz)
+    app.add_url_rule("/metrics", "monitor_metrics", metrics)
+    app.add_url_rule("/varz", "monitor_varz", telling.varz)
 
 
 def _used(began: float) -> Iterator[Metric]:

@@ -25,7 +25,7 @@ def test_the_document_is_valid_and_whole(api: Api) -> None:
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in api.client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if not rule.endpoint.startswith(("api-docs", "docs", "page"))
+        if not rule.endpoint.startswith(("api-docs", "docs", "page", "monitor"))
     }
     assert served == {(path, method) for path, methods in document["paths"].items() for method in set(methods) - SHARED}
     assert {tag["name"] for tag in document["tags"]} == {area.name for area in AREAS}
