@@ -174,6 +174,7 @@ def test_invitations_and_the_chat(node: Node, sparrow: Sparrow, authority: Autho
     listed = sparrow("invite", "--list")
     assert re.search(rf"^{invitation} +2/2 .* the choir +bob carol$", listed, re.MULTILINE), listed
     sparrow("invite", "--withdraw", invitation)
+    assert "no such invitation" in sparrow("invite", "--withdraw", invitation, status=ERROR)
     assert invitation not in sparrow("invite", "--list", "--json")
     assert "uses" in sparrow("invite", "--uses", "0", status=ERROR)
 
