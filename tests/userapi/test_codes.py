@@ -112,6 +112,19 @@ def test_a_new_password_by_a_code(run: Api, caplog: pytest.LogCaptureFixture) ->
     assert digest(code) not in text
 
 
+def test_a_reset_goes_on_when_it_is_repeated(run: Api) -> None:
+    add(run, "alice")
+    tokens, code = run.log_in(), code_for(run)
+    run.fabric.away = True
+    problem(reset(run, code), 503, "unavailable")
+    problem(run.ask(tokens, "GET", "/v1/me"), 401, "logged_out")  # what the store knows holds without a broker
+    run.fabric.away = False
+    assert reset(run, code).status_code == 204
+    assert tokens["device"] in {device for _, device, *_ in run.fabric.closed}
+    run.now += run.settings.reset_code_lifetime_s
+    problem(reset(run, code), 403, "wrong_code")
+
+
 def test_all_that_is_no_good_gets_one_answer(run: Api) -> None:
     add(run, "alice", "bob")
     ended = code_for(run)
