@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from store import StoreSettings
 from store.interface import NewRow
 from tests.userapi.conftest import Api, api_in, problem
+from tests.userapi.engines import kept
 from tests.userapi.test_accounts import PASSWORD
 from userapi.codes import digest, draw
 
@@ -23,15 +25,22 @@ HOUR_S = 3600.0
 @pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
     """With administration; registration is by invitation, unless a test says otherwise."""
-    with administered(tmp_path, **getattr(request, "param", {})) as made:
+    changes = dict(getattr(request, "param", {}))
+    store = kept(changes.pop("engine", "sqlite"), tmp_path, conversations=False)
+    with administered(tmp_path, store, **changes) as made:
         yield made
 
 
-def administered(folder: Path, **changes: object) -> Any:
+with_each_engine = pytest.mark.parametrize(
+    "run", [{"engine": "sqlite"}, pytest.param({"engine": "cassandra"}, marks=pytest.mark.full)], indirect=True
+)
+
+
+def administered(folder: Path, store: StoreSettings | None = None, **changes: object) -> Any:
     file = folder / "admin"
     file.write_text(TOKEN + "\n")
     file.chmod(0o600)
-    return api_in(folder, **{"admin_token_file": str(file), "registration": "invitation", **changes})
+    return api_in(folder, store, **{"admin_token_file": str(file), "registration": "invitation", **changes})
 
 
 def admin(api: Api, method: str, path: str, **more: Any) -> TestResponse:
@@ -84,6 +93,7 @@ def test_a_code_has_128_bits_and_is_read_however_it_was_typed() -> None:
 # A new password.
 
 
+@with_each_engine
 def test_a_new_password_by_a_code(run: Api, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     add(run, "alice")
@@ -149,6 +159,7 @@ def test_all_that_is_no_good_gets_one_answer(run: Api) -> None:
     assert reset(run, f" {code.upper()} ").status_code == 204  # nothing of that has used it
 
 
+@with_each_engine
 def test_what_ends_a_code_before_its_time(run: Api) -> None:
     add(run, "alice", "bob", "carol")
     codes = {user: code_for(run, user) for user in ("alice", "bob", "carol")}
@@ -198,6 +209,7 @@ def test_guesses_are_counted_by_address(run: Api) -> None:
 # Invitations.
 
 
+@with_each_engine
 def test_registration_by_invitation(run: Api, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     problem(run.client.post("/v1/accounts", json={"user": "bob", "password": PASSWORD}), 403, "invitation_needed")
@@ -220,6 +232,7 @@ def test_registration_by_invitation(run: Api, caplog: pytest.LogCaptureFixture) 
     assert [one["invitation"] for one in facts if one["event"] == "account_created"] == [made["invitation"]]
 
 
+@with_each_engine
 def test_a_name_that_is_taken_costs_no_use(run: Api) -> None:
     add(run, "alice", "gone")
     assert admin(run, "DELETE", "/accounts/gone").status_code == 204
@@ -297,6 +310,7 @@ def test_accounts_are_listed_in_pages(run: Api) -> None:
     assert second["device"]
 
 
+@with_each_engine
 def test_what_is_shown_of_an_account(run: Api) -> None:
     add(run, "alice")
     tokens = run.log_in("alice", label="phone")
