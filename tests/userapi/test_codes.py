@@ -11,11 +11,13 @@ import pytest
 from werkzeug.test import TestResponse
 
 from store import StoreSettings
+from store.codes import ResetCode
 from store.interface import NewRow
 from tests.userapi.conftest import Api, api_in, problem
 from tests.userapi.engines import kept
 from tests.userapi.test_accounts import PASSWORD
 from userapi.codes import digest, draw
+from userapi.service import EXTENSION
 
 TOKEN = "0123456789abcdef" * 4
 NEW = "battery staple"
@@ -135,6 +137,21 @@ def test_a_reset_goes_on_when_it_is_repeated(run: Api) -> None:
     problem(reset(run, code), 403, "wrong_code")
 
 
+def test_a_reset_that_was_interrupted_ends_all_logins_when_it_is_repeated(run: Api) -> None:
+    add(run, "alice")
+    tokens, code = run.log_in(), code_for(run)
+    store = run.bridge.store
+    account = run.bridge.call(store.account, "alice")
+    assert account is not None
+    made = run.client.application.extensions[EXTENSION].passwords.hash(NEW)
+    run.bridge.call(store.change_password, "alice", account.password_hash, made)
+    used = ResetCode(digest(code), int(run.now + HOUR_S) * 1000, used=True)
+    run.bridge.call(store.codes.put_reset_code, "alice", used)
+    assert run.ask(tokens, "GET", "/v1/me").status_code == 200
+    assert reset(run, code).status_code == 204
+    problem(run.ask(tokens, "GET", "/v1/me"), 401, "logged_out")
+
+
 def test_all_that_is_no_good_gets_one_answer(run: Api) -> None:
     add(run, "alice", "bob")
     ended = code_for(run)
@@ -176,10 +193,8 @@ def test_what_ends_a_code_before_its_time(run: Api) -> None:
 
 
 @pytest.mark.parametrize("run", [{"identity": "hook"}], indirect=True)
-def test_where_another_system_keeps_the_passwords(run: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    from userapi.service import EXTENSION  # the settings alone ask no system in these tests
-
-    parts = run.client.application.extensions[EXTENSION]
+def test_where_another_system_keeps_the_passwords(run: Api) -> None:
+    parts = run.client.application.extensions[EXTENSION]  # the settings alone ask no system in these tests
     object.__setattr__(parts, "identity", object())
     for answer in (
         admin(run, "POST", "/accounts/alice/password-reset"),
