@@ -67,6 +67,7 @@ _BY_CODE: dict[str, type[SparrowError]] = {
     "no_such_member": NotFoundError,
     "no_such_invitation": NotFoundError,
     "no_such_link": NotFoundError,
+    "unknown_invitation": NotFoundError,
     "not_allowed_here": NotAllowedHereError,
     "not_friend": NotAllowedHereError,
     "too_many_groups": NotAllowedHereError,

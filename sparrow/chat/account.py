@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import functools
 import getpass
 import sys
@@ -59,6 +60,8 @@ class SignInOptions:
     """Certificates to trust instead of the system's."""
     invitation: str = ""
     """Its code; empty: ask, where the service does."""
+    reset: bool = False
+    """Set a new password first, by a code."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make the account, without asking, if there is none; "
         f"where the service makes them by invitation, its code is asked, or in ${INVITATION_VARIABLE}",
+    )
+    parser.add_argument(
+        "--reset",
+        action="store_true",
+        help="set a new password first, by a code that those who run the service have made; it logs all devices out",
     )
     parser.add_argument(
         "--password-file",
@@ -95,7 +103,7 @@ def account_of(options: argparse.Namespace, environ: Mapping[str, str]) -> SignI
     state = options.state or default_state(user, options.api, environ)
     password = _given_password(options.password_file, environ)
     invitation = environ.get(INVITATION_VARIABLE, "").strip()
-    return SignInOptions(user, options.api, state, password, options.register, options.ca, invitation)
+    return SignInOptions(user, options.api, state, password, options.register, options.ca, invitation, options.reset)
 
 
 def default_state(user: str, api: str, environ: Mapping[str, str]) -> Path:
@@ -175,7 +183,10 @@ class SignIn:
             self._terminal.say(f"{self._account.api}: {PLAIN_HTTP}")
         journal = SqliteJournal(self._account.state)
         try:
-            if not journal.value(TOKEN) or again:
+            reset = self._account.reset and not again
+            if reset:
+                self._reset()
+            if not journal.value(TOKEN) or again or reset:
                 key = login_key(journal)
                 journal.commit()
                 login = self._log_in(journal.value(DEVICE) or "", key)
@@ -215,6 +226,17 @@ class SignIn:
         if not self._terminal.agrees(question):
             raise error
         return str(first["device"])
+
+    def _reset(self) -> None:
+        """Set a new password. Raises `WrongCodeError`, `MisuseError` for one that the service does not take."""
+        user = self._account.user
+        code = self._terminal.password("The code: ").strip()
+        password = self._account.password or self._terminal.password(f"New password of {user}: ")
+        if self._account.password is None and self._terminal.password("The new password once more: ") != password:
+            raise MisuseError("the two passwords differ")
+        self._insist(functools.partial(self._api.reset_password, user, code, password))
+        self._terminal.say("The password is the new one, and all devices were logged out.")
+        self._account = dataclasses.replace(self._account, password=password)
 
     def _register(self, password: str) -> str | None:
         """Make the account if that is wanted; why not, otherwise."""

@@ -345,6 +345,11 @@ def _identity(settings: Settings) -> Iterator[Finding]:
         key = "hook_url" if plain else "ldap_start_tls"
         text = "passwords go there in the clear: use TLS unless it is on this machine"
         yield Finding(f"userapi.{key}", text, serious=False)
+    if userapi.registration != "open" and not userapi.admin_token_file and userapi.identity == "own":
+        text = f'"{userapi.registration}" lets nobody in without userapi.admin_token_file: there is no administration'
+        yield Finding("userapi.registration", text, serious=False)
+    if userapi.page_url and not userapi.page_url.startswith(("https://", "http://")):
+        yield Finding("userapi.page_url", 'must be a URL, such as "https://chat.example.net/"')
     yield from _at_least(settings, "userapi.password_max_length", "userapi.password_min_length")
     if userapi.argon2_memory_kib < _ARGON2_KIB * userapi.argon2_parallelism:
         text = f"must be at least {_ARGON2_KIB} times userapi.argon2_parallelism, or no password can be checked"

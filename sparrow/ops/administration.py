@@ -32,8 +32,9 @@ class Administration:
         self._token = read_admin_token(settings)
         if not self._token:
             raise ConfigError(
-                "userapi.admin_token_file is not set, so there is no administration: "
-                "umask 077; openssl rand -hex 32 >FILE, for the user API's user to read; name it there, and restart it"
+                "userapi.admin_token_file is not set, so there is no administration: make one for the user API's user "
+                "to read (openssl rand -hex 32 | install -m 0600 -o sparrow /dev/stdin /etc/sparrow/admin.token), name "
+                "it there, and restart the user API"
             )
         if ca is not None and api is None:
             raise ConfigError("--ca is for --api: without it, the certificate in the settings is believed")

@@ -108,7 +108,7 @@ async def fill(store: Store) -> None:
 def check(found: dict[str, Any]) -> None:
     """That all of it is there, and nothing of anybody else."""
     assert found["account"].pop("created_ms") == pytest.approx(time.time() * 1000, abs=600_000)
-    assert found["account"] == {"disabled": False, "own_password": True, "last_seen_ms": NOW_MS}
+    assert found["account"] == {"disabled": False, "own_password": True, "invitation": None, "last_seen_ms": NOW_MS}
     assert found["profile"] == {
         "display_name": "Alice\x1b[31m",
         "hides_presence": True,

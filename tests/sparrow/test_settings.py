@@ -273,6 +273,8 @@ def test_a_cluster_is_nothing_to_complain_about(tmp_path: Path) -> None:
         ),
         ({"STORE__MAX_WAITING_ROWS": "7000"}, "store.max_waiting_rows"),
         ({"USERAPI__STOP_TIMEOUT_S": "1"}, "userapi.stop_timeout_s"),
+        ({"USERAPI__REGISTRATION": "invitation"}, "userapi.registration"),
+        ({"USERAPI__PAGE_URL": "chat.example.net"}, "userapi.page_url"),
         ({"CONNECTOR__BROKERS": "localhost"}, "connector.brokers"),
         ({"CONNECTOR__PROXIES": "10.0.0.5, proxy.example.net"}, "connector.proxies"),
         ({"BROKER__LISTEN": "tcp://127.0.0.1:7400"}, "broker.listen"),

@@ -13,7 +13,7 @@ import pytest
 
 from client.credentials import DEVICE
 from client.journal import SqliteJournal
-from protocol.errors import ConfigError, MisuseError, UnreachableError, WrongPasswordError
+from protocol.errors import ConfigError, MisuseError, UnreachableError, WrongCodeError, WrongPasswordError
 from protocol.sparrow_pb2 import Goodbye
 from sparrow.chat.account import SignIn, SignInOptions, Terminal
 from sparrow.cli import ERROR, main
@@ -171,9 +171,19 @@ def test_invitations_and_the_chat(node: Node, sparrow: Sparrow, authority: Autho
     with pytest.raises(WrongPasswordError, match="wrong, was used or has ended"):
         signs_in("dave", code)
     assert "by the invitation" in sparrow("show", "bob")
+    # Bob has lost his password.
+    options = SignInOptions("bob", api, tmp_path / "bob", None, False, Path(authority.file), reset=True)
+    reset = code_in(sparrow("password", "bob"))
+    with pytest.raises(MisuseError, match="differ"):
+        SignIn(options, Scripted(reset, NEW, PASSWORD)).run()
+    with pytest.raises(WrongCodeError):
+        SignIn(options, Scripted(code, NEW, NEW)).run()
+    SignIn(options, Scripted(reset.upper(), NEW, NEW)).run()
+    assert ask(node, "/v1/login", user="bob", password=NEW, device="no-such").json()["code"] == "no_such_device"
     listed = sparrow("invite", "--list")
     assert re.search(rf"^{invitation} +2/2 .* the choir +bob carol$", listed, re.MULTILINE), listed
     sparrow("invite", "--withdraw", invitation)
+    assert "no such invitation" in sparrow("invite", "--withdraw", invitation, status=ERROR)
     assert invitation not in sparrow("invite", "--list", "--json")
     assert "uses" in sparrow("invite", "--uses", "0", status=ERROR)
 

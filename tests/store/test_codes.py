@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protocol.errors import AlreadyExistsError, NotFoundError, OutdatedError
 from store.codes import Invitation, ResetCode, read_reset_code
-from tests.store.conftest import OpenEngine
+from tests.store.conftest import ENGINES, OpenEngine
 
 HOUR_MS = 3_600_000
 
@@ -55,6 +58,40 @@ async def test_a_code_sets_one_password_and_ends_all_logins(open_engine: OpenEng
         with pytest.raises(OutdatedError):
             await store.begin_login("alice", "d2", "late", checked)
         await store.begin_login("alice", "d2", "right", account)
+
+
+class Late:
+    """Requests of which something happens behind the first reads."""
+
+    def __init__(self, real: Any, happens: Callable[[], Awaitable[None]]) -> None:
+        self._real = real
+        self._happens: Callable[[], Awaitable[None]] | None = happens
+
+    async def run(self, statements: Sequence[Any]) -> Any:
+        rows = await self._real.run(statements)
+        happens, self._happens = self._happens, None
+        if happens is not None:
+            await happens()
+        return rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+async def test_a_login_that_came_between_ends_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ENGINES["cassandra"](tmp_path) as store:
+        await store.create_account("alice", "old")
+        await store.add_device("alice", "d1", "")
+        checked = await store.account("alice")
+        await store.codes.put_reset_code("alice", ResetCode("code", in_an_hour()))
+
+        async def logs_in() -> None:
+            await store.begin_login("alice", "d1", "login", checked)
+
+        codes: Any = store.codes
+        monkeypatch.setattr(codes, "_requests", Late(codes._requests, logs_in))
+        assert await codes.reset_password("alice", "code", "new")
+        assert [one.logged_in for one in await store.list_devices("alice")] == [False]
 
 
 async def test_what_ends_a_code(open_engine: OpenEngine) -> None:

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from store import StoreSettings
+from store.codes import ResetCode
 from store.interface import NewRow
 from tests.userapi.conftest import Api, api_in, problem
+from tests.userapi.engines import kept
 from tests.userapi.test_accounts import PASSWORD
 from userapi.codes import digest, draw
+from userapi.service import EXTENSION
 
 TOKEN = "0123456789abcdef" * 4
 NEW = "battery staple"
@@ -23,15 +27,22 @@ HOUR_S = 3600.0
 @pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
     """With administration; registration is by invitation, unless a test says otherwise."""
-    with administered(tmp_path, **getattr(request, "param", {})) as made:
+    changes = dict(getattr(request, "param", {}))
+    store = kept(changes.pop("engine", "sqlite"), tmp_path, conversations=False)
+    with administered(tmp_path, store, **changes) as made:
         yield made
 
 
-def administered(folder: Path, **changes: object) -> Any:
+with_each_engine = pytest.mark.parametrize(
+    "run", [{"engine": "sqlite"}, pytest.param({"engine": "cassandra"}, marks=pytest.mark.full)], indirect=True
+)
+
+
+def administered(folder: Path, store: StoreSettings | None = None, **changes: object) -> Any:
     file = folder / "admin"
     file.write_text(TOKEN + "\n")
     file.chmod(0o600)
-    return api_in(folder, **{"admin_token_file": str(file), "registration": "invitation", **changes})
+    return api_in(folder, store, **{"admin_token_file": str(file), "registration": "invitation", **changes})
 
 
 def admin(api: Api, method: str, path: str, **more: Any) -> TestResponse:
@@ -84,6 +95,7 @@ def test_a_code_has_128_bits_and_is_read_however_it_was_typed() -> None:
 # A new password.
 
 
+@with_each_engine
 def test_a_new_password_by_a_code(run: Api, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     add(run, "alice")
@@ -112,6 +124,34 @@ def test_a_new_password_by_a_code(run: Api, caplog: pytest.LogCaptureFixture) ->
     assert digest(code) not in text
 
 
+def test_a_reset_goes_on_when_it_is_repeated(run: Api) -> None:
+    add(run, "alice")
+    tokens, code = run.log_in(), code_for(run)
+    run.fabric.away = True
+    problem(reset(run, code), 503, "unavailable")
+    problem(run.ask(tokens, "GET", "/v1/me"), 401, "logged_out")  # what the store knows holds without a broker
+    run.fabric.away = False
+    assert reset(run, code).status_code == 204
+    assert tokens["device"] in {device for _, device, *_ in run.fabric.closed}
+    run.now += run.settings.reset_code_lifetime_s
+    problem(reset(run, code), 403, "wrong_code")
+
+
+def test_a_reset_that_was_interrupted_ends_all_logins_when_it_is_repeated(run: Api) -> None:
+    add(run, "alice")
+    tokens, code = run.log_in(), code_for(run)
+    store = run.bridge.store
+    account = run.bridge.call(store.account, "alice")
+    assert account is not None
+    made = run.client.application.extensions[EXTENSION].passwords.hash(NEW)
+    run.bridge.call(store.change_password, "alice", account.password_hash, made)
+    used = ResetCode(digest(code), int(run.now + HOUR_S) * 1000, used=True)
+    run.bridge.call(store.codes.put_reset_code, "alice", used)
+    assert run.ask(tokens, "GET", "/v1/me").status_code == 200
+    assert reset(run, code).status_code == 204
+    problem(run.ask(tokens, "GET", "/v1/me"), 401, "logged_out")
+
+
 def test_all_that_is_no_good_gets_one_answer(run: Api) -> None:
     add(run, "alice", "bob")
     ended = code_for(run)
@@ -136,6 +176,7 @@ def test_all_that_is_no_good_gets_one_answer(run: Api) -> None:
     assert reset(run, f" {code.upper()} ").status_code == 204  # nothing of that has used it
 
 
+@with_each_engine
 def test_what_ends_a_code_before_its_time(run: Api) -> None:
     add(run, "alice", "bob", "carol")
     codes = {user: code_for(run, user) for user in ("alice", "bob", "carol")}
@@ -152,10 +193,8 @@ def test_what_ends_a_code_before_its_time(run: Api) -> None:
 
 
 @pytest.mark.parametrize("run", [{"identity": "hook"}], indirect=True)
-def test_where_another_system_keeps_the_passwords(run: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    from userapi.service import EXTENSION  # the settings alone ask no system in these tests
-
-    parts = run.client.application.extensions[EXTENSION]
+def test_where_another_system_keeps_the_passwords(run: Api) -> None:
+    parts = run.client.application.extensions[EXTENSION]  # the settings alone ask no system in these tests
     object.__setattr__(parts, "identity", object())
     for answer in (
         admin(run, "POST", "/accounts/alice/password-reset"),
@@ -185,6 +224,7 @@ def test_guesses_are_counted_by_address(run: Api) -> None:
 # Invitations.
 
 
+@with_each_engine
 def test_registration_by_invitation(run: Api, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     problem(run.client.post("/v1/accounts", json={"user": "bob", "password": PASSWORD}), 403, "invitation_needed")
@@ -207,6 +247,7 @@ def test_registration_by_invitation(run: Api, caplog: pytest.LogCaptureFixture) 
     assert [one["invitation"] for one in facts if one["event"] == "account_created"] == [made["invitation"]]
 
 
+@with_each_engine
 def test_a_name_that_is_taken_costs_no_use(run: Api) -> None:
     add(run, "alice", "gone")
     assert admin(run, "DELETE", "/accounts/gone").status_code == 204
@@ -230,9 +271,9 @@ def test_invitations_end_and_are_withdrawn(run: Api) -> None:
     ids = [one["invitation"] for one in page["invitations"] + rest["invitations"]]
     assert sorted(ids) == sorted([first["invitation"], second["invitation"]]) == ids
     assert register(run, "bob", first["code"]).status_code == 201
-    for _ in range(2):  # once more is no error
-        assert admin(run, "DELETE", f"/invitations/{first['invitation']}").status_code == 204
-    assert admin(run, "DELETE", "/invitations/nothing").status_code == 204
+    assert admin(run, "DELETE", f"/invitations/{first['invitation']}").status_code == 204
+    for gone in (first["invitation"], "0" * 16, "nothing", "%00", first["code"]):
+        problem(admin(run, "DELETE", f"/invitations/{gone}"), 404, "unknown_invitation")
     problem(register(run, "carol", first["code"]), 403, "wrong_code")
     for wrong in ({"hours": 0}, {"uses": 0}, {"uses": 1001}, {"hours": 8761}, {"note": "a\nb"}, {"note": "x" * 101}):
         assert admin(run, "POST", "/invitations", json=wrong).status_code == 400, wrong
@@ -284,6 +325,7 @@ def test_accounts_are_listed_in_pages(run: Api) -> None:
     assert second["device"]
 
 
+@with_each_engine
 def test_what_is_shown_of_an_account(run: Api) -> None:
     add(run, "alice")
     tokens = run.log_in("alice", label="phone")

@@ -103,12 +103,14 @@ def list_open_invitations(query: dict[str, Any]) -> dict[str, object]:
     status=204,
     parts=(_INVITATION_IN_PATH,),
     guard=ADMINISTRATOR,
+    problems=("unknown_invitation",),
 )
 def withdraw_invitation(invitation: str) -> tuple[str, int]:
-    """Withdraw an invitation: nobody registers with it any more; who has, stays. Once more is no error."""
+    """Withdraw an invitation: nobody registers with it any more; who has, stays."""
     bridge = service().bridge
-    if bridge.call(bridge.store.codes.withdraw_invitation, invitation):
-        audit.note("invitation_withdrawn", "-", by=audit.ADMINISTRATOR, invitation=invitation[: 2 * _ID_BYTES])
+    if not bridge.call(bridge.store.codes.withdraw_invitation, invitation):
+        raise ProblemError("unknown_invitation")
+    audit.note("invitation_withdrawn", "-", by=audit.ADMINISTRATOR, invitation=invitation)
     return "", 204
 
 

@@ -81,6 +81,7 @@ CODES: dict[str, tuple[int, str]] = {
     "registration_closed": (403, "Accounts are made by those who run the service: ask them."),
     "invitation_needed": (403, "Accounts are made by invitation: ask those who run the service for one."),
     "wrong_code": (403, "The code is wrong, was used or has ended: ask those who run the service for another."),
+    "unknown_invitation": (404, "There is no such invitation to register (any more)."),
     "too_many_invitations": (409, "As many as `userapi.max_invitations` allows have not ended: withdraw some."),
     "user_taken": (409, "Somebody else has, or had, the name: choose another."),
     "changed_meanwhile": (409, "Somebody else changed it at the same time: look, and try again."),

@@ -6,6 +6,9 @@
  */
 
 import { signal } from "@preact/signals";
+import { Client } from "sparrow-client";
+
+import { type Problem, problemOf } from "../model/told.ts";
 
 export type Handed =
   /** An invitation to register. */
@@ -34,5 +37,15 @@ export function takeHanded(): void {
   if (found !== undefined) {
     handed.value = found;
     history.replaceState(history.state, "", location.pathname + location.search);
+  }
+}
+
+/** Set a new password by a code. Returns what is wrong with it. */
+export async function setPassword(user: string, code: string, fresh: string): Promise<Problem | undefined> {
+  try {
+    await Client.resetPassword(location.origin, user, code, fresh);
+    return undefined;
+  } catch (error) {
+    return problemOf(error);
   }
 }

@@ -3,10 +3,8 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { Client } from "sparrow-client";
 
-import { problemOf } from "../model/told.ts";
-import { handed } from "../state/handed.ts";
+import { handed, setPassword } from "../state/handed.ts";
 import { fieldOf } from "./form.ts";
 
 interface ResetProps {
@@ -33,13 +31,10 @@ export function Reset({ user, code }: ResetProps): JSX.Element {
     }
     busy.value = true;
     wrong.value = "";
-    try {
-      await Client.resetPassword(location.origin, user, code, password);
-      isDone.value = true;
-    } catch (error) {
-      wrong.value = problemOf(error).text;
-    }
+    const found = await setPassword(user, code, password);
     busy.value = false;
+    wrong.value = found?.text ?? "";
+    isDone.value = found === undefined;
   };
   if (isDone.value) {
     return (

@@ -296,7 +296,9 @@ suite("a real node", { concurrency: true, timeout: 60_000 }, () => {
     const [web, pair] = [new Web(API), await newKeyPair()];
     const [logins, own, other] = [new Logins(web), new Prover(pair), new Prover(await newKeyPair())];
     context.after(() => web.close());
-    await logins.register(user, PASSWORD);
+    // The code says nothing where everybody may register.
+    await logins.register(user, PASSWORD, "abcd-efgh");
+    await assert.rejects(logins.resetPassword(user, "abcd-efgh", "battery staple"), errors.WrongCodeError);
     const first = await logins.login(user, PASSWORD, { label: "page", prover: own });
     const nonce = "n".repeat(20);
     for (const prover of [undefined, other]) {
