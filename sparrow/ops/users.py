@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 _AT_ONCE = 100
+_PREFIX = re.compile("[a-z0-9._-]{2,64}")
+_MAX_NOTE = 100
+"""Characters."""
 _REFUSED = 1
 """Exit status where nothing was done."""
 
@@ -74,7 +78,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _list(there: Administration, settings: Settings, options: argparse.Namespace) -> int:
+    if options.prefix and not _PREFIX.fullmatch(options.prefix):
+        raise ConfigError("--prefix: give two or more of a-z, 0-9, dot, underscore and hyphen")
     asked = {"prefix": options.prefix} if options.prefix else {}
+    table = _Table("user", "state", "logged in/devices", "last seen", "name")
     for accounts in _pages(there, "/v1/admin/accounts", "accounts", **asked):
         if options.json:
             _print_json(accounts)
@@ -89,7 +96,7 @@ def _list(there: Administration, settings: Settings, options: argparse.Namespace
             )
             for one in accounts
         ]
-        _print_table(("user", "state", "logged in/devices", "last seen", "name"), rows)
+        table.print(rows)
     return 0
 
 
@@ -184,6 +191,7 @@ def _invite(there: Administration, settings: Settings, options: argparse.Namespa
         print(f"withdrawn: the invitation {options.withdraw}")
         return 0
     if options.list:
+        table = _Table("invitation", "used", "ends", "for", "used by")
         for some in _pages(there, "/v1/admin/invitations", "invitations"):
             if options.json:
                 _print_json(some)
@@ -198,8 +206,10 @@ def _invite(there: Administration, settings: Settings, options: argparse.Namespa
                 )
                 for one in some
             ]
-            _print_table(("invitation", "used", "ends", "for", "used by"), rows)
+            table.print(rows)
         return 0
+    if not options.note.isprintable() or len(options.note) > _MAX_NOTE:
+        raise ConfigError(f"--note: give one line of up to {_MAX_NOTE} characters")
     asked = {"hours": options.hours, "uses": options.uses, "note": options.note}
     made = there.ask("POST", "/v1/admin/invitations", json=asked)
     if options.json:
@@ -262,10 +272,22 @@ def _print_json(some: Sequence[Json]) -> None:
         print(json.dumps(one, ensure_ascii=False))
 
 
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+class _Table:
+    """Rows below one head, as they come: columns grow, and never run together."""
+
+    def __init__(self, *head: str) -> None:
+        self._head: Sequence[str] | None = head
+        self._widths = [len(text) for text in head]
+
+    def print(self, rows: Sequence[Sequence[str]]) -> None:
+        self._widths = [max(map(len, column), default=0) for column in zip(*rows, self._padding(), strict=True)]
+        head, self._head = self._head, None
+        for row in (head, *rows) if head else rows:
+            cells = [text.ljust(width) for text, width in zip(row, self._widths, strict=True)]
+            print("  ".join(cells).rstrip())
+
+    def _padding(self) -> list[str]:
+        return [" " * width for width in self._widths]
 
 
 def _time(unix_ms: int | None) -> str:

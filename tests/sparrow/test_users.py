@@ -17,6 +17,7 @@ from protocol.errors import ConfigError, MisuseError, UnreachableError, WrongCod
 from protocol.sparrow_pb2 import Goodbye
 from sparrow.chat.account import SignIn, SignInOptions, Terminal
 from sparrow.cli import ERROR, main
+from sparrow.ops import users
 from sparrow.ops.administration import Administration, address_of
 from tests.certificates import Authority
 from tests.ports import free_port
@@ -119,13 +120,14 @@ def test_the_days_of_an_account(node: Node, sparrow: Sparrow) -> None:
     assert TOKEN not in log
 
 
-def test_lists(node: Node, sparrow: Sparrow, tmp_path: Path) -> None:
+def test_lists(node: Node, sparrow: Sparrow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "_AT_ONCE", 2)
     (tmp_path / "password").write_text(PASSWORD + "\n")
     long = "a-name-that-is-as-long-as-they-come." + "x" * 28
     for user in ("listed1", "listed2", long):
         sparrow("add", user, "--password-file", str(tmp_path / "password"))
     rows = sparrow("list").splitlines()
-    assert rows[0].split("  ")[0] == "user"
+    assert [row.split("  ")[0] for row in rows].count("user") == 1
     assert {"listed1", "listed2", long} <= {row.split()[0] for row in rows[1:]}
     assert all(re.search(r"[^ ]  +[^ ]", row) for row in rows)
     found = [json.loads(row) for row in sparrow("list", "--prefix", "listed", "--json").splitlines()]
@@ -186,6 +188,7 @@ def test_invitations_and_the_chat(node: Node, sparrow: Sparrow, authority: Autho
     assert "no such invitation" in sparrow("invite", "--withdraw", invitation, status=ERROR)
     assert invitation not in sparrow("invite", "--list", "--json")
     assert "uses" in sparrow("invite", "--uses", "0", status=ERROR)
+    assert "--note" in sparrow("invite", "--note", "two\nlines", status=ERROR)
 
 
 def test_where_there_is_no_administration(node: Node, sparrow: Sparrow, monkeypatch: pytest.MonkeyPatch) -> None:
