@@ -15,6 +15,7 @@ from protocol.errors import ConfigError, NotFoundError, ServiceError
 from protocol.ids import check_user_id
 from sparrow.config.settings import Settings
 from sparrow.ops.removal import open_bridge, places_of_brokers
+from store.codes import ResetCode
 from userapi import audit
 from userapi.asks import BrokerFabric
 from userapi.bridge import StoreBridge
@@ -59,6 +60,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     return 1
 
 
+_NO_CODE = ResetCode("-", 0, used=True)
+
+
 def _all(bridge: StoreBridge) -> Iterator[list[str]]:
     after = ""
     while some := list(bridge.call(bridge.store.users, after, _AT_ONCE)):
@@ -69,6 +73,9 @@ def _all(bridge: StoreBridge) -> Iterator[list[str]]:
 def _end(bridge: StoreBridge, user: str, *, known: bool) -> bool:
     try:
         bridge.call(bridge.store.end_logins, user)
+        if not known and bridge.call(bridge.store.codes.reset_code, user) is not None:
+            # After a restore one that was used is open again.
+            bridge.call(bridge.store.codes.put_reset_code, user, _NO_CODE)
     except NotFoundError:
         if known:
             raise

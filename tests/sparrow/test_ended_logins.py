@@ -18,6 +18,7 @@ import pytest
 from protocol.framing import FrameReader, delimit
 from protocol.sparrow_pb2 import Frame, Goodbye, Login
 from store import StoreSettings, open_store
+from store.codes import ResetCode
 from tests.ports import free_port
 from tests.sparrow.serving import PASSWORD, Node
 
@@ -171,6 +172,13 @@ def test_the_operator_is_told_what_cannot_be_done(tmp_path: Path) -> None:
                 await store.create_account(user, "hash")
                 await store.add_device(user, "d1", "")
                 await store.begin_login(user, "d1", f"{user}'s login")
+                await store.codes.put_reset_code(user, ResetCode("ab" * 32, 2**50))
+
+    async def codes() -> list[bool]:
+        """Who has one that is good."""
+        async with open_store(settings) as store:
+            found = [await store.codes.reset_code(user) for user in ("alice", "bob")]
+            return [code is not None and not code.used for code in found]
 
     async def logins() -> list[str]:
         async with open_store(settings) as store:
@@ -187,6 +195,7 @@ def test_the_operator_is_told_what_cannot_be_done(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert "no broker could be told" in done.stderr
         assert asyncio.run(logins()) == left
+        assert asyncio.run(codes()) == [whose == "alice"] * 2  # all of them end, as after a restore
 
 
 def test_a_disabled_account_keeps_its_devices(tmp_path: Path) -> None:
