@@ -22,7 +22,7 @@ from protocol.errors import ConfigError
 
 IN_USE, NEXT, OLD = "in use", "next", "old"
 """It signs; it will, and is believed already; it did, and is believed still."""
-_BLOCK = re.compile(rb"(?:# ([a-z ]+)\n)?(-----BEGIN PRIVATE KEY-----.*?-----END PRIVATE KEY-----)", re.DOTALL)
+_BLOCK = re.compile(rb"(?:# ([a-z ]+)\r?\n)?(-----BEGIN PRIVATE KEY-----.*?-----END PRIVATE KEY-----)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,7 @@ def _create(path: Path, content: bytes) -> None:
 
 
 def _replace(path: Path, content: bytes, mode: int) -> None:
+    path = path.resolve()  # a link to it stays one
     draft = _draft(path, content, mode)
     with contextlib.suppress(OSError):  # root works for the server's user
         before = path.stat()

@@ -160,6 +160,7 @@ def _make(path: Path) -> bytes:
 
 def _replace(path: Path, content: str) -> None:
     """At once, and as its owner's and with its mode: root works for the server's user."""
+    path = path.resolve()  # a link to it stays one
     before = path.stat()
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     make(draft, content, before.st_mode & 0o777)
