@@ -73,7 +73,7 @@ class Cluster(Deployment):
         user, _, device = name.partition("/")
         claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": user, "dev": device, "exp": int(time.time()) + 3600}
         later = {"later": {"roles": ["any"]}, "jti": "1"}
-        return jwt.encode(claims | later, self.minter._key, algorithm=ALGORITHM, headers={"kid": "next"})
+        return jwt.encode(claims | later, self.minter._keys[0].private, algorithm=ALGORITHM, headers={"kid": "next"})
 
 
 class NextClient(ClientSession):

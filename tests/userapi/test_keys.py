@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fabric.tokens import TokenVerifier
 from protocol.errors import ConfigError
-from userapi.keys import belongs_to, ensure_key_pair, load_keys, publish
+from userapi.keys import belongs_to, ensure_key_pair, load_keys, publish, use
 from userapi.tokens import TokenMinter
 
 
@@ -66,6 +66,19 @@ def test_public_keys_that_are_ahead_of_ours_stay(paths: tuple[Path, Path]) -> No
         public.write_bytes(content)
         ensure_key_pair(private, public)
         assert [TokenVerifier(public.read_bytes()).key_ids] == [(load_keys(private)[0].id,)]
+
+
+def test_a_file_that_has_seen_another_system_and_one_behind_a_link(paths: tuple[Path, Path]) -> None:
+    private, public = paths
+    ensure_key_pair(private, public)
+    publish(private, public)
+    private.write_bytes(private.read_bytes().replace(b"\n", b"\r\n"))
+    place = private.with_name("elsewhere.pem")
+    private.replace(place)
+    private.symlink_to(place)
+    use(private, public)
+    assert private.is_symlink()
+    assert [key.use for key in load_keys(place)] == ["in use", "old"]
 
 
 def test_files_that_are_no_keys(paths: tuple[Path, Path]) -> None:

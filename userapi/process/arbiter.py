@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -72,7 +73,9 @@ class Arbiter(GunicornsArbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def wait_for_signals(self, timeout: float = 1.0) -> Any:
         """Between two turns of the loop."""
-        return super().wait_for_signals(min(timeout, self._turn_s if self._is_ready else _UNTIL_READY_S))
+        found = super().wait_for_signals(min(timeout, self._turn_s if self._is_ready else _UNTIL_READY_S))
+        # Many reloads are one, and an end does not wait for it.
+        return sorted(dict.fromkeys(found), key=lambda number: number == signal.SIGHUP)
 
     def murder_workers(self) -> None:
         """Once in each turn."""

@@ -159,7 +159,9 @@ class Front:
             self.loop.call_soon_threadsafe(call)
 
     def look(self) -> None:
-        """Whoever lets us wait for too long has to go."""
+        """Whoever lets us wait for too long has to go; a renewed certificate is taken, also where nobody comes."""
+        if self._certificate is not None:
+            self._certificate.look()
         now = self.now()
         for connection in self.connections():
             if connection.is_late(now):
