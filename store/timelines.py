@@ -125,6 +125,8 @@ class Archived(NamedTuple):
     result: Result
     visible: bool = True
     """Of a change: whether the other side may see its target; where that is not known (yet), True."""
+    stamp: int = 0
+    """Of a group's message: that of the earlier attempt whose row stands for this one, too; 0: it has its own."""
 
 
 @dataclass(frozen=True, slots=True)

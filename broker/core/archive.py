@@ -58,8 +58,9 @@ STATES: Final = {
 MARKS_S: Final = 0.5
 """Marks are raised this often: of many READ of one conversation the last one counts."""
 Kept = Entry | Edit | Erasure
-OnKept = Callable[[int, bool], None]
-"""Told what became of a change: the outcome's state, and whether the other side may see its target."""
+OnKept = Callable[[int, bool, int], None]
+"""Told what became of it: the outcome's state; of a change, whether the other side may see its target; and the stamp
+of the row that stands for it, which may be an earlier attempt's."""
 
 
 class Archiving(NamedTuple):
@@ -139,9 +140,9 @@ class Archive:
         self._bytes += archiving.size
         history = self._history
         if self._rows > history.max_archiving_rows or self._bytes > history.max_archiving_bytes:
-            self._finish(archiving, UNAVAILABLE, True)
+            self._finish(archiving, UNAVAILABLE)
         elif self._quota.no_space and not isinstance(archiving.entry, Erasure):
-            self._finish(archiving, NO_SPACE, True)
+            self._finish(archiving, NO_SPACE)
         else:
             self.queue.append(archiving)
 
@@ -167,17 +168,17 @@ class Archive:
         del self._appending[id(batch)]
         if found is None:
             for archiving in batch:
-                self._finish(archiving, UNAVAILABLE, True)
+                self._finish(archiving, UNAVAILABLE)
             return
         wall_ms = self._turn.wall_ms
-        for archiving, (result, visible) in zip(batch, found, strict=True):
+        for archiving, (result, visible, stamp) in zip(batch, found, strict=True):
             # Whoever has paged past this place by now would never see it (rule R-B).
             late = abs(wall_ms - (archiving.entry.stamp >> STAMP_SHIFT)) > R_B_MS and isinstance(archiving.entry, Entry)
             state = UNAVAILABLE if late and result == Result.KEPT else STATES[result]
-            self._finish(archiving, state, visible)
+            self._finish(archiving, state, visible, stamp)
 
-    def _finish(self, archiving: Archiving, state: int, visible: bool) -> None:
-        origin, attempt, copy, copies, flags, _, size, then = archiving
+    def _finish(self, archiving: Archiving, state: int, visible: bool = True, stamp: int = 0) -> None:
+        origin, attempt, copy, copies, flags, entry, size, then = archiving
         self._rows -= 1
         self._bytes -= size
         if state == SAFE:
@@ -190,7 +191,7 @@ class Archive:
         if then is None:
             self._outcomes.add(origin, attempt, copy, copies, state, flags)
         else:
-            then(state, visible)
+            then(state, visible, stamp or entry.stamp)
 
     def check(self) -> None:
         """Assert that the counts are what they count."""

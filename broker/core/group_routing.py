@@ -55,6 +55,8 @@ class Sharing:
     joined: int
     """Since when this broker is a member of the cluster, as it was known before the append."""
     began_ms: int
+    stamp: int = 0
+    """Of the row that stands for it: whoever cannot take it now reads the timeline from there on."""
 
 
 class GroupRouting:
@@ -138,7 +140,7 @@ class GroupRouting:
         change = change_of(read_message(rec), Audience.BOTH)
         self._under_way[sharing] = None
 
-        def changed(state: int, visible: bool) -> None:
+        def changed(state: int, visible: bool, stamp: int) -> None:
             if state == SAFE:
                 self._append(sharing)
             else:
@@ -153,10 +155,15 @@ class GroupRouting:
         if rec[FLAGS] & CHANGE:
             entry = entry._replace(body=b"", file="")
         self._under_way[sharing] = None
-        self._archive.keep(sharing.connector, rec, entry, lambda state, visible: self._kept(sharing, state))
 
-    def _kept(self, sharing: Sharing, state: int) -> None:
+        def kept(state: int, visible: bool, stamp: int) -> None:
+            self._kept(sharing, state, stamp)
+
+        self._archive.keep(sharing.connector, rec, entry, kept)
+
+    def _kept(self, sharing: Sharing, state: int, stamp: int) -> None:
         if state == SAFE:
+            sharing.stamp = stamp
             self._appended.append(sharing)
         else:
             self._finish(sharing, state)
@@ -205,7 +212,6 @@ class GroupRouting:
                 else:
                     sessions.append(session)
         message = rec[BODY] + _VERSION_TAG + varint(group.version)
-        stamp = stamp_of(rec)
         reach, state = 0, SAFE
         for connector, sessions in by_connector.items():
             takes = self._looks.takes(connector)
@@ -216,7 +222,7 @@ class GroupRouting:
             reach += len(sessions)
             if rec[FLAGS] & TRACED:
                 self._trace(sharing, f"copies for {len(sessions)} sessions of the group go to connector {connector}")
-            copy = GroupCopy(rec[TO], rec[BY], self._looks.number(), stamp, sessions, message)
+            copy = GroupCopy(rec[TO], rec[BY], self._looks.number(), sharing.stamp, sessions, message)
             self._looks.hand(connector, copy, sharing.began_ms)
         self._note_reach(group.group, reach)
         self.copies += reach
@@ -291,8 +297,3 @@ class GroupRouting:
         """Assert that what is waited for is under way."""
         behind = [*self._appended, *(each for some in self._passed_by.values() for each in some)]
         assert self._under_way.keys() >= set(behind), "a message is handed out that is not counted"
-
-
-def stamp_of(rec: Record) -> int:
-    """The stamp of a ROUTE's message: its connector has put it at the end."""
-    return int.from_bytes(rec[BODY][-8:], "little")

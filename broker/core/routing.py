@@ -167,9 +167,11 @@ class Routing:
         if refused not in (0, SAFE) and isinstance(change, Edit):
             return self._answer(connector, rec[ATTEMPT], 0, refused)
         crosses = not refused or not isinstance(change, Edit)
-        return self._archive.change(
-            connector, rec, change, lambda state, visible: self._changed(connector, rec, state, crosses and visible)
-        )
+
+        def changed(state: int, visible: bool, stamp: int) -> None:
+            self._changed(connector, rec, state, crosses and visible)
+
+        return self._archive.change(connector, rec, change, changed)
 
     def _changed(self, connector: int, rec: Record, state: int, to_dest: bool) -> None:
         """The store has answered: whoever may know of the change gets it."""

@@ -22,7 +22,7 @@ from store.cassandra.timeline_rows import Body, TimelineRows
 from store.cassandra.timeline_usage import Usage
 from store.cassandra.timeline_writing import TimelineWriting
 from store.timeline_rules import EDIT, ERASE, day_of, entry_is_sound
-from store.timelines import R_B_MS, Archived, Entry, Name
+from store.timelines import R_B_MS, Archived, Entry, Name, Result
 
 _log = logging.getLogger("sparrow.store")
 KNOWN_S = 5.0
@@ -99,7 +99,7 @@ class GroupArchive:
         await self._usage.load([entry.name.author for _, entry in entries])
         there = await self._standing([entry for _, entry in entries])
         chosen: list[tuple[int, Entry]] = []
-        follows: list[tuple[int, int]] = []
+        follows: list[tuple[int, int, int]] = []
         for number, entry in entries:
             key = entry.conversation, entry.name
             standing = there.setdefault(key, _Standing(None))
@@ -109,7 +109,7 @@ class GroupArchive:
                 continue
             attempt = standing.attempt_of(entry)
             if attempt is not None:
-                follows.append((number, standing.made_by.get(attempt, -1)))
+                follows.append((number, standing.made_by.get(attempt, -1), standing.attempts[attempt][1]))
                 continue
             if not self._take(entry, standing, first_day):
                 answers[number] = FULL
@@ -125,10 +125,11 @@ class GroupArchive:
         done = await self._writing.entries([entry for _, entry in chosen], keep_days, bodies)
         for (number, _), well in zip(chosen, done, strict=True):
             answers[number] = KEPT if well else FAILED
-        for number, made_by in follows:
-            answers[number] = KEPT if made_by < 0 else answers[made_by]
+        for number, made_by, stamp in follows:
+            answer = KEPT if made_by < 0 else answers[made_by]
+            answers[number] = answer._replace(stamp=stamp) if answer is KEPT else answer
         for number, entry in entries:
-            if answers[number] is KEPT and entry.file and not await self._keep_file(entry, keep_days):
+            if answers[number].result is Result.KEPT and entry.file and not await self._keep_file(entry, keep_days):
                 answers[number] = FAILED
 
     def _take(self, entry: Entry, standing: _Standing, first_day: int) -> bool:

@@ -102,13 +102,16 @@ def archive_entries(
         elif not _is_repeat(standing, entry, bodies):
             continue
         elif entry.version and standing.view != NO_VIEW:
-            if not _has_row(connection, standing, entry):
-                if not usage.take(entry.name.author, day_of(entry.stamp), 0):
-                    answers[number] = FULL
-                    continue
-                again.append((place, entry))
-                if entry.file:
-                    named.append((entry, place))
+            row = _row_of(connection, standing, entry)
+            if row is not None:
+                answers[number] = KEPT._replace(stamp=row)
+                continue
+            if not usage.take(entry.name.author, day_of(entry.stamp), 0):
+                answers[number] = FULL
+                continue
+            again.append((place, entry))
+            if entry.file:
+                named.append((entry, place))
         else:
             if entry.file and standing.view == NO_VIEW:
                 named.append((entry, place))
@@ -169,8 +172,8 @@ def _is_repeat(standing: Standing, entry: Entry, bodies: dict[int, tuple[bytes, 
     return standing.kind == entry.kind and stood == (entry.body, entry.about)
 
 
-def _has_row(connection: sqlite3.Connection, standing: Standing, entry: Entry) -> bool:
-    """Whether there is a row for this attempt of a group's message; if not, it is noted as one."""
+def _row_of(connection: sqlite3.Connection, standing: Standing, entry: Entry) -> int | None:
+    """The stamp of the row that stands for this attempt of a group's message; without one it is noted as one."""
     if standing.attempts is None:
         standing.attempts = [(standing.version, standing.stamp)]
         standing.attempts += connection.execute(
@@ -178,9 +181,9 @@ def _has_row(connection: sqlite3.Connection, standing: Standing, entry: Entry) -
         ).fetchall()
     for version, stamp in standing.attempts:
         if version == entry.version and abs(stamp - entry.stamp) <= R_B_MS << STAMP_SHIFT:
-            return True
+            return int(stamp)
     standing.attempts.append((entry.version, entry.stamp))
-    return False
+    return None
 
 
 def _insert_attempts(connection: sqlite3.Connection, again: Sequence[tuple[Place, Entry]]) -> None:

@@ -123,6 +123,19 @@ def test_append_then_barrier_then_hand_out_then_safe() -> None:
     assert (bench.core.groups.routed, bench.core.groups.copies, bench.core.idle) == (2, 4, True)
 
 
+def test_a_repeat_is_looked_for_where_its_row_stands() -> None:
+    """Whoever cannot take it now reads the timeline from there on; from its own stamp on there would be nothing."""
+    bench = ready()
+    bench.receives(says(5))
+    bench.answer("archive", [Archived(Result.KEPT, stamp=STAMP - 1000)])
+    bench.pass_barrier()
+    (copy,) = copies(bench)
+    assert copy.stamp == STAMP - 1000
+    assert Message.FromString(copy.message).stamp == STAMP
+    bench.passes(1.0)
+    assert {look.stamp for _, look in looks(bench)} == {STAMP - 1000}
+
+
 def test_one_record_for_each_connector_and_none_for_the_device_that_wrote_it() -> None:
     bench = ready()
     bench.goes_online("alice/a2", C, 11)

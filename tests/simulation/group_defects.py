@@ -45,6 +45,14 @@ def _handed_out_first(self: Any, sharing: Any) -> None:
 _append = GroupRouting._append
 
 
+def _at_its_own_stamp(self: Any, sharing: Any, state: int, stamp: int) -> None:
+    """Though the row of an earlier attempt stands for it."""
+    _kept(self, sharing, state, int.from_bytes(sharing.record[records.BODY][-8:], "little"))
+
+
+_kept = GroupRouting._kept
+
+
 def _by_stamp(self: Any, group: str, user: str, version: int, is_open: bool) -> bool:
     """Who is in now sees what comes now, whatever its version."""
     return user in self.groups[group].members
@@ -193,6 +201,12 @@ GROUP_DEFECTS = (
     ),
     Defect(
         "cut at a week where nothing is kept", 20, ((group_rules, "since_of", _always_cut),), ("groups", "long away")
+    ),
+    Defect(
+        "a repeat looked for from its own stamp on",
+        100,
+        ((GroupRouting, "_kept", _at_its_own_stamp), (Attempts, "SAME_STAMP_MS", 0)),
+        ("groups", "slow store", "busy people"),
     ),
     Defect("a checkpoint past what is dirty", 200, (*SHORT, (Checkpoints, "_move", _past_what_is_dirty)), AGREE),
     Defect("no trail", 200, (*SHORT, (group_rules, "TRAIL_MS", 0)), AGREE),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from protocol.ids import STAMP_SHIFT
 from protocol.sparrow_pb2 import TEXT
 from store.timelines import (
     R_B_MS,
@@ -59,12 +60,27 @@ class Timelines:
         there = self.bodies.get((change.conversation, target))
         if isinstance(change, Entry):
             other = there is not None and there.entry is not None and there.entry.body != change.body
-            return Archived(Result.NOT_ALLOWED if other else Result.KEPT)
+            if other:
+                return Archived(Result.NOT_ALLOWED)
+            stands = self._row_for(change)
+            return Archived(Result.KEPT, stamp=0 if stands == change.stamp else stands)
         if there is not None and isinstance(change, Edit) and (there.entry is None or there.entry.kind != TEXT):
             return Archived(Result.NOT_ALLOWED)
         rows = self.rows.get(change.conversation, {})
         audiences = [audience for (_, name), audience in rows.items() if name == target]
         return Archived(Result.KEPT, Audience.BOTH in audiences or not audiences)
+
+    def _row_for(self, entry: Entry) -> int:
+        """The stamp of the row that stands for this attempt of a group's message, or will; of others 0."""
+        if not entry.version:
+            return 0
+        rows = self.group_rows.get(entry.conversation, {})
+        near = [
+            stamp
+            for stamp, name, version in rows
+            if (name, version) == (entry.name, entry.version) and abs(stamp - entry.stamp) >> STAMP_SHIFT <= R_B_MS
+        ]
+        return min(near, default=entry.stamp)
 
     def write(self, change: Entry | Edit | Erasure) -> None:
         """Do it; once more, or late, it is the same."""
@@ -79,9 +95,8 @@ class Timelines:
         if self.answer(entry).result is not Result.KEPT:
             return
         if entry.version:
-            self.group_rows.setdefault(entry.conversation, {}).setdefault(
-                (entry.stamp, entry.name, entry.version), entry
-            )
+            row = self._row_for(entry), entry.name, entry.version
+            self.group_rows.setdefault(entry.conversation, {}).setdefault(row, entry)
             self._put((entry.conversation, entry.name), Body(LATEST - 1 - entry.stamp, entry))
             return
         self._put((entry.conversation, entry.name), Body(LATEST - 1 - entry.stamp, entry))

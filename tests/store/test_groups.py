@@ -12,7 +12,7 @@ from store.contacts import Change
 from store.groups import MAX_INVITATIONS, GroupChange, GroupQuery, Invitation, Link, Member, MyGroup, Role
 from store.interface import File
 from store.membership import after, made
-from store.timelines import Erasure, HistoryQuery, Mark, Marks, Result
+from store.timelines import Archived, Erasure, HistoryQuery, Mark, Marks, Result
 from tests.store.conftest import OpenEngine
 from tests.store.group_helpers import (
     EDIT,
@@ -361,6 +361,21 @@ async def test_the_same_stamp_in_another_version(open_engine: OpenEngine) -> Non
             assert await scanned(store, "bob", limit=limit) == [1]
             assert await ids(store, "carol", limit=limit) == [1]
             assert await ids(store, "bob", limit=limit) == [1]
+
+
+async def test_a_repeat_soon_after_stands_with_the_first(open_engine: OpenEngine) -> None:
+    """And its broker is told where: from there on it is read by who could not take it."""
+    async with open_engine() as store:
+        there = await circle(store, "bob")
+        first, again = stamp(), stamp(30)
+        assert again > first
+        (answer,) = await store.timelines.archive([there.text(1, stamp=first)])
+        assert answer == Archived(Result.KEPT)
+        (answer,) = await store.timelines.archive([there.text(1, stamp=again)])
+        assert answer == Archived(Result.KEPT, stamp=first)
+        together = await store.timelines.archive([there.text(2, stamp=first), there.text(2, stamp=again)])
+        assert list(together) == [Archived(Result.KEPT), Archived(Result.KEPT, stamp=first)]
+        assert [row.message.stamp for row in await scan(store, "bob")] == [first, first]
 
 
 async def test_a_repeat_long_after_is_a_row(open_engine: OpenEngine) -> None:
