@@ -361,7 +361,7 @@ def test_hints_that_cannot_be_told_are_forgotten_and_too_many_are_dropped() -> N
     fabric.away = False
     notices.send()
     assert fabric.asked == []
-    found = {sample.labels.get("event"): sample.value for metric in counts.metrics([]) for sample in metric.samples}
+    found = {sample.labels.get("event"): sample.value for metric in counts.metrics() for sample in metric.samples}
     assert found["hint_dropped"] == 1
     with pytest.raises(UnavailableError):
         RecordingFabric(away=True).hint_of_group(["alice"], Hint())
@@ -397,6 +397,6 @@ def test_limits_of_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_api_that_knows_groups_counts_them(api: Api) -> None:
     crowd = Crowd(api)
     crowd.makes("bob")
-    metrics = api.client.application.extensions["userapi.endpoints.metrics"][0].metrics([])
+    metrics = api.client.application.extensions["userapi.endpoints.metrics"][0].metrics()
     found = {sample.labels.get("event"): sample.value for metric in metrics for sample in metric.samples}
     assert (found["made"], found["added"], found["closed"]) == (1, 1, 0)
