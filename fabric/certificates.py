@@ -57,11 +57,15 @@ class Followed:
 
     def __init__(self, file: NamedFile) -> None:
         self.file = file
+        self._state = _state_of(file.path)
         self.end = _end(file)
 
     def look(self) -> None:
-        """See when the file ends now."""
-        self.end = _end(self.file)
+        """See when the file ends now, if it has changed."""
+        state = _state_of(self.file.path)
+        if state != self._state:
+            self._state = state
+            self.end = _end(self.file)
 
 
 class ReadOnce:
@@ -91,7 +95,7 @@ class Reloaded:
         """Another process tells what becomes of these files."""
         self._files = (file.path, key_file)
         self._log = log
-        self._state = self._now()
+        self._state = _state_of(*self._files)
         self._load()
         self.end = _end(file)
         self._is_bad = self._was_told = False
@@ -106,7 +110,7 @@ class Reloaded:
 
         A pair that is no good may be half written: that is told only if it is still so at the next look.
         """
-        state = self._now()
+        state = _state_of(*self._files)
         if state != self._state:
             self._state, self._was_told = state, False
             self._take(tell=False)
@@ -115,7 +119,7 @@ class Reloaded:
 
     def reload(self) -> None:
         """Take what the files hold now, whether they have changed or not; if that is no good, tell it at once."""
-        self._state, self._was_told = self._now(), False
+        self._state, self._was_told = _state_of(*self._files), False
         self._take(tell=True)
 
     def _take(self, *, tell: bool) -> None:
@@ -133,16 +137,18 @@ class Reloaded:
         if not self.quiet:
             self._log.info("the certificate was read again")
 
-    def _now(self) -> tuple[object, ...]:
-        state: list[object] = []
-        for path in self._files:
-            try:
-                found = Path(path).stat()
-            except OSError:
-                state.append(None)
-            else:
-                state.append((found.st_ino, found.st_mtime_ns, found.st_size))
-        return tuple(state)
+
+def _state_of(*paths: str) -> tuple[object, ...]:
+    """Another one after each change of these files."""
+    state: list[object] = []
+    for path in paths:
+        try:
+            found = Path(path).stat()
+        except OSError:
+            state.append(None)
+        else:
+            state.append((found.st_ino, found.st_mtime_ns, found.st_size))
+    return tuple(state)
 
 
 def _end(file: NamedFile) -> float | None:

@@ -127,8 +127,7 @@ async def _start_connector(stack: AsyncExitStack, settings: Settings) -> None:
     monitor = _monitor(stack, settings, "connector", settings.connector.name, *sources)
     stack.push_async_callback(connector.stop)
     await connector.start()
-    monitor.start()
-    stack.callback(monitor.stopping)
+    _listen(stack, monitor)
     connector.on_traces = monitor.traced
     _at_hangup(monitor, connector.reload)
     await connector.ready()
@@ -142,8 +141,7 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     sources = (_broker_source(broker), _certificates(stack, settings, ("broker",)))
     monitor = _monitor(stack, settings, "broker", settings.broker.name, *sources)
     stack.push_async_callback(broker.stop)
-    monitor.start()  # before what may last as long as etcd is away
-    stack.callback(monitor.stopping)
+    _listen(stack, monitor)  # before what may last as long as etcd is away
     _at_hangup(monitor, broker.reload)
     await broker.start()
     broker.on_traces = monitor.traced
@@ -190,6 +188,11 @@ def _monitor(stack: AsyncExitStack, settings: Settings, role: str, name: str, *s
     return monitor
 
 
+def _listen(stack: AsyncExitStack, monitor: Monitor) -> None:
+    monitor.start()
+    stack.callback(monitor.stopping)
+
+
 async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     api = settings.userapi
     # First of all: what a node that runs has in use is not ours to touch.
@@ -213,8 +216,7 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     stack.push_async_callback(connector.stop)
     stack.push_async_callback(child.stop)
     await connector.start()
-    monitor.start()
-    stack.callback(monitor.stopping)
+    _listen(stack, monitor)
     broker.on_traces = connector.on_traces = monitor.traced
     if settings.connector.tls_certificate_file or "NOTIFY_SOCKET" in os.environ:  # `systemctl reload` ends nothing
 

@@ -50,16 +50,10 @@ class StoreHealth:
         elif before and not self.trouble:
             self._log.info("store: works again")
 
-    async def look(self) -> None:
-        """Try what has failed once more."""
-        if self.reading:
+    async def look(self, *, reads: bool = False) -> None:
+        """Try what has failed once more; `reads`: and to read in any case."""
+        if reads or self.reading:
             await self._try(writes=False)
-        if self.writing:
-            await self._try(writes=True)
-
-    async def look_well(self) -> None:
-        """Try to read, whether that has failed or not; and what else has failed."""
-        await self._try(writes=False)
         if self.writing:
             await self._try(writes=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from fabric.abilities import NOTIFY, SERVE, Abilities
 from protocol.errors import SparrowError, StoreError
@@ -52,11 +53,16 @@ class Health:
             self.look()
 
     def abilities(self) -> Abilities:
-        """What was found last; looks where that was long ago."""
-        with self._turn:
-            if self._steady() - self._found_at >= STALE_S:
-                self._look()
-            return self._found
+        """What was found last, also while somebody looks; looks where that was long ago."""
+        if self._is_stale:
+            with self._turn:
+                if self._is_stale:
+                    self._look()
+        return self._found
+
+    @property
+    def _is_stale(self) -> bool:
+        return self._steady() - self._found_at >= STALE_S
 
     def look(self) -> None:
         """Try both now."""
@@ -71,7 +77,7 @@ class Health:
     def _store_trouble(self) -> str:
         health = self._bridge.health
         try:
-            self._bridge.call_within(_PATIENCE_S, health.look_well)
+            self._bridge.call_within(_PATIENCE_S, partial(health.look, reads=True))
         except StoreError as error:  # it has not answered
             return str(error)
         return health.trouble or health.full

@@ -34,6 +34,7 @@ from protocol.errors import (
     WrongPasswordError,
 )
 from protocol.ids import check_user_id
+from sparrow.chat.password_file import password_in
 from sparrow.chat.text import bare
 
 _T = TypeVar("_T")
@@ -121,14 +122,7 @@ def default_state(user: str, api: str, environ: Mapping[str, str]) -> Path:
 def _given_password(file: Path | None, environ: Mapping[str, str]) -> str | None:
     if file is None:
         return environ.get(PASSWORD_VARIABLE) or None
-    try:
-        lines = file.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigError(f"--password-file {file}: {reason}") from error
-    if not lines or not lines[0]:
-        raise ConfigError(f"--password-file {file}: its first line is empty")
-    return lines[0]
+    return password_in(file)
 
 
 class Terminal:

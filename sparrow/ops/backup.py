@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 from fabric.files import give_to_owner_of, make_folder
 from protocol.errors import ConfigError, LocalFileError, StoreError
 from sparrow.ops.history import replay
-from sparrow.ops.newfiles import created, errors_of
+from sparrow.ops.newfiles import copied, created, errors_of
 from store import HistorySettings, Ownership, StoreSettings, open_store
 from store.interface import Counts
 from store.sqlite import backup as database
@@ -50,7 +50,6 @@ KEY_SETTINGS = (
 _PUBLIC = ("public_key_file", "allowed_keys_file")
 _MAX_SMALL = 1 << 20
 """Bytes of a manifest or a key."""
-_CHUNK = 1 << 20
 
 
 def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
@@ -307,12 +306,9 @@ def _manifest(file: Path, tar: tarfile.TarFile) -> dict[str, Any]:
 
 
 def _extract(file: Path, tar: tarfile.TarFile, draft: Path, sha256: str) -> None:
-    digest = hashlib.sha256()
     with _stream(file, tar, DATABASE) as content, created(draft) as out:
-        while chunk := content.read(_CHUNK):
-            digest.update(chunk)
-            out.write(chunk)
-    if digest.hexdigest() != sha256:
+        found = copied(content, out)
+    if found != sha256:
         raise _not_whole(file)
 
 

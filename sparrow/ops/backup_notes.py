@@ -1,11 +1,13 @@
-"""The note of the newest good backup, in the folder of backups: `sparrow backup` writes it, monitors read it.
+"""What folders of backups have alike, whatever is in them: the note of the newest good one, and how many stay.
 
-Owns its name and form.
+Owns the note's name and form: `sparrow backup` and `sparrow snapshot` write it, monitors read it.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,3 +42,13 @@ def newest_good(folder: Path) -> Good | None:
         return Good(str(found["file"]), float(found["made_s"]), int(found["bytes"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def keep_newest(folder: Path, ours: re.Pattern[str], keep: int) -> None:
+    """Remove all but the newest of those whose names are `ours`, which say when they were made; tell which."""
+    for old in sorted(path for path in folder.iterdir() if ours.fullmatch(path.name))[:-keep]:
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink()
+        print(f"removed: {old}")

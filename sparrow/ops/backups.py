@@ -13,7 +13,7 @@ from pathlib import Path
 from protocol.errors import ConfigError
 from sparrow.config.settings import Settings
 from sparrow.ops.backup import make, try_out
-from sparrow.ops.backup_notes import Good, note
+from sparrow.ops.backup_notes import Good, keep_newest, note
 
 _NAME = "sparrow-%Y%m%dT%H%M%SZ.tar"
 _OURS = re.compile(r"sparrow-\d{8}T\d{6}Z\.tar")
@@ -59,6 +59,4 @@ def one_more(settings: Settings, folder: Path, keep: int, *, with_keys: bool) ->
     make(settings, file, with_keys=with_keys)
     print(f"tried out, in a scratch database: {try_out(settings, file)}")
     note(folder, Good(file.name, made_s, file.stat().st_size))
-    for old in sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))[:-keep]:
-        old.unlink()
-        print(f"removed: {old}")
+    keep_newest(folder, _OURS, keep)

@@ -23,6 +23,7 @@ from userapi.brokers import Brokers
 from userapi.endings import Endings
 
 _AT_ONCE = 500
+_NO_CODE = ResetCode("-", 0, used=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +59,6 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return 1
-
-
-_NO_CODE = ResetCode("-", 0, used=True)
 
 
 def _all(bridge: StoreBridge) -> Iterator[list[str]]:

@@ -6,6 +6,7 @@ Owns that nothing is written over, and what errors of the disk look like.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from protocol.errors import ConfigError, LocalFileError
+
+_CHUNK = 1 << 20
 
 
 @contextmanager
@@ -26,6 +29,15 @@ def created(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+
+
+def copied(content: IO[bytes], out: IO[bytes]) -> str:
+    """Copy all of it, piece by piece; returns the SHA-256 of what was read. Raises `OSError`."""
+    digest = hashlib.sha256()
+    while chunk := content.read(_CHUNK):
+        digest.update(chunk)
+        out.write(chunk)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from typing import Any
 
 from protocol.errors import ConfigError, LocalFileError, SparrowError, UnavailableError
 from sparrow.config.settings import Settings
-from sparrow.ops.backup_notes import Good, note
-from sparrow.ops.newfiles import created, errors_of
+from sparrow.ops.backup_notes import Good, keep_newest, note
+from sparrow.ops.newfiles import copied, created, errors_of
 
 MANIFEST = "manifest.json"
 _NAME = "sparrow_%Y%m%dT%H%M%SZ"
@@ -30,7 +30,6 @@ _NAME = "sparrow_%Y%m%dT%H%M%SZ"
 _OURS = re.compile(r"sparrow_\d{8}T\d{6}Z")
 _GROUPS = "group_states"
 """Of which the backup must be newer than of all else: from an older state, versions would be given twice."""
-_CHUNK = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,9 +74,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         size = _take(shlex.split(options.nodetool), options, keyspace, folder / name)
     note(folder, Good(name, made_s, size))
     print(f"{folder / name}: {size} bytes, each file read again and compared")
-    for old in sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))[: -options.keep]:
-        shutil.rmtree(old)
-        print(f"removed: {old}")
+    keep_newest(folder, _OURS, options.keep)
     return 0
 
 
@@ -94,7 +91,8 @@ def _take(tool: list[str], options: argparse.Namespace, keyspace: str, target: P
         for source, table in _snapshots(options.data / keyspace, name, groups):
             (draft / table).mkdir(mode=0o700)
             for file in sorted(path for path in source.iterdir() if path.is_file()):
-                sums[f"{table}/{file.name}"] = _copy(file, draft / table / file.name)
+                with file.open("rb") as content, created(draft / table / file.name) as out:
+                    sums[f"{table}/{file.name}"] = copied(content, out)
         if _GROUPS not in {path.partition("/")[0] for path in sums}:
             raise LocalFileError(f"{options.data}: no snapshot of {keyspace}.{_GROUPS} is there: is --data right?")
         _compare(draft, sums)
@@ -120,16 +118,6 @@ def _snapshots(data: Path, name: str, groups: str) -> Iterator[tuple[Path, str]]
             table = source.parent.parent.name.rpartition("-")[0]
             if (table == _GROUPS) == (tag == groups):
                 yield source, table
-
-
-def _copy(source: Path, target: Path) -> str:
-    """Returns the SHA-256 of what was read."""
-    digest = hashlib.sha256()
-    with source.open("rb") as content, created(target) as out:
-        while chunk := content.read(_CHUNK):
-            digest.update(chunk)
-            out.write(chunk)
-    return digest.hexdigest()
 
 
 def _compare(draft: Path, sums: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from protocol.errors import AccountDisabledError, ConfigError
 from protocol.ids import check_user_id
+from sparrow.chat.password_file import password_in
 from sparrow.chat.text import bare
 from sparrow.ops.administration import Administration
 
@@ -130,21 +131,10 @@ def _lines(found: Json) -> Iterator[str]:
 
 def _add(there: Administration, settings: Settings, options: argparse.Namespace) -> int:
     file: Path | None = options.password_file
-    password = _first_line(file) if file else secrets.token_urlsafe(24)
+    password = password_in(file) if file else secrets.token_urlsafe(24)
     there.ask("POST", "/v1/admin/accounts", json={"user": options.user, "password": password})
     print(f'made: the account "{options.user}"')
     return 0 if file else _password(there, settings, options)
-
-
-def _first_line(file: Path) -> str:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigError(f"--password-file {file}: {reason}") from error
-    if not lines or not lines[0]:
-        raise ConfigError(f"--password-file {file}: its first line is empty")
-    return lines[0]
 
 
 def _disable(there: Administration, settings: Settings, options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from protocol.errors import AlreadyExistsError, InvalidIdError, NotFoundError
 from protocol.ids import check_new_user_id
 from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
-from userapi.codes import MAX_LENGTH, digest
+from userapi.codes import MAX_LENGTH, digest, wrong_code
 from userapi.endpoints import account_deletion
 from userapi.endpoints.logins import end_other_logins
 from userapi.http.endpoint import Area, endpoint
@@ -129,9 +129,7 @@ def _use_invitation(parts: Service, user: str, invited_by: str) -> str:
     parts.limits.check_code()
     found = parts.bridge.call(parts.bridge.store.codes.use_invitation, invited_by, user)
     if found is None:
-        parts.limits.code_failed()
-        audit.note("code_refused", user)
-        raise ProblemError("wrong_code", field="invitation")
+        raise wrong_code(parts, user, "invitation")
     return found
 
 

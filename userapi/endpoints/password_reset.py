@@ -12,13 +12,13 @@ from typing import Any
 from protocol.errors import NotFoundError
 from store.codes import ResetCode
 from userapi import audit
-from userapi.codes import MAX_LENGTH, digest, draw
+from userapi.codes import MAX_LENGTH, digest, draw, wrong_code
 from userapi.endpoints.admin import ADMINISTRATOR, known_account
 from userapi.http.endpoint import USER_IN_PATH, Area, endpoint
 from userapi.http.fields import Answer, Number, Strict, Text, user_id
 from userapi.http.problems import ProblemError
 from userapi.identity import NEW_PASSWORD, check_new_password, right_one
-from userapi.service import Service, service
+from userapi.service import service
 
 area = Area("password reset", "A new password by a code that those who run the service have made")
 
@@ -96,23 +96,16 @@ def reset_password(body: dict[str, Any]) -> tuple[str, int]:
         or kept.ends_ms <= parts.clock() * 1000
         or not hmac.compare_digest(kept.digest.encode(), wanted.encode())
     ):
-        raise wrong_code(parts, user)
+        raise wrong_code(parts, user, "code")
     if kept.used:
         # A repeat by somebody who has not got the answer: it may have to go on.
         account = parts.bridge.call(store.account, user)
         if right_one(parts, user, account, new, why="wrong_code") is None:
-            raise wrong_code(parts, user)
+            raise wrong_code(parts, user, "code")
         parts.bridge.call(store.end_logins, user)
     elif parts.bridge.call(store.codes.reset_password, user, wanted, parts.passwords.hash(new)):
         audit.note("password_reset", user, by=user)
     else:
-        raise wrong_code(parts, user)
+        raise wrong_code(parts, user, "code")
     parts.endings.end(user)
     return "", 204
-
-
-def wrong_code(parts: Service, user: str) -> ProblemError:
-    """What is said of one that is no good, and counted; `user` has shown it."""
-    parts.limits.code_failed()
-    audit.note("code_refused", user)
-    return ProblemError("wrong_code", field="code")
