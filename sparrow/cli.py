@@ -262,6 +262,11 @@ COMMANDS = {
         _Arguments("sparrow.ops.backup:add_restore_arguments"),
         _Run("sparrow.ops.backup:run_restore", store="WRITES"),
     ),
+    "migrate": _Command(
+        "from SQLite to Cassandra, while the server runs",
+        _Arguments("sparrow.ops.migration:add_arguments"),
+        _Run("sparrow.ops.migration:run", store="WRITES"),
+    ),
     "export": _Command(
         "everything that is kept of one user",
         _Arguments("sparrow.ops.export:add_arguments"),

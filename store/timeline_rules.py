@@ -47,6 +47,8 @@ MARKER_DAYS: Final = MAX_KEEP_DAYS + 365
 """A marker lives for the longest keeping allowed and a year."""
 SUPERSEDED: Final = "superseded"
 """`erased_by` of an EDIT's row in a scan that does not count (any more)."""
+PART_IDS: Final = 256
+"""So many ids of a stream are a partition in Cassandra, and are moved there together."""
 MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
 """Bodies on one page, unless it is a single one."""
 _DAY_MS: Final = 86_400_000

@@ -29,9 +29,9 @@ from store.cassandra.timeline_keys import FOREVER
 from store.groups import Group, GroupChange, Interval, Member, Membership, MyGroup, Role
 
 _log = logging.getLogger("sparrow.store")
-_MEMBER, _CHANGE, _INTERVAL, _FORMER = range(4)
+MEMBER_PART, CHANGE, INTERVAL, FORMER = range(4)
 _STATE = "version, name, created_ms, picture, admins_write, admins_add, open, closed_ms"
-_READ = f"SELECT {_STATE}, key, role, since FROM group_states WHERE group_id = ? AND part = {_MEMBER}"
+_READ = f"SELECT {_STATE}, key, role, since FROM group_states WHERE group_id = ? AND part = {MEMBER_PART}"
 _HEADS = "SELECT group_id, version FROM group_states WHERE group_id IN ? PER PARTITION LIMIT 1"
 _HEADS_AT_ONCE = 25
 _ALONE = f"SELECT {_STATE} FROM group_states WHERE group_id = ? LIMIT 1"
@@ -39,27 +39,27 @@ _WRITE = (
     "UPDATE group_states SET version = ?, name = ?, created_ms = ?, picture = ?, admins_write = ?, admins_add = ?, "
     "open = ?, closed_ms = ? WHERE group_id = ? IF version = ?"
 )
-_PUT_MEMBER = f"INSERT INTO group_states (group_id, part, key, role, since) VALUES (?, {_MEMBER}, ?, ?, ?)"
-_DROP_MEMBER = f"DELETE FROM group_states WHERE group_id = ? AND part = {_MEMBER} AND key = ?"
+_PUT_MEMBER = f"INSERT INTO group_states (group_id, part, key, role, since) VALUES (?, {MEMBER_PART}, ?, ?, ?)"
+_DROP_MEMBER = f"DELETE FROM group_states WHERE group_id = ? AND part = {MEMBER_PART} AND key = ?"
 _DROP = "DELETE FROM group_states WHERE group_id = ?"
 _PUT_END = "INSERT INTO group_ends (day, group_id) VALUES (?, ?)"
 _ENDS = "SELECT group_id FROM group_ends WHERE day = ?"
 _DROP_END = "DELETE FROM group_ends WHERE day = ? AND group_id = ?"
-_PUT_CHANGE = f"INSERT INTO group_states (group_id, part, key, told) VALUES (?, {_CHANGE}, ?, ?)"
-_CHANGES = f"SELECT key, told FROM group_states WHERE group_id = ? AND part = {_CHANGE} AND key > ? LIMIT ?"
-_ENTER = f"INSERT INTO group_states (group_id, part, key, since) VALUES (?, {_INTERVAL}, ?, ?)"
+_PUT_CHANGE = f"INSERT INTO group_states (group_id, part, key, told) VALUES (?, {CHANGE}, ?, ?)"
+_CHANGES = f"SELECT key, told FROM group_states WHERE group_id = ? AND part = {CHANGE} AND key > ? LIMIT ?"
+_ENTER = f"INSERT INTO group_states (group_id, part, key, since) VALUES (?, {INTERVAL}, ?, ?)"
 _LEAVE = (
     "INSERT INTO group_states (group_id, part, key, since, until, left_ms) "
-    f"VALUES (?, {_INTERVAL}, ?, ?, ?, ?) USING TTL ?"
+    f"VALUES (?, {INTERVAL}, ?, ?, ?, ?) USING TTL ?"
 )
 _ALL_INTERVALS = (
-    f"SELECT version, closed_ms, key, since, until, left_ms FROM group_states WHERE group_id = ? AND part = {_INTERVAL}"
+    f"SELECT version, closed_ms, key, since, until, left_ms FROM group_states WHERE group_id = ? AND part = {INTERVAL}"
 )
 _INTERVALS = f"{_ALL_INTERVALS} AND key > ? AND key < ?"
 _WHOLE = 4
 """So many at once, and all intervals of a group are read."""
-_PUT_FORMER = f"INSERT INTO group_states (group_id, part, key) VALUES (?, {_FORMER}, ?)"
-_FORMER_ONE = f"SELECT key FROM group_states WHERE group_id = ? AND part = {_FORMER} AND key = ?"
+_PUT_FORMER = f"INSERT INTO group_states (group_id, part, key) VALUES (?, {FORMER}, ?)"
+_FORMER_ONE = f"SELECT key FROM group_states WHERE group_id = ? AND part = {FORMER} AND key = ?"
 _FIRST_GROUPS = "SELECT DISTINCT group_id FROM group_states LIMIT ?"
 _GROUPS = "SELECT DISTINCT group_id FROM group_states WHERE token(group_id) > token(?) LIMIT ?"
 _LIST = "INSERT INTO group_lists (user, group_id, left_ms) VALUES (?, ?, NULL) USING TIMESTAMP ?"
@@ -134,7 +134,7 @@ class GroupStates:
 
     async def changes(self, group: str, since: int, limit: int, *, serially: bool = False) -> list[GroupChange]:
         """Some, by version."""
-        read = self._changes.bind((group or " ", _key(max(since, 0)), limit))
+        read = self._changes.bind((group or " ", version_key(max(since, 0)), limit))
         (rows,) = await self._requests.run([read], serially=serially)
         return [GroupChange(int(key), *json.loads(told)) for key, told in rows]
 
@@ -289,17 +289,17 @@ class GroupStates:
         state = (group.version, group.name, group.created_ms, *flags, closed_ms)
         batch.add(self._write.bind((*state, name, version)))
         told = json.dumps(change[1:], ensure_ascii=False)
-        batch.add(self._put_change.bind((name, _key(change.version), told)))
+        batch.add(self._put_change.bind((name, version_key(change.version), told)))
         for user in gone:
             since = before[user].since
             batch.add(self._drop_member.bind((name, user)))
-            batch.add(self._leave.bind((name, _at(user, since), since, change.version, change.ms, life_s)))
+            batch.add(self._leave.bind((name, interval_key(user, since), since, change.version, change.ms, life_s)))
             batch.add(self._put_former.bind((name, user)))
         for member in group.members.values():
             if member != before.get(member.user):
                 batch.add(self._put_member.bind((name, member.user, int(member.role), member.since)))
         for member in new:
-            batch.add(self._enter.bind((name, _at(member.user, member.since), member.since)))
+            batch.add(self._enter.bind((name, interval_key(member.user, member.since), member.since)))
         return batch
 
     async def _unlist_all(self, group: Group, change: GroupChange, gone: Sequence[str], life_s: int) -> None:
@@ -331,12 +331,14 @@ def _since(member: Member | None) -> int | None:
     return None if member is None else member.since
 
 
-def _key(version: int) -> str:
+def version_key(version: int) -> str:
+    """The key of a change."""
     return f"{version:019d}"
 
 
-def _at(user: str, since: int) -> str:
-    return f"{user}/{_key(since)}"
+def interval_key(user: str, since: int) -> str:
+    """The key of an interval."""
+    return f"{user}/{version_key(since)}"
 
 
 def _group(group: str, rows: Sequence[Any]) -> Group | None:

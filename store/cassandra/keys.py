@@ -60,6 +60,11 @@ def position_at(time_us: int) -> bytes:
     return _POSITION.pack(max(0, time_us), 0)
 
 
+def placed(time_us: int, own: int) -> bytes:
+    """The position of a row that was appended elsewhere, at that time; `own` tells it from others of that time."""
+    return _POSITION.pack(max(1, time_us), own)
+
+
 def bucket_of(user: str) -> str:
     """The partition of `names` that a user, or a prefix of two characters or more, is in."""
     return user[:2]

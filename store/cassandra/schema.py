@@ -282,6 +282,9 @@ VERSION = len(STEPS)
 OLDEST = 6
 """The lowest schema whose releases can go on with this one: a step that only adds leaves it at the release before."""
 
+CLOSED = 1_000_000
+"""The version, and the oldest one, of a keyspace that `sparrow migrate` has not filled yet: no release goes in."""
+
 _APPLY = "run: sparrow schema apply"
 
 
@@ -350,6 +353,11 @@ def _version(connection: Connection, settings: StoreSettings) -> int:
     rows = connection.execute("SELECT JSON * FROM schema_version WHERE id = 0")
     row = json.loads(rows[0][0]) if rows else {}
     found: int = row.get("version") or 0
+    if found == CLOSED:
+        raise ConfigError(
+            f"store {where(settings)}: sparrow migrate is filling the keyspace and has not finished: go on with "
+            'store.engine = "sqlite" until it has (sparrow migrate --to cassandra --finish)'
+        )
     if found > VERSION and (row.get("oldest") or found) > VERSION:
         raise ConfigError(
             f"store {where(settings)}: the tables were made by a newer Sparrow (schema {found}, this one knows "

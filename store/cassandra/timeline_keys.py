@@ -20,7 +20,7 @@ import hashlib
 import struct
 from typing import Final, NamedTuple
 
-from store.timeline_rules import MARKER_DAYS, MAX_STAMP, stored
+from store.timeline_rules import MARKER_DAYS, MAX_STAMP, PART_IDS, stored
 from store.timelines import Edit, Name
 
 FIRST_TIE: Final = bytes(16)
@@ -28,7 +28,6 @@ LAST_TIE: Final = b"\xff" * 16
 FOREVER: Final = 2**63 - 1
 """The write time of what nothing comes after."""
 MARKER_TTL_S: Final = MARKER_DAYS * 86_400
-_PART_IDS: Final = 256
 _REVISION_SHIFT: Final = 41
 _VALUE = struct.Struct(">IH")
 _EDIT = struct.Struct(">IQQ?")
@@ -80,7 +79,7 @@ class Place(NamedTuple):
 
 def place_of(conversation: str, name: Name) -> Place:
     """Where a message stands."""
-    return Place(conversation, name.author, name.device, stored(name.stream), name.id // _PART_IDS, name.id)
+    return Place(conversation, name.author, name.device, stored(name.stream), name.id // PART_IDS, name.id)
 
 
 class Value(NamedTuple):

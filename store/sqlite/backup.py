@@ -18,7 +18,7 @@ from store.ownership import Ownership
 from store.sqlite import reading
 from store.sqlite.failures import primary_code, store_error
 from store.sqlite.lock import DataLock
-from store.sqlite.schema import VERSION, find_version
+from store.sqlite.schema import VERSION, find_version, forget_migration
 
 _BUSY_S = 30.0
 _NEVER_GIVEN = 1 << 40
@@ -114,6 +114,8 @@ def begin_anew(path: Path) -> None:
                 connection.execute("UPDATE accounts SET reset_code = '' WHERE reset_code <> ''")
                 connection.execute("DELETE FROM invitation_uses")
                 connection.execute("DELETE FROM invitations")
+            # Nor has a migration that was under way seen what is the truth from now on.
+            forget_migration(connection)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise store_error(str(path), error) from error

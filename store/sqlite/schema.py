@@ -25,6 +25,8 @@ OLDEST = 6
 """The lowest schema whose releases can go on with this one: a step that only adds leaves it at the release before."""
 _HALF = 16
 """`PRAGMA user_version` holds the version in its low bits, and from here on OLDEST."""
+MOVED = (1 << 15) - 1
+"""The version of a database whose contents went to Cassandra: no release opens it."""
 
 
 def open_writer(settings: StoreSettings, keep_days: int = 0) -> sqlite3.Connection:
@@ -128,13 +130,37 @@ def _enter_wal(connection: sqlite3.Connection, settings: StoreSettings) -> None:
         )
 
 
+def version_of(connection: sqlite3.Connection) -> int:
+    """Of the schema; 0: none yet."""
+    (number,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(number) & (1 << _HALF) - 1
+
+
+def mark_version(connection: sqlite3.Connection, version: int, oldest: int) -> None:
+    """Write both down."""
+    connection.execute(f"PRAGMA user_version = {version | oldest << _HALF:d}")
+
+
 def find_version(connection: sqlite3.Connection, what: str, cure: str) -> int:
     """Of the schema; 0: none yet. Raises `ConfigError` for one that this release cannot go on with."""
     (number,) = connection.execute("PRAGMA user_version").fetchone()
-    version: int = number & (1 << _HALF) - 1
+    version = version_of(connection)
+    if version == MOVED:
+        raise ConfigError(
+            f'{what} was moved to Cassandra by sparrow migrate: set store.engine = "cassandra" and start again'
+        )
     if version > VERSION and (number >> _HALF or version) > VERSION:
         raise ConfigError(f"{what} was written by a newer Sparrow (schema {version}, this one knows {VERSION}): {cure}")
     return version
+
+
+def forget_migration(connection: sqlite3.Connection) -> None:
+    """Drop all that `sparrow migrate` has left, in the transaction that is open."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'migration_*'"
+    for (name,) in connection.execute(query).fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+    for table in ("migration_due", "migration"):
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def _migrate(connection: sqlite3.Connection, settings: StoreSettings, keep_days: int) -> None:
@@ -151,7 +177,7 @@ def _migrate(connection: sqlite3.Connection, settings: StoreSettings, keep_days:
             made = (keep_days, int(time.time() * 1000) if keep_days else 0)
             connection.execute("UPDATE history SET keep_days = ?, since_ms = ?", made)
         if version < VERSION:
-            connection.execute(f"PRAGMA user_version = {VERSION | OLDEST << _HALF:d}")
+            mark_version(connection, VERSION, OLDEST)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -78,6 +78,10 @@ class Process:
             log.seek(self._log_at)
             return log.read()
 
+    def change(self, environment: Mapping[str, str]) -> None:
+        """From the next life on."""
+        self._environment |= environment
+
     def start(self) -> None:
         """Begin a life; `up` waits for it."""
         assert self._process is None or self._process.poll() is not None, f"{self.name} is running"
@@ -184,6 +188,19 @@ class Deployment:
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
             process.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of all processes, and of an operator's tools."""
+        return dict(self._environment)
+
+    def use_store(self, store: StoreSettings) -> None:
+        """From now on, and from each process's next start on."""
+        self._store = store
+        engine = {"SPARROW_STORE__ENGINE": store.engine}
+        self._environment |= engine
+        for process in self.processes:
+            process.change(engine)
 
     # Processes.
 
