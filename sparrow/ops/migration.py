@@ -1,4 +1,5 @@
-"""`sparrow migrate`: a node's data go from SQLite to Cassandra, most of it while the node runs.
+"""`sparrow migrate`: a node's data go from SQLite to Cassandra, most of it while the node runs; and back, while none
+does.
 
 Owns the order of the two ends, and what is said. What is copied, and how: `store.migration`.
 """
@@ -18,7 +19,7 @@ from sparrow.config.settings import Settings
 from store.migration.source import COMPARING, COPYING, READY, Move, Source
 from store.ownership import Ownership
 from store.settings import StoreSettings
-from store.sqlite.backup import locked
+from store.sqlite.backup import locked, making
 
 if TYPE_CHECKING:
     from store.cassandra.connecting import Connection
@@ -33,19 +34,23 @@ _DOING = {COPYING: "copying", COMPARING: "comparing"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `sparrow migrate`, beside --config."""
     parser.add_argument(
-        "--to", required=True, choices=("cassandra",), help="where to; the store.cassandra_ settings say which"
+        "--to", required=True, choices=("cassandra", "sqlite"), help="where to; the settings of the store say which"
     )
     end = parser.add_mutually_exclusive_group()
-    end.add_argument("--finish", action="store_true", help="the last step, while no server runs")
+    end.add_argument("--finish", action="store_true", help="the last step to Cassandra, while no server runs")
     end.add_argument("--abort", action="store_true", help="forget it: the servers stay with SQLite")
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """One step of it; each may be stopped anywhere and run again. Raises `ConfigError`, `StoreError`."""
-    if settings.store.engine != "sqlite":
+    before = {"cassandra": "sqlite", "sqlite": "cassandra"}[options.to]
+    if settings.store.engine != before:
         raise ConfigError(
-            f'store.engine is "{settings.store.engine}": this is run with "sqlite", as the servers are until it is done'
+            f'store.engine is "{settings.store.engine}": this is run with "{before}", as the servers are until the end'
         )
+    if options.to == "sqlite":
+        asyncio.run(_back(settings.store, options))
+        return 0
     work = _abort if options.abort else _finish if options.finish else _catch_up
     asyncio.run(work(settings.store))
     return 0
@@ -144,6 +149,47 @@ async def _opened(settings: StoreSettings, source: Source) -> AsyncIterator[tupl
             yield Mover(settings, source, Target(settings, connection, requests), _say), keyspace
         finally:
             await lease.release()
+
+
+# The way back.
+
+
+async def _back(settings: StoreSettings, options: argparse.Namespace) -> None:
+    from store.cassandra.lease import Lease
+    from store.cassandra.requests import Requests
+    from store.cassandra.schema import LEFT
+    from store.migration.back import put_all
+    from store.migration.keyspace import Keyspace
+
+    if options.finish:
+        raise ConfigError("back to SQLite it is one step, while no server runs: run it without --finish")
+    path = Path(settings.path)
+    async with _connected(settings) as connection:
+        connection.enter(settings.cassandra_keyspace)
+        keyspace = Keyspace(settings, connection)
+        if options.abort:
+            if keyspace.holder() == LEFT:
+                await asyncio.to_thread(keyspace.open)
+            print(f"The servers stay with Cassandra. Remove {path}, if it is there, before another begin.")
+            return
+        if await asyncio.to_thread(path.exists):
+            raise ConfigError(f"{path} is there already: move it away, or name another file in store.path")
+        lease = Lease(settings, connection, Requests(settings, connection))
+        await lease.take(Ownership.ALONE)
+        try:
+            await asyncio.to_thread(keyspace.leave)
+            with making(path) as database:
+                put_all(connection, database, _say_rows)
+        finally:
+            await lease.release()
+    print(
+        f'Done. Set store.engine = "sqlite" in the settings, and start the server: {path} has all of it, and no server'
+    )
+    print("opens the keyspace any more.")
+
+
+def _say_rows(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _say(progress: Progress) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 from cassandra import ConsistencyLevel, InvalidRequest
@@ -21,7 +21,7 @@ from cassandra.policies import (
     RoundRobinPolicy,
     TokenAwarePolicy,
 )
-from cassandra.query import dict_factory, tuple_factory
+from cassandra.query import SimpleStatement, dict_factory, tuple_factory
 
 from protocol.errors import ConfigError
 from store.cassandra.addresses import parse_contact_points, read_credentials, where
@@ -68,6 +68,13 @@ class Connection:
             return list(self.session.execute(statement, parameters or None))
         except InvalidRequest:
             raise
+        except Exception as error:
+            raise store_error(self._settings, error) from error
+
+    def scan(self, statement: str, at_once: int) -> Iterator[Any]:
+        """All rows that it finds, some at a time. Raises ours."""
+        try:
+            yield from self.session.execute(SimpleStatement(statement, fetch_size=at_once))
         except Exception as error:
             raise store_error(self._settings, error) from error
 

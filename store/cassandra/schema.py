@@ -283,7 +283,10 @@ OLDEST = 6
 """The lowest schema whose releases can go on with this one: a step that only adds leaves it at the release before."""
 
 CLOSED = 1_000_000
-"""The version, and the oldest one, of a keyspace that `sparrow migrate` has not filled yet: no release goes in."""
+"""The version, and the oldest one, of a keyspace that `sparrow migrate` has not filled yet, or has left: no release
+goes in."""
+LEFT = "left"
+"""What the column `migration` then says."""
 
 _APPLY = "run: sparrow schema apply"
 
@@ -353,6 +356,10 @@ def _version(connection: Connection, settings: StoreSettings) -> int:
     rows = connection.execute("SELECT JSON * FROM schema_version WHERE id = 0")
     row = json.loads(rows[0][0]) if rows else {}
     found: int = row.get("version") or 0
+    if found == CLOSED and row.get("migration") == LEFT:
+        raise ConfigError(
+            f'store {where(settings)}: the keyspace was moved to SQLite by sparrow migrate: set store.engine = "sqlite"'
+        )
     if found == CLOSED:
         raise ConfigError(
             f"store {where(settings)}: sparrow migrate is filling the keyspace and has not finished: go on with "

@@ -10,7 +10,7 @@ import json
 from protocol.errors import ConfigError
 from store.cassandra.addresses import where
 from store.cassandra.connecting import Connection
-from store.cassandra.schema import CLOSED, OLDEST, VERSION, apply
+from store.cassandra.schema import CLOSED, LEFT, OLDEST, VERSION, apply
 from store.settings import StoreSettings
 
 _PUT = "INSERT INTO schema_version (id, version, oldest, migration) VALUES (0, %s, %s, %s)"
@@ -42,6 +42,11 @@ class Keyspace:
                     f"{self._drop}"
                 )
         self._connection.execute(_PUT, (CLOSED, CLOSED, move))
+
+    def leave(self) -> None:
+        """No release goes in any more: its contents went to SQLite."""
+        self._connection.execute("ALTER TABLE schema_version ADD IF NOT EXISTS migration text")
+        self._connection.execute(_PUT, (CLOSED, CLOSED, LEFT))
 
     def set_terms(self, keep_days: int, since_ms: int, floor: int) -> None:
         """For how long conversations are kept there, as it was before."""

@@ -15,10 +15,11 @@ from pathlib import Path
 from protocol.errors import ConfigError
 from store.interface import Counts
 from store.ownership import Ownership
+from store.settings import StoreSettings
 from store.sqlite import reading
 from store.sqlite.failures import primary_code, store_error
 from store.sqlite.lock import DataLock
-from store.sqlite.schema import VERSION, find_version, forget_migration
+from store.sqlite.schema import VERSION, find_version, forget_migration, open_writer
 
 _BUSY_S = 30.0
 _NEVER_GIVEN = 1 << 40
@@ -67,6 +68,25 @@ def copy(source: Path, target: Path) -> None:
             if primary_code(error) == sqlite3.SQLITE_FULL:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
             raise store_error(str(source), error) from error
+
+
+@contextmanager
+def making(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database that is to be filled, empty and of this version, and stands at `path` when that has ended well.
+
+    Raises `StoreError`.
+    """
+    new = path.with_name(path.name + "-new")
+    for left in (new, *companions(new)):
+        left.unlink(missing_ok=True)
+    try:
+        with closing(open_writer(StoreSettings(path=str(new)))) as connection:
+            yield connection
+            # All in one file.
+            connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        raise store_error(str(new), error) from error
+    new.rename(path)
 
 
 def look_at(path: Path) -> tuple[int, Counts]:

@@ -17,13 +17,14 @@ from store import HistorySettings, StoreSettings, open_store
 from store.cassandra.requests import Requests
 from store.group_rules import Lives
 from store.interface import NewRow
+from store.migration.back import put_all
 from store.migration.keyspace import Keyspace, prepare
 from store.migration.mover import READERS, Mover
 from store.migration.people import MEMBER
 from store.migration.rows import Moment
 from store.migration.source import COMPARING, KEYS, NOT_COPIED, Due, Source
 from store.migration.target import Target
-from store.sqlite.backup import begin_anew, copy
+from store.sqlite.backup import begin_anew, copy, making
 from store.sqlite.schema import open_writer
 from tests.store.conftest import shared_cassandra
 from tests.store.town import USERS, Town
@@ -107,6 +108,19 @@ async def test_what_was_done_before_meanwhile_and_at_the_end_is_there(settings: 
         (account, *_) = [found for user in USERS if (found := await store.account(user))]
         await store.change_password(account.user, account.password_hash, "another")
         assert (await store.account(account.user)).password_hash == "another"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=pytest.mark.full) for seed in range(20, 30)])
+async def test_and_all_of_it_goes_back(settings: StoreSettings, seed: int) -> None:
+    """What was done with Cassandra stands in a new database."""
+    town = Town(seed, widens=False)
+    keyspace(settings).set_terms(365, 1, 0)
+    there = dataclasses.replace(settings, engine="cassandra")
+    async with open_store(there, history=history(settings)) as store:
+        await town.live(store, 500)
+    with making(Path(settings.path)) as database:
+        put_all(shared_cassandra().connection, database, lambda _: None)
+    await tells_the_same(town, settings)
 
 
 async def test_what_is_otherwise_is_found_and_mended(settings: StoreSettings) -> None:

@@ -44,7 +44,10 @@ _TEXT, _FILE, _EDIT = 1, 2, 4
 class Town:
     """Does something to a store at each `step`."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, widens: bool = True) -> None:
+        """`widens`: what one alone has seen is sent again for both. In Cassandra both then see it at stamps of their
+        own, in SQLite at the first one (H3)."""
+        self.widens = widens
         self.chance = random.Random(seed)
         self.groups: dict[str, Group] = {}
         self.files: list[File] = []
@@ -258,7 +261,8 @@ class Town:
             # Again, a moment earlier or later, perhaps for both now.
             before = self.chance.choice(self.written)
             stamp = before.stamp + (self.chance.choice([-40_000, 40_000]) << 20)
-            await store.timelines.archive([before._replace(stamp=stamp, audience=Audience.BOTH)])
+            audience = Audience.BOTH if self.widens else before.audience
+            await store.timelines.archive([before._replace(stamp=stamp, audience=audience)])
             return
         audience = self.chance.choice([Audience.BOTH, Audience.BOTH, Audience.AUTHOR])
         entry = self._entry(conversation_of(one, other), one, audience=audience)
