@@ -147,7 +147,7 @@ class Machine:
     def __init__(self, folder: Path, binds: dict[str, Path]) -> None:
         self.root = folder / "root"
         self._log = folder / "console"
-        self._binds = binds
+        self.binds = binds
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
         subprocess.run(["cp", "-a", fresh_debian(), self.root], check=True)
@@ -155,7 +155,7 @@ class Machine:
 
     def boot(self) -> None:
         """Return when systemd says that it runs."""
-        binds = [f"--bind-ro={place}:{inside}" for inside, place in self._binds.items()]
+        binds = [f"--bind-ro={place}:{inside}" for inside, place in self.binds.items()]
         options = ["--boot", "-q", "--register=no", "--keep-unit", "--console=pipe"]
         command = ["systemd-nspawn", "-D", self.root, *options]
         with self._log.open("ab") as log:

@@ -14,7 +14,6 @@ import signal
 import socket
 import ssl
 import urllib.request
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import pytest
 from cryptography import x509
 
 from tests.bare_metal.machine import NEWER, Machine, until
+from tests.bare_metal.node import PAUSE_S, UNIT, Node
 from tests.bare_metal.people import Pair
 from tests.certificates import Authority
 from tests.ports import free_port
@@ -30,54 +30,8 @@ pytestmark = pytest.mark.slow
 
 INSTALL = "/srv/sparrow/scripts/install"
 WHEELS = ("--wheels", "/srv/wheels")
-PAUSE_S = 0.02
-"""Between messages, which would otherwise take a core from the machine."""
-UNIT = "sparrow.service"
 BROKER, USERAPI = "sparrow-broker@1.service", "sparrow-userapi.service"
 CONNECTORS = "sparrow-connector@1.service", "sparrow-connector@2.service"
-
-
-class Node:
-    """The node of the machine, from outside."""
-
-    def __init__(self, machine: Machine, folder: Path) -> None:
-        self.machine = machine
-        self.port, self.api_port, self.monitor_port = free_port(), free_port(), free_port()
-        self.people = Pair(folder, f"http://127.0.0.1:{self.api_port}")
-
-    @property
-    def environment(self) -> str:
-        """Ports, since the network is everybody's; all else is as it was installed."""
-        return (
-            f"SPARROW_CONNECTOR__LISTEN_PORT={self.port}\nSPARROW_USERAPI__LISTEN_PORT={self.api_port}\n"
-            f"SPARROW_MONITOR__LISTEN_PORT={self.monitor_port}\nSPARROW_USERAPI__CONNECTORS=127.0.0.1:{self.port}\n"
-        )
-
-    @property
-    def version(self) -> str:
-        """What it says of itself."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor_port}/varz", timeout=30) as answer:
-            return str(json.load(answer)["version"])
-
-    async def check(self) -> None:
-        """People can talk."""
-        async with self.people.talking("check") as talk:
-            await talk.say("hello")
-            await talk.all_heard()
-
-    async def survives(self, prefix: str, disturb: Callable[[], None]) -> None:
-        """What is said meanwhile arrives, once and in order."""
-        async with self.people.talking(prefix) as talk:
-            await talk.say("before")
-            disturbing = asyncio.create_task(asyncio.to_thread(disturb))
-            number = 0
-            while not disturbing.done():
-                number += 1
-                await talk.say(f"{number}")
-                await asyncio.sleep(PAUSE_S)
-            await disturbing
-            await talk.say("after")
-            await talk.all_heard()
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_each_has_its_hashes() -> None:
         assert re.fullmatch(r"[a-z0-9-]+==\S+( ; [^-]+?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*", line), line[:80]
 
 
-@pytest.mark.parametrize("script", ["scripts/install", "scripts/containers/Dockerfile"])
+@pytest.mark.parametrize("script", ["scripts/install", "scripts/package", "scripts/containers/Dockerfile"])
 def test_whatever_an_index_gives_is_held_against_them(script: str) -> None:
     calls = [found[0] for found in PIP.finditer((ROOT / script).read_text().replace("\\\n", " "))]
     assert len(calls) >= 2
