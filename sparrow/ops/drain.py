@@ -22,7 +22,7 @@ from pathlib import Path
 
 from protocol.errors import ConfigError, ServiceError, SparrowError
 from sparrow.config.settings import load
-from sparrow.ops.overview import Seen, ask_all, duration
+from sparrow.ops.seen import Seen, ask_all, duration
 
 ROLES = ("serve", "connector", "broker", "userapi")
 DEFAULT_TIMEOUT_S = 120.0

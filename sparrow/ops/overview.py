@@ -1,6 +1,7 @@
 """`sparrow status` and `sparrow top`: all processes of a cluster at a glance, from what their monitors tell.
 
-Owns the asking, and what is shown. Knows processes only by `monitor.processes`.
+Owns what is shown. What is asked is `sparrow.ops.seen`'s, what is wrong `sparrow.ops.findings`', and how much goes on
+`sparrow.ops.figures`'.
 """
 
 from __future__ import annotations
@@ -9,82 +10,19 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import httpx
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from protocol.errors import ConfigError
 from sparrow.config.settings import Settings
+from sparrow.ops.figures import Figures, comparable, figures
+from sparrow.ops.findings import Finding, by_reason, findings
+from sparrow.ops.seen import Seen, addresses_of, ask_all, duration
 
-ASK_S = 4.0
-"""A monitor that has not answered by then is down. It waits itself for a loop that stands still, but not so long."""
+WINDOW_S = 60.0
+"""So far back `top` looks for what shows by its pace alone."""
 _CLEAR = "\x1b[H\x1b[J"
-_FOR_PEOPLE = {"log_in": "log in", "deliver": "deliver", "store": "store", "serve": "serve", "notify": "notify brokers"}
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a process told of itself, or why it told nothing."""
-
-    address: str
-    at: float
-    """When it was asked, by a steady clock in seconds."""
-    trouble: str = ""
-    name: str = ""
-    role: str = ""
-    version: str = ""
-    up_s: float = 0.0
-    not_ready: dict[str, str] = field(default_factory=dict)
-    values: dict[str, float] = field(default_factory=dict)
-    pid: int = 0
-    """On its own machine."""
-
-    @property
-    def shown(self) -> str:
-        """What it is called, where that is known."""
-        return self.name or self.address
-
-    @property
-    def well(self) -> bool:
-        """It answers, and can do its work."""
-        return not self.trouble and not self.not_ready
-
-    def value(self, name: str) -> float:
-        """Of a metric, added up over its labels, without the prefix "sparrow_"; 0 where it has none."""
-        full = f"sparrow_{name}"
-        return sum(value for key, value in self.values.items() if key == full or key.startswith(full + "{"))
-
-
-async def ask_all(addresses: Sequence[str]) -> list[Seen]:
-    """Ask every monitor at once; an address may begin with what the process is called, and "="."""
-    async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
-        return list(await asyncio.gather(*(_ask(client, address) for address in addresses)))
-
-
-async def _ask(client: httpx.AsyncClient, process: str) -> Seen:
-    now = time.monotonic()
-    name, _, address = process.rpartition("=")
-
-    def down(trouble: str) -> Seen:
-        return Seen(address, now, trouble, name)
-
-    try:
-        answer = await client.get(f"http://{address}/varz")
-        told: Any = answer.json()
-        if answer.status_code == 503:
-            return down(str(told["status"]))
-        return Seen(
-            address, now, "", told["name"], told["role"], told["version"], told["up_s"], told["not_ready"],
-            told["values"], told["pid"],
-        )  # fmt: skip
-    except httpx.TimeoutException:
-        return down("no answer")
-    except httpx.HTTPError as error:
-        return down(str(error) or type(error).__name__)
-    except (ValueError, KeyError, TypeError, httpx.InvalidURL):
-        return down("what answers there is no monitor of Sparrow")
+_IN_THE_TABLE = {"SparrowProcessDown", "SparrowUnable"}
 
 
 # What is shown.
@@ -104,10 +42,7 @@ def status_lines(seen: Iterable[Seen]) -> list[str]:
 
 def _unable(not_ready: Mapping[str, str]) -> str:
     """What it cannot do, and why, each reason once."""
-    by_reason: dict[str, list[str]] = {}
-    for ability, why in not_ready.items():
-        by_reason.setdefault(why, []).append(_FOR_PEOPLE.get(ability, ability))
-    return "NOT READY: " + "; ".join(f"cannot {', '.join(names)}: {why}" for why, names in by_reason.items())
+    return "NOT READY: " + "; ".join(f"cannot {', '.join(names)}: {why}" for why, names in by_reason(not_ready).items())
 
 
 def table(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
@@ -142,75 +77,84 @@ def _well(seen: Seen) -> str:
     return "ready: " + ", ".join(facts) if facts else "ready"
 
 
-_RATES = (
-    ("messages/s", "connector_messages_total"),
-    ("copies/s", "connector_copies_total"),
-    ("failed/s", "connector_failed_total"),
-    ("routed/s", "broker_routed_total"),
-    ("stored/s", "broker_stored_total"),
-    ("requests/s", "userapi_requests_total"),
+_SHOWN_RATES = ("messages", "copies", "failed", "logins", "routed", "stored", "requests", "errors")
+_SHOWN_TIMES = ("lag", "store", "request")
+_HEAD = (
+    *("process", "cpu %", "MiB", "sessions"),
+    *(f"{name}/s" for name in _SHOWN_RATES),
+    *(f"{name} ms" for name in _SHOWN_TIMES),
 )
 
 
-def top_lines(before: Sequence[Seen], now: Sequence[Seen]) -> list[str]:
-    """A line for each process, of what went on between two looks, one for all together, and what is wrong."""
-    rows = [("process", "cpu %", "MiB", "sessions", *(name for name, _ in _RATES))]
-    notes: list[str] = []
-    totals = [0.0] * len(_RATES)
-    sessions = cpu = memory = 0.0
-    for old, new in zip(before, now, strict=True):
-        if new.trouble or old.trouble or new.at <= old.at:
-            notes.append(f"{new.shown}: {new.trouble or 'one more look, please'}")
-            continue
-        if new.not_ready:
-            notes.append(f"{new.shown}: {_unable(new.not_ready)}")
-        passed = new.at - old.at
-        rates = [max(0.0, new.value(key) - old.value(key)) / passed for _, key in _RATES]
-        used = 100 * (new.values.get("process_cpu_seconds_total", 0) - old.values.get("process_cpu_seconds_total", 0))
-        mib = new.values.get("process_resident_memory_bytes", 0) / 2**20
-        held = new.value("connector_sessions")
-        rows.append(_top_row(new.name, used / passed, mib, held, rates))
-        totals = [total + rate for total, rate in zip(totals, rates, strict=True)]
-        sessions, cpu, memory = sessions + held, cpu + used / passed, memory + mib
-    rows.append(_top_row("all", cpu, memory, sessions, totals))
-    return [*table(rows, "<" + ">" * (len(rows[0]) - 1)), *notes]
+def top_lines(before: Sequence[Seen], now: Sequence[Seen], found: Sequence[Finding] = ()) -> list[str]:
+    """What is wrong, then a line for each process, of what went on between two looks, and one for all together, then
+    what does not change from look to look."""
+    pairs = comparable(before, now)
+    rows = [_HEAD, *(_top_row(new.name, figures([(old, new)])) for old, new in pairs), _top_row("all", figures(pairs))]
+    compared = {new.address for _, new in pairs}
+    missing = [new.shown for new in now if not new.trouble and new.address not in compared]
+    return [
+        *wrong_lines(found),
+        *table(rows, "<" + ">" * (len(_HEAD) - 1)),
+        *(f"{name}: one more look, please" for name in missing),
+        *_standing_lines(now),
+    ]
 
 
-def _top_row(name: str, cpu: float, mib: float, sessions: float, rates: Sequence[float]) -> tuple[str, ...]:
-    return (name, f"{cpu:.1f}", f"{mib:.0f}", f"{sessions:,.0f}", *(f"{rate:,.1f}" for rate in rates))
+def wrong_lines(found: Sequence[Finding]) -> list[str]:
+    """A line for each finding, and an empty one behind them."""
+    return [*(each.line for each in found), ""] if found else []
 
 
-def duration(seconds: float) -> str:
-    """Such as 3d 4h, 12m 5s or 7s."""
-    left = int(seconds)
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count}{unit}")
-    return " ".join(parts[:2])
+def _top_row(name: str, told: Figures) -> tuple[str, ...]:
+    times = (f"{told.times_ms[each]:,.1f}" if each in told.times_ms else "-" for each in _SHOWN_TIMES)
+    rates = (f"{told.rates[each]:,.1f}" for each in _SHOWN_RATES)
+    return (name, f"{told.cpu:.1f}", f"{told.mib:.0f}", f"{told.levels['sessions']:,.0f}", *rates, *times)
+
+
+def _standing_lines(now: Sequence[Seen]) -> Iterator[str]:
+    unix_s = time.time()
+    for label, told in _standing(now, unix_s).items():
+        yield f"{label}: {', '.join(told)}"
+
+
+def _standing(now: Sequence[Seen], unix_s: float) -> dict[str, list[str]]:
+    """Stores, certificates, backups and versions, each thing with who tells of it."""
+    there = [seen for seen in now if not seen.trouble]
+    versions: dict[str, list[str]] = {}
+    for seen in there:
+        versions.setdefault(seen.version, []).append(seen.shown)
+    return {
+        "stores": [
+            f"{seen.shown} {seen.value('store_free_bytes') / 2**30:,.1f} GiB free"
+            for seen in there
+            if seen.has("store_free_bytes")
+        ],
+        "certificates": [
+            f"{seen.shown} {labels.partition('=')[2]} {duration(end - unix_s) if end > unix_s else 'EXPIRED'}"
+            for seen in there
+            for labels, end in seen.labelled("certificate_expiration_timestamp_seconds")
+        ]
+        or ["none in use"],
+        "backups": [f"{seen.shown} {_backup(seen, unix_s)}" for seen in there if seen.has("backup_timestamp_seconds")]
+        or ["nobody tells of any (monitor.backup_folder)"],
+        "versions": [f"{version} ({', '.join(names)})" for version, names in versions.items()],
+    }
+
+
+def _backup(seen: Seen, unix_s: float) -> str:
+    made_s = seen.value("backup_timestamp_seconds")
+    return f"{duration(unix_s - made_s)} old" if made_s else "NONE YET"
 
 
 # Commands.
 
 
-def addresses_of(settings: Settings) -> tuple[str, ...]:
-    """Where all monitors are. Raises `ConfigError` if there are none."""
-    monitor = settings.monitor
-    if monitor.processes:
-        return monitor.processes
-    if monitor.listen_port:
-        return (monitor.reached,)
-    raise ConfigError(
-        "there is nobody to ask: set monitor.processes to the host:port of each process' monitor "
-        "(monitor.listen_port there)"
-    )
-
-
 def run_status(settings: Settings) -> int:
     """Print how every process is; 1 if one is not well."""
     seen = asyncio.run(ask_all(addresses_of(settings)))
-    print("\n".join(status_lines(seen)))
+    wrong = [each for each in findings(seen, unix_s=time.time()) if each.name not in _IN_THE_TABLE]
+    print("\n".join([*wrong_lines(wrong), *status_lines(seen)]))
     return 0 if all(each.well for each in seen) else 1
 
 
@@ -226,12 +170,13 @@ def run_top(settings: Settings, interval_s: float, looks: int, sleep: Callable[[
         raise ConfigError("--interval must be above 0")
     addresses = addresses_of(settings)
     screen = sys.stdout.isatty()
-    before = asyncio.run(ask_all(addresses))
+    looks_kept = deque([asyncio.run(ask_all(addresses))], maxlen=max(1, round(WINDOW_S / interval_s)))
     count = 0
     while not looks or count < looks:
         count += 1
         sleep(interval_s)
         now = asyncio.run(ask_all(addresses))
-        print((_CLEAR if screen else "") + "\n".join(top_lines(before, now)), flush=True)
-        before = now
+        found = findings(now, looks_kept[0], unix_s=time.time())
+        print((_CLEAR if screen else "") + "\n".join(top_lines(looks_kept[-1], now, found)), flush=True)
+        looks_kept.append(now)
     return 0

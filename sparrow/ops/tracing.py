@@ -17,7 +17,7 @@ import httpx
 from protocol.errors import ConfigError, ServiceError
 from protocol.ids import check_user_id
 from sparrow.config.settings import Settings
-from sparrow.ops.overview import ASK_S, addresses_of, ask_all
+from sparrow.ops.seen import ASK_S, addresses_of, ask_all
 
 LOOK_S = 0.5
 

@@ -22,7 +22,8 @@ from protocol.errors import DeviceRemovedError, LocalFileError, SparrowError
 from sparrow.config.settings import Settings, load
 from sparrow.ops import backup, backups
 from sparrow.ops.backup_notes import NOTE, newest_good
-from sparrow.ops.overview import ask_all, status_lines
+from sparrow.ops.overview import status_lines
+from sparrow.ops.seen import ask_all
 from store.interface import Counts
 from store.sqlite.backup import companions, look_at
 from tests.ports import free_port

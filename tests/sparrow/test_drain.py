@@ -17,7 +17,7 @@ import pytest
 from client import Client
 from protocol.errors import ServiceError
 from sparrow.ops import drain
-from sparrow.ops.overview import Seen
+from sparrow.ops.seen import Seen
 from tests.cluster.processes import Deployment, Process
 from tests.ports import free_port
 from tests.sparrow.serving import Node

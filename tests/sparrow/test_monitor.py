@@ -17,7 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from client import Client
-from sparrow.ops.overview import ask_all, status_lines
+from sparrow.ops.overview import status_lines
+from sparrow.ops.seen import ask_all
 from tests.ports import free_port
 from tests.sparrow.serving import PASSWORD, Node
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 from protocol.errors import ConfigError
 from sparrow.config.settings import Settings
 from sparrow.config.tree import MonitorSettings
-from sparrow.ops.overview import Seen, addresses_of, ask_all, duration, run_top, status_lines, top_lines
+from sparrow.ops.findings import findings
+from sparrow.ops.overview import run_status, run_top, status_lines, top_lines
+from sparrow.ops.seen import MAX_ANSWER_BYTES, Seen, addresses_of, ask_all, duration
 from tests.ports import free_port
 from tests.sparrow.serving import Node
 
@@ -43,16 +47,39 @@ def test_status() -> None:
 
 def test_what_goes_on_between_two_looks() -> None:
     stuck = seen(12.0, not_ready={"store": "its disk is full"}, name="b-1")
-    lines = top_lines([seen(10.0)] * 3, [seen(12.0), Seen("10.0.0.2:1", 12.0, "no answer"), stuck])
-    assert lines[1].split() == ["c-1", "50.0", "50", "3", "100.0", "0.0", "2.0", "0.0", "0.0", "0.0"]
-    assert lines[3].split()[:5] == ["all", "100.0", "100", "6", "200.0"]
-    assert lines[4:] == ["10.0.0.2:1: no answer", "b-1: NOT READY: cannot store: its disk is full"]
-    assert len({len(line) for line in lines[:4]}) == 1
+    now = [seen(12.0), Seen("10.0.0.2:1", 12.0, "no answer"), stuck]
+    lines = top_lines([seen(10.0)] * 3, now, findings(now, unix_s=0.0))
+    assert [line.partition("  ")[2].partition(": ")[0] for line in lines[:4]] == ["10.0.0.2:1", "b-1", "c-1", "b-1"]
+    assert lines[0].startswith("CRITICAL  10.0.0.2:1: does not tell of itself: no answer: ")
+    assert lines[3].startswith("WARNING  b-1: does not reach the broker b: ")
+    assert lines[4] == ""
+    head = lines[5].replace(" %", "%").replace(" ms", "ms").split()
+    first, stuck_one, everything = (dict(zip(head, line.split(), strict=True)) for line in lines[6:9])
+    told = {"process": "c-1", "cpu%": "50.0", "MiB": "50", "sessions": "3", "messages/s": "100.0", "failed/s": "2.0"}
+    assert told.items() <= first.items()
+    assert stuck_one["process"] == "b-1"
+    told = {"process": "all", "cpu%": "100.0", "MiB": "100", "sessions": "6", "messages/s": "200.0", "lagms": "-"}
+    assert told.items() <= everything.items()
+    assert len({len(line) for line in lines[5:9]}) == 1
+    assert "versions: 1.2 (c-1, b-1)" in lines
 
 
 def test_a_process_that_was_started_anew_counts_nothing_backwards() -> None:
     fresh = seen(12.0, values={"sparrow_connector_messages_total": 5.0})
-    assert top_lines([seen(10.0)], [fresh])[1].split()[4] == "0.0"
+    assert top_lines([seen(10.0)], [fresh])[1].split()[4] == "2.5"
+
+
+def test_what_stands_is_said_below() -> None:
+    values = {
+        "sparrow_store_free_bytes": 3.0 * 2**30,
+        "sparrow_certificate_expiration_timestamp_seconds{setting=connector.tls_certificate_file}": 4e9,
+        "sparrow_backup_timestamp_seconds": 0.0,
+    }
+    lines = top_lines([seen(10.0)], [seen(12.0, values=values)])
+    assert "stores: c-1 3.0 GiB free" in lines
+    assert "backups: c-1 NONE YET" in lines
+    assert any(line.startswith("certificates: c-1 connector.tls_certificate_file 2") for line in lines)
+    assert "backups: nobody tells of any (monitor.backup_folder)" in top_lines([seen(10.0)], [seen(12.0)])
 
 
 @pytest.mark.parametrize(
@@ -90,9 +117,34 @@ async def test_real_monitors_and_what_is_none(node: Node) -> None:
     assert "0 sessions" in status_lines(found)[1]
 
 
+async def test_no_more_is_read_than_a_monitor_tells() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (2 * MAX_ANSWER_BYTES))
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        (found,) = await ask_all([f"greedy=127.0.0.1:{server.sockets[0].getsockname()[1]}"])
+    assert (found.name, found.trouble) == ("greedy", "what answers there is no monitor of Sparrow")
+
+
+def test_status_says_first_what_its_table_does_not(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    port = node.environment["SPARROW_MONITOR__LISTEN_PORT"]
+    monitor = MonitorSettings(processes=(f"node=127.0.0.1:{port}", f"away=127.0.0.1:{free_port()}"))
+    assert run_status(Settings(monitor=monitor)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("process")
+    assert lines[2].startswith("away")
+    (found,) = findings([seen(not_ready={}, values={"sparrow_store_free_bytes": 1e9})], unix_s=0.0)
+    assert found.line.startswith("WARNING  c-1: the store's disk takes 0.9 GiB more: make room")
+
+
 def test_looking_for_a_while(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings(monitor=MonitorSettings(listen_port=int(node.environment["SPARROW_MONITOR__LISTEN_PORT"])))
     assert run_top(settings, 0.2, 2) == 0
-    assert capsys.readouterr().out.count("connector-1") == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("connector-1 ") for line in lines) == 2
     with pytest.raises(ConfigError, match="--interval"):
         run_top(settings, 0.0, 1)

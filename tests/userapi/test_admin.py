@@ -26,6 +26,8 @@ ALICE = "/v1/admin/accounts/alice"
 PATHS = (
     ("GET", "/v1/admin/counts"),
     ("GET", "/v1/admin/accounts"),
+    ("GET", "/v1/admin/usage"),
+    ("GET", "/v1/admin/groups"),
     ("GET", "/v1/admin/invitations"),
     ("GET", ALICE),
     ("POST", f"{ALICE}/disable"),
@@ -140,6 +142,29 @@ def test_counts(run: Api) -> None:
     assert answer.json == {"accounts": 1, "devices": 1, "inbox_rows": 3}
 
 
+def test_what_accounts_take_up(run: Api) -> None:
+    log_in(run)
+    store = run.bridge.store
+    run.bridge.call(store.append, [NewRow("alice", "", 1, b"xy")] * 3)
+    for user in ("bob", "carol"):
+        assert run.client.post("/v1/accounts", json={**GOOD, "user": user}).status_code == 201
+    run.bridge.call(store.delete_account, "bob")
+    found, cursor = [], ""
+    while True:
+        page = run.client.get(f"/v1/admin/usage?limit=1{cursor}", **BEARER).json
+        assert page is not None
+        found += page["accounts"]
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={page['next']}"
+    nothing = {"devices": 0, "groups": 0, "waiting_rows": 0, "waiting_bytes": 0, "uploaded_bytes": 0}
+    assert found == [
+        nothing | {"user": "alice", "devices": 1, "waiting_rows": 3, "waiting_bytes": 6},
+        nothing | {"user": "carol"},
+    ]
+    problem(run.client.get("/v1/admin/usage?limit=21", **BEARER), 400, "invalid_value")
+
+
 def test_an_account(run: Api) -> None:
     device = log_in(run, label="phone").json["device"]
     run.bridge.call(run.bridge.store.saw, {"alice": 1234})
@@ -227,7 +252,9 @@ def test_close_sessions(run: Api) -> None:
 
 @pytest.mark.parametrize("user", ["nobody", "A", "%00", "x" * 65, "%F0%9F%90%A6"])
 def test_nobody(run: Api, user: str) -> None:
-    for method, path in PATHS[3:]:
+    for method, path in PATHS:
+        if "alice" not in path:
+            continue
         answer = run.client.open(path.replace("alice", user), method=method, **BEARER)
         problem(answer, 404, "no_such_user")
     assert run.fabric.asked == []

@@ -226,6 +226,27 @@ def test_operators_look_who_is_in_and_close(operated: Crowd, caplog: pytest.LogC
         problem(client.delete(f"/v1/admin/groups/{unknown}", headers=AS_ADMIN), 404, "no_such_group")
 
 
+def test_operators_list_groups(operated: Crowd, caplog: pytest.LogCaptureFixture) -> None:
+    crowd, client = operated, operated.api.client
+    made = {crowd.makes(): 1, crowd.makes("bob"): 2, crowd.makes("bob"): 2}
+    closed = crowd.makes()
+    assert client.delete(f"/v1/admin/groups/{closed}", headers=AS_ADMIN).status_code == 204
+    caplog.clear()
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = client.get(f"/v1/admin/groups?limit=3{cursor}", headers=AS_ADMIN).json
+        assert page is not None
+        found += page["groups"]
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={page['next']}"
+    assert {one["group"]: one["members"] for one in found} == {**made, closed: 0}
+    assert [one["group"] for one in found if one["closed"]] == [closed]
+    assert {one["name"] for one in found} == {"Lunch"}
+    assert "group_looked_at" not in caplog.text  # nobody has looked who is in
+
+
 def test_operators_take_down_what_was_reported(operated: Crowd) -> None:
     crowd, client = operated, operated.api.client
     crowd.call(crowd.api.bridge.store.timelines.set_keep_days, 30, 0)

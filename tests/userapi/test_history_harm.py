@@ -292,6 +292,10 @@ def test_a_report_outlives_what_it_is_about(
     assert "report_read" in line
     assert "bob" in line
     assert "threat" not in line
+    (bare,) = reports(api, "?bodies=false")["reports"]
+    del found["message"]["text"]
+    assert bare == found
+    assert "bodies=false" in audited.messages[-1]
     for _ in range(2):
         answer = api.ask(None, "DELETE", f"/v1/admin/reports/{found['report']}", headers=AS_ADMIN)
         assert answer.status_code == 204

@@ -1,6 +1,6 @@
-"""Groups under `/v1/admin`: who is in, closing one, taking a message down.
+"""Groups under `/v1/admin`: the list of them, who is in, closing one, taking a message down.
 
-Owns these endpoints. Whoever looks is in the audit log.
+Owns these endpoints. Whoever looks who is in a group is in the audit log.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from userapi.endpoints.messages import NAME_IN_PATH, erase, name_of
 from userapi.endpoints.reports import AUTHOR_IN_PATH, OPERATOR
 from userapi.groups import Outcome, Step
 from userapi.http.endpoint import Area, endpoint
-from userapi.http.fields import Answer, Flag, Number, Text
+from userapi.http.fields import Answer, Flag, Number, Text, items
+from userapi.http.pages import PageAnswer, PageQuery, from_cursor, to_cursor
 from userapi.http.problems import ProblemError
 from userapi.service import service
 
@@ -41,6 +42,42 @@ def _found(group: str) -> Group:
     if found is None:
         raise ProblemError("no_such_group")
     return found
+
+
+class CountedGroup(Answer):
+    """One group."""
+
+    group = Text("Its id.")
+    name = Text("What people call it.")
+    created_ms = Number("When it was made; Unix time in milliseconds.")
+    closed = Flag("It has ended, and nobody is in it.")
+    members = Number("How many are in it.")
+
+
+class CountedGroups(PageAnswer):
+    """A part of the list."""
+
+    groups = items(CountedGroup, "By id with SQLite; with Cassandra in an order of its own.")
+
+
+@endpoint(area, "GET", "/v1/admin/groups", query=PageQuery, answer=CountedGroups, guard=ADMINISTRATOR)
+def list_all_groups(query: dict[str, Any]) -> dict[str, object]:
+    """List groups. A page may have fewer than `limit`, or none, before the end."""
+    bridge, limit = service().bridge, query["limit"]
+    ids = list(bridge.call(bridge.store.groups.all_groups, from_cursor(query), limit))
+    known = bridge.call(bridge.store.groups.groups, ids)
+    groups = [
+        {
+            "group": group.group,
+            "name": group.name,
+            "created_ms": group.created_ms,
+            "closed": group.closed,
+            "members": len(group.members),
+        }
+        for one in ids
+        if (group := known.get(one)) is not None
+    ]
+    return {"groups": groups, "next": to_cursor(ids[-1]) if len(ids) == limit else None}
 
 
 @endpoint(

@@ -103,6 +103,10 @@ class Message(Answer):
     )
 
 
+BODY_FIELDS = ("text", "body")
+"""What a `Message` says."""
+
+
 class AuthorQuery(Strict):
     """Whose message it is."""
 

@@ -19,6 +19,7 @@ from userapi import audit
 from userapi.callers import caller
 from userapi.endpoints.admin import ADMINISTRATOR
 from userapi.endpoints.messages import (
+    BODY_FIELDS,
     CONVERSATION_IN_PATH,
     NAME_IN_PATH,
     READER,
@@ -82,6 +83,9 @@ class ReportsQuery(Strict):
 
     after = Text("`next` of the page before; without it, the first page.", required=False, pattern=_ID, max_length=64)
     limit = Number("How many at most.", required=False, load_default=50, minimum=1, maximum=MAX_LIMIT, dump_default=50)
+    bodies = Text(
+        "false: messages come without what they say.", required=False, load_default="true", one_of=("true", "false")
+    )
 
 
 class Reports(Answer):
@@ -136,20 +140,27 @@ def _id(reporter: str, message: KeptMessage) -> str:
 @endpoint(area, "GET", "/v1/admin/reports", query=ReportsQuery, answer=Reports, guard=KEEPER)
 def list_reports(query: dict[str, Any]) -> dict[str, Any]:
     """Read reports, with the messages that they are about. Each that is read is in the audit log."""
-    parts, limit = service(), query["limit"]
+    parts, limit, bodies = service(), query["limit"], query["bodies"] == "true"
+    how = {} if bodies else {"bodies": "false"}
     found = parts.bridge.call(parts.history.timelines.reports, query.get("after", ""), limit)
     for one in found:
-        audit.note("report_read", one.message.name.author, by=audit.ADMINISTRATOR, report=one.report)
-    return {"reports": [_known(one) for one in found], "next": found[-1].report if len(found) == limit else None}
+        audit.note("report_read", one.message.name.author, by=audit.ADMINISTRATOR, report=one.report, **how)
+    return {
+        "reports": [_known(one, bodies=bodies) for one in found],
+        "next": found[-1].report if len(found) == limit else None,
+    }
 
 
-def _known(report: Report) -> dict[str, Any]:
+def _known(report: Report, *, bodies: bool) -> dict[str, Any]:
+    message = rendered(report.message)
+    if not bodies:
+        message = {name: value for name, value in message.items() if name not in BODY_FIELDS}
     return {
         "report": report.report,
         "reporter": report.reporter,
         "reported_ms": report.reported_ms,
         **_where(report),
-        "message": rendered(report.message),
+        "message": message,
         "text": report.text,
     }
 
