@@ -23,6 +23,7 @@ from store.groups import Groups
 from store.logins import Login, Refresh
 from store.profiles import Profile as Profile
 from store.sessions import NoSession, SessionStart, Standing
+from store.subjects import Subjects
 from store.timelines import Timelines
 
 COMMON = ""
@@ -145,6 +146,11 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def codes(self) -> Codes:
         """What is kept of codes for a new password, and of invitations to register."""
+
+    @property
+    @abc.abstractmethod
+    def subjects(self) -> Subjects:
+        """What is kept of people whom an OpenID provider knows."""
 
     @property
     @abc.abstractmethod
@@ -400,10 +406,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def waiting(self, users: Collection[str]) -> Mapping[str, Mapping[str, tuple[int, int]]]:
-        """Of each user and author, rows and bytes of bodies that wait in all the user's queues; author "" has the rest.
-
-        It reads all that waits for these users: not for every message.
-        """
+        """Of each user and author ("": the rest), rows and bytes that wait. Reads all of it: not for every message."""
 
     @abc.abstractmethod
     async def drop_waiting(self, user: str, author: str) -> int:

@@ -35,6 +35,8 @@ from userapi.endpoints import (
     logins,
     metrics,
     mutes,
+    oidc,
+    oidc_admin,
     password_reset,
     profiles,
     reports,
@@ -46,6 +48,7 @@ from userapi.history import History
 from userapi.http import document, doors, limits, page, problems, web
 from userapi.http.counts import Counts
 from userapi.identity import Identity
+from userapi.identity.oidc import Provider
 from userapi.monitor import Named
 from userapi.notices import Notices
 from userapi.passwords import Passwords
@@ -59,6 +62,7 @@ AREAS = (
     accounts.area,
     password_reset.area,
     logins.area,
+    oidc.area,
     profiles.area,
     devices.area,
     contacts.area,
@@ -73,6 +77,7 @@ AREAS = (
     admin.area,
     admin_accounts.area,
     invitations.area,
+    oidc_admin.area,
     admin_groups.area,
     metrics.area,
     health.area,
@@ -89,6 +94,7 @@ def create_app(
     steady: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     identity: Identity | None = None,
+    provider: Provider | None = None,
     counts: Counts | None = None,
     history: HistorySettings | None = None,
     health: Health | None = None,
@@ -96,7 +102,8 @@ def create_app(
     page_folder: Path = page.FOLDER,
     certificates: CertificateWatch | None = None,
 ) -> Flask:
-    """An application over an open bridge; `identity` checks passwords, without it we do. It counts into `counts`.
+    """An application over an open bridge; `identity` checks passwords, without it we do; `provider` vouches for people
+    as well. It counts into `counts`.
 
     `health` is looked at by somebody, or whoever asks for it looks. `named`: it tells of itself under this name.
 
@@ -127,6 +134,7 @@ def create_app(
         counts=counts,
         health=health,
         identity=identity,
+        oidc=provider,
         admin_token=admin.read_admin_token(settings),
         identity_turn=threading.BoundedSemaphore(settings.identity_max_at_once),
     )

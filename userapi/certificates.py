@@ -16,6 +16,7 @@ def certificates(settings: UserApiSettings) -> list[NamedFile]:
 
 
 def trusted(settings: UserApiSettings) -> list[NamedFile]:
-    """CAs of those that it asks for passwords."""
-    path: str = getattr(settings, f"{settings.identity}_ca_file", "")
-    return [NamedFile(f"userapi.{settings.identity}_ca_file", path, is_ca=True)] if path else []
+    """CAs of those that it asks who somebody is."""
+    asked = [settings.identity] + (["oidc"] if settings.oidc_issuer else [])
+    paths = {f"{name}_ca_file": getattr(settings, f"{name}_ca_file", "") for name in asked}
+    return [NamedFile(f"userapi.{key}", path, is_ca=True) for key, path in paths.items() if path]

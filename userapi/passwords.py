@@ -15,6 +15,14 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from userapi.settings import UserApiSettings
 
+NO_PASSWORD = "!oidc"
+"""What stands in the place of a hash where an OpenID provider vouches for somebody: it is that of no password."""
+
+
+def keeps_password(kept: str) -> bool:
+    """Whether what is kept in the place of a hash is that of a password of ours."""
+    return bool(kept) and not kept.startswith(NO_PASSWORD)
+
 
 class Passwords:
     """Hashes and checks. Each takes tens of milliseconds of CPU and some memory, so only a few run at once."""

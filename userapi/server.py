@@ -37,6 +37,7 @@ from userapi.http.counts import Counts
 from userapi.http.handover import ADMIN, MONITOR, PUBLIC
 from userapi.identity import Identity, open_identity
 from userapi.identity.breaches import check_list
+from userapi.identity.oidc import Provider, open_provider
 from userapi.keys import ensure_key_pair, load_keys
 from userapi.monitor import Named, Place
 from userapi.process import listening
@@ -106,6 +107,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._bridge: StoreBridge | None = None
         self._brokers: Brokers | None = None
         self._identity: Identity | None = None
+        self._provider: Provider | None = None
         self._parts: Service | None = None
         self.counts = counts
         self.certificate = Certificate(settings) if settings.tls_certificate_file else None
@@ -156,6 +158,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._bridge.open()
         self._brokers = Brokers(self.settings)
         self._identity = open_identity(self.settings)
+        self._provider = open_provider(self.settings)
         fabric = BrokerFabric(self._bridge, self._brokers)
         health = Health(self._bridge, fabric)
         if self._manager is not None:
@@ -165,6 +168,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             self._bridge,
             fabric,
             identity=self._identity,
+            provider=self._provider,
             counts=self.counts,
             history=self._history,
             health=health,
@@ -192,6 +196,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         if self._identity is not None:
             self._identity.close()
             self._identity = None
+        if self._provider is not None:
+            self._provider.close()
+            self._provider = None
 
 
 def _try_identity(settings: UserApiSettings) -> None:
@@ -199,6 +206,9 @@ def _try_identity(settings: UserApiSettings) -> None:
     identity = open_identity(settings)
     if identity is not None:
         identity.close()
+    provider = open_provider(settings)
+    if provider is not None:
+        provider.close()
     if settings.password_breached_file:
         check_list(settings.password_breached_file)
 

@@ -28,6 +28,7 @@ from userapi.tokens import TokenMinter
 
 if TYPE_CHECKING:
     from userapi.http.limits import Limits
+    from userapi.identity.oidc import Provider
     from userapi.identity.port import Identity
 
 EXTENSION = "sparrow"
@@ -55,6 +56,8 @@ class Service:
     health: Health
     identity: Identity | None
     """The user system that keeps the passwords; None: we do."""
+    oidc: Provider | None
+    """The OpenID provider by whose accounts people may log in; None: there is none."""
     admin_token: str
     """Empty: there is no administration."""
     identity_turn: threading.BoundedSemaphore

@@ -128,9 +128,10 @@ class UserApiSettings:
     identity_file: str = ""
     """What an entry point is given, such as the name of its own settings file."""
     identity_timeout_s: float = number(5.0, 0.05, 300)
-    """Another user system that has not answered by then is away: the login gets 503."""
+    """Another user system, or an OpenID provider, that has not answered by then is away: the login gets 503."""
     identity_max_at_once: int = number(4, 1, 1000)
-    """So many logins ask another user system at once in each process; `max_waiting_passwords` more may wait."""
+    """So many logins ask another user system at once in each process, and as many the OpenID provider;
+    `max_waiting_passwords` more of each may wait."""
     ldap_url: str = ""
     """ldaps://host, or ldap://host; and :port if it is not 636 or 389."""
     ldap_start_tls: bool = True
@@ -153,6 +154,34 @@ class UserApiSettings:
     """PEM of the CAs that the hook's certificate may be of; empty: the system's."""
     hook_secret_file: str = ""
     """What the hook knows us by, in the first line, sent as `Authorization: Bearer`; mode 0600. Empty: nothing."""
+    password_login: bool = True
+    """Lets people log in with a name and a password; false: with the OpenID provider alone."""
+    oidc_issuer: str = ""
+    """An OpenID provider by whose accounts people may log in, such as "https://id.example.net/realms/example", exactly
+    as it calls itself; empty: none."""
+    oidc_client_id: str = ""
+    """What the provider knows us by."""
+    oidc_client_secret_file: str = ""
+    """And the secret that goes with it, in the first line; mode 0600. Empty: a public client, which has none."""
+    oidc_ca_file: str = ""
+    """PEM of the CAs that the provider's certificate may be of; empty: the system's."""
+    oidc_name: str = ""
+    """What people call the provider, such as "Example Ltd"; empty: its host."""
+    oidc_scopes: tuple[str, ...] = ("openid", "profile")
+    """What we ask the provider for."""
+    oidc_required_claims: tuple[str, ...] = ()
+    """What the provider must say of whoever logs in, all of it, such as "groups=chat": the claim is that, or has it in
+    its list. Empty: everybody who has an account there may come."""
+    oidc_newcomers: str = "named"
+    """Who comes the first time: "named": gets an account by the name that the provider has for them, if it is one and
+    free; "choose": chooses a name; "refused": only whom sparrow user link has given an account is let in."""
+    oidc_user_claim: str = "preferred_username"
+    """The claim that is this name. It counts once: afterwards people go by issuer and subject alone."""
+    oidc_user_domain: str = ""
+    """Where that claim is an address: the domain that is taken off, such as "example.net"; no other is."""
+    oidc_redirect_uris: tuple[str, ...] = ()
+    """Where else than at `page_url` and at programs on their own machine people come back to from the provider: other
+    pages that use this API."""
 
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     """Addresses or networks of proxies in front, whose `X-Forwarded-For` is believed; nobody else's is."""

@@ -65,15 +65,20 @@ class TokenMinter:
         self._lifetime_s = lifetime_s
         # Made of the private keys: whoever has one can log in as anybody anyway, and without it its logins end. What
         # the others have signed is good until they are retired. The last one signs.
-        self._refreshing = URLSafeSerializer(
-            self._secrets(b"sparrow refresh tokens")[::-1],
-            salt="refresh",
-            signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
-        )
+        self._refreshing = self.sealing(b"sparrow refresh tokens", "refresh")
 
     def _secrets(self, use: bytes) -> list[bytes]:
         """One of each key, that of the key in use in front."""
         return [HKDF(hashes.SHA256(), 32, None, use).derive(key.private.private_bytes_raw()) for key in self._keys]
+
+    def sealing(self, use: bytes, salt: str) -> URLSafeSerializer:
+        """Makes texts of what is handed out, and comes back: every process with one of these keys believes them, for
+        this use and salt alone. Who has one can read it."""
+        return URLSafeSerializer(
+            self._secrets(use)[::-1],
+            salt=salt,
+            signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
+        )
 
     def nonces(self) -> Nonces:
         """Nonces for proofs, which every process with one of these keys takes."""

@@ -18,6 +18,7 @@ from sparrow.config.exposure import Found, exposure
 from sparrow.config.numbers import out_of_bounds
 from sparrow.config.openness import openness
 from sparrow.config.places import places
+from sparrow.config.provider import provider
 from sparrow.config.reach import reach
 from sparrow.config.roles import ROLES, of_no_use, sections_of
 
@@ -69,6 +70,7 @@ def check(settings: Settings, roles: Collection[str] = ()) -> list[Finding]:
         *_cassandra(settings),
         *_replicas(settings, roles),
         *_identity(settings),
+        *map(_finding, provider(settings)),
         *map(_finding, openness(settings)),
     ]
     old = [Finding(key, text, serious=False) for key, text in settings.written_in_old_ways]
@@ -345,7 +347,8 @@ def _identity(settings: Settings) -> Iterator[Finding]:
         key = "hook_url" if plain else "ldap_start_tls"
         text = "passwords go there in the clear: use TLS unless it is on this machine"
         yield Finding(f"userapi.{key}", text, serious=False)
-    if userapi.registration != "open" and not userapi.admin_token_file and userapi.identity == "own":
+    makes_none = userapi.registration != "open" and not userapi.admin_token_file and userapi.identity == "own"
+    if makes_none and not userapi.oidc_issuer:
         text = f'"{userapi.registration}" lets nobody in without userapi.admin_token_file: there is no administration'
         yield Finding("userapi.registration", text, serious=False)
     if userapi.page_url and not userapi.page_url.startswith(("https://", "http://")):

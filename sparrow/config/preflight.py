@@ -24,6 +24,7 @@ from protocol.errors import ConfigError, SparrowError
 from sparrow.config.checks import Finding
 from sparrow.config.exposure import CLIENTS_PORTS
 from sparrow.config.page import as_node
+from sparrow.config.provider import try_provider
 from sparrow.config.settings import Settings
 from sparrow.config.socket import private_endpoint
 from userapi.process import listening
@@ -60,6 +61,9 @@ async def try_out(settings: Settings, roles: tuple[str, ...]) -> AsyncIterator[F
     if {"broker", "userapi", "node"} & set(roles):
         async for finding in _store(settings):
             yield finding
+    if {"userapi", "node"} & set(roles):
+        for found in await asyncio.to_thread(lambda: list(try_provider(settings))):
+            yield Finding(*found)
     async for finding in _clocks(settings):
         yield finding
 

@@ -59,6 +59,8 @@ PATHS = (
     ("userapi", "hook_secret_file"),
     ("userapi", "ldap_bind_password_file"),
     ("userapi", "ldap_ca_file"),
+    ("userapi", "oidc_ca_file"),
+    ("userapi", "oidc_client_secret_file"),
     ("userapi", "password_breached_file"),
     ("userapi", "tls_certificate_file"),
     ("userapi", "tls_private_key_file"),
@@ -70,6 +72,7 @@ PATHS = (
 CHOICES = {
     ("broker", "presence"): ("memory", "etcd"),
     ("broker", "who_may_write"): ("anyone", "friends"),
+    ("userapi", "oidc_newcomers"): ("named", "choose", "refused"),
     ("userapi", "registration"): ("open", "invitation", "admin"),
     ("userapi", "who_may_write"): ("anyone", "friends"),
     ("log", "level"): ("info", "warning", "error"),

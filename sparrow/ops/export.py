@@ -30,6 +30,7 @@ from store.interface import COMMON, File, PageQuery, Row, RowKind
 from store.sqlite.backup import existing
 from store.timelines import FOR_EVER_MS, MAX_PAGE, HistoryQuery, Listed, Name, conversation_of
 from userapi.endpoints.messages import rendered
+from userapi.passwords import keeps_password
 
 if TYPE_CHECKING:
     from sparrow.config.settings import Settings
@@ -94,8 +95,9 @@ async def collect(store: Store, user: str) -> Json:
         "account": {
             "created_ms": account.created_ms,
             "disabled": account.disabled,
-            "own_password": bool(account.password_hash),
+            "own_password": keeps_password(account.password_hash),
             "invitation": await store.codes.invitation_of(user) or None,
+            "subjects": [one._asdict() for one in await store.subjects.of(user)],
             "last_seen_ms": (await store.last_seen([user])).get(user),
         },
         "profile": {name: getattr(profile, name) for name in ("display_name", "hides_presence", "friends_may_add_me")},
@@ -289,9 +291,11 @@ def lines(found: Json, *, bodies: bool) -> Iterator[str]:
     """The list of all that was found; with the messages' bodies, if asked for."""
     account, profile = found["account"], found["profile"]
     disabled = ", disabled" if account["disabled"] else ""
-    password = "a password of ours" if account["own_password"] else "another system's password"
+    password = "a password of ours" if account["own_password"] else "no password of ours"
     seen = f", online last {_at(account['last_seen_ms'])}" if account["last_seen_ms"] else ""
     yield f"account {found['user']}: since {_at(account['created_ms'])}, {password}{disabled}{seen}"
+    for one in account["subjects"]:
+        yield f"subject: {one_line(one['subject'])} of {one_line(one['issuer'])}"
     hides = ", hides presence" if profile["hides_presence"] else ""
     may_add = ", friends may add to groups" if profile["friends_may_add_me"] else ""
     yield f'profile: display name "{one_line(profile["display_name"])}"{hides}{may_add}'

@@ -60,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action("enable", "let its user in again")
     action("password", "make a code by which a user sets a new password, once")
     action("logout", "end all logins of an account; its devices stay, and may log in again")
+    for name, text in (
+        ("link", "let somebody at the OpenID provider log in to an account"),
+        ("unlink", "let them in to it no more; what is logged in stays so, until logout"),
+    ):
+        linking = action(name, text)
+        linking.add_argument("subject", metavar="SUBJECT", help="what the provider calls them for good: its claim sub")
+        linking.add_argument("--issuer", default="", metavar="URL", help="the provider (default: userapi.oidc_issuer)")
     removing = action("remove", "end an account, as its user could")
     removing.add_argument("--yes", action="store_true", help="do it; without this, only tell what would go")
     inviting = action("invite", "make an invitation to register, or list or withdraw them", user=False, prints=True)
@@ -118,7 +125,9 @@ def _lines(found: Json) -> Iterator[str]:
     yield f"name:      {bare(found['display_name']) or '-'}"
     yield f"made:      {_time(found['created_ms'])}{by}"
     yield f"state:     {'disabled' if found['disabled'] else 'enabled'}"
-    yield f"password:  {'kept here' if found['own_password'] else 'kept by another system'}"
+    yield f"password:  {'kept here' if found['own_password'] else 'not kept here'}"
+    for one in found.get("subjects", ()):  # a user API of 0.1 tells none
+        yield f"subject:   {bare(one['subject'])} of {bare(one['issuer'])}"
     yield f"code:      {f'open for a new password, until {_time(ends_ms)}' if ends_ms else '-'}"
     yield f"online:    {online}, last {_time(found['last_seen_ms'])}"
     yield f"waiting:   {found['waiting_rows']} copies, {_size(found['waiting_bytes'])}"
@@ -151,8 +160,25 @@ def _enable(there: Administration, settings: Settings, options: argparse.Namespa
 
 def _logout(there: Administration, settings: Settings, options: argparse.Namespace) -> int:
     there.ask("POST", _path(options.user, "end-logins"))
-    print(f'ended: all logins of "{options.user}"; its devices may log in again with the password')
+    print(f'ended: all logins of "{options.user}"; its devices may log in again')
     return 0
+
+
+def _link(there: Administration, settings: Settings, options: argparse.Namespace) -> int:
+    there.ask("POST", _path(options.user, options.action), json=_subject(options))
+    print(f'linked: "{options.user}" is the account of {options.subject}')
+    return 0
+
+
+def _unlink(there: Administration, settings: Settings, options: argparse.Namespace) -> int:
+    there.ask("POST", _path(options.user, options.action), json=_subject(options))
+    print(f'unlinked: {options.subject} is let in to "{options.user}" no more; to end what is logged in:')
+    print(f"  sparrow user logout {options.user}")
+    return 0
+
+
+def _subject(options: argparse.Namespace) -> Json:
+    return {"subject": options.subject} | ({"issuer": options.issuer} if options.issuer else {})
 
 
 def _password(there: Administration, settings: Settings, options: argparse.Namespace) -> int:
@@ -224,6 +250,8 @@ _ACTIONS: dict[str, Callable[[Administration, Settings, argparse.Namespace], int
     "disable": _disable,
     "enable": _enable,
     "password": _password,
+    "link": _link,
+    "unlink": _unlink,
     "logout": _logout,
     "remove": _remove,
     "invite": _invite,

@@ -28,8 +28,8 @@ from store.cassandra.opening import open_connection
 from store.cassandra.profiles import Profiles
 from store.cassandra.requests import Requests
 from store.cassandra.schema import enter_keyspace
-from store.cassandra.timelines import CassandraTimelines, make_parts
-from store.cassandra.timelines import Parts as TimelineParts
+from store.cassandra.subjects import CassandraSubjects
+from store.cassandra.timelines import CassandraTimelines, Parts, make_parts
 from store.contacts import Change, Relation, Verdict
 from store.files import File, Uploads
 from store.group_rules import lives_of
@@ -50,13 +50,14 @@ class _Open:
     connection: Connection
     accounts: Accounts
     codes: CassandraCodes
+    subjects: CassandraSubjects
     contacts: Contacts
     files: Files
     profiles: Profiles
     logins: Logins
     inbox: Inbox
     lease: Lease
-    timelines: TimelineParts
+    timelines: Parts
     groups: GroupParts
 
 
@@ -138,7 +139,8 @@ class CassandraStore(Store):
             contacts.blocked,
         )
         groups = make_group_parts(connection, requests, states, timelines, self._now_ms)
-        return _Open(connection, accounts, codes, contacts, files, profiles, logins, inbox, lease, timelines, groups)
+        people = (accounts, codes, CassandraSubjects(connection, requests, self._clock, accounts), contacts)
+        return _Open(connection, *people, files, profiles, logins, inbox, lease, timelines, groups)
 
     async def _longest_days(self) -> int:
         """How long a message may live that names a file."""
@@ -201,6 +203,10 @@ class CassandraStore(Store):
         return self._parts().codes
 
     @property
+    def subjects(self) -> CassandraSubjects:
+        return self._parts().subjects
+
+    @property
     def inbox_ttl_ms(self) -> int:
         return self._settings.inbox_ttl_ms
 
@@ -244,6 +250,7 @@ class CassandraStore(Store):
         parts = self._parts()
         await parts.profiles.delete(user)
         await parts.contacts.forget(user)
+        await parts.subjects.forget(user)
 
     async def set_disabled(self, user: str, disabled: bool) -> None:
         await self._parts().accounts.set_disabled(user, disabled)
@@ -390,9 +397,8 @@ class CassandraStore(Store):
         parts.lease.check()
 
     async def page(self, queries: Sequence[PageQuery]) -> Sequence[Page]:
-        inbox = self._parts().inbox
         with self._weighing(len(queries)):
-            return await inbox.page(queries)
+            return await self._parts().inbox.page(queries)
 
     async def remove(self, removals: Sequence[Removal]) -> None:
         inbox = self._parts().inbox

@@ -276,6 +276,22 @@ STEPS: tuple[tuple[str | Callable[[Connection], None], ...], ...] = (
             PRIMARY KEY (bucket, invitation)
         )""",
     ),
+    # Whose account somebody's is whom an OpenID provider knows; and of each account, who leads to it.
+    (
+        """CREATE TABLE IF NOT EXISTS oidc_subjects (
+            issuer text,
+            subject text,
+            user text,
+            linked_ms bigint,
+            PRIMARY KEY ((issuer, subject))
+        )""",
+        """CREATE TABLE IF NOT EXISTS oidc_subjects_of (
+            user text,
+            issuer text,
+            subject text,
+            PRIMARY KEY (user, issuer, subject)
+        )""",
+    ),
 )
 """Statements and functions of each version, oldest first; each may be repeated."""
 VERSION = len(STEPS)

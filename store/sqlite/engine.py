@@ -32,12 +32,13 @@ from store.logins import Login, Refresh
 from store.ownership import Ownership
 from store.sessions import NoSession, SessionStart, Standing
 from store.settings import NOT_KEPT, HistorySettings, StoreSettings
-from store.sqlite import accounts, contacts, files, reading, writing
+from store.sqlite import accounts, contacts, files, reading, subjects, writing
 from store.sqlite.codes import SqliteCodes
 from store.sqlite.disk import Disk
 from store.sqlite.groups import SqliteGroups
 from store.sqlite.lock import DataLock
 from store.sqlite.schema import begin_immediate, open_reader, open_writer
+from store.sqlite.subjects import SqliteSubjects
 from store.sqlite.timelines import SqliteTimelines
 from store.sqlite.worker import Worker
 
@@ -86,6 +87,7 @@ class SqliteStore(Store):
         )
         self._groups = SqliteGroups(settings, history, self._writer, self._reader, self._now_ms)
         self._codes = SqliteCodes(self._writer, self._reader, self._now_ms)
+        self._subjects = SqliteSubjects(self._writer, self._reader, self._now_ms)
 
     @property
     def timelines(self) -> SqliteTimelines:
@@ -98,6 +100,10 @@ class SqliteStore(Store):
     @property
     def codes(self) -> SqliteCodes:
         return self._codes
+
+    @property
+    def subjects(self) -> SqliteSubjects:
+        return self._subjects
 
     @property
     def commits(self) -> int:
@@ -194,6 +200,7 @@ class SqliteStore(Store):
         limit = self._settings.chunk_rows
         await self._writer.call(partial(accounts.mark_deleted, user=user, now_ms=self._now_ms()))
         await self._writer.call(partial(contacts.forget, user=user))
+        await self._writer.call(partial(subjects.forget, user=user))
         while await self._writer.call(partial(accounts.drop_inbox, user=user, limit=limit), rows=limit) == limit:
             pass
 

@@ -303,6 +303,17 @@ CREATE TABLE invitation_uses (
     PRIMARY KEY (invitation, user)
 ) WITHOUT ROWID;
 """
+# Whose account somebody's is whom an OpenID provider knows.
+_SUBJECTS = """
+CREATE TABLE oidc_subjects (
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    user TEXT NOT NULL,
+    linked_ms INTEGER NOT NULL,
+    PRIMARY KEY (issuer, subject)
+) WITHOUT ROWID;
+CREATE INDEX oidc_subjects_by_user ON oidc_subjects (user);
+"""
 STEPS = (
     _ACCOUNTS_AND_INBOX,
     _CONTACTS,
@@ -317,6 +328,7 @@ STEPS = (
     _CONSENT,
     _MUTES,
     _CODES,
+    _SUBJECTS,
 )
 """What makes each version of the one before it, oldest first."""
 VERSION = len(STEPS)

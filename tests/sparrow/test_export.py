@@ -25,6 +25,7 @@ from store.contacts import Change
 from store.groups import GroupChange, Invitation
 from store.interface import COMMON, File, RowKind
 from store.membership import after, made
+from store.subjects import Subject
 from store.timelines import FOR_EVER_MS, Audience, Edit, Entry, Erasure, Mark, Name, conversation_of
 from tests.ports import free_port
 from tests.sparrow.people import OPTIONS
@@ -64,6 +65,7 @@ def message(text: bytes, kind: int = TEXT, at_ms: int = NOW_MS) -> bytes:
 async def fill(store: Store) -> None:
     """Alice, with something of everything."""
     await store.create_account("alice", SECRET)
+    await store.subjects.link(Subject("https://id.example.net", "4711"), "alice")
     await store.change_profile("alice", display_name="Alice\x1b[31m", hides_presence=True)
     for device in ("a1", "a2", "gone"):
         await store.add_device("alice", device, f"Alice's {device}")
@@ -108,7 +110,13 @@ async def fill(store: Store) -> None:
 def check(found: dict[str, Any]) -> None:
     """That all of it is there, and nothing of anybody else."""
     assert found["account"].pop("created_ms") == pytest.approx(time.time() * 1000, abs=600_000)
-    assert found["account"] == {"disabled": False, "own_password": True, "invitation": None, "last_seen_ms": NOW_MS}
+    assert found["account"] == {
+        "disabled": False,
+        "own_password": True,
+        "invitation": None,
+        "subjects": [{"issuer": "https://id.example.net", "subject": "4711"}],
+        "last_seen_ms": NOW_MS,
+    }
     assert found["profile"] == {
         "display_name": "Alice\x1b[31m",
         "hides_presence": True,
@@ -280,7 +288,7 @@ async def test_of_a_disabled_one_whose_password_another_system_keeps(tmp_path: P
         await store.create_account("alice", "")
         await store.set_disabled("alice", True)
         first, *_ = lines(await collect(store, "alice"), bodies=True)
-        assert first.endswith(", another system's password, disabled")
+        assert first.endswith(", no password of ours, disabled")
 
 
 async def talk(store: Store, at_ms: int) -> None:

@@ -240,3 +240,16 @@ def test_no_other_certificate_is_believed(node: Node, tmp_path: Path, authority:
 )
 def test_where_it_is_sought(settings: UserApiSettings, address: str) -> None:
     assert address_of(settings) == address
+
+
+def test_who_at_a_provider_an_account_is_of(node: Node, sparrow: Sparrow) -> None:
+    issuer = "https://id.example.net"
+    sparrow("add", "olga")
+    sparrow("add", "oleg")
+    assert "OpenID provider" in sparrow("link", "olga", "4711", status=ERROR)  # here is none
+    sparrow("link", "olga", "4711", "--issuer", issuer)
+    assert f"subject:   4711 of {issuer}" in sparrow("show", "olga")
+    assert '"olga"' in sparrow("link", "oleg", "4711", "--issuer", issuer, status=ERROR)
+    assert "sparrow user logout olga" in sparrow("unlink", "olga", "4711", "--issuer", issuer)
+    assert "does not lead" in sparrow("unlink", "olga", "4711", "--issuer", issuer, status=ERROR)
+    assert "subject:" not in sparrow("show", "olga")

@@ -29,7 +29,7 @@ def _open_sqlite(folder: Path, **changes: object) -> Store:
 
 
 _PLAIN = {"bodies", "timeline", "spans", "kept_files", "reports", "group_states", "group_newest", "group_ends"}
-_PLAIN |= {"group_invitations", "group_links", "group_secrets", "mutes", "invitations"}
+_PLAIN |= {"group_invitations", "group_links", "group_secrets", "mutes", "invitations", "oidc_subjects_of"}
 
 
 class SharedCassandra:
@@ -77,6 +77,8 @@ class SharedCassandra:
                 "mutes",
                 "invitations",
                 "invitation_list",
+                "oidc_subjects",
+                "oidc_subjects_of",
             ]
             # Emptying one takes a tenth of a second, even if nothing is in it.
             if self.keeps:

@@ -180,6 +180,7 @@ def test_an_account(run: Api) -> None:
         "invitation": None,
         "disabled": False,
         "own_password": True,
+        "subjects": [],
         "reset_code_ends_ms": None,
         "waiting_rows": 0,
         "waiting_bytes": 0,

@@ -14,10 +14,11 @@ from userapi.callers import DEVICE, SIGNED, caller, check_login
 from userapi.codes import MAX_LENGTH, digest, wrong_code
 from userapi.endpoints import account_deletion
 from userapi.endpoints.logins import end_other_logins
+from userapi.endpoints.oidc import check_vouched
 from userapi.http.endpoint import Area, endpoint
 from userapi.http.fields import Answer, Strict, Text, user_id
 from userapi.http.problems import ProblemError
-from userapi.identity import NEW_PASSWORD, check_new_password, right_one
+from userapi.identity import NEW_PASSWORD, check_new_password, check_passwords_on, right_one
 from userapi.service import Service, service
 
 area = Area("accounts", "Accounts: their beginning, their password, their end")
@@ -57,7 +58,8 @@ class NewPassword(Strict):
 class AccountDeletion(Strict):
     """What `POST /v1/me/deletion` takes."""
 
-    password = Text("To be sure that it is you.", example="correct horse")
+    password = Text("To be sure that it is you.", required=False, example="correct horse")
+    ticket = Text("Or that the provider vouches for you: of `POST /v1/oidc/ticket`.", required=False, max_length=8192)
 
 
 @endpoint(
@@ -69,6 +71,7 @@ class AccountDeletion(Strict):
     status=201,
     also={200: "It was registered before, with this password: a repeat."},
     problems=(
+        "passwords_off",
         "registration_closed",
         "invitation_needed",
         "wrong_code",
@@ -85,6 +88,7 @@ def register(body: dict[str, Any]) -> tuple[dict[str, object], int]:
     failed login.
     """
     parts = service()
+    check_passwords_on(parts)
     mode = parts.settings.registration
     if mode not in ("open", "invitation"):
         raise ProblemError("registration_closed")
@@ -167,7 +171,15 @@ def change_password(body: dict[str, Any]) -> tuple[str, int]:
     return "", 204
 
 
-@endpoint(area, "POST", "/v1/me/deletion", body=AccountDeletion, status=204, guard=SIGNED, problems=("wrong_password",))
+@endpoint(
+    area,
+    "POST",
+    "/v1/me/deletion",
+    body=AccountDeletion,
+    status=204,
+    guard=SIGNED,
+    problems=("wrong_password", "oidc_off", "oidc_expired"),
+)
 def delete_account(body: dict[str, Any]) -> tuple[str, int]:
     """Delete one's own account, at once and for good.
 
@@ -182,7 +194,11 @@ def delete_account(body: dict[str, Any]) -> tuple[str, int]:
     account = parts.bridge.call(parts.bridge.store.account, user)
     if account is not None:  # else it is a repeat, which the token allows, and may have to go on
         check_login()
-        if right_one(parts, user, account, body["password"], why="wrong_password") is None:
+        if "ticket" in body:
+            check_vouched(parts, user, body["ticket"])
+        elif "password" not in body:
+            raise ProblemError("missing_field", 'send "password", or a "ticket"', field="password")
+        elif right_one(parts, user, account, body["password"], why="wrong_password") is None:
             raise ProblemError("wrong_password", "the password is wrong", field="password")
     account_deletion.end_account(parts, user, known=account is not None, device=caller().device)
     return "", 204

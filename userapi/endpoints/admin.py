@@ -22,6 +22,7 @@ from userapi.http.endpoint import USER_IN_PATH, Area, Guard, endpoint
 from userapi.http.fields import Answer, Flag, Number, Text, items, user_id
 from userapi.http.problems import ProblemError
 from userapi.identity import NEW_PASSWORD
+from userapi.passwords import keeps_password
 from userapi.service import service
 from userapi.settings import UserApiSettings
 
@@ -81,6 +82,13 @@ class KnownDevice(Answer):
     logged_in = Flag("Whether it is.")
 
 
+class KnownSubject(Answer):
+    """Somebody at an OpenID provider."""
+
+    issuer = Text("The provider.")
+    subject = Text("What it calls them for good.")
+
+
 class KnownAccount(Answer):
     """What `GET /v1/admin/accounts/{user}` answers."""
 
@@ -90,6 +98,7 @@ class KnownAccount(Answer):
     invitation = Text("The id of the invitation with which it was made.", allow_none=True)
     disabled = Flag("Whether it may not log in.")
     own_password = Flag("Whether we keep a password for it.")
+    subjects = items(KnownSubject, "Who at an OpenID provider may log in to it.")
     online = fields.Boolean(
         required=True, allow_none=True, metadata={"description": "Whether a session is there; null: no broker answers."}
     )
@@ -161,7 +170,8 @@ def look_at_account(user: str) -> dict[str, object]:
         "uploaded_bytes": parts.bridge.call(store.uploads_of, user, 0).bytes,
         "created_ms": account.created_ms,
         "disabled": account.disabled,
-        "own_password": bool(account.password_hash),
+        "own_password": keeps_password(account.password_hash),
+        "subjects": [one._asdict() for one in parts.bridge.call(store.subjects.of, user)],
         "online": online,
         "last_seen_ms": parts.bridge.call(store.last_seen, [user]).get(user),
         "devices": parts.bridge.call(store.list_devices, user),

@@ -18,6 +18,7 @@ from userapi.http.endpoint import Area, PathText, endpoint
 from userapi.http.fields import LABEL, Answer, Number, Strict, Text, items
 from userapi.http.pages import PageAnswer, PageQuery, from_cursor, to_cursor
 from userapi.http.problems import ProblemError
+from userapi.identity import check_passwords_on
 from userapi.service import service
 
 area = Area("invitations", "Invitations to register, for those who run the service")
@@ -68,13 +69,14 @@ class OpenInvitations(PageAnswer):
     answer=MadeInvitation,
     status=201,
     guard=ADMINISTRATOR,
-    problems=("passwords_elsewhere", "too_many_invitations"),
+    problems=("passwords_elsewhere", "passwords_off", "too_many_invitations"),
 )
 def make_invitation(body: dict[str, Any]) -> tuple[dict[str, object], int]:
     """Make an invitation. It has a meaning where `userapi.registration` is "invitation"."""
     parts = service()
     if parts.identity is not None:
         raise ProblemError("passwords_elsewhere")
+    check_passwords_on(parts)
     codes = parts.bridge.store.codes
     if parts.bridge.call(codes.count_invitations) >= parts.settings.max_invitations:
         raise ProblemError("too_many_invitations")

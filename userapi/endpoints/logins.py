@@ -1,6 +1,6 @@
 """Logins: `/v1/login`, `/v1/token`, and their ends.
 
-Owns the minting of devices and tokens.
+Owns what a login asks for, and how tokens are renewed. What it gives is `userapi.endpoints.new_logins`'s business.
 """
 
 from __future__ import annotations
@@ -8,39 +8,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import secrets
-import string
 from typing import Any
 
 from flask import request
-from marshmallow import fields
 
-from protocol.errors import AlreadyExistsError, NotFoundError, OutdatedError, ServiceError, TokenError
-from protocol.sparrow_pb2 import Hint
+from protocol.errors import ServiceError, TokenError
+from store.interface import Account
 from store.logins import Refresh
 from userapi import audit
 from userapi.callers import DEVICE, SIGNED, caller, check_login
-from userapi.endpoints.hints import tell
-from userapi.endpoints.replacing import SILENT_LONGEST, make_room
+from userapi.endpoints.new_logins import DPOP, NEW_LOGIN, Tokens, begin_login, tokens
+from userapi.endpoints.replacing import SILENT_LONGEST
 from userapi.http.endpoint import DEVICE_IN_PATH, Area, HeaderText, endpoint
-from userapi.http.fields import LABEL, Answer, Number, Strict, Text, user_id
-from userapi.http.handover import held_s, hold
+from userapi.http.fields import LABEL, Answer, Flag, Strict, Text
 from userapi.http.problems import ProblemError
 from userapi.identity import PASSWORD, authenticate, check_enabled
-from userapi.proofs import verify_key, verify_renewal
+from userapi.proofs import verify_renewal
 from userapi.service import Service, service
 from userapi.tokens import RefreshClaims
 
-_PART = "[A-Za-z0-9_-]+"
-_DPOP = HeaderText("DPoP", "A proof that the client has a key: a JWT of RFC 9449.", rf"{_PART}\.{_PART}\.{_PART}")
-
 area = Area("logins", "Logging in and out, and tokens")
 
-_ALPHABET = string.ascii_lowercase + string.digits
-_DEVICE_LENGTH = 16
 _KEY_MIN, _KEY_MAX = 16, 200
-_TRIES = 3
-"""How often a login is tried whose account changes while its password is checked."""
 
 _log = logging.getLogger("sparrow.userapi")
 
@@ -76,19 +65,31 @@ class RefreshToken(Strict):
     )
 
 
-class Tokens(Answer):
-    """What a device works with."""
+class Ways(Answer):
+    """How people log in here."""
 
-    access_token = Text("For the chat connection, and for this API (`Authorization: Bearer`).", max_length=4096)
-    token_type = Text("Always Bearer.", one_of=("Bearer",))
-    expires_in = Number("Seconds for which the access token is good.")
-    refresh_token = Text("For `POST /v1/token`, once: keep the one that it answers in its place.", max_length=4096)
-    refresh_expires_in = Number("Seconds after which the device has to log in with the password again.")
-    user = user_id()
-    device = Text("The device's id: keep it.")
-    connectors = fields.List(
-        fields.String(), required=True, metadata={"description": "Where to chat: host:port or tls://host:port."}
+    passwords = Flag("Whether with name and password (`POST /v1/login`).")
+    registration = Text(
+        "Who makes accounts that have a password: as `userapi.registration` says, or `elsewhere` where another system "
+        "keeps these.",
+        one_of=("open", "invitation", "admin", "elsewhere"),
     )
+    oidc_name = Text(
+        "Whether with an OpenID provider (`POST /v1/oidc/start`), and what people call it; null: there is none.",
+        allow_none=True,
+    )
+
+
+@endpoint(area, "GET", "/v1/login", answer=Ways)
+def ways_to_log_in() -> dict[str, object]:
+    """Look how people log in here."""
+    parts = service()
+    settings = parts.settings
+    return {
+        "passwords": settings.password_login,
+        "registration": "elsewhere" if parts.identity is not None else settings.registration,
+        "oidc_name": parts.oidc.name if parts.oidc is not None else None,
+    }
 
 
 @endpoint(
@@ -103,12 +104,9 @@ class Tokens(Answer):
             f"{_KEY_MIN} to {_KEY_MAX} random characters that name this login of a new device.",
             f".{{{_KEY_MIN},{_KEY_MAX}}}",
         ),
-        _DPOP,
+        DPOP,
     ),
-    problems=(
-        *PASSWORD,
-        *("no_such_device", "device_removed", "too_many_devices", "changed_meanwhile", "invalid_dpop_proof"),
-    ),
+    problems=(*PASSWORD, *NEW_LOGIN),
 )
 def log_in(body: dict[str, Any]) -> dict[str, object]:
     """Log in, with a new device or a known one.
@@ -121,31 +119,11 @@ def log_in(body: dict[str, Any]) -> dict[str, object]:
     A proof in `DPoP` binds the login to a key: then refreshes need proofs by the same key.
     """
     parts = service()
-    key, bound_to = _idempotency_key(), _key_of_login()
-    device = body.get("device")
-    login = _random_id()
-    for _ in range(_TRIES):
-        account = authenticate(parts, body["user"], body["password"], _proven(parts, body))
-        user = account.user
-        parts.limits.check_new_login(user)
-        if device is None:
-            device = _add_device(parts, user, _device_id(user, key), body.get("label", ""), body.get("replaces"))
-        try:
-            parts.bridge.call(parts.bridge.store.begin_login, user, device, login, account)
-        except OutdatedError:
-            continue  # what was checked is not what stands: check again
-        except NotFoundError:
-            detail = 'this user has no such device (any more): log in without "device" to get a new one'
-            raise ProblemError("no_such_device", detail, field="device") from None
-        break
-    else:
-        raise ProblemError("changed_meanwhile")
-    audit.note("logged_in", user, by=user, device=device)
-    if "device" in body:
-        # With no broker there, it goes on by itself.
-        with contextlib.suppress(ServiceError):
-            parts.endings.end(user, device)
-    return _tokens(parts, RefreshClaims(user, device, login, 1, bound_to))
+
+    def check() -> Account:
+        return authenticate(parts, body["user"], body["password"], _proven(parts, body))
+
+    return begin_login(parts, check, body, _idempotency_key())
 
 
 @endpoint(
@@ -154,7 +132,7 @@ def log_in(body: dict[str, Any]) -> dict[str, object]:
     "/v1/token",
     body=RefreshToken,
     answer=Tokens,
-    headers=(_DPOP,),
+    headers=(DPOP,),
     problems=(
         *("invalid_refresh_token", "refresh_token_reused", "account_disabled"),
         *("invalid_dpop_proof", "use_dpop_nonce"),
@@ -202,7 +180,7 @@ def refresh(body: dict[str, Any]) -> dict[str, object]:
         raise ProblemError("refresh_token_reused")
     if outcome is Refresh.UNKNOWN:
         raise refused
-    return _tokens(parts, RefreshClaims(claims.user, claims.device, claims.login, claims.generation + 1, bound_to))
+    return tokens(parts, RefreshClaims(claims.user, claims.device, claims.login, claims.generation + 1, bound_to))
 
 
 @endpoint(area, "DELETE", "/v1/me/login", status=204, guard=SIGNED)
@@ -280,45 +258,12 @@ def end_other_logins(parts: Service, user: str, device: str) -> None:
         parts.endings.end(user, *(other.device for other in others))
 
 
-def _tokens(parts: Service, claims: RefreshClaims) -> dict[str, object]:
-    now = parts.clock() + held_s()  # its time begins when the client has it
-    access, expires = parts.minter.mint(claims.user, claims.device, now, claims.login)
-    return {
-        "access_token": access,
-        "token_type": "Bearer",
-        "expires_in": expires - int(now),
-        "refresh_token": parts.minter.refresh_token(claims),
-        "refresh_expires_in": int(parts.settings.refresh_token_lifetime_s),
-        "user": claims.user,
-        "device": claims.device,
-        "connectors": list(parts.settings.connectors),
-    }
-
-
-def _random_id() -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(_DEVICE_LENGTH))
-
-
 def _idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _KEY_MIN <= len(key) <= _KEY_MAX:
         detail = f"Idempotency-Key: send {_KEY_MIN} to {_KEY_MAX} random characters"
         raise ProblemError("invalid_value", detail, field="Idempotency-Key")
     return key
-
-
-def _key_of_login() -> str:
-    """The thumbprint of the key that the login is to be bound to; empty without one. Raises `ProblemError`.
-
-    Of such a proof the time does not matter: it goes with the password, and gives nothing but a bound.
-    """
-    proof = request.headers.get("DPoP")
-    if proof is None:
-        return ""
-    try:
-        return verify_key(proof, "POST", request.path)[0]
-    except TokenError as error:
-        raise ProblemError("invalid_dpop_proof", f"DPoP: {error}") from None
 
 
 def _key_of_renewal(parts: Service, claims: RefreshClaims, token: str) -> str:
@@ -343,14 +288,6 @@ def _key_of_renewal(parts: Service, claims: RefreshClaims, token: str) -> str:
     return found
 
 
-def _device_id(user: str, key: str | None) -> str:
-    """Random; with a key, the same for the same key."""
-    if key is None:
-        return _random_id()
-    digest = hashlib.sha256(f"{user} {key}".encode()).digest()
-    return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:_DEVICE_LENGTH])
-
-
 def _proven(parts: Service, body: dict[str, Any]) -> str:
     """The device of this user that the caller has shown to have, or to have had; empty: none."""
     claims = parts.minter.read_refresh_token(body.get("proof", ""))
@@ -358,36 +295,3 @@ def _proven(parts: Service, body: dict[str, Any]) -> str:
         return ""
     stands = parts.bridge.call(parts.bridge.store.login, claims.user, claims.device) is not None
     return claims.device if stands else ""
-
-
-def _add_device(parts: Service, user: str, device: str, label: str, replaces: str | None) -> str:
-    store = parts.bridge.store
-    there = parts.bridge.call(store.list_devices, user)
-    known = {one.device for one in there}
-    if device not in known:
-        make_room(parts, user, there, replaces)
-    try:
-        made = parts.bridge.call(store.add_device, user, device, label)
-    except NotFoundError:
-        raise ProblemError("wrong_credentials", "there is no such user, or the password is wrong") from None
-    except AlreadyExistsError:
-        raise ProblemError("device_removed") from None
-    if device not in known:
-        audit.note("device_added", user, by=user, device=device)
-    if made.first:
-        # What was written to nobody's device is in the common queue, and found there. This only makes it cheaper.
-        with contextlib.suppress(ServiceError):
-            parts.fabric.changed([user])
-        return device
-    # Brokers may route by a list of devices without this one for as long. Nobody can use it before its token.
-    try:
-        parts.fabric.changed([user])
-    except ServiceError:
-        # Nobody will have its token, so nothing should be kept for it; unless it stood before this repeat.
-        if device not in known:
-            parts.bridge.call(store.remove_device, user, device)
-            audit.note("device_removed", user, by=user, device=device, why="unavailable")
-        raise
-    hold(parts.settings.further_device_delay_s, parts.sleep)
-    tell(user, Hint.DEVICES_CHANGED)
-    return device

@@ -17,7 +17,7 @@ from userapi.endpoints.admin import ADMINISTRATOR, known_account
 from userapi.http.endpoint import USER_IN_PATH, Area, endpoint
 from userapi.http.fields import Answer, Number, Strict, Text, user_id
 from userapi.http.problems import ProblemError
-from userapi.identity import NEW_PASSWORD, check_new_password, right_one
+from userapi.identity import NEW_PASSWORD, check_new_password, check_passwords_on, right_one
 from userapi.service import service
 
 area = Area("password reset", "A new password by a code that those who run the service have made")
@@ -47,7 +47,7 @@ class MadeCode(Answer):
     status=201,
     parts=(USER_IN_PATH,),
     guard=ADMINISTRATOR,
-    problems=("no_such_user", "passwords_elsewhere", "account_disabled"),
+    problems=("no_such_user", "passwords_elsewhere", "passwords_off", "account_disabled"),
 )
 def make_reset_code(user: str) -> tuple[dict[str, object], int]:
     """Make a code by which somebody sets a new password, once; it takes the place of the one before.
@@ -58,6 +58,7 @@ def make_reset_code(user: str) -> tuple[dict[str, object], int]:
     parts = service()
     if parts.identity is not None:
         raise ProblemError("passwords_elsewhere")
+    check_passwords_on(parts)
     if known_account(user).disabled:
         raise ProblemError("account_disabled", "the account is disabled: enable it first")
     code = draw()
@@ -77,7 +78,7 @@ def make_reset_code(user: str) -> tuple[dict[str, object], int]:
     "/v1/password-reset",
     body=Reset,
     status=204,
-    problems=(*NEW_PASSWORD, "wrong_code"),
+    problems=(*NEW_PASSWORD, "passwords_off", "wrong_code"),
 )
 def reset_password(body: dict[str, Any]) -> tuple[str, int]:
     """Set a new password by a code, which is good once.
@@ -86,6 +87,7 @@ def reset_password(body: dict[str, Any]) -> tuple[str, int]:
     """
     parts = service()
     user, new = body["user"], body["new_password"]
+    check_passwords_on(parts)
     check_new_password(parts, user, new, "new_password")
     parts.limits.check_code()
     store = parts.bridge.store

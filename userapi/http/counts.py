@@ -26,6 +26,7 @@ REASONS = (
     "idle_timeout",
     "malformed",
     "passwords_busy",
+    "providers_busy",
     "requests_busy",
     "too_many_connections",
     "writing_timeout",

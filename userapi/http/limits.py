@@ -223,6 +223,10 @@ class Limits:
         if here is not None:
             _refuse(self._codes.wait_s(here), "wrong codes from this address")
 
+    def check_vouching(self) -> None:
+        """Of whatever has an OpenID provider asked about somebody: as often as a password is tried, by address."""
+        self._use_here(self._logins)
+
     def code_failed(self) -> None:
         """It was wrong."""
         here = self._here()

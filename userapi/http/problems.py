@@ -71,11 +71,36 @@ CODES: dict[str, tuple[int, str]] = {
     "password_common": (400, "The password is one of those that guessers try first: choose another."),
     "password_breached": (400, "The password is on a list of stolen ones, which attackers try first: choose another."),
     "passwords_elsewhere": (403, "Passwords and accounts are kept by another system: register and change them there."),
+    "passwords_off": (403, "People log in with the OpenID provider here, and not with a password."),
     "account_disabled": (403, "The account is disabled: ask those who run the service."),
     "wrong_credentials": (401, "There is no such user, or the password is wrong."),
     "wrong_password": (403, "The password is wrong."),
     "no_such_user": (404, "There is no such user (any more)."),
     "no_such_device": (404, "The user has no such device (any more)."),
+    # Of OpenID providers.
+    "oidc_off": (403, "The service has no OpenID provider: log in with the password."),
+    "oidc_expired": (403, "This login was not begun here, or too long ago: begin it again."),
+    "oidc_refused": (
+        403,
+        "The provider does not vouch for them; `detail` says why: begin the login again.",
+    ),
+    "oidc_not_allowed": (
+        403,
+        "The provider knows them, but they may not come: ask those who run the service.",
+    ),
+    "oidc_name_unusable": (
+        409,
+        "The name that the provider has for a newcomer is none here, or somebody else has, or had, it: ask those who "
+        "run the service.",
+    ),
+    "oidc_name_needed": (409, "They come the first time, and choose a name: send it as `user`."),
+    "redirect_not_allowed": (
+        403,
+        "People do not come back there: send `userapi.page_url`, one of `userapi.oidc_redirect_uris`, or "
+        "`http://127.0.0.1:PORT/`.",
+    ),
+    "subject_taken": (409, "The subject leads to another account: unlink it there."),
+    "no_such_subject": (404, "The subject does not lead to this account (any more)."),
     # Of administration.
     "wrong_admin_token": (401, "Send what is in `userapi.admin_token_file` as `Authorization: Bearer`."),
     "registration_closed": (403, "Accounts are made by those who run the service: ask them."),

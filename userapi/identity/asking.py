@@ -24,7 +24,7 @@ from userapi.service import Service
 if TYPE_CHECKING:
     from userapi.callers import Caller
 
-PASSWORD = ("wrong_credentials", "account_disabled")
+PASSWORD = ("wrong_credentials", "account_disabled", "passwords_off")
 """Problems of endpoints that call `authenticate`."""
 NEW_PASSWORD = (
     "password_too_short",
@@ -40,8 +40,9 @@ def authenticate(parts: Service, user: str, password: str, device: str = "") -> 
     """The account whose password it is; one that another system vouches for begins with its first login.
 
     `device`: one of the user's, which the caller has shown to have. Raises `ProblemError` ("wrong_credentials",
-    "account_disabled", "too_many_requests"), and takes as long for a user that does not exist.
+    "account_disabled", "passwords_off", "too_many_requests"), and takes as long for a user that does not exist.
     """
+    check_passwords_on(parts)
     parts.limits.check_login(user, device)
     account = parts.bridge.call(parts.bridge.store.account, user)
     right = _is_right(parts, user, account, password)
@@ -99,6 +100,12 @@ def check_enabled(parts: Service, user: str) -> None:
     account = parts.bridge.call(parts.bridge.store.account, user)
     if account is not None and account.disabled:
         raise ProblemError("account_disabled")
+
+
+def check_passwords_on(parts: Service) -> None:
+    """Raises `ProblemError` ("passwords_off") where people log in without one."""
+    if not parts.settings.password_login:
+        raise ProblemError("passwords_off")
 
 
 def check_new_password(parts: Service, user: str, password: str, field: str) -> None:

@@ -1,7 +1,8 @@
 """Lanes: threads that requests wait for, apart by what they do, so that none can stop the others.
 
 Owns which request goes where, and the threads. Passwords have a lane of their own since each check takes tens of
-milliseconds of a core, or waits for another user system; health has one so that busy threads never hide that we live.
+milliseconds of a core, or waits for another user system; what asks an OpenID provider, since it may be slow while
+passwords work; health, so that busy threads never hide that we live.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ PASSWORDS = {
     ("POST", "/v1/me/deletion"),
 }
 """Methods and paths of all that checks or hashes a password."""
+_PROVIDERS = {"/v1/oidc/start", "/v1/oidc/ticket"}
+"""Paths of all that asks an OpenID provider."""
 
 
 class Lane:
@@ -64,10 +67,15 @@ class Lanes:
         checks = settings.password_threads if settings.identity == "own" else settings.identity_max_at_once
         self.requests = Lane("request", settings.threads, settings.max_waiting_requests)
         self.passwords = Lane("password", checks, settings.max_waiting_passwords)
+        self.providers: Lane | None = None
+        if settings.oidc_issuer:
+            self.providers = Lane("provider", settings.identity_max_at_once, settings.max_waiting_passwords)
         self.health = Lane("health", _HEALTH_THREADS, _HEALTH_WAITING)
 
     def of(self, method: str, path: str) -> Lane:
         """Where a request belongs."""
         if (method, path) in PASSWORDS:
             return self.passwords
+        if self.providers is not None and path in _PROVIDERS:
+            return self.providers
         return self.health if path in _HEALTH else self.requests
