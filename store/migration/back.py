@@ -93,6 +93,8 @@ def _put_people(scan: Scan, database: sqlite3.Connection) -> int:
         devices = [row[11:] for row in rows if row[11] is not None and row[13] is not None]
         for device in sorted(devices, key=lambda row: (row[2], row[0])):
             _put_device(database, user, device)
+    subjects = "issuer, subject, user, linked_ms"
+    count += _fill(database, f"oidc_subjects ({subjects})", scan(subjects, "oidc_subjects"))
     return count + _fill(database, "seen (user, seen_ms)", scan("user, seen_ms", "seen"))
 
 

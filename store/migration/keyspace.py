@@ -14,7 +14,18 @@ from store.cassandra.schema import CLOSED, LEFT, OLDEST, VERSION, apply
 from store.settings import StoreSettings
 
 _PUT = "INSERT INTO schema_version (id, version, oldest, migration) VALUES (0, %s, %s, %s)"
-_TABLES = ("users", "inbox", "pairs", "bodies", "timeline", "group_states", "files", "invitations", "reports")
+_TABLES = (
+    "users",
+    "inbox",
+    "pairs",
+    "bodies",
+    "timeline",
+    "group_states",
+    "files",
+    "invitations",
+    "reports",
+    "oidc_subjects",
+)
 
 
 class Keyspace:

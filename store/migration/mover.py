@@ -23,6 +23,7 @@ from store.settings import StoreSettings
 Read = Callable[..., Unit]
 READERS: dict[str, Read] = {
     "user": people.user,
+    "subject": people.subject,
     "list": people.listed,
     "pair": people.pair,
     "invitation": people.invitation,

@@ -1,4 +1,4 @@
-"""Which rows Cassandra is to have of users, how two of them stand, their lists, invitations, reports and counts.
+"""Which rows Cassandra is to have of users: accounts, how two of them stand, lists, invitations, reports, counts.
 
 Owns nothing but that. Reads what is told by a connection that stands still (`Source.snapshot`).
 """
@@ -36,6 +36,8 @@ _NAME = Facet("names", ("bucket", "user"))
 _SEEN = Facet("seen", ("user",), columns=("seen_ms",), rises=frozenset({"seen_ms"}))
 _MUTES = Facet("mutes", ("user",), columns=("told",))
 _INVITED = Facet("group_invitations", ("user",), ("group_id",), ("invited_by", "ms"))
+_SUBJECT = Facet("oidc_subjects", ("issuer", "subject"), columns=("user", "linked_ms"))
+_SUBJECT_OF = Facet("oidc_subjects_of", ("user", "issuer", "subject"))
 _PAIR = Facet("pairs", ("low", "high"), columns=("bits", "since_us"))
 _CONTACT = Facet("contacts", ("user", "other"))
 
@@ -138,6 +140,18 @@ def _add_device(unit: Unit, name: str, added_us: int, row: tuple[Any, ...]) -> N
 
 def _us(ms: int | None) -> int | None:
     return None if ms is None else ms * 1000
+
+
+def subject(connection: sqlite3.Connection, key: Key, at: Moment) -> Unit:
+    """Whose account somebody's is whom an OpenID provider knows."""
+    unit = Unit(scopes=[(_SUBJECT, key)])
+    row = connection.execute(
+        "SELECT user, linked_ms FROM oidc_subjects WHERE issuer = ? AND subject = ?", key
+    ).fetchone()
+    if row is not None:
+        unit.want(_SUBJECT, key, {"user": row[0], "linked_ms": row[1]})
+        unit.want(_SUBJECT_OF, (row[0], *key), {})
+    return unit
 
 
 def pair(connection: sqlite3.Connection, key: Key, at: Moment) -> Unit:

@@ -43,6 +43,7 @@ KEYS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "seen": (("user", "json_array({row}.user)", ""),),
     "mutes": (("user", "json_array({row}.user)", ""),),
     "group_invitations": (("user", "json_array({row}.user)", ""),),
+    "oidc_subjects": (("subject", "json_array({row}.issuer, {row}.subject)", ""),),
     "members": (("list", "json_array({row}.user, {row}.other)", ""),),
     "contacts": (("pair", "json_array({row}.low, {row}.high)", ""),),
     "inbox": (("queue", "json_array({row}.user, {row}.device)", ""),),
@@ -88,6 +89,7 @@ _PARTS = (
 _LISTS: dict[str, str] = {
     "user": "SELECT json_array(user) FROM (SELECT user FROM accounts UNION SELECT user FROM devices "
     "UNION SELECT user FROM seen UNION SELECT user FROM mutes UNION SELECT user FROM group_invitations)",
+    "subject": "SELECT json_array(issuer, subject) FROM oidc_subjects",
     "list": "SELECT json_array(user, other) FROM members",
     "pair": "SELECT json_array(low, high) FROM contacts",
     "group": "SELECT json_array(group_id) FROM (SELECT group_id FROM group_states "

@@ -21,6 +21,7 @@ from store.groups import Group, GroupChange, GroupQuery, Invitation, Link
 from store.interface import COMMON, File, NewRow, PageQuery, Removal
 from store.membership import after, made
 from store.sessions import SessionStart
+from store.subjects import Subject
 from store.timelines import (
     MAX_PAGE,
     Audience,
@@ -62,6 +63,7 @@ class Town:
             (8, self.login),
             (6, self.session),
             (3, self.profile),
+            (2, self.known_elsewhere),
             (3, self.contact),
             (2, self.seen),
             (4, self.upload),
@@ -173,6 +175,14 @@ class Town:
                     await store.rename_device(user, device, f"renamed {self._id()}")
                 else:
                     await store.remove_device(user, device)
+
+    async def known_elsewhere(self, store: Store) -> None:
+        """To an OpenID provider."""
+        subject = Subject("https://id.example.com", str(self.chance.randrange(8)))
+        if self.chance.random() < 0.7:
+            await store.subjects.link(subject, self._user())
+        else:
+            await store.subjects.unlink(subject, await store.subjects.user_of(subject) or "")
 
     async def contact(self, store: Store) -> None:
         one, other = self._two()
@@ -447,11 +457,12 @@ class Town:
             "group invitations": await store.groups.invitations(user),
             "reset": await store.codes.reset_code(user),
             "invitation": await store.codes.invitation_of(user),
+            "subjects": account and sorted(await store.subjects.of(user)),
             "uploads": await store.uploads_of(user, since_ms),
             "files": await store.files_of(user),
         }
         conversations = [*[conversation_of(user, one) for one in USERS if one != user], *self.groups]
-        told["pages"] = {one: await self._pages(store, user, one) for one in conversations}
+        told["pages"] = {one: await self._pages(store, user, one) for one in conversations if account}
         told["unread"] = await store.timelines.unread(user, conversations if account else [])
         told["scans"] = {one.device: await self._scan(store, user, one.device) for one in devices}
         return told
@@ -486,7 +497,8 @@ class Town:
             "changes": await store.groups.changes(group, 0, 1000),
             "links": sorted(await store.groups.links(group)),
             "marks": await store.groups.marks(group),
-            "was": [await store.groups.was_member(group, user) for user in USERS],
+            # Of a closed one nobody asks.
+            "was": [await store.groups.was_member(group, user) for user in USERS if found and not found.closed],
         }
 
     async def _of_file(self, store: Store, file: File) -> dict[str, Any]:
