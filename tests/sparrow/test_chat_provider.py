@@ -136,11 +136,13 @@ def test_a_browser_on_another_machine(api: Api, url: str, provider: Provider, tm
     assert any("Open this in a browser" in text for text in terminal.said)
 
 
+@pytest.mark.full
 def test_whoever_is_somebody_else_here_is_told(api: Api, url: str, provider: Provider, tmp_path: Path) -> None:
     with pytest.raises(OidcError, match="sparrow chat bob"):
         sign_in(url, tmp_path, Scripted(), back(provider, preferred_username="bob"))
 
 
+@pytest.mark.full
 def test_the_provider_says_no(api: Api, url: str, provider: Provider, tmp_path: Path) -> None:
     def refuse(address: str) -> None:
         told = provider.log_in(address)
@@ -151,6 +153,7 @@ def test_the_provider_says_no(api: Api, url: str, provider: Provider, tmp_path: 
         sign_in(url, tmp_path, Scripted(), refuse)
 
 
+@pytest.mark.full
 def test_nobody_comes_back(
     api: Api, url: str, provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +162,7 @@ def test_nobody_comes_back(
         sign_in(url, tmp_path, Scripted(), None)
 
 
+@pytest.mark.full
 def test_who_chooses_a_name(api: Api, url: str, provider: Provider, tmp_path: Path) -> None:
     with with_settings(api, provider, tmp_path, oidc_newcomers="choose"):
         api.now = time.time()
@@ -169,6 +173,7 @@ def test_who_chooses_a_name(api: Api, url: str, provider: Provider, tmp_path: Pa
             sign_in(url, tmp_path, Scripted(), back(provider), "bob")
 
 
+@pytest.mark.full
 def test_too_many_devices(api: Api, url: str, provider: Provider, tmp_path: Path) -> None:
     with with_settings(api, provider, tmp_path, max_devices=1):
         sign_in(url, tmp_path, Scripted(), back(provider, preferred_username="alice")).close()

@@ -275,7 +275,6 @@ def test_a_login_is_bound_to_a_key(there: Api, provider: Provider) -> None:
 # Who comes the first time.
 
 
-@with_each_engine
 def test_no_name_leads_to_an_account_that_is_there(api: Api, provider: Provider, tmp_path: Path) -> None:
     api.register("alice")
     with with_settings(api, provider, tmp_path):
@@ -391,6 +390,26 @@ def test_a_first_login_that_broke_off_is_gone_on_with(there: Api, provider: Prov
     trying = Trying(there, provider)
     answer = trying.show(**provider.log_in(trying.start(), "666", preferred_username="alice"))
     problem(answer, 409, "oidc_name_unusable")
+    assert log_in(there, provider, preferred_username="alice")["user"] == "alice"
+
+
+def test_who_is_refused_is_told_what_a_link_needs(there: Api, provider: Provider) -> None:
+    there.register("alice")
+    detail = refused(there, provider, "oidc_name_unusable", 409)
+    assert '"alice"' in detail
+    assert "4711" in detail
+    assert admin(there, "POST", "/accounts/alice/link", json={"subject": "4711"}).status_code == 204
+    assert log_in(there, provider)["user"] == "alice"
+
+
+def test_keys_that_cannot_be_had(there: Api, provider: Provider) -> None:
+    """They are asked for no oftener than the provider is said to be away."""
+    provider.answers["/keys"] = (404, b"{}")
+    for _ in range(3):
+        refused(there, provider, "unavailable", 503)
+    assert provider.asked.count("/realm/keys") == 1
+    provider.answers.clear()
+    there.now += 3
     assert log_in(there, provider, preferred_username="alice")["user"] == "alice"
 
 
@@ -597,6 +616,8 @@ def test_where_people_are_sent(api: Api, provider: Provider, tmp_path: Path) -> 
     with with_settings(api, provider, tmp_path, page_url=""):
         asked = {"redirect_uri": "", "code_challenge": "a" * 43}
         problem(api.client.post("/v1/oidc/start", json=asked), 403, "redirect_not_allowed")
+        asked = {"redirect_uri": PAGE, "code_challenge": "a" * 43}
+        assert "page_url" in str(problem(api.client.post("/v1/oidc/start", json=asked), 403, "redirect_not_allowed"))
 
 
 def test_beginnings_cost_nothing_here(there: Api, provider: Provider) -> None:

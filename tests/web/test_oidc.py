@@ -20,6 +20,8 @@ from tests.web.test_access import assess
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
+pytestmark = pytest.mark.full
+
 UserOf = Callable[[str], str]
 IN = "Conversations"
 
@@ -129,4 +131,4 @@ async def test_a_name_that_somebody_has(node: Node, person: PersonFactory, user:
     alice.expects("status of 409")
     page = await alice.tab(f"{node.api}/")
     await at_provider(page, name)
-    await page.get_by_text("somebody else has, or had, it").wait_for()
+    await page.get_by_text("is somebody else's here, or was").wait_for()
