@@ -20,7 +20,7 @@ from sparrow.chat import provider as chat_provider
 from sparrow.chat.account import SignIn, SignInOptions, Terminal
 from tests.userapi.conftest import Api, api_in
 from tests.userapi.openid import Provider, providing
-from tests.userapi.test_oidc import with_settings
+from tests.userapi.vouching import with_settings
 
 Browser = Callable[[str], object]
 

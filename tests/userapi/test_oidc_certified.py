@@ -13,7 +13,7 @@ import pytest
 from client import parse_oidc_answer
 from tests.services.openid import OpenIdProvider
 from tests.userapi.conftest import Api, problem
-from tests.userapi.test_oidc import LOOPBACK, Trying, enter, service_of
+from tests.userapi.vouching import LOOPBACK, Trying, enter, service_of
 from userapi.identity.oidc import Provider
 from userapi.service import EXTENSION
 from userapi.settings import UserApiSettings

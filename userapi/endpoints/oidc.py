@@ -142,7 +142,7 @@ def redeem_oidc(body: dict[str, Any]) -> dict[str, object]:
             said_issuer=body.get("iss"),
         )
     except TokenError as error:
-        raise _failed("oidc_refused", f"the provider does not vouch for you: {error}") from None
+        raise _failed("oidc_refused", str(error)) from None
     if missing := provider.lacks(claims):
         audit.note("login_failed", "-", why="oidc_not_allowed", subject=subject.subject, claim=missing)
         raise ProblemError("oidc_not_allowed")
@@ -227,10 +227,10 @@ def _is_loopback(address: str) -> bool:
     return False
 
 
-def _failed(code: str, detail: str = "") -> ProblemError:
+def _failed(code: str, reason: str = "") -> ProblemError:
     """What is said of what is no good. Nobody guesses it, so it does not count against others at the same address."""
-    audit.note("login_failed", "-", why=code)
-    return ProblemError(code, detail)
+    audit.note("login_failed", "-", why=code, **({"reason": reason} if reason else {}))
+    return ProblemError(code, f"the provider does not vouch for you: {reason}" if reason else "")
 
 
 def _account_of(parts: Service, subject: Subject) -> Account | None:
