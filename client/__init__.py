@@ -20,6 +20,7 @@ from client.api.devices import Device, Devices
 from client.api.files import File, Files
 from client.api.groups import Group, GroupChange, Invitation, Link, LinkedGroup, Member, MyGroup, ReadBy
 from client.api.logins import UserApi, register
+from client.api.oidc import LoginWays, Oidc, OidcAnswer, OidcBegun, OidcTicket, parse_oidc_answer
 from client.api.profiles import OwnProfile, Profile, Profiles
 from client.client import DEFAULT_API, Client
 from client.connection import Timing
@@ -73,6 +74,7 @@ from protocol.errors import (
     NotFoundError,
     NotFriendError,
     NotMemberError,
+    OidcError,
     PeerError,
     RefusedError,
     ReplacedError,
@@ -139,6 +141,7 @@ __all__ = [
     "Link",
     "LinkedGroup",
     "LocalFileError",
+    "LoginWays",
     "MarkRaised",
     "Member",
     "Message",
@@ -151,6 +154,11 @@ __all__ = [
     "NotFoundError",
     "NotFriendError",
     "NotMemberError",
+    "Oidc",
+    "OidcAnswer",
+    "OidcBegun",
+    "OidcError",
+    "OidcTicket",
     "Options",
     "OwnMessage",
     "OwnProfile",
@@ -182,5 +190,6 @@ __all__ = [
     "UserApi",
     "WrongCodeError",
     "WrongPasswordError",
+    "parse_oidc_answer",
     "register",
 ]

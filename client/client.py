@@ -57,6 +57,7 @@ class Client(ByName, OverHttp, Signalling):
         token: A login token in place of a password; then `connectors` are needed as well.
         register: Make the account, with this password, if there is none.
         invitation: With `register`, the code of an invitation, where the service asks for one.
+        ticket: Of an OpenID provider (`Oidc.redeem`), in place of a password: it is used once.
         api: Base URL of the user API.
         ca: A PEM file: trust servers with certificates of this CA, instead of those that the system trusts.
         connectors: Where to connect, as "host:port", "tls://host:port", "ws://host:port" or "wss://host/path"; without
@@ -84,6 +85,7 @@ class Client(ByName, OverHttp, Signalling):
         token: str | None = None,
         register: bool = False,
         invitation: str = "",
+        ticket: str = "",
         api: str = DEFAULT_API,
         ca: str | os.PathLike[str] | None = None,
         connectors: Sequence[str] = (),
@@ -111,6 +113,7 @@ class Client(ByName, OverHttp, Signalling):
         self._token = token
         self._register = register
         self._invitation = invitation
+        self._ticket = arguments.text("the ticket", ticket)
         self._trust = Trust(ca)
         self._api = UserApi(api, trust=self._trust)
         self._connectors = tuple(connectors)
@@ -165,6 +168,7 @@ class Client(ByName, OverHttp, Signalling):
                 label=self._label,
                 register=self._register,
                 invitation=self._invitation,
+                ticket=self._ticket,
             )
             self._engine = Engine(
                 self.user, journal, credentials, self._options, self._name, self._on_event, self._trust

@@ -46,6 +46,7 @@ class Credentials:
         label: str,
         register: bool,
         invitation: str = "",
+        ticket: str = "",
     ) -> None:
         """Raises `ConfigError` if this can never log in."""
         self.user = user
@@ -55,6 +56,7 @@ class Credentials:
         self._label = label
         self._register = register
         self._invitation = invitation
+        self._ticket = ticket
         self._key = ""
         self._proof = ""
         """A refresh token that was good once."""
@@ -82,15 +84,20 @@ class Credentials:
         self._connectors = tuple(connectors) or _addresses(journal.value(CONNECTORS))
         self.fixed_connectors = bool(connectors)
         """They are the application's, not the user API's."""
-        if not password and not self._token:
-            raise ConfigError("give a password or a token: none is kept from an earlier login")
-        if not password and not self._connectors:
+        if not self._can_log_in and not self._token:
+            raise ConfigError("give a password or a token, or a ticket: none is kept from an earlier login")
+        if not self._can_log_in and not self._connectors:
             raise ConfigError("with a token and no password, give connectors as well, such as ['127.0.0.1:7400']")
 
     @property
     def can_renew(self) -> bool:
-        """Whether there is a refresh token, or a password to log in with."""
-        return bool(self._refresh or self._password)
+        """Whether there is a refresh token, or something to log in with."""
+        return bool(self._refresh) or self._can_log_in
+
+    @property
+    def _can_log_in(self) -> bool:
+        """Whether there is a password, or a ticket."""
+        return bool(self._password or self._ticket)
 
     async def get(self) -> tuple[str, Sequence[str]]:
         """A token and the connectors' addresses. Raises what `UserApi.login` and `refresh` raise."""
@@ -125,7 +132,7 @@ class Credentials:
             renewing.cancel()
 
     async def _renew_now(self) -> None:
-        login = await self._refreshed() or await self._with_password()
+        login = await self._refreshed() or await self._anew()
         if login.user != self.user:
             raise ConfigError(f"the user API calls {self.user!r} {login.user!r}: use that name")
         self._token, self.device = login.token, login.device
@@ -133,11 +140,12 @@ class Credentials:
         if not self.fixed_connectors:
             self._connectors = login.connectors
         self._unanswered = False
+        self._ticket = ""
         keep_login(self._journal, self.user, login)
         self.changed()
 
     async def _refreshed(self) -> Login | None:
-        """With the refresh token; None without a good one, if there is a password."""
+        """With the refresh token; None without a good one, if there is something to log in with."""
         if not self._refresh:
             return None
         # Kept before it is sent: who repeats it after a restart is known by it, an earlier copy of the state is not.
@@ -149,14 +157,16 @@ class Credentials:
             return await self._api.refresh(self._refresh, nonce)
         except TokenRejectedError:
             self._refresh, self._proof = "", self._refresh
-            if not self._password:
+            if not self._can_log_in:
                 raise
             return None
 
-    async def _with_password(self) -> Login:
-        assert self._password is not None
+    async def _anew(self) -> Login:
         self._unanswered = True
         try:
+            if self._ticket:
+                return await self._api.enter(self.user, self._ticket, self.device, self._label)
+            assert self._password is not None
             return await self._log_in(self._password)
         except UnavailableError:
             raise  # it may have counted
@@ -213,11 +223,11 @@ class Credentials:
         if self._token not in ("", token):
             return True
         # The answer to our login got lost, but it has ended the one before.
-        if self._unanswered and self._password:
+        if self._unanswered and self._can_log_in:
             self._token = ""
             return True
-        # It ended before this run, which was given the password.
-        if token == self._earlier and self._password:
+        # It ended before this run, which was given something to log in with.
+        if token == self._earlier and self._can_log_in:
             self._token = self._earlier = self._refresh = ""
             return True
         return False

@@ -131,6 +131,10 @@ class WrongCodeError(MisuseError):
     """The code of an invitation, or for a new password, is wrong, was used or has ended."""
 
 
+class OidcError(MisuseError):
+    """An OpenID provider does not vouch for whoever wants in, or they may not come; the text says why."""
+
+
 class SessionEndedError(MisuseError):
     """The server has ended the session for good; reconnecting would not help."""
 

@@ -123,19 +123,43 @@ class UserApi:
                 later.
             PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
         """
-        body = {"user": user, "password": password}
-        if device:
-            body["device"] = device
-        elif label:
-            body["label"] = label
-        if replaces and not device:
-            body["replaces"] = replaces
+        body = {"user": user, "password": password} | _of_device(device, label, replaces)
         headers = {"Idempotency-Key": key} if key and not device else None
         try:
             answer = await self.web.request("POST", "/v1/login", json=body, headers=headers)
             if proof and answer.status_code == _TOO_MANY:
                 # Not at once: a server of 0.1 knows no such field.
                 answer = await self.web.request("POST", "/v1/login", json=body | {"proof": proof}, headers=headers)
+            if code_of(answer) == "too_many_devices":
+                raise TooManyDevicesError(*told_devices(answer))
+            return self._login(self.web.answer(answer))
+        except NotFoundError as error:
+            raise DeviceRemovedError(str(error)) from error
+
+    async def enter(self, user: str, ticket: str, device: str = "", label: str = "", *, replaces: str = "") -> Login:
+        """Get a token with the ticket of an OpenID provider (`Oidc.redeem`), which is good for one device.
+
+        Args:
+            user: Whom it is for; or, of somebody who comes the first time and chooses, the name that they want.
+            ticket: The ticket; who repeats it, for want of an answer, gets the same device.
+            device: The device's id; empty for a new one.
+            label: What people see of a new device.
+            replaces: As of `login`.
+
+        Raises:
+            OidcError: The ticket has ended, or the name that the provider has for them cannot be used.
+            AlreadyExistsError: Somebody else has the name that they chose.
+            InvalidIdError: It is no user id.
+            TooManyDevicesError: The user may have no more devices; its `devices` may be replaced.
+            DeviceRemovedError: The user has no such device (any more).
+            AccountDisabledError: The account is disabled.
+            UnavailableError: The user API cannot be reached (`UnreachableError`), or cannot do this now: try again
+                later.
+            PeerError: Its certificate is not trusted (`UntrustedError`), or what answers is no user API (`ApiError`).
+        """
+        body = {"user": user, "ticket": ticket} | _of_device(device, label, replaces)
+        try:
+            answer = await self.web.request("POST", "/v1/oidc/login", json=body)
             if code_of(answer) == "too_many_devices":
                 raise TooManyDevicesError(*told_devices(answer))
             return self._login(self.web.answer(answer))
@@ -179,6 +203,12 @@ class UserApi:
                 if all(isinstance(address, str) for address in connectors):
                     return Login(token, name, made, tuple(connectors), refresh_token)
         raise self.web.strange()
+
+
+def _of_device(device: str, label: str, replaces: str) -> dict[str, str]:
+    if device:
+        return {"device": device}
+    return ({"label": label} if label else {}) | ({"replaces": replaces} if replaces else {})
 
 
 async def register(

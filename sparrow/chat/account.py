@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from client import DEFAULT_API, UserApi
+from client import DEFAULT_API, Oidc, UserApi
 from client.api.logins import Login
 from client.client import PLAIN_HTTP
 from client.credentials import DEVICE, TOKEN, keep_login, login_key
@@ -29,11 +29,13 @@ from protocol.errors import (
     ConfigError,
     InvitationNeededError,
     MisuseError,
+    OidcError,
     TooManyDevicesError,
     UnavailableError,
     WrongPasswordError,
 )
 from protocol.ids import check_user_id
+from sparrow.chat import provider
 from sparrow.chat.password_file import password_in
 from sparrow.chat.text import bare
 
@@ -63,6 +65,8 @@ class SignInOptions:
     """Its code; empty: ask, where the service does."""
     reset: bool = False
     """Set a new password first, by a code."""
+    oidc: bool = False
+    """With the service's OpenID provider, and not with a password."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reset",
         action="store_true",
         help="set a new password first, by a code that those who run the service have made; it logs all devices out",
+    )
+    parser.add_argument(
+        "--oidc",
+        action="store_true",
+        help="log in with the service's OpenID provider, in a browser (so it is where the service has no passwords)",
     )
     parser.add_argument(
         "--password-file",
@@ -104,7 +113,8 @@ def account_of(options: argparse.Namespace, environ: Mapping[str, str]) -> SignI
     state = options.state or default_state(user, options.api, environ)
     password = _given_password(options.password_file, environ)
     invitation = environ.get(INVITATION_VARIABLE, "").strip()
-    return SignInOptions(user, options.api, state, password, options.register, options.ca, invitation, options.reset)
+    asked = (options.register, options.ca, invitation, options.reset, options.oidc)
+    return SignInOptions(user, options.api, state, password, *asked)
 
 
 def default_state(user: str, api: str, environ: Mapping[str, str]) -> Path:
@@ -143,6 +153,10 @@ class Terminal:
             )
         return _asked(lambda: getpass.getpass(prompt))
 
+    def typed(self) -> str | None:
+        """A line that was typed meanwhile; None: none was."""
+        return provider.line_typed()
+
     def agrees(self, question: str) -> bool:
         """Yes or no; no if there is nobody to ask."""
         return self.interactive and _asked(lambda: input(question)).strip().lower() in ("y", "yes")
@@ -167,11 +181,12 @@ class SignIn:
         self._terminal = terminal
         self._sleep = sleep
         self._api = UserApi(account.api, trust=Trust(account.ca))
+        self._oidc = Oidc(self._api)
 
     def run(self, *, again: bool = False) -> None:
         """Ask, register and log in as far as it is needed. `again`: the token that is there is no good.
 
-        Raises `WrongPasswordError`, `ConfigError`, `DeviceRemovedError`, `MisuseError`.
+        Raises `WrongPasswordError`, `ConfigError`, `DeviceRemovedError`, `OidcError`, `MisuseError`.
         """
         if self._api.web.open_to_all and not again:
             self._terminal.say(f"{self._account.api}: {PLAIN_HTTP}")
@@ -183,7 +198,8 @@ class SignIn:
             if not journal.value(TOKEN) or again or reset:
                 key = login_key(journal)
                 journal.commit()
-                login = self._log_in(journal.value(DEVICE) or "", key)
+                device = journal.value(DEVICE) or ""
+                login = self._log_in_by_provider(device) if self._goes_to_provider() else self._log_in(device, key)
                 keep_login(journal, self._account.user, login)
                 journal.commit()
         finally:
@@ -205,6 +221,35 @@ class SignIn:
             if self._account.password is not None or not self._terminal.interactive:
                 raise WrongPasswordError(reason)
             self._terminal.say(reason)
+
+    def _goes_to_provider(self) -> bool:
+        if self._account.oidc or self._account.password is not None:
+            return self._account.oidc
+        return not self._insist(self._oidc.ways).passwords
+
+    def _log_in_by_provider(self, device: str) -> Login:
+        """Raises `OidcError`."""
+        back = provider.Return()
+        try:
+            begun = self._insist(functools.partial(self._oidc.begin, back.address))
+            provider.tell(self._terminal.say, begun.url, provider.open_browser(begun.url))
+            until = time.monotonic() + provider.WAIT_S
+            answer = back.wait(begun.state, self._terminal.typed, until)
+        finally:
+            back.close()
+        user = self._account.user
+        # A code is good once: what was asked in vain is not asked again.
+        ticket = asyncio.run(self._oidc.redeem(begun, answer))
+        if ticket.user not in ("", user):
+            raise OidcError(f"here you are {ticket.user}, and not {user}: sparrow chat {ticket.user}")
+        question = f"There is no account of yours here. Make one that is called {user}, for good? [y/N] "
+        if not ticket.user and not self._account.register and not self._terminal.agrees(question):
+            raise OidcError("there is no account of yours here (--register makes one)")
+        enter = functools.partial(self._api.enter, user, ticket.ticket, device, "terminal")
+        try:
+            return self._insist(enter)
+        except TooManyDevicesError as error:
+            return self._insist(functools.partial(enter, replaces=self._replaced(error)))
 
     def _replaced(self, error: TooManyDevicesError) -> str:
         """The device that this one takes the place of, if the person agrees. Raises `error` otherwise."""

@@ -390,7 +390,7 @@ async def test_the_password_when_refreshing_is_over(people: People) -> None:
         assert (await alice.profiles.own()).user == a
         # A request that was on its way with a token from before that login.
         before = credentials._token
-        await credentials._with_password()
+        await credentials._anew()
         credentials._refresh = "nonsense"
         await credentials.renew()
         assert await credentials.instead_of(before, expired=False) != before

@@ -26,6 +26,7 @@ import pytest
 from tests.certificates import Authority
 from tests.metrics import nonzero
 from tests.ports import free_port
+from tests.userapi.openid import providing
 from tests.userapi.raw import HEAD, ask, connect, is_closed, many, read
 from tests.userapi.running_broker import RunningBroker
 from tests.userapi.running_server import Server, command, serving, sqlite, wait_until_up
@@ -252,6 +253,28 @@ def test_passwords_have_a_lane_of_their_own_which_says_when_it_is_full(tmp_path:
         _Slow.go.set()
         hook.shutdown()
         hook.server_close()
+
+
+@pytest.mark.full
+def test_a_provider_that_hangs_takes_no_thread_of_others(tmp_path: Path) -> None:
+    few = {"identity_max_at_once": 2, "max_waiting_passwords": 2, "identity_timeout_s": 30.0}
+    with providing() as provider, ThreadPoolExecutor(20) as pool:
+        provider.wait.clear()
+        named = {"oidc_issuer": provider.issuer, "oidc_client_id": "sparrow", "password_threads": 1, "threads": 1}
+        with small(tmp_path, **few, **named) as server:
+            body = {"redirect_uri": "http://127.0.0.1:1/", "code_challenge": "a" * 43}
+            starts = [pool.submit(httpx.post, f"{server.url}/v1/oidc/start", json=body, timeout=30) for _ in range(8)]
+            assert [_status(start) for start in starts].count(503) == 4
+            # Who has a password comes in as always.
+            known = {"user": "alice", "password": "correct horse"}
+            assert httpx.post(f"{server.url}/v1/accounts", json=known).status_code == 201
+            assert httpx.post(f"{server.url}/v1/login", json=known).status_code == 200
+            assert httpx.get(f"{server.url}/v1/login").json()["oidc_name"] == "127.0.0.1"
+            assert refused(server)["providers_busy"] == 4
+            provider.wait.set()
+            assert [start.result().status_code for start in starts].count(200) == 4
+            # All of them asked the provider once.
+            assert provider.asked == ["/realm/.well-known/openid-configuration"]
 
 
 def _status(login: Any) -> int | None:

@@ -100,7 +100,11 @@ def start_oidc(body: dict[str, Any]) -> dict[str, object]:
     provider, redirect_uri = _provider(parts), body["redirect_uri"]
     is_page = redirect_uri in (parts.settings.page_url, *parts.settings.oidc_redirect_uris)
     if not redirect_uri or not (is_page or _is_loopback(redirect_uri)):
-        raise ProblemError("redirect_not_allowed", field="redirect_uri")
+        place = (
+            f"{parts.settings.page_url} alone" if parts.settings.page_url else "no page (userapi.page_url is not set)"
+        )
+        detail = f"from the provider people come back to {place}, and to programs on their own machine"
+        raise ProblemError("redirect_not_allowed", detail, field="redirect_uri")
     begun = Begun(draw(), body["code_challenge"], redirect_uri)
     state = _texts(parts, provider).state(begun, parts.clock())
     address = provider.address(
@@ -138,7 +142,7 @@ def redeem_oidc(body: dict[str, Any]) -> dict[str, object]:
             said_issuer=body.get("iss"),
         )
     except TokenError as error:
-        raise _failed("oidc_refused", f"the provider does not vouch for you: {error}") from None
+        raise _failed("oidc_refused", str(error)) from None
     if missing := provider.lacks(claims):
         audit.note("login_failed", "-", why="oidc_not_allowed", subject=subject.subject, claim=missing)
         raise ProblemError("oidc_not_allowed")
@@ -223,10 +227,10 @@ def _is_loopback(address: str) -> bool:
     return False
 
 
-def _failed(code: str, detail: str = "") -> ProblemError:
+def _failed(code: str, reason: str = "") -> ProblemError:
     """What is said of what is no good. Nobody guesses it, so it does not count against others at the same address."""
-    audit.note("login_failed", "-", why=code)
-    return ProblemError(code, detail)
+    audit.note("login_failed", "-", why=code, **({"reason": reason} if reason else {}))
+    return ProblemError(code, f"the provider does not vouch for you: {reason}" if reason else "")
 
 
 def _account_of(parts: Service, subject: Subject) -> Account | None:
@@ -249,13 +253,15 @@ def _name_of_newcomer(parts: Service, subject: Subject, claims: Any) -> str:
     if newcomers == "refused":
         audit.note("login_failed", "-", why="oidc_not_allowed", subject=subject.subject)
         detail = "no account here is yours: ask those who run the service to link one to you"
-        raise ProblemError("oidc_not_allowed", f"{detail} (they need this: {subject.subject})")
+        raise ProblemError("oidc_not_allowed", f"{detail}; they need this: {subject.subject}")
     name = _name_in(parts, claims)
     # Nobody is told of whose a name is: it is one's own at the provider.
     is_free = bool(name) and _is_free(parts, subject, name)
     if newcomers == "named" and not is_free:
         audit.note("login_failed", "-", why="oidc_name_unusable", subject=subject.subject, name=name or "-")
-        raise ProblemError("oidc_name_unusable")
+        said = f'"{name}" is somebody else\'s here, or was' if name else "your name at the provider is none here"
+        detail = f"{said}: ask those who run the service; they need this: {subject.subject}"
+        raise ProblemError("oidc_name_unusable", detail)
     return name if is_free else ""
 
 

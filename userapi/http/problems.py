@@ -80,14 +80,8 @@ CODES: dict[str, tuple[int, str]] = {
     # Of OpenID providers.
     "oidc_off": (403, "The service has no OpenID provider: log in with the password."),
     "oidc_expired": (403, "This login was not begun here, or too long ago: begin it again."),
-    "oidc_refused": (
-        403,
-        "The provider does not vouch for them; `detail` says why: begin the login again.",
-    ),
-    "oidc_not_allowed": (
-        403,
-        "The provider knows them, but they may not come: ask those who run the service.",
-    ),
+    "oidc_refused": (403, "The provider does not vouch for them; `detail` says why: begin the login again."),
+    "oidc_not_allowed": (403, "The provider knows them, but they may not come: ask those who run the service."),
     "oidc_name_unusable": (
         409,
         "The name that the provider has for a newcomer is none here, or somebody else has, or had, it: ask those who "

@@ -229,6 +229,7 @@ class Provider:
             found = find_key(token, self._keys, known.algorithms)
             # It may have a new one.
             if found is None and now - self._keys_at >= KEYS_AGAIN_S:
+                self._rest()
                 self._fetch_keys(known)
                 found = find_key(token, self._keys, known.algorithms)
         if found is None:
@@ -243,7 +244,7 @@ class Provider:
         where = self.issuer.rstrip("/") + _DISCOVERY
         status, found = self._ask("GET", where)
         if status != _OK:
-            raise self._trouble(where, f"it answers {status}: is userapi.oidc_issuer right?")
+            self._away(where, f"it answers {status}: is userapi.oidc_issuer right?")
         said = found.get("issuer")
         if said != self.issuer:
             text = f'it calls itself "{str(said)[:200]}", which userapi.oidc_issuer must be, to the letter'
@@ -270,13 +271,10 @@ class Provider:
         return address
 
     def _fetch_keys(self, known: Metadata) -> list[ProviderKey]:
-        # Also of one that fails: it is not asked oftener.
-        self._keys_at = self._steady()
         status, found = self._ask("GET", known.keys)
         if status != _OK:
-            self._keys_at = float("-inf")
-            raise self._trouble(known.keys, f"it answers {status}")
-        self._keys = read_keys(found)
+            self._away(known.keys, f"it answers {status}")
+        self._keys, self._keys_at = read_keys(found), self._steady()
         return self._keys
 
     # HTTP.

@@ -74,9 +74,7 @@ export class Client implements Owner {
       keyPair: (make: () => Promise<CryptoKeyPair>) => journal.keyPair(make),
       keep,
     };
-    const { password, isPasswordForOnce, register, invitation, device, replaces, label, connectors } = options;
-    const asked = { password, isPasswordForOnce, register, invitation, device, replaces, label, connectors };
-    this.#credentials = new Credentials(user, asked, new Logins(web), keeping);
+    this.#credentials = new Credentials(user, options, new Logins(web), keeping);
     const transports = options.transports ?? [websocket];
     this.#engine = new Engine(this, journal, this.#credentials, transports, engineOptions(options), tell);
     const api = new SignedApi(web, this.#credentials);

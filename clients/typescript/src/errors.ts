@@ -117,6 +117,11 @@ export class WrongCodeError extends MisuseError {
   override name = "WrongCodeError";
 }
 
+/** An OpenID provider does not vouch for whoever wants in, or they may not come: begin again, or ask who runs it. */
+export class OidcError extends MisuseError {
+  override name = "OidcError";
+}
+
 /** The server has ended the session for good; reconnecting would not help. */
 export class SessionEndedError extends MisuseError {
   override name = "SessionEndedError";

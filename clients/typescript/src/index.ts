@@ -14,6 +14,16 @@ export type {
   MyGroup,
   Role,
 } from "./api/groups.ts";
+export {
+  beginOidc,
+  type LoginWays,
+  type OidcAnswer,
+  type OidcBegun,
+  type OidcTicket,
+  parseOidcAnswer,
+  redeemOidc,
+  waysToLogIn,
+} from "./api/oidc.ts";
 export type { Account, Contact, Device, Friend, OwnProfile, People, Profile, ProfileChange } from "./api/people.ts";
 export { Client } from "./client.ts";
 export { type Target, targetName } from "./core/changes.ts";

@@ -46,6 +46,8 @@ export interface ClientOptions {
   readonly password?: string;
   /** Forget the password once it was used: when that login has ended, the session has. */
   readonly isPasswordForOnce?: boolean;
+  /** Of an OpenID provider (`redeemOidc`), in place of a password: it is used once. */
+  readonly ticket?: string;
   /** Make the account, with this password, if there is none. */
   readonly register?: boolean;
   /** With `register`, the code of an invitation, where the service asks for one. */

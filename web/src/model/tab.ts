@@ -32,6 +32,8 @@ const NO_WAY_IN = "This service lets no browsers in: it names no WebSocket addre
 export interface Entering {
   readonly user: string;
   readonly password: string;
+  /** Of the OpenID provider, in place of the password; empty: none. */
+  readonly ticket: string;
   /** Make the account. */
   readonly register: boolean;
   /** The code of an invitation; empty: none. */
@@ -163,7 +165,7 @@ export class Tab {
       timers,
       // A person waits to hear whether the password is right.
       background: asked === undefined,
-      ...(asked && { password: asked.password, isPasswordForOnce: true, label: asked.label }),
+      ...(asked && { label: asked.label, ...(asked.ticket === "" ? passwordOf(asked) : { ticket: asked.ticket }) }),
       ...(asked?.replaces === true && { replaces: "silent_longest" }),
     };
     let chat: Chat | undefined;
@@ -268,6 +270,10 @@ export class Tab {
     await parts?.then(({ chat }) => chat.close()).catch(() => undefined);
     this.#leader.close();
   }
+}
+
+function passwordOf({ password }: Entering): { password: string; isPasswordForOnce: true } {
+  return { password, isPasswordForOnce: true };
 }
 
 function call(parts: Parts, path: string, args: readonly unknown[]): Promise<unknown> {

@@ -13,6 +13,7 @@ import { type Connection, emptyRow, type Problem, problemOf, type Told, type Upl
 import { setOffset } from "./clock.ts";
 import { Circle } from "./people.ts";
 import { Previews } from "./previews.ts";
+import { forgetAnswer } from "./provider.ts";
 import { go, route } from "./route.ts";
 import { Rows } from "./rows.ts";
 import { Toasts } from "./toasts.ts";
@@ -104,6 +105,8 @@ export class App {
       await tab.entered();
       if (entering !== undefined) {
         this.#use(tab);
+      } else {
+        forgetAnswer();
       }
       // One that leads by itself says so.
       if (entering !== undefined || !tab.isLeading) {

@@ -7,6 +7,7 @@
 import { signal } from "@preact/signals";
 
 import { takeHanded } from "./handed.ts";
+import { takeAnswer } from "./provider.ts";
 
 export type Route =
   | { readonly at: "list" }
@@ -44,6 +45,7 @@ export const route = signal<Route>({ at: "list" });
 export function followAddress(): () => void {
   const look = (): void => {
     takeHanded();
+    takeAnswer();
     route.value = parseRoute(location.hash);
   };
   look();

@@ -3,11 +3,15 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import type { LoginWays } from "sparrow-client";
 
 import type { Problem } from "../model/told.ts";
 import { handed } from "../state/handed.ts";
+import { goToProvider, learnWays, returned, ways } from "../state/provider.ts";
+import { browserName } from "./browser_name.ts";
 import { useApp } from "./context.ts";
 import { fieldOf } from "./form.ts";
+import { Vouched } from "./vouched.tsx";
 
 interface LoginProps {
   readonly user: string;
@@ -18,7 +22,71 @@ export function Login({ user, problem }: LoginProps): JSX.Element {
   if (!isSecureContext) {
     return <Insecure />;
   }
-  return <Form user={user} problem={problem} />;
+  return <Ways user={user} problem={problem} />;
+}
+
+/** With a password, or the OpenID provider, or either. */
+function Ways({ user, problem }: LoginProps): JSX.Element {
+  const isHanded = handed.value !== undefined;
+  useEffect(() => void learnWays(), []);
+  const known = ways.value;
+  const back = returned.value;
+  if (back.at === "asking") {
+    return (
+      <main class="alone">
+        <h1>Sparrow</h1>
+        <p role="status">One moment…</p>
+      </main>
+    );
+  }
+  if (back.at === "vouched") {
+    return <Vouched key={back.ticket.ticket} ticket={back.ticket} />;
+  }
+  const hasPasswords = known?.passwords !== false || isHanded;
+  const said = back.at === "refused" ? back.problem : problem;
+  return (
+    <main class="alone">
+      <h1>Sparrow</h1>
+      {known !== undefined && known.oidcName !== "" && <ToProvider name={known.oidcName} />}
+      {hasPasswords && <Form user={user} problem={said} canRegister={isHanded || registers(known)} />}
+      {!hasPasswords && said !== undefined && (
+        <p class="wrong" role="alert">
+          {said.text}
+        </p>
+      )}
+    </main>
+  );
+}
+
+function registers(known: LoginWays | undefined): boolean {
+  return known === undefined || known.registration === "open" || known.registration === "invitation";
+}
+
+function ToProvider({ name }: { readonly name: string }): JSX.Element {
+  const busy = useSignal(false);
+  const wrong = useSignal("");
+  const leave = async (): Promise<void> => {
+    busy.value = true;
+    wrong.value = "";
+    const found = await goToProvider();
+    // Else the page is being left.
+    if (found !== undefined) {
+      busy.value = false;
+      wrong.value = found.text;
+    }
+  };
+  return (
+    <div class="login">
+      <button type="button" class="first" disabled={busy.value} onClick={() => void leave()}>
+        {busy.value ? "One moment…" : `Log in with ${name}`}
+      </button>
+      {wrong.value !== "" && (
+        <p class="wrong" role="alert">
+          {wrong.value}
+        </p>
+      )}
+    </div>
+  );
 }
 
 /** What browsers keep from pages that came over plain HTTP from another machine. */
@@ -39,7 +107,11 @@ function Insecure(): JSX.Element {
   );
 }
 
-function Form({ user, problem }: LoginProps): JSX.Element {
+interface FormProps extends LoginProps {
+  readonly canRegister: boolean;
+}
+
+function Form({ user, problem, canRegister }: FormProps): JSX.Element {
   const app = useApp();
   const invited = handed.value?.kind === "invite" ? handed.value.code : "";
   const register = useSignal(invited !== "");
@@ -63,7 +135,15 @@ function Form({ user, problem }: LoginProps): JSX.Element {
     const name = fieldOf(form, "user").trim().toLowerCase();
     const replaces = fieldOf(form, "replaces") !== "";
     const invitation = fieldOf(form, "invitation").trim();
-    const asked = { user: name, password, register: register.value, invitation, replaces, label: browserName() };
+    const asked = {
+      user: name,
+      password,
+      ticket: "",
+      register: register.value,
+      invitation,
+      replaces,
+      label: browserName(),
+    };
     const found = await app.logIn(asked);
     if (found === undefined) {
       handed.value = undefined;
@@ -74,92 +154,68 @@ function Form({ user, problem }: LoginProps): JSX.Element {
     isFull.value = found?.name === "TooManyDevicesError";
   };
   return (
-    <main class="alone">
-      <h1>Sparrow</h1>
-      <form class="login" onSubmit={(event) => void enter(event)}>
+    <form class="login" onSubmit={(event) => void enter(event)}>
+      <label>
+        Name
+        <input
+          ref={first}
+          name="user"
+          defaultValue={user}
+          required
+          maxLength={64}
+          autocomplete="username"
+          autocapitalize="none"
+          spellcheck={false}
+        />
+      </label>
+      <label>
+        Password
+        <input
+          name="password"
+          type="password"
+          required
+          autocomplete={register.value ? "new-password" : "current-password"}
+        />
+      </label>
+      {register.value && (
         <label>
-          Name
+          Password, once more
+          <input name="again" type="password" required autocomplete="new-password" />
+        </label>
+      )}
+      {register.value && asksCode.value && (
+        <label>
+          Code of your invitation
           <input
-            ref={first}
-            name="user"
-            defaultValue={user}
+            name="invitation"
+            defaultValue={invited}
             required
             maxLength={64}
-            autocomplete="username"
+            autocomplete="off"
             autocapitalize="none"
             spellcheck={false}
           />
         </label>
-        <label>
-          Password
-          <input
-            name="password"
-            type="password"
-            required
-            autocomplete={register.value ? "new-password" : "current-password"}
-          />
+      )}
+      {wrong.value !== "" && (
+        <p class="wrong" role="alert">
+          {wrong.value}
+        </p>
+      )}
+      {isFull.value && (
+        <label class="check">
+          <input name="replaces" type="checkbox" />
+          Remove the device that was silent longest, and log in in its place
         </label>
-        {register.value && (
-          <label>
-            Password, once more
-            <input name="again" type="password" required autocomplete="new-password" />
-          </label>
-        )}
-        {register.value && asksCode.value && (
-          <label>
-            Code of your invitation
-            <input
-              name="invitation"
-              defaultValue={invited}
-              required
-              maxLength={64}
-              autocomplete="off"
-              autocapitalize="none"
-              spellcheck={false}
-            />
-          </label>
-        )}
-        {wrong.value !== "" && (
-          <p class="wrong" role="alert">
-            {wrong.value}
-          </p>
-        )}
-        {isFull.value && (
-          <label class="check">
-            <input name="replaces" type="checkbox" />
-            Remove the device that was silent longest, and log in in its place
-          </label>
-        )}
-        <button type="submit" class="first" disabled={busy.value}>
-          {busy.value ? "One moment…" : register.value ? "Make the account" : "Log in"}
-        </button>
+      )}
+      <button type="submit" class="first" disabled={busy.value}>
+        {busy.value ? "One moment…" : register.value ? "Make the account" : "Log in"}
+      </button>
+      {canRegister && (
         <button type="button" class="plain" onClick={() => (register.value = !register.value)}>
           {register.value ? "I have an account" : "I am new here"}
         </button>
-      </form>
-    </main>
+      )}
+    </form>
   );
-}
-
-/** What people see of this device in their list. */
-function browserName(): string {
-  const agent = navigator.userAgent;
-  const browsers = [
-    ["Edg/", "Edge"],
-    ["OPR/", "Opera"],
-    ["Firefox/", "Firefox"],
-    ["Chrome/", "Chrome"],
-    ["Safari/", "Safari"],
-  ] as const;
-  const systems = [
-    ["Android", "Android"],
-    ["iPhone", "iPhone"],
-    ["iPad", "iPad"],
-    ["Windows", "Windows"],
-    ["Mac OS", "macOS"],
-    ["Linux", "Linux"],
-  ] as const;
-  const nameIn = (known: readonly (readonly [string, string])[]): string | undefined =>
-    known.find(([mark]) => agent.includes(mark))?.[1];
-  return `${nameIn(browsers) ?? "a browser"} on ${nameIn(systems) ?? "some system"}`;
 }

@@ -40,6 +40,8 @@ export interface CredentialOptions {
   readonly password?: string | undefined;
   /** Forget the password once it was used. */
   readonly isPasswordForOnce?: boolean | undefined;
+  /** Of an OpenID provider, in place of a password; used once. */
+  readonly ticket?: string | undefined;
   /** Make the account, with this password, if there is none. */
   readonly register?: boolean | undefined;
   /** The code of an invitation, where the service asks for one. */
@@ -62,6 +64,7 @@ export class Credentials {
   readonly #logins: Logins;
   readonly #keeping: Keeping;
   #password: string | undefined;
+  #ticket: string | undefined;
   #token: string;
   #refresh: string;
   /** The token of an earlier run. */
@@ -92,11 +95,12 @@ export class Credentials {
     }
     this.device = asked || keeping.device;
     this.#password = options.password;
+    this.#ticket = options.ticket;
     this.#token = this.#earlier = keeping.value(TOKEN) ?? "";
     this.#refresh = keeping.value(REFRESH) ?? "";
     this.#connectors = this.#fixed ?? addressesOf(keeping.value(CONNECTORS));
     if (!this.canRenew) {
-      throw new ConfigError("give a password: no login is kept from an earlier time");
+      throw new ConfigError("give a password, or a ticket: no login is kept from an earlier time");
     }
   }
 
@@ -105,9 +109,14 @@ export class Credentials {
     return connectors.length > 0 ? connectors : undefined;
   }
 
-  /** Whether there is a refresh token, or a password to log in with. */
+  /** Whether there is a refresh token, or something to log in with. */
   get canRenew(): boolean {
-    return this.#refresh !== "" || this.#password !== undefined;
+    return this.#refresh !== "" || this.#canLogIn;
+  }
+
+  /** Whether there is a password, or a ticket. */
+  get #canLogIn(): boolean {
+    return this.#password !== undefined || this.#ticket !== undefined;
   }
 
   /** A token and the connectors' addresses. Throws what `Logins.login` and `refresh` throw. */
@@ -146,7 +155,7 @@ export class Credentials {
   }
 
   async #renew(): Promise<void> {
-    const login = (await this.#refreshed()) ?? (await this.#withPassword());
+    const login = (await this.#refreshed()) ?? (await this.#anew());
     if (login.user !== this.user) {
       throw new ConfigError(`the user API calls ${this.user} ${login.user}: use that name`);
     }
@@ -154,6 +163,7 @@ export class Credentials {
     this.#refresh = login.refreshToken;
     this.#connectors = this.#fixed ?? login.connectors;
     this.#unanswered = false;
+    this.#ticket = undefined;
     if (this.#options.isPasswordForOnce === true) {
       this.#password = undefined;
     }
@@ -165,7 +175,7 @@ export class Credentials {
     await this.#keeping.keep();
   }
 
-  /** With the refresh token; undefined without a good one, if there is a password. */
+  /** With the refresh token; undefined without a good one, if there is something to log in with. */
   async #refreshed(): Promise<Login | undefined> {
     if (this.#refresh === "") {
       return undefined;
@@ -182,20 +192,21 @@ export class Credentials {
       }
       this.#proof = this.#refresh;
       this.#refresh = "";
-      if (this.#password === undefined) {
+      if (!this.#canLogIn) {
         throw error;
       }
       return undefined;
     }
   }
 
-  async #withPassword(): Promise<Login> {
-    if (this.#password === undefined) {
-      throw new TokenRejectedError("this device was logged out: log in with the password");
+  async #anew(): Promise<Login> {
+    const [ticket, password] = [this.#ticket, this.#password];
+    if (!this.#canLogIn) {
+      throw new TokenRejectedError("this device was logged out: log in again");
     }
     this.#unanswered = true;
     try {
-      return await this.#logIn(this.#password);
+      return await (ticket !== undefined ? this.#enter(ticket) : this.#logIn(password ?? ""));
     } catch (error) {
       if (!(error instanceof UnavailableError)) {
         this.#unanswered = false; // otherwise it may have counted
@@ -205,6 +216,12 @@ export class Credentials {
       }
       throw error;
     }
+  }
+
+  async #enter(ticket: string): Promise<Login> {
+    const prover = await this.#proving();
+    const { label = "", replaces = "" } = this.#options;
+    return this.#logins.enter(this.user, ticket, { device: this.device, label, replaces, prover });
   }
 
   async #logIn(password: string): Promise<Login> {
@@ -273,12 +290,12 @@ export class Credentials {
       return true;
     }
     // The answer to our login got lost, but it has ended the one before.
-    if (this.#unanswered && this.#password !== undefined) {
+    if (this.#unanswered && this.#canLogIn) {
       this.#token = "";
       return true;
     }
-    // It ended before this run, which was given the password.
-    if (token === this.#earlier && this.#password !== undefined) {
+    // It ended before this run, which was given something to log in with.
+    if (token === this.#earlier && this.#canLogIn) {
       this.#token = this.#earlier = this.#refresh = "";
       return true;
     }

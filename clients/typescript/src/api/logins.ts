@@ -10,6 +10,7 @@ import { list, object, text } from "./shape.ts";
 import { type Answer, codeOf, Web } from "./web.ts";
 
 const PATH = "/v1/login";
+const ENTRANCE = "/v1/oidc/login";
 const RENEWAL = "/v1/token";
 const OF_PROOFS = new Set(["invalid_dpop_proof", "use_dpop_nonce"]);
 
@@ -104,6 +105,24 @@ export class Logins {
         throw new DeviceRemovedError(error.message, { cause: error });
       }
       throw error;
+    }
+  }
+
+  /**
+   * The same with a ticket of an OpenID provider, which stands for password and key. `user`: whom it is for, or who
+   * somebody wants to be who comes the first time. Throws `OidcError`, `AlreadyExistsError` and `InvalidIdError` for such
+   * a name, and as above.
+   */
+  async enter(user: string, ticket: string, extras: Omit<LoginExtras, "key" | "proof"> = {}): Promise<Login> {
+    const { device = "", label = "", replaces = "", prover } = extras;
+    const isNew = device === "";
+    const json = { ticket, user, ...(isNew ? { ...(label && { label }), ...(replaces && { replaces }) } : { device }) };
+    const headers: Record<string, string> =
+      prover === undefined ? {} : { DPoP: await prover.prove(this.#web.url + ENTRANCE) };
+    try {
+      return this.#login(await this.#web.request(ENTRANCE, { method: "POST", json, headers }));
+    } catch (error) {
+      throw error instanceof NotFoundError ? new DeviceRemovedError(error.message, { cause: error }) : error;
     }
   }
 
