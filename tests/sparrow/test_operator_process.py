@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from sparrow.cli import ERROR, main
 from tests.certificates import Authority
 from tests.ports import free_port
-from tests.sparrow.serving import ADMIN_TOKEN, Node, Operator, run
+from tests.sparrow.serving import ADMIN_TOKEN, Node, Operator
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +111,6 @@ def test_accounts(web: httpx.Client, node: Node) -> None:
 
 def test_the_listener(operator: Operator, web: httpx.Client) -> None:
     assert web.post("/api/login", content=b"x" * 20_000).status_code == 413
-    refused = run(operator.node, "operator", SPARROW_OPERATOR__LISTEN_PORT=str(operator.port))
-    assert refused.returncode == 2
-    assert "set operator.listen_host and listen_port, or stop what listens there" in refused.stderr
     operator.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
     assert web.get("/api/settings").status_code == 200
 
@@ -119,12 +118,27 @@ def test_the_listener(operator: Operator, web: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"SPARROW_USERAPI__ADMIN_TOKEN_FILE": ""}, "userapi.admin_token_file is not set"),
-        ({"SPARROW_OPERATOR__LISTEN_HOST": "0.0.0.0"}, "set operator.tls_certificate_file"),
-        ({"SPARROW_OPERATOR__USERAPI_URL": "http://10.0.0.5:7480"}, "use https://"),
+        ({"userapi__admin_token_file": ""}, "userapi.admin_token_file is not set"),
+        ({"operator__listen_host": "0.0.0.0"}, "set operator.tls_certificate_file"),
+        ({"operator__userapi_url": "http://10.0.0.5:7480"}, "use https://"),
+        ({}, "set operator.listen_host and listen_port, or stop what listens there"),
     ],
 )
-def test_what_it_does_not_start_with(node: Node, settings: dict[str, str], text: str) -> None:
-    done = run(node, "operator", **settings)
-    assert done.returncode == 2
-    assert text in done.stderr
+def test_what_it_does_not_start_with(
+    node: Node,
+    settings: dict[str, str],
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The last one: another program on its port."""
+    monkeypatch.chdir(node.folder)
+    for name, value in (
+        node.environment | {f"SPARROW_{key}".upper(): value for key, value in settings.items()}
+    ).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sparrow.ops.logs.set_up", lambda settings: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("SPARROW_OPERATOR__LISTEN_PORT", str(taken.getsockname()[1]))
+        assert main(["operator"]) == ERROR
+    assert text in capsys.readouterr().err

@@ -27,7 +27,7 @@ export function Wrong({ text }: { readonly text: string }): JSX.Element | null {
 /** Scrolls by itself where it is wider than the window. */
 export function Table({ label, children }: { label: string; children: ComponentChildren }): JSX.Element {
   return (
-    <div class="table" role="region" aria-label={label} tabIndex={0}>
+    <div class="table" role="group" aria-label={label} tabIndex={0}>
       <table>{children}</table>
     </div>
   );

@@ -75,7 +75,7 @@ function Views(): JSX.Element {
   return (
     <>
       <header class="bar">
-        <strong>Sparrow</strong>
+        <h1>Sparrow</h1>
         <nav aria-label="Views">
           {VIEWS.map((each) => (
             <a key={each} href={`#${each}`} aria-current={each === view.value ? "page" : undefined}>
