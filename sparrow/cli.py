@@ -282,6 +282,11 @@ COMMANDS = {
         _Arguments("sparrow.ops.users:add_arguments"),
         _Run("sparrow.ops.users:run"),
     ),
+    "operator": _Command(
+        "serve the operator's page: what is wrong, how much goes on, accounts, groups, reports",
+        _add_config,
+        _Run("sparrow.operator_page.process:run", sections=("operator", "log"), takes=()),
+    ),
     "end-logins": _Command(
         "end all logins of one user, or of everybody",
         _Arguments("sparrow.ops.ended:add_arguments"),

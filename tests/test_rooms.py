@@ -39,6 +39,10 @@ ROOMS: dict[str, set[str]] = {
         *(*SERVERS, "client", "sparrow", "sparrow/chat", "sparrow/config"),
         *("userapi/endpoints", "userapi.http.counts"),
     },
+    "sparrow/operator_page": {
+        *("protocol", "fabric", "sparrow", "sparrow/config", "sparrow/ops"),
+        *("userapi.settings", "userapi.endpoints.admin", "userapi/http", "userapi/process"),
+    },
     "load": {"protocol", "store", "userapi", "client", "sparrow/config"},
 }
 """Room → rooms, and single modules, that it may import. A module is in the innermost room that its folder is in."""

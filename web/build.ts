@@ -1,6 +1,6 @@
 /**
- * Bundles the page into `userapi/page`, which is committed, and shipped with the user API: whoever runs a server needs no
- * Node. `node build.ts FOLDER` writes somewhere else.
+ * Bundles the page into `userapi/page`, and the operator's into `sparrow/operator_page/page`. Both are committed, and
+ * shipped: whoever runs a server needs no Node. `node build.ts FOLDER` writes below that folder.
  *
  * Owns the names of the built files. The same sources give the same bytes (tests/web/test_build.py).
  */
@@ -44,33 +44,57 @@ async function bundled(entry: string, define: Record<string, string> = {}): Prom
   return file.contents;
 }
 
-/** Files of the page by name; what is loaded for ever has a hash of its content in it. */
-async function made(): Promise<ReadonlyMap<string, Uint8Array>> {
-  const files = new Map<string, Uint8Array>();
-  const named = (name: string, content: Uint8Array): string => {
+/** Files of a page by name; what is loaded for ever has a hash of its content in it. */
+class Files {
+  readonly all = new Map<string, Uint8Array>();
+
+  /** Adds an asset; returns its address. */
+  add(name: string, content: Uint8Array): string {
     const hash = createHash("sha256").update(content).digest("hex").slice(0, 8).toUpperCase();
     const whole = `assets/${name.replace(".", `-${hash}.`)}`;
-    files.set(whole, content);
+    this.all.set(whole, content);
     return `/${whole}`;
-  };
-  const timer = named("timer.js", await bundled(join(CLIENT, "worker/timer.ts")));
-  const assets = {
-    __SCRIPT__: named("page.js", await bundled("src/main.tsx", { __TIMER__: JSON.stringify(timer) })),
-    __STYLE__: named("page.css", await bundled("src/style.css")),
-    __ICON__: named("icon.svg", readFileSync(join(HERE, "src/icon.svg"))),
-  };
-  let html = readFileSync(join(HERE, "src/index.html"), "utf8");
-  for (const [place, address] of Object.entries(assets)) {
-    html = html.replaceAll(place, address);
   }
-  files.set("index.html", new TextEncoder().encode(html));
+
+  /** Adds the document, which names the assets. */
+  addIndex(source: string, assets: Readonly<Record<string, string>>): void {
+    let html = readFileSync(join(HERE, source), "utf8");
+    for (const [place, address] of Object.entries(assets)) {
+      html = html.replaceAll(place, address);
+    }
+    this.all.set("index.html", new TextEncoder().encode(html));
+  }
+
+  write(folder: string): void {
+    rmSync(join(folder, "assets"), { recursive: true, force: true });
+    mkdirSync(join(folder, "assets"), { recursive: true });
+    for (const [name, content] of this.all) {
+      writeFileSync(join(folder, name), content);
+    }
+  }
+}
+
+async function chat(): Promise<Files> {
+  const files = new Files();
+  const timer = files.add("timer.js", await bundled(join(CLIENT, "worker/timer.ts")));
+  files.addIndex("src/index.html", {
+    __SCRIPT__: files.add("page.js", await bundled("src/main.tsx", { __TIMER__: JSON.stringify(timer) })),
+    __STYLE__: files.add("page.css", await bundled("src/style.css")),
+    __ICON__: files.add("icon.svg", readFileSync(join(HERE, "src/icon.svg"))),
+  });
   return files;
 }
 
-const folder = process.argv[2] ?? join(HERE, "../userapi/page");
-const files = await made();
-rmSync(join(folder, "assets"), { recursive: true, force: true });
-mkdirSync(join(folder, "assets"), { recursive: true });
-for (const [name, content] of files) {
-  writeFileSync(join(folder, name), content);
+async function operator(): Promise<Files> {
+  const files = new Files();
+  files.addIndex("src/operator/index.html", {
+    __SCRIPT__: files.add("operator.js", await bundled("src/operator/main.tsx")),
+    __STYLE__: files.add("operator.css", await bundled("src/operator/style.css")),
+    __ICON__: files.add("icon.svg", readFileSync(join(HERE, "src/icon.svg"))),
+  });
+  return files;
 }
+
+const root = process.argv[2] ?? join(HERE, "..");
+(await chat()).write(join(root, "userapi/page"));
+(await operator()).write(join(root, "sparrow/operator_page/page"));

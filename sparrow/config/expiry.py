@@ -33,6 +33,8 @@ def certificates(settings: Settings, roles: Sequence[str]) -> list[NamedFile]:
         found += of_userapi(settings.userapi)
     if for_whom & {"node", "broker", "userapi"}:
         found += of_store(settings.store)
+    if "operator" in for_whom:
+        found.append(NamedFile("operator.tls_certificate_file", settings.operator.tls_certificate_file))
     return [file for file in found if file.path]
 
 

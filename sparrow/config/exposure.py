@@ -20,7 +20,7 @@ from sparrow.config.page import unreached
 from userapi.settings import UserApiSettings
 
 if TYPE_CHECKING:
-    from sparrow.config.tree import Settings
+    from sparrow.config.tree import OperatorSettings, Settings
 
 Found: TypeAlias = tuple[str, str, bool] | tuple[str, str, bool, tuple[str, ...]]
 """Key, text, whether it is serious, and sections that it is about besides its key's."""
@@ -39,6 +39,7 @@ def exposure(settings: Settings) -> Iterator[Found]:
     yield from _etcd(settings)
     yield from _cassandra(settings)
     yield from _monitor(settings)
+    yield from _operator(settings)
 
 
 def _broker(settings: Settings) -> Iterator[Found]:
@@ -216,6 +217,23 @@ def _monitor(settings: Settings) -> Iterator[Found]:
     yield "monitor.listen_host", text, False
 
 
+def _operator(settings: Settings) -> Iterator[Found]:
+    operator = settings.operator
+    yield from _certificate("operator", operator)
+    if not is_loopback(operator.listen_host) and not operator.tls_certificate_file:
+        text = (
+            f"{operator.listen_host} can be reached from other machines, and without TLS others can read the "
+            "administrator's token: set operator.tls_certificate_file and tls_private_key_file, or listen on 127.0.0.1 "
+            "and go there through ssh -L"
+        )
+        yield "operator.listen_host", text, True
+    url = operator.userapi_url
+    if url.startswith("http://") and not is_loopback(_host(url)):
+        yield "operator.userapi_url", f"{url}: others on the way can read the administrator's token: use https://", True
+    if operator.userapi_ca_file and not url:
+        yield "operator.userapi_ca_file", "is for operator.userapi_url, which is empty", False
+
+
 def _host(url: str) -> str:
     """Empty where there is none to be made out, which is another's complaint."""
     try:
@@ -224,7 +242,7 @@ def _host(url: str) -> str:
         return ""
 
 
-def _certificate(room: str, section: ConnectorSettings | UserApiSettings) -> Iterator[Found]:
+def _certificate(room: str, section: ConnectorSettings | UserApiSettings | OperatorSettings) -> Iterator[Found]:
     """Whether certificate and key are there, readable, and the key is nobody else's; the rest is found out at start."""
     certificate, key = section.tls_certificate_file, section.tls_private_key_file
     if bool(certificate) != bool(key):

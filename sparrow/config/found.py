@@ -186,6 +186,9 @@ def _together(parts: dict[str, Settings]) -> Settings:
         owner = next((parts[name] for name in owners if name in parts), None)
         if owner is not None:
             changes[section] = getattr(owner, section)
+    # Whichever of the parts it stands with: there is one page for all.
+    named = [one.operator for one in parts.values() if any(key.startswith("operator.") for key in one.written)]
+    changes["operator"] = (*named, whole.operator)[0]
     return dataclasses.replace(
         whole,
         written=frozenset().union(*(one.written for one in parts.values())),

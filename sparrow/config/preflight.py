@@ -104,6 +104,8 @@ def _ports(settings: Settings, roles: tuple[str, ...]) -> Iterator[Finding]:
     if "broker" in roles and settings.broker.listen.startswith("tcp://"):
         host, _, port = settings.broker.listen.removeprefix("tcp://").rpartition(":")
         wanted.append(("broker.listen", "0.0.0.0" if host == "*" else host.strip("[]"), int(port)))
+    if "operator" in roles:
+        wanted.append(("operator.listen_port", settings.operator.listen_host, settings.operator.listen_port))
     if monitor.listen_port:
         wanted.append(("monitor.listen_port", monitor.listen_host, monitor.listen_port))
     for key, host, number in wanted:

@@ -3,9 +3,9 @@
 Owns reading and the rules for one value alone; rules between values are `sparrow.config.checks`' business. The
 rooms own their own settings classes.
 
-A section of the file is a room (`[connector]`, `[broker]`, `[store]`, `[userapi]`), or `[etcd]`, `[monitor]`, `[log]`.
-The environment comes second and wins: `SPARROW_CONNECTOR__LISTEN_PORT=7401`, lists separated by commas. Relative paths
-are relative to `data_dir`, and that to the working directory.
+A section of the file is a room (`[connector]`, `[broker]`, `[store]`, `[userapi]`), or `[etcd]`, `[monitor]`,
+`[operator]`, `[log]`. The environment comes second and wins: `SPARROW_CONNECTOR__LISTEN_PORT=7401`, lists separated by
+commas. Relative paths are relative to `data_dir`, and that to the working directory.
 
 (pydantic-settings was tried: it passes over variables of sections that are not there, wants lists in JSON, tells a
 mistake in three lines, and takes 0.2 s to import. msgspec says what is wrong without the value, the environment or
@@ -47,6 +47,9 @@ PATHS = (
     ("etcd", "password_file"),
     ("history", "ledger"),
     ("monitor", "backup_folder"),
+    ("operator", "tls_certificate_file"),
+    ("operator", "tls_private_key_file"),
+    ("operator", "userapi_ca_file"),
     ("store", "cassandra_credentials_file"),
     ("store", "cassandra_tls_ca_file"),
     ("store", "cassandra_tls_cert_file"),

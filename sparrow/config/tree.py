@@ -1,4 +1,4 @@
-"""All settings as one frozen tree. The rooms own their own sections; `[monitor]` and `[log]` are here.
+"""All settings as one frozen tree. The rooms own their own sections; `[monitor]`, `[operator]` and `[log]` are here.
 
 Owns what there is to set, and no rule. Reads nothing.
 """
@@ -39,6 +39,30 @@ class MonitorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """The operator's page, as `sparrow operator` serves it: what is wrong, how much goes on, accounts, groups."""
+
+    listen_host: str = "127.0.0.1"
+    """Where browsers find it. Beyond this machine it takes a certificate."""
+    listen_port: int = port(7485)
+    """An origin of its own: nothing else is served there."""
+    tls_certificate_file: str = ""
+    """PEM of the certificate, with its chain; empty: plain HTTP, on this machine alone. Read again when it changes."""
+    tls_private_key_file: str = ""
+    """PEM of the certificate's key, without a password."""
+    names: tuple[str, ...] = ()
+    """Host names by which browsers open it, besides localhost and addresses. Under others nothing is answered."""
+    userapi_url: str = ""
+    """Where `/v1/admin` is, such as "https://chat.example.net"; empty: where [userapi] has it on this machine."""
+    userapi_ca_file: str = ""
+    """With `userapi_url`: PEM of the CA that its certificate is of; empty: the system's."""
+    look_interval_s: float = number(5.0, 1, 60)
+    """Every monitor of `monitor.processes` is asked so often, however many look at the page."""
+    session_lifetime_s: float = number(8 * 3600.0, 60, 7 * 86400)
+    """After so long an operator shows the administrator's token again."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """What goes to the log: standard error, or the journal with fields if that is where standard error leads."""
 
@@ -67,6 +91,7 @@ class Settings:
     history: HistorySettings = field(default_factory=HistorySettings)
     userapi: UserApiSettings = field(default_factory=UserApiSettings)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
+    operator: OperatorSettings = field(default_factory=OperatorSettings)
     log: LogSettings = field(default_factory=LogSettings)
     written: frozenset[str] = field(default=frozenset(), compare=False)
     """Not a setting: names, as in "store.path", of those that somebody has written, be it as they are by default."""

@@ -27,7 +27,9 @@ _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE---
 class Administration:
     """Of the user API that the settings describe, on this machine, or at another address."""
 
-    def __init__(self, settings: UserApiSettings, api: str | None = None, ca: Path | None = None) -> None:
+    def __init__(
+        self, settings: UserApiSettings, api: str | None = None, ca: Path | None = None, timeout_s: float = _TIMEOUT_S
+    ) -> None:
         """Raises `ConfigError` where there is no administration, or its credential or a certificate cannot be read."""
         self._token = read_admin_token(settings)
         if not self._token:
@@ -40,7 +42,7 @@ class Administration:
             raise ConfigError("--ca is for --api: without it, the certificate in the settings is believed")
         self._elsewhere = api is not None
         trust = Trust(ca) if self._elsewhere or not settings.tls_certificate_file else _Own(settings)
-        self._web = Web(api or address_of(settings), _TIMEOUT_S, trust)
+        self._web = Web(api or address_of(settings), timeout_s, trust)
         if self._elsewhere and self._web.open_to_all:
             raise ConfigError(f"--api {api}: everybody on the way could read the administrator's token: use https://")
 

@@ -66,5 +66,8 @@ async def _tried(settings: Settings, roles: tuple[str, ...]) -> list[Finding]:
 
 
 def _listed(roles: Sequence[str]) -> str:
-    names = {"node": "a node", "connector": "a connector", "broker": "a broker", "userapi": "a user API"}
+    names = {
+        **{"node": "a node", "connector": "a connector", "broker": "a broker", "userapi": "a user API"},
+        "operator": "the operator's page",
+    }
     return ", ".join(names[role] for role in roles)

@@ -69,7 +69,7 @@ def _same(new: Seen, old: Seen | None) -> Seen | None:
 
 def _of_one(new: Seen, old: Seen | None, unix_s: float) -> Iterator[Finding]:
     if new.trouble:
-        cure = "look at its log and `systemctl status`; if it runs and does not answer, restart it"
+        cure = "look at its log and its unit; if it runs and does not answer, restart it"
         yield _critical("SparrowProcessDown", new, f"does not tell of itself: {new.trouble}", cure)
         return
     for why, abilities in by_reason(new.not_ready).items():

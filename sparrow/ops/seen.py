@@ -94,6 +94,8 @@ async def _ask(client: httpx.AsyncClient, process: str) -> Seen:
         )  # fmt: skip
     except (TimeoutError, httpx.TimeoutException):
         return down("no answer")
+    except httpx.ConnectError:
+        return down("nobody listens there")
     except httpx.HTTPError as error:
         return down(str(error) or type(error).__name__)
     except (ValueError, KeyError, TypeError, AttributeError, httpx.InvalidURL):

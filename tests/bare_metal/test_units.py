@@ -30,6 +30,7 @@ def test_there_are_units() -> None:
         "sparrow-backup.service",
         "sparrow-broker@.service",
         "sparrow-connector@.service",
+        "sparrow-operator.service",
         "sparrow-userapi.service",
         "sparrow.service",
     ]

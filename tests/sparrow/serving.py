@@ -108,6 +108,61 @@ class Node:
                 assert answer.status_code == 201, answer.text
 
 
+ADMIN_TOKEN = "0123456789abcdef" * 4
+
+
+class Operator:
+    """`sparrow operator` beside a node that has administration and a monitor."""
+
+    def __init__(self, node: Node, **settings: object) -> None:
+        self.node = node
+        self.port = free_port()
+        scheme = "https" if "operator__tls_certificate_file" in settings else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        named = {f"SPARROW_{name}".upper(): str(value) for name, value in settings.items()}
+        self.environment = node.environment | {"SPARROW_OPERATOR__LISTEN_PORT": str(self.port)} | named
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def settings_in(folder: Path) -> dict[str, object]:
+        """What the node needs for it."""
+        file = folder / "admin.token"
+        file.write_text(ADMIN_TOKEN)
+        file.chmod(0o600)
+        return {"userapi__admin_token_file": file, "monitor__listen_port": free_port()}
+
+    def start(self) -> Operator:
+        """Return when it answers."""
+        with (self.node.folder / "operator.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-m", "sparrow.cli", "operator"],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                cwd=self.node.folder,
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log
+            try:
+                httpx.get(self.url, trust_env=False, verify=False)
+                return self
+            except (OSError, httpx.TransportError):
+                time.sleep(0.05)
+        raise TimeoutError(self.log)
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        return (self.node.folder / "operator.log").read_text()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
 def with_websocket(folder: Path, **settings: object) -> Node:
     """A node that has WebSockets, too, not started."""
     folder.mkdir(exist_ok=True)

@@ -61,6 +61,15 @@ def test_samples_are_for_whom_they_say(path: Path, tmp_path: Path) -> None:
     assert inferred(load(tmp_path / "sample.toml", {})) == (path.stem.replace("sparrow", "node"),)
 
 
+def test_the_operators_page_stands_beside_them(tmp_path: Path) -> None:
+    for text, roles in (("", ("node",)), ("[connector]\nbrokers = ['tcp://a:1']\n", ("connector",))):
+        (tmp_path / "my.toml").write_text(f"{text}[operator]\nlisten_port = 7486")
+        assert inferred(load(tmp_path / "my.toml", {})) == (*roles, "operator")
+    key = "operator.listen_host"
+    assert (key, True) in found(tmp_path, "operator", OPERATOR__LISTEN_HOST="0.0.0.0")
+    assert (key, True) not in found(tmp_path, "node", OPERATOR__LISTEN_HOST="0.0.0.0")  # it serves none
+
+
 def test_who_reads_a_setting() -> None:
     assert roles_of("data_dir") == roles_of("log.level") == ROLES
     assert roles_of("etcd.user") == ("broker",)

@@ -28,11 +28,17 @@ _WIDER = """() => [document.documentElement, ...document.querySelectorAll('body 
     .map((one) => `${one.tagName} ${one.className} is ${one.scrollWidth} wide`)"""
 
 
-async def assess(page: Page, where: str) -> None:
-    """What is in view now, in the colours and the width of whoever looks at it."""
+async def axe(page: Page) -> list[str]:
+    """What axe finds in what is in view now, in the colours of whoever looks at it."""
     if await page.evaluate("typeof axe === 'undefined'"):
         await page.evaluate(AXE.read_text())
-    found = [*await page.evaluate(_ASSESS, RULES), *await page.evaluate(_WIDER)]
+    found: list[str] = await page.evaluate(_ASSESS, RULES)
+    return found
+
+
+async def assess(page: Page, where: str) -> None:
+    """The same, and what is wider than the window."""
+    found = [*await axe(page), *await page.evaluate(_WIDER)]
     assert not found, "\n".join([where, *found])
 
 

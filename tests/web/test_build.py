@@ -8,8 +8,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = ROOT / "userapi" / "page"
+BUILT = [ROOT / "userapi" / "page", ROOT / "sparrow" / "operator_page" / "page"]
 FIRST_VIEW_BYTES = 150 * 1024
 
 
@@ -32,14 +34,16 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_committed_page_is_what_its_sources_make(bin: Path, tmp_path: Path) -> None:
-    """After a change in web/ or clients/typescript: `npm run build` in web/, and commit userapi/page."""
+def test_the_committed_pages_are_what_their_sources_make(bin: Path, tmp_path: Path) -> None:
+    """After a change in web/ or clients/typescript: `npm run build` in web/, and commit what it has written."""
     _run(bin, "npm", "run", "build", "--", str(tmp_path))
-    assert _files(tmp_path) == _files(BUILT)
+    for folder in BUILT:
+        assert _files(tmp_path / folder.relative_to(ROOT)) == _files(folder)
 
 
-def test_the_first_view_is_small() -> None:
-    files = _files(BUILT)
+@pytest.mark.parametrize("folder", BUILT, ids=lambda folder: str(folder.parent.name))
+def test_the_first_view_is_small(folder: Path) -> None:
+    files = _files(folder)
     assert sum(len(gzip.compress(content, 9)) for content in files.values()) <= FIRST_VIEW_BYTES
 
 

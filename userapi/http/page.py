@@ -78,8 +78,11 @@ class File:
     """Of `body`, strong, without quotes."""
 
 
-def read(folder: Path) -> dict[str, File]:
-    """Path → file of the page that is built there. Raises `ConfigError` if it is not, or not to be served."""
+def read(folder: Path, key: str = "userapi.page") -> dict[str, File]:
+    """Path → file of the page that is built there, and that the setting `key` asks for.
+
+    Raises `ConfigError` if it is not there, or not to be served.
+    """
     found: dict[str, File] = {}
     size = 0
     try:
@@ -87,11 +90,10 @@ def read(folder: Path) -> dict[str, File]:
             found[path] = _file(file)
             size += len(found[path].body)
             if len(found) > MAX_FILES or size > MAX_BYTES:
-                raise ConfigError(f"userapi.page: there is more in {folder} than a page has; look what is there")
+                raise ConfigError(f"{key}: there is more in {folder} than a page has; look what is there")
     except OSError as error:
         raise ConfigError(
-            f"userapi.page: cannot read {error.filename} ({error.strerror}): install Sparrow anew, "
-            "or say userapi.page = false"
+            f"{key}: cannot read {error.filename} ({error.strerror}): install Sparrow anew, or do without the page"
         ) from error
     return found
 
@@ -150,20 +152,21 @@ def install(app: Flask, settings: UserApiSettings, folder: Path) -> None:
     }
 
     def index() -> Response:
-        return _answer(files["/"], headers | {"Cache-Control": "no-cache"})
+        return answer(files["/"], headers | {"Cache-Control": "no-cache"})
 
     def asset(name: str) -> Response:
         file = files.get(f"{ASSETS}{name}")
         if file is None:
             raise ProblemError("not_found")
         # Its name has a hash of its content: under this name there is never another one.
-        return _answer(file, headers | {"Cache-Control": "public, max-age=31536000, immutable"})
+        return answer(file, headers | {"Cache-Control": "public, max-age=31536000, immutable"})
 
     app.add_url_rule("/", "page", index)
     app.add_url_rule(f"{ASSETS}<name>", "page_asset", asset)
 
 
-def _answer(file: File, headers: dict[str, str]) -> Response:
+def answer(file: File, headers: dict[str, str]) -> Response:
+    """A file, for the request in hand: packed where the browser takes that, and 304 where it has it."""
     packed = bool(file.packed) and request.accept_encodings["gzip"] > 0
     etag = f"{file.etag}-gzip" if packed else file.etag
     response = Response(file.packed if packed else file.body, headers=headers, content_type=file.media_type)

@@ -15,8 +15,8 @@ from userapi.settings import UserApiSettings
 _log = logging.getLogger("sparrow.userapi")
 
 
-def make_context(settings: UserApiSettings) -> ssl.SSLContext:
-    """TLS 1.2 or newer with the certificate of the settings. Raises `ConfigError`."""
+def make_context(settings: UserApiSettings, section: str = "userapi") -> ssl.SSLContext:
+    """TLS 1.2 or newer with the certificate of the settings, which `section` has. Raises `ConfigError`."""
     certificate, key = settings.tls_certificate_file, settings.tls_private_key_file
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -28,8 +28,8 @@ def make_context(settings: UserApiSettings) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         text = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"userapi.tls_certificate_file, tls_private_key_file: {certificate or '(none)'} and {key or '(none)'} are "
-            f"not a PEM certificate and its key without a password ({text})"
+            f"{section}.tls_certificate_file, tls_private_key_file: {certificate or '(none)'} and {key or '(none)'} "
+            f"are not a PEM certificate and its key without a password ({text})"
         ) from error
     return context
 
@@ -37,14 +37,14 @@ def make_context(settings: UserApiSettings) -> ssl.SSLContext:
 class Certificate(Reloaded):
     """What new connections use: the files, as they were when they were last good."""
 
-    def __init__(self, settings: UserApiSettings) -> None:
+    def __init__(self, settings: UserApiSettings, section: str = "userapi") -> None:
         """Raises `ConfigError`."""
-        self._settings = settings
-        file = NamedFile("userapi.tls_certificate_file", settings.tls_certificate_file)
+        self._settings, self._section = settings, section
+        file = NamedFile(f"{section}.tls_certificate_file", settings.tls_certificate_file)
         super().__init__(file, settings.tls_private_key_file, _log)
 
     def _load(self) -> None:
-        self._context = make_context(self._settings)
+        self._context = make_context(self._settings, self._section)
 
     def context(self) -> ssl.SSLContext:
         """For a new connection, which also looks whether the files have changed."""
