@@ -140,6 +140,7 @@ class EtcdPresence:
     async def _read_mark(self) -> None:
         while self._barriers:
             barriers, self._barriers = self._barriers, []
+            known = self._mirror.revision  # of now: the map may be past the answer by when that comes
             try:
                 response = await self._etcd.call(TXN, self._look)
             except SparrowError:
@@ -148,7 +149,7 @@ class EtcdPresence:
             mark, member = (answer.range.kvs for answer in response.responses)
             revision = mark[0].mod_revision if mark else 0
             self.joined = member[0].create_revision if member else 0
-            if response.header.revision < self._mirror.revision:
+            if response.header.revision < known:
                 # The map is of no use.
                 self._mirror.restart(f"etcd has lost its data: it is at revision {response.header.revision}")
                 self._event(lambda barriers=barriers: _tell(barriers, False))  # type: ignore[misc]

@@ -189,6 +189,11 @@ async def test_upgrade_back_and_forth(node: Node) -> None:
     settings = machine.root / "etc/sparrow/sparrow.toml"
     settings.write_text(settings.read_text() + "# mine\n")
     this = node.version
+    releases = machine.root / "opt/sparrow/releases"
+    for older in ("0.0.1", "0.0.2"):
+        (releases / older / "bin").mkdir(parents=True)
+    shutil.copy(machine.root / "usr/bin/sleep", releases / "0.0.2/bin")
+    machine.run("systemd-run", "/opt/sparrow/releases/0.0.2/bin/sleep", "600")
 
     def upgrade() -> None:
         said = apt(machine, "install", "/srv/packages/newer.deb")
@@ -210,6 +215,8 @@ async def test_upgrade_back_and_forth(node: Node) -> None:
     for disturb in (upgrade, rollback, downgrade):
         await in_use(node, disturb.__name__, disturb)
     assert settings.read_text().endswith("# mine\n")
+    # What is older is gone, but for what runs.
+    assert {path.name for path in releases.iterdir()} == {"0.0.2", this, NEWER}
 
 
 @pytest.mark.full

@@ -114,6 +114,13 @@ class People:
         """The ledger's line."""
         return self.ledger.line(list(self.devices))
 
+    def open_ends(self) -> list[str]:
+        """Some of what is not SENT, and of what is and was not shown: for who looks why."""
+        unsettled = [f"{key!r} of {one.author}" for key, one in self.ledger.written.items() if not one.sent]
+        missing = [f"{key!r} at {device}" for device, key in self.ledger.missing(list(self.devices))]
+        codes = f"told to try again: {dict(self.ledger.for_now)}"
+        return [f"not SENT: {unsettled[:8]}", f"not shown: {missing[:8]}", codes]
+
     async def close(self) -> None:
         """Everybody leaves."""
         for task in self._writing:

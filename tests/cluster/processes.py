@@ -67,6 +67,11 @@ class Process:
         return self._process.pid
 
     @property
+    def runs(self) -> bool:
+        """Whether it has a life now."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         """What it has said, in all its lives."""
         return self._log.read_text()
@@ -94,7 +99,7 @@ class Process:
     async def up(self) -> None:
         """Return when it is up."""
         deadline = time.monotonic() + GUARD_S
-        while not _answers(self.port) or self._ready not in self.log_of_life:
+        while not _answers(self.address) or self._ready not in self.log_of_life:
             assert self._process is not None
             assert self._process.poll() is None, f"{self.name} has ended:\n{self.log}"
             assert time.monotonic() < deadline, f"{self.name} does not come up:\n{self.log}"
@@ -149,8 +154,8 @@ def listening(port: int) -> dict[str, str]:
     }
 
 
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+def _answers(address: tuple[str, int]) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(address, timeout=1):
         return True
     return False
 

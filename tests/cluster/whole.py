@@ -24,25 +24,12 @@ PORTS = 40
 ACCOUNTS_AT_ONCE = 16
 
 
-class Whole:
-    """A cluster in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ports = free_ports(PORTS)
-        self.folder = folder
-        self._environment = os.environ | {
-            "SPARROW_CLUSTER_DIR": str(folder),
-            "SPARROW_CLUSTER_PORTS": str(self.ports),
-        }
-
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`scripts/cluster …`, whatever comes of it."""
-        command = [str(ROOT / "scripts" / "cluster"), *arguments]
-        return subprocess.run(command, env=self._environment, capture_output=True, text=True)
+class InStore:
+    """Accounts, devices and groups that are made without the user API, straight in the store."""
 
     def settings(self, name: str) -> Settings:
         """Those of one of our servers. Raises `ConfigError`."""
-        return load(self.folder / f"{name}.toml", {})
+        raise NotImplementedError
 
     async def tokens(self, devices: Sequence[str]) -> dict[str, str]:
         """Make accounts with these devices (`user/device`), straight in the store; returns a login token for each."""
@@ -75,6 +62,27 @@ class Whole:
         minter = TokenMinter(Path(settings.userapi.token_private_key_file), lifetime_s=86400.0)
         async with open_store(settings.store) as store:
             return {f"{user}/{device}": await log_in(store, minter, user, device) for user in users}
+
+
+class Whole(InStore):
+    """A cluster in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ports = free_ports(PORTS)
+        self.folder = folder
+        self._environment = os.environ | {
+            "SPARROW_CLUSTER_DIR": str(folder),
+            "SPARROW_CLUSTER_PORTS": str(self.ports),
+        }
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`scripts/cluster …`, whatever comes of it."""
+        command = [str(ROOT / "scripts" / "cluster"), *arguments]
+        return subprocess.run(command, env=self._environment, capture_output=True, text=True)
+
+    def settings(self, name: str) -> Settings:
+        """Those of one of our servers. Raises `ConfigError`."""
+        return load(self.folder / f"{name}.toml", {})
 
     @property
     def api(self) -> str:
