@@ -337,12 +337,12 @@ class Machines(InStore):
         """At a member that lives."""
         member = next(one for one in self.of["etcd"].values() if one.host.alive and one.runs)
         endpoint = f"--endpoints=http://{member.listens}"
-        return await asyncio.to_thread(member.host.run, "env", "ETCDCTL_API=3", "etcdctl", endpoint, *arguments)
+        return await asyncio.to_thread(member.host.run, "etcdctl", endpoint, *arguments)
 
     @staticmethod
     def _healthy(host: Host) -> bool:
         said = host.run(
-            "env", "ETCDCTL_API=3", "etcdctl", f"--endpoints=http://{host.address}:2379", "endpoint", "health",
+            "etcdctl", f"--endpoints=http://{host.address}:2379", "endpoint", "health",
             "--write-out=json", check=False,
         )  # fmt: skip
         return '"health":true' in said
