@@ -50,7 +50,8 @@ def test_what_is_made(out: Path) -> None:
     assert sums == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (package, archive, wheel)}
     version = control(package, "Version")
     assert "+git20260102030405." in version  # of no release, and later than the one before
-    assert (package.name, archive.name) == (f"sparrow-im_{version}_amd64.deb", f"sparrow-im-{version}.tar.gz")
+    machine = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
+    assert (package.name, archive.name) == (f"sparrow-im_{version}_{machine}.deb", f"sparrow-im-{version}.tar.gz")
     assert "python3 (>= 3.11~), python3 (<< 3.12~)" in control(package, "Depends")
 
 

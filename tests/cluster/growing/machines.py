@@ -23,6 +23,7 @@ from cassandra.cluster import Cluster as Driver
 from sparrow.config.settings import Settings, load
 from tests.bare_metal.machine import missing
 from tests.cluster.growing.hosts import Host, Network
+from tests.cluster.people import People
 from tests.cluster.processes import Process
 from tests.cluster.story import start
 from tests.cluster.whole import ROOT, InStore
@@ -237,6 +238,13 @@ class Machines(InStore):
             if broker.host.alive and broker.runs:
                 os.kill(broker.pid, signal.SIGHUP)
 
+    # Clients.
+
+    def told(self, people: People) -> None:
+        """They know of the connectors that the user API names now."""
+        for device in people.devices.values():
+            device.addresses[:] = [connector.address for connector in self.connectors]
+
     # Ours.
 
     async def apply_schema(self, name: str) -> None:
@@ -329,12 +337,12 @@ class Machines(InStore):
         """At a member that lives."""
         member = next(one for one in self.of["etcd"].values() if one.host.alive and one.runs)
         endpoint = f"--endpoints=http://{member.listens}"
-        return await asyncio.to_thread(member.host.run, "env", "ETCDCTL_API=3", "etcdctl", endpoint, *arguments)
+        return await asyncio.to_thread(member.host.run, "etcdctl", endpoint, *arguments)
 
     @staticmethod
     def _healthy(host: Host) -> bool:
         said = host.run(
-            "env", "ETCDCTL_API=3", "etcdctl", f"--endpoints=http://{host.address}:2379", "endpoint", "health",
+            "etcdctl", f"--endpoints=http://{host.address}:2379", "endpoint", "health",
             "--write-out=json", check=False,
         )  # fmt: skip
         return '"health":true' in said
@@ -356,12 +364,24 @@ class Machines(InStore):
         self.of["cassandra"][name] = node
         await until(lambda: f"UN  {host.address}" in self._ring(), "the others do not know of it")
 
-    def _ring(self) -> str:
-        return self.nodetool(next(iter(self.of["cassandra"])), "status")
+    async def first_nodes(self, *names: str) -> None:
+        """All of a cluster that is only made, each with as many ranges."""
+        seeds = ",".join(self.host(name).address for name in names)
+        for name in names:
+            host = self.host(name)
+            command = [
+                sys.executable, ROOT / "scripts" / "run-cassandra", host.folder / "cassandra", host.address,
+                "--seeds", seeds, "--jmx-port", 7199,
+            ]  # fmt: skip
+            self.of["cassandra"][name] = self.remote(host, "cassandra", command, 9042)
+        await until(lambda: self._ring(check=False).count("UN  ") == len(names), "they do not find one another")
 
-    def nodetool(self, name: str, *arguments: str) -> str:
+    def _ring(self, *, check: bool = True) -> str:
+        return self.nodetool(next(iter(self.of["cassandra"])), "status", check=check)
+
+    def nodetool(self, name: str, *arguments: str, check: bool = True) -> str:
         """On that host."""
-        return self.hosts[name].run(*NODETOOL, *arguments)
+        return self.hosts[name].run(*NODETOOL, *arguments, check=check)
 
     @timed
     async def on_each(self, *arguments: str) -> None:

@@ -13,7 +13,6 @@ import pytest
 
 from tests.cluster.growing.hosts import Network
 from tests.cluster.growing.machines import Machines, Remote, until
-from tests.cluster.people import People
 from tests.cluster.story import writing
 from tests.services.etcd import ensure_etcd
 
@@ -50,12 +49,6 @@ async def begin(machines: Machines) -> None:
     await machines.status()
 
 
-def told(people: People, machines: Machines) -> None:
-    """Clients know of the connectors that the user API names now."""
-    for device in people.devices.values():
-        device.addresses[:] = [connector.address for connector in machines.connectors]
-
-
 async def linked(machines: Machines, broker: Remote, word: str = "up") -> None:
     """All connectors have noticed."""
     line = f"broker {word}: tcp://{broker.listens}"
@@ -83,13 +76,13 @@ async def test_connectors(machines: Machines) -> None:
     async with writing(machines, machines.connectors, PER_SECOND, prefix="c-") as people:
         await machines.add("connector", "d")
         await machines.restart("userapi")
-        told(people, machines)
+        machines.told(people)
         await machines.status()
         await people.some_sent(SOME)
         gone = machines.of["connector"].pop("b")
         machines.write()
         await machines.restart("userapi")
-        told(people, machines)
+        machines.told(people)
         machines.of["connector"]["b"] = gone
         await machines.drain("connector", "b")
         machines.forget(gone.name)
@@ -121,3 +114,31 @@ async def test_members_of_etcd(machines: Machines) -> None:
         await machines.status()
         await people.some_sent(SOME)
         assert sorted(machines.of["etcd"]) == ["a", "d", "e"]
+
+
+async def test_nodes_of_cassandra(machines: Machines) -> None:
+    async with writing(machines, machines.connectors, PER_SECOND, prefix="n-") as people:
+        # From one to three, with as many replicas.
+        for replicas, name in ((2, "b"), (3, "c")):
+            await machines.add_node(name)
+            await people.some_sent(SOME)
+            await machines.raise_replicas(replicas)
+            await people.some_sent(SOME)
+        await machines.add_node("d")
+        await machines.on_each("cleanup", "sparrow")
+        await people.some_sent(SOME)
+        await machines.decommission("b")
+        machines.write()
+        await machines.restart("broker", "userapi")
+        await machines.status()
+        await people.some_sent(SOME)
+        # One that does not come back.
+        machines.of["cassandra"]["c"].kill()
+        await people.some_sent(SOME)
+        await machines.add_node("e", replaces="c")
+        await machines.on_each("repair", "--full", "sparrow")
+        machines.write()
+        await machines.restart("broker", "userapi")
+        await machines.status()
+        await people.some_sent(SOME)
+        assert sorted(machines.of["cassandra"]) == ["a", "d", "e"]
