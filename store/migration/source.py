@@ -25,6 +25,7 @@ from store.sqlite.schema import (
     VERSION,
     begin_immediate,
     forget_migration,
+    is_migrating,
     mark_version,
     open_writer,
     version_of,
@@ -170,21 +171,17 @@ class Source:
 
     def move(self) -> Move | None:
         """The one that is under way."""
-        if not self._has_tables():
+        if not is_migrating(self.connection):
             return None
         row = self.connection.execute("SELECT id, phase, keep_days, clock_us, begun_ms FROM migration").fetchone()
         return Move(*row)
-
-    def _has_tables(self) -> bool:
-        query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migration'"
-        return self.connection.execute(query).fetchone() is not None
 
     def begin(self) -> Move:
         """The one that is under way, or a new one: from now on, what changes becomes due. Raises `ConfigError` where
         conversations are kept otherwise than when it began."""
         with self._writing():
             (keep_days,) = self.connection.execute("SELECT keep_days FROM history").fetchone()
-            if not self._has_tables():
+            if not is_migrating(self.connection):
                 self._make_tables(keep_days)
         move = self.move()
         assert move is not None

@@ -37,7 +37,7 @@ from store.sqlite.codes import SqliteCodes
 from store.sqlite.disk import Disk
 from store.sqlite.groups import SqliteGroups
 from store.sqlite.lock import DataLock
-from store.sqlite.schema import begin_immediate, open_reader, open_writer
+from store.sqlite.schema import begin_immediate, is_migrating, open_reader, open_writer
 from store.sqlite.subjects import SqliteSubjects
 from store.sqlite.timelines import SqliteTimelines
 from store.sqlite.worker import Worker
@@ -138,6 +138,12 @@ class SqliteStore(Store):
             self._purging = asyncio.create_task(self._purge_for_ever())
         await self._timelines.start()
         _log.info("store %s is open", self._settings.path)
+        if self._ownership is not Ownership.NONE and await self._reader.call(is_migrating):
+            _log.warning(
+                "store %s is being moved to Cassandra: sparrow migrate --to cassandra goes on with it, with --abort it "
+                "is forgotten; until then each message costs something more",
+                self._settings.path,
+            )
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -154,6 +154,12 @@ def find_version(connection: sqlite3.Connection, what: str, cure: str) -> int:
     return version
 
 
+def is_migrating(connection: sqlite3.Connection) -> bool:
+    """Whether `sparrow migrate` has begun here, and neither finished nor given up."""
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migration'"
+    return connection.execute(query).fetchone() is not None
+
+
 def forget_migration(connection: sqlite3.Connection) -> None:
     """Drop all that `sparrow migrate` has left, in the transaction that is open."""
     query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'migration_*'"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import ConfigError, StoreError
-from store import HistorySettings, StoreSettings, open_store
+from store import HistorySettings, Ownership, StoreSettings, open_store
 from store.cassandra.requests import Requests
 from store.group_rules import Lives
 from store.interface import NewRow
@@ -250,6 +250,17 @@ def test_behind_the_fence_nothing_changes_whatever_is_open(source: Source, tmp_p
 async def _make(settings: StoreSettings, user: str) -> None:
     async with open_store(settings) as store:
         await store.create_account(user, "hash")
+
+
+def test_whoever_owns_the_database_is_told(source: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def look() -> bool:
+        caplog.clear()
+        async with open_store(StoreSettings(path=str(tmp_path / "sparrow.db")), Ownership.ALONE):
+            return "is being moved to Cassandra: sparrow migrate" in caplog.text
+
+    assert asyncio.run(look())
+    source.forget()
+    assert not asyncio.run(look())
 
 
 def test_what_was_moved_is_opened_by_nobody_until_it_is_taken_back(source: Source, tmp_path: Path) -> None:
