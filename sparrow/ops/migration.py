@@ -83,8 +83,9 @@ async def _finish(settings: StoreSettings) -> None:
         # Last: from now on somebody may write there.
         async with _connected(settings) as connection:
             await asyncio.to_thread(_open, settings, connection, move)
-    print(f"Done. {_SET} in the settings, and start the server. The database {settings.path} is as it was at the end,")
-    print("and no server opens it any more. Keep it until there is a first snapshot (sparrow snapshot).")
+    print('Done. Set store.engine = "cassandra" in the settings, and start the server. The database')
+    print(f"{settings.path} is as it was at the end, and no server opens it any more.")
+    print("Keep it until there is a first snapshot (sparrow snapshot).")
 
 
 def _open(settings: StoreSettings, connection: Connection, move: Move) -> bool:
