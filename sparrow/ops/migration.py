@@ -159,7 +159,6 @@ async def _back(settings: StoreSettings, options: argparse.Namespace) -> None:
     from store.cassandra.lease import Lease
     from store.cassandra.requests import Requests
     from store.cassandra.schema import LEFT
-    from store.migration.back import put_all
     from store.migration.keyspace import Keyspace
 
     if options.finish:
@@ -179,14 +178,18 @@ async def _back(settings: StoreSettings, options: argparse.Namespace) -> None:
         await lease.take(Ownership.ALONE)
         try:
             await asyncio.to_thread(keyspace.leave)
-            with making(path) as database:
-                put_all(connection, database, _say_rows)
+            await asyncio.to_thread(_fill, path, connection)
         finally:
             await lease.release()
-    print(
-        f'Done. Set store.engine = "sqlite" in the settings, and start the server: {path} has all of it, and no server'
-    )
-    print("opens the keyspace any more.")
+    print(f'Done. Set store.engine = "sqlite" in the settings, and start the server: {path} has all of it,')
+    print("and no server opens the keyspace any more.")
+
+
+def _fill(path: Path, connection: Connection) -> None:
+    from store.migration.back import put_all
+
+    with making(path) as database:
+        put_all(connection, database, _say_rows)
 
 
 def _say_rows(text: str) -> None:
