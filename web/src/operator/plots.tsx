@@ -181,8 +181,7 @@ function options(plot: Plot, element: HTMLElement): uPlot.Options {
         label: called,
         stroke: strokes[index] ?? "",
         width: 1.5,
-        points: { show: false },
-        spanGaps: true,
+        points: { size: 4, fill: strokes[index] ?? "" },
       })),
     ],
   };
