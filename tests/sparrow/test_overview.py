@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -108,9 +107,9 @@ def test_whom_to_ask() -> None:
     assert addresses_of(Settings(monitor=MonitorSettings(listen_port=7, processes=("a:1", "b:2")))) == ("a:1", "b:2")
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path, monitor__listen_port=free_port()).start()
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    made = Node(tmp_path_factory.mktemp("node"), monitor__listen_port=free_port()).start()
     yield made
     made.stop()
 
