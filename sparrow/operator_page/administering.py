@@ -15,7 +15,6 @@ from urllib.parse import quote
 from protocol.errors import (
     AccountDisabledError,
     InvalidIdError,
-    MisuseError,
     NotFoundError,
     ServiceError,
     SparrowError,
@@ -32,7 +31,8 @@ _ACTIONS = ("disable", "enable", "end-logins", "close-sessions")
 _OF_A_REPORT = ("report", "reporter", "reported_ms", "group", "members", "text")
 _OF_ITS_MESSAGE = ("author", "device", "stream", "id", "stamp", "kind", "revision", "erased_by")
 """All but what it says."""
-PAGE = "100"
+PAGE = "50"
+"""Entries of a list at a time."""
 
 
 class Administering:
@@ -155,7 +155,7 @@ class Administering:
             raise ProblemError("account_disabled", "the account is disabled: enable it first") from None
         except (UnreachableError, ServiceError) as error:
             raise ProblemError("unavailable", str(error)) from None
-        except (MisuseError, SparrowError) as error:
+        except SparrowError as error:
             raise ProblemError("bad_request", str(error)) from None
         finally:
             self._room.release()

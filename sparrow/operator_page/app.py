@@ -52,7 +52,7 @@ def create_app(
 
 
 def _install_page(app: Flask, folder: Path) -> None:
-    files = page.read(folder, "sparrow operator")
+    files = page.read(folder, "sparrow operator", "")
     headers = {
         "Content-Security-Policy": doors.POLICY,
         "Permissions-Policy": page.PERMISSIONS,

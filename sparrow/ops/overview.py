@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import sys
 import time
 from collections import deque
@@ -84,21 +85,36 @@ _HEAD = (
     *(f"{name}/s" for name in _SHOWN_RATES),
     *(f"{name} ms" for name in _SHOWN_TIMES),
 )
+_FIRST_TO_GO = ("routed/s", "request ms", "copies/s", "MiB", "stored/s", "store ms", "requests/s", "logins/s")
+"""On a narrow screen."""
+_ANY_WIDTH = 1_000_000
 
 
-def top_lines(before: Sequence[Seen], now: Sequence[Seen], found: Sequence[Finding] = ()) -> list[str]:
+def top_lines(
+    before: Sequence[Seen], now: Sequence[Seen], found: Sequence[Finding] = (), width: int = _ANY_WIDTH
+) -> list[str]:
     """What is wrong, then a line for each process, of what went on between two looks, and one for all together, then
-    what does not change from look to look."""
+    what does not change from look to look. `width`: of the screen, for which columns are left out."""
     pairs = comparable(before, now)
     rows = [_HEAD, *(_top_row(new.name, figures([(old, new)])) for old, new in pairs), _top_row("all", figures(pairs))]
     compared = {new.address for _, new in pairs}
     missing = [new.shown for new in now if not new.trouble and new.address not in compared]
     return [
         *wrong_lines(found),
-        *table(rows, "<" + ">" * (len(_HEAD) - 1)),
+        *_table_within(rows, width),
         *(f"{name}: one more look, please" for name in missing),
         *_standing_lines(now),
     ]
+
+
+def _table_within(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    for left_out in range(len(_FIRST_TO_GO) + 1):
+        gone = _FIRST_TO_GO[:left_out]
+        shown = [[cell for cell, name in zip(row, _HEAD, strict=True) if name not in gone] for row in rows]
+        lines = table(shown, "<" + ">" * (len(shown[0]) - 1))
+        if max(map(len, lines)) <= width:
+            break
+    return lines
 
 
 def wrong_lines(found: Sequence[Finding]) -> list[str]:
@@ -170,6 +186,7 @@ def run_top(settings: Settings, interval_s: float, looks: int, sleep: Callable[[
         raise ConfigError("--interval must be above 0")
     addresses = addresses_of(settings)
     screen = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if screen else _ANY_WIDTH
     looks_kept = deque([asyncio.run(ask_all(addresses))], maxlen=max(1, round(WINDOW_S / interval_s)))
     count = 0
     while not looks or count < looks:
@@ -177,6 +194,6 @@ def run_top(settings: Settings, interval_s: float, looks: int, sleep: Callable[[
         sleep(interval_s)
         now = asyncio.run(ask_all(addresses))
         found = findings(now, looks_kept[0], unix_s=time.time())
-        print((_CLEAR if screen else "") + "\n".join(top_lines(looks_kept[-1], now, found)), flush=True)
+        print((_CLEAR if screen else "") + "\n".join(top_lines(looks_kept[-1], now, found, width)), flush=True)
         looks_kept.append(now)
     return 0

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import httpx
@@ -21,6 +23,8 @@ ASK_S = 4.0
 """A monitor that has not answered by then is down. It waits itself for a loop that stands still, but not so long."""
 MAX_ANSWER_BYTES = 1024 * 1024
 """A monitor tells some 20 KiB; what is longer is none of ours."""
+MAX_TEXT = 500
+"""Characters of a name, or of a reason; what is beyond is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,11 @@ async def _ask(client: httpx.AsyncClient, process: str) -> Seen:
             status, told = await _read(client, f"http://{address}/varz")
         if status == 503:
             return down(str(told["status"]))
-        values = {str(key): float(value) for key, value in told["values"].items()}
-        not_ready = {str(ability): str(why) for ability, why in told["not_ready"].items()}
+        values = {sys.intern(str(key)): float(value) for key, value in told["values"].items()}
+        not_ready = {_text(ability): _text(why) for ability, why in told["not_ready"].items()}
         return Seen(
-            address, now, "", str(told["name"]), str(told["role"]), str(told["version"]), float(told["up_s"]),
-            not_ready, values, int(told["pid"]),
+            address, now, "", _text(told["name"]), _text(told["role"]), _text(told["version"]), float(told["up_s"]),
+            not_ready, {key: value for key, value in values.items() if isfinite(value)}, int(told["pid"]),
         )  # fmt: skip
     except (TimeoutError, httpx.TimeoutException):
         return down("no answer")
@@ -98,8 +102,12 @@ async def _ask(client: httpx.AsyncClient, process: str) -> Seen:
         return down("nobody listens there")
     except httpx.HTTPError as error:
         return down(str(error) or type(error).__name__)
-    except (ValueError, KeyError, TypeError, AttributeError, httpx.InvalidURL):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, httpx.InvalidURL):
         return down("what answers there is no monitor of Sparrow")
+
+
+def _text(told: object) -> str:
+    return str(told)[:MAX_TEXT]
 
 
 async def _read(client: httpx.AsyncClient, url: str) -> tuple[int, Any]:

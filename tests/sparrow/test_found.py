@@ -216,6 +216,15 @@ async def test_a_restore_goes_where_the_server_looks(machine: Machine, tmp_path:
     assert sparrow("history", "keep", "9", folder=machine.etc).stdout.startswith("conversations are kept for 9 days")
 
 
+def test_the_operators_page_is_for_all_parts(machine: Machine) -> None:
+    machine.install("broker", "connector", "userapi")
+    assert machine.find().settings.operator.listen_port == 7485
+    for part in ("connector", "userapi"):
+        machine.install("broker", "connector", "userapi")
+        machine.write(f"{part}.toml", (machine.etc / f"{part}.toml").read_text() + "\n[operator]\nlisten_port = 7486\n")
+        assert machine.find().settings.operator.listen_port == 7486
+
+
 def test_check_looks_at_each_file_and_at_all_together(machine: Machine) -> None:
     for name, text in {
         "broker": "[broker]\nlisten = 'tcp://127.0.0.1:7411'\n",

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from sparrow.config.settings import Settings
 from sparrow.config.tree import MonitorSettings
 from sparrow.ops.findings import findings
 from sparrow.ops.overview import run_status, run_top, status_lines, top_lines
-from sparrow.ops.seen import MAX_ANSWER_BYTES, Seen, addresses_of, ask_all, duration
+from sparrow.ops.seen import MAX_ANSWER_BYTES, MAX_TEXT, Seen, addresses_of, ask_all, duration
 from tests.ports import free_port
 from tests.sparrow.serving import Node
 
@@ -69,6 +68,18 @@ def test_a_process_that_was_started_anew_counts_nothing_backwards() -> None:
     assert top_lines([seen(10.0)], [fresh])[1].split()[4] == "2.5"
 
 
+@pytest.mark.parametrize("width", [70, 80, 100, 120])
+def test_on_a_narrow_screen_columns_are_left_out(width: int) -> None:
+    head, *rows = top_lines([seen(10.0)], [seen(12.0)], width=width)[:3]
+    assert max(map(len, (head, *rows))) <= width
+    assert ("routed/s" in head, "messages/s" in head, "failed/s" in head, "errors/s" in head) == (
+        False,
+        True,
+        True,
+        True,
+    )
+
+
 def test_what_stands_is_said_below() -> None:
     values = {
         "sparrow_store_free_bytes": 3.0 * 2**30,
@@ -96,9 +107,9 @@ def test_whom_to_ask() -> None:
     assert addresses_of(Settings(monitor=MonitorSettings(listen_port=7, processes=("a:1", "b:2")))) == ("a:1", "b:2")
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path, monitor__listen_port=free_port()).start()
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    made = Node(tmp_path_factory.mktemp("node"), monitor__listen_port=free_port()).start()
     yield made
     made.stop()
 
@@ -117,17 +128,47 @@ async def test_real_monitors_and_what_is_none(node: Node) -> None:
     assert "0 sessions" in status_lines(found)[1]
 
 
-async def test_no_more_is_read_than_a_monitor_tells() -> None:
+TOLD = '{"name": "%s", "role": "x", "version": "1", "up_s": 1, "pid": 1, "not_ready": {}, "values": {"a": %s}}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        " " * (2 * MAX_ANSWER_BYTES),
+        "[" * 100_000,
+        "[]",
+        "{}",
+        TOLD % ("x", '"y"'),
+        TOLD % ("x", "[]"),
+        (TOLD % ("x", "1")).replace('"pid": 1', '"pid": 1e999'),
+    ],
+    ids=["long", "deep", "list", "empty", "text", "no number", "infinite"],
+)
+async def test_no_more_is_believed_than_a_monitor_tells(body: str) -> None:
+    found = await asked(body)
+    assert (found.name, found.trouble) == ("strange", "what answers there is no monitor of Sparrow")
+
+
+async def test_what_is_no_number_is_left_out() -> None:
+    for value in ("NaN", "1e999", "-Infinity"):
+        assert (await asked(TOLD % ("x", value))).values == {}
+    assert (await asked(TOLD % ("x" * 9999, "1.5"))).values == {"a": 1.5}
+    assert (await asked(TOLD % ("x" * 9999, "1.5"))).name == "x" * MAX_TEXT
+
+
+async def asked(body: str) -> Seen:
+    """What is made of a monitor that answers so."""
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (2 * MAX_ANSWER_BYTES))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + body.encode())
         with contextlib.suppress(ConnectionError):
             await writer.drain()
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        (found,) = await ask_all([f"greedy=127.0.0.1:{server.sockets[0].getsockname()[1]}"])
-    assert (found.name, found.trouble) == ("greedy", "what answers there is no monitor of Sparrow")
+        (found,) = await ask_all([f"strange=127.0.0.1:{server.sockets[0].getsockname()[1]}"])
+    return found
 
 
 def test_status_says_first_what_its_table_does_not(node: Node, capsys: pytest.CaptureFixture[str]) -> None:

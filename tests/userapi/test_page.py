@@ -235,7 +235,7 @@ def test_there_is_an_end_to_it(api: Api, folder: Path) -> None:
 
 
 def test_a_page_that_is_not_there(api: Api, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"userapi\.page: cannot read .*index\.html .*or do without the page"):
+    with pytest.raises(ConfigError, match=r"userapi\.page: cannot read .*index\.html .*or say userapi\.page = false"):
         client(api, tmp_path)
 
 

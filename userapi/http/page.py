@@ -78,10 +78,11 @@ class File:
     """Of `body`, strong, without quotes."""
 
 
-def read(folder: Path, key: str = "userapi.page") -> dict[str, File]:
-    """Path → file of the page that is built there, and that the setting `key` asks for.
+def read(folder: Path, whose: str = "userapi.page", instead: str = ", or say userapi.page = false") -> dict[str, File]:
+    """Path → file of the page that is built there.
 
-    Raises `ConfigError` if it is not there, or not to be served.
+    Raises `ConfigError`, which begins with `whose`, if it is not there, or not to be served. `instead`: what can be
+    done instead of installing it.
     """
     found: dict[str, File] = {}
     size = 0
@@ -90,10 +91,10 @@ def read(folder: Path, key: str = "userapi.page") -> dict[str, File]:
             found[path] = _file(file)
             size += len(found[path].body)
             if len(found) > MAX_FILES or size > MAX_BYTES:
-                raise ConfigError(f"{key}: there is more in {folder} than a page has; look what is there")
+                raise ConfigError(f"{whose}: there is more in {folder} than a page has; look what is there")
     except OSError as error:
         raise ConfigError(
-            f"{key}: cannot read {error.filename} ({error.strerror}): install Sparrow anew, or do without the page"
+            f"{whose}: cannot read {error.filename} ({error.strerror}): install Sparrow anew{instead}"
         ) from error
     return found
 

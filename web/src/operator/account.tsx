@@ -108,7 +108,8 @@ function Facts({ account }: { account: Account }): JSX.Element {
           <span class={account.disabled ? "bad" : "good"}>{account.disabled ? "disabled" : "enabled"}</span>
         </Fact>
         <Fact name="Online">
-          {online}, last {when(account.last_seen_ms)}
+          {online}
+          {account.last_seen_ms === null ? "" : `, last ${when(account.last_seen_ms)}`}
         </Fact>
         <Fact name="Made">
           {when(account.created_ms)}

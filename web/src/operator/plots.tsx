@@ -41,8 +41,8 @@ const PLOTS: readonly Plot[] = [
     title: "Errors",
     unit: "a second",
     lines: [
-      ["failed", "messages failed"],
-      ["errors", "requests failed"],
+      ["failed", "messages"],
+      ["errors", "requests"],
       ["refused", "refused"],
     ],
   },
@@ -128,16 +128,22 @@ function Drawn({ plot }: { plot: Plot }): JSX.Element {
   const series = state.value?.series ?? [];
   const last = samples.value.at(-1);
   const newest = (name: string): string => amount(last?.[series.indexOf(name) + 2]);
+  /** There is no etcd in a node. */
+  const isTold = (name: string): boolean =>
+    samples.value.some((each) => typeof each[series.indexOf(name) + 2] === "number");
   return (
     <figure class="plot">
       <figcaption>
         <strong>{plot.title}</strong> <span class="faint">{plot.unit}</span>
         <ul>
-          {plot.lines.map(([name, called], index) => (
-            <li key={name} class={`line-${index}`}>
-              {called} <b>{newest(name)}</b>
-            </li>
-          ))}
+          {plot.lines.map(
+            ([name, called], index) =>
+              isTold(name) && (
+                <li key={name} class={`line-${index}`}>
+                  {called} <b>{newest(name)}</b>
+                </li>
+              ),
+          )}
         </ul>
       </figcaption>
       <div ref={place} />
@@ -164,7 +170,7 @@ function options(plot: Plot, element: HTMLElement): uPlot.Options {
   return {
     width: Math.max(element.clientWidth, 200),
     height: HEIGHT,
-    padding: [8, 8, 0, 0],
+    padding: [8, 24, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: "all" }, y: false, points: { size: 6 }, drag: { x: false, y: false } },
     scales: {
@@ -181,8 +187,7 @@ function options(plot: Plot, element: HTMLElement): uPlot.Options {
         label: called,
         stroke: strokes[index] ?? "",
         width: 1.5,
-        points: { show: false },
-        spanGaps: true,
+        points: { size: 4, fill: strokes[index] ?? "" },
       })),
     ],
   };

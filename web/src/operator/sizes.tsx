@@ -45,7 +45,7 @@ export function SizesView(): JSX.Element {
       ) : (
         <>
           <p class="faint">
-            {running ? "Until now" : "At"} {when(known.begun_ms)}: {amount(known.looked_at)} accounts and groups.
+            {amount(known.looked_at)} accounts and groups{running ? " until now" : ""}, as of {when(known.begun_ms)}.
           </p>
           <div class="standing">
             <Top title="Inboxes" heads={["User", "Copies", "Bytes"]}>
