@@ -6,7 +6,7 @@ import type { JSX } from "preact";
 import { AccountDialog } from "./account.tsx";
 import { ask, part, wordsOf } from "./api.ts";
 import { Invitations } from "./invitations.tsx";
-import { Dialog, Name, ShownCode, Table, usePages, Wrong } from "./parts.tsx";
+import { Dialog, More, Name, ShownCode, Table, usePages, Wrong } from "./parts.tsx";
 import type { Code, ListedAccount } from "./told.ts";
 import { when } from "./words.ts";
 
@@ -78,11 +78,7 @@ export function Accounts(): JSX.Element {
             </tbody>
           </Table>
         )}
-        {more !== undefined && (
-          <button type="button" disabled={busy} onClick={more}>
-            More
-          </button>
-        )}
+        <More busy={busy} onMore={more} />
       </section>
       <Invitations />
       {open.value !== "" && (

@@ -5,7 +5,7 @@ import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 
 import { ask, part, wordsOf } from "./api.ts";
-import { Dialog, Name, Sure, Table, usePages, Wrong } from "./parts.tsx";
+import { Dialog, More, Name, Sure, Table, usePages, Wrong } from "./parts.tsx";
 import type { Group, ListedGroup } from "./told.ts";
 import { amount, when } from "./words.ts";
 
@@ -54,11 +54,7 @@ export function Groups(): JSX.Element {
           </tbody>
         </Table>
       )}
-      {more !== undefined && (
-        <button type="button" disabled={busy} onClick={more}>
-          More
-        </button>
-      )}
+      <More busy={busy} onMore={more} />
       {open.value !== "" && (
         <GroupDialog key={open.value} group={open.value} onChange={again} onClose={() => (open.value = "")} />
       )}

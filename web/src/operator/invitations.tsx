@@ -5,7 +5,7 @@ import type { JSX } from "preact";
 
 import { ask, part, wordsOf } from "./api.ts";
 import { fieldOf } from "../views/form.ts";
-import { Action, Dialog, Name, ShownCode, Table, usePages, Wrong } from "./parts.tsx";
+import { Action, Dialog, More, Name, ShownCode, Table, usePages, Wrong } from "./parts.tsx";
 import type { Code, Invitation } from "./told.ts";
 import { when } from "./words.ts";
 
@@ -74,11 +74,7 @@ export function Invitations(): JSX.Element {
           </tbody>
         </Table>
       )}
-      {more !== undefined && (
-        <button type="button" disabled={busy} onClick={more}>
-          More
-        </button>
-      )}
+      <More busy={busy} onMore={more} />
       {makes.value && (
         <Invite
           onClose={() => (makes.value = false)}

@@ -33,6 +33,15 @@ export function Table({ label, children }: { label: string; children: ComponentC
   );
 }
 
+/** The next page of a list, where there is one. */
+export function More({ busy, onMore }: { busy: boolean; onMore: (() => void) | undefined }): JSX.Element | null {
+  return onMore === undefined ? null : (
+    <button type="button" disabled={busy} onClick={onMore}>
+      More
+    </button>
+  );
+}
+
 interface Loaded<T> {
   readonly items: readonly T[];
   readonly trouble: string;

@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 
 import { ask, part, wordsOf } from "./api.ts";
-import { Action, Name, Sure, usePages, Wrong } from "./parts.tsx";
+import { Action, More, Name, Sure, usePages, Wrong } from "./parts.tsx";
 import type { Report } from "./told.ts";
 import { when } from "./words.ts";
 
@@ -58,11 +58,7 @@ export function Reports(): JSX.Element {
           </li>
         ))}
       </ul>
-      {more !== undefined && (
-        <button type="button" disabled={busy} onClick={more}>
-          More
-        </button>
-      )}
+      <More busy={busy} onMore={more} />
       {taken !== undefined && (
         <Sure
           title="Take the message down"
