@@ -113,10 +113,11 @@ def test_kill_9_of_a_chat(stage: Stage) -> None:
 
 def test_what_goes_wrong_is_said_in_words(stage: Stage) -> None:
     alice = stage.chat("alice")
-    alice.shows("Password of alice:")
-    alice.type("short")
+    # How people log in, the service says.
     alice.shows("cannot reach", "trying again")
     stage.node.start()
+    alice.shows("Password of alice:")
+    alice.type("short")
     alice.shows("Make a new account")
     alice.type("y")
     alice.shows("once more")

@@ -229,7 +229,7 @@ def test_texts() -> None:
 
 def options(**more: object) -> Namespace:
     values = {"user": "alice", "api": "http://127.0.0.1:7480", "state": None, "password_file": None, "register": False}
-    return Namespace(**({"ca": None, "reset": False} | values | more))
+    return Namespace(**({"ca": None, "reset": False, "oidc": False} | values | more))
 
 
 def test_where_state_is_kept(tmp_path: Path) -> None:

@@ -315,7 +315,10 @@ async def talk(store: Store, at_ms: int) -> None:
     assert await kept.mute("bob", "alice", FOR_EVER_MS, 9)
 
 
-@pytest.mark.parametrize(("engine", "words"), [("sqlite", "keep"), ("sqlite", "erase"), ("cassandra", "erase")])
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [("sqlite", "keep"), ("sqlite", "erase"), pytest.param("cassandra", "erase", marks=pytest.mark.full)],
+)
 def test_what_is_kept_of_conversations(tmp_path: Path, engine: str, words: str) -> None:
     store = kept(engine, tmp_path)
     at_ms = int(time.time() * 1000) + 60_000  # of before it is kept nothing is shown

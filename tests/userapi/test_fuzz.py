@@ -49,7 +49,7 @@ bearer = "{admin}"
 
 [checks]
 positive_data_acceptance.enabled = false
-negative_data_rejection.expected-statuses = [400, 401, 403, 404, 409, 412, 413, 415, 416, 422]
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 409, 412, 413, 414, 415, 416, 422]
 missing_required_header.expected-statuses = [400, 401, 412]
 
 [parameters]

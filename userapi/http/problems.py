@@ -158,7 +158,7 @@ OF_EVERY_BODY = (
     "request_entity_too_large",
     "unsupported_media_type",
 )
-OF_EVERY_QUERY = ("missing_field", "unknown_field", "wrong_type", "too_long", "invalid_value")
+OF_EVERY_QUERY = ("missing_field", "unknown_field", "wrong_type", "too_long", "invalid_value", "uri_too_long")
 
 
 class ProblemError(Exception):
