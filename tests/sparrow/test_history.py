@@ -44,7 +44,7 @@ async def test_what_was_erased_comes_back_from_no_backup(node: Node) -> None:
     assert await read(node, "bob.db") == ["three", "alice", "one"]
     node.kill()
     for path in (node.folder / "var").glob("sparrow.db*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
     done = run(node, "restore", "made.tar")
     assert "erased again, from " in done.stdout, done
     assert ": 1 messages" in done.stdout
@@ -60,7 +60,7 @@ async def test_without_a_ledger_a_restore_says_so(node: Node) -> None:
     assert run(node, "backup", "made.tar").returncode == 0
     node.kill()
     for path in (node.folder / "var").glob("sparrow.db*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
     done = run(node, "restore", "made.tar")
     assert done.returncode == 0
     assert "nothing is erased again: there is no ledger" in done.stdout

@@ -161,7 +161,7 @@ async def test_what_is_done_to_one_node(tmp_path: Path) -> None:
     finally:
         assert node.stop() == 0, node.log
     for path in (tmp_path / "var").glob("sparrow.db*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
     run(node, restore)
     node.start()
     try:
