@@ -35,7 +35,7 @@ _USE = (
     "UPDATE group_links USING TTL ? SET uses_left = ?, uses = uses + ? WHERE group_id = ? AND link = ? IF uses_left = ?"
 )
 _TRIES = 20
-_SPARE_S = 7 * 86_400
+LINK_SPARE_S = 7 * 86_400
 _DROP_LINK = "DELETE FROM group_links WHERE group_id = ? AND link = ? IF EXISTS"
 _DROP_SECRET = "DELETE FROM group_secrets WHERE digest = ?"
 
@@ -110,7 +110,7 @@ class GroupEntrance:
 
     def _ttl_s(self, link: Link) -> int:
         """It is shown for a while after it has ended."""
-        return _SPARE_S + max(0, link.ends_ms - self._now_ms()) // 1000
+        return LINK_SPARE_S + max(0, link.ends_ms - self._now_ms()) // 1000
 
     async def links(self, group: str) -> list[Link]:
         """All of a group."""

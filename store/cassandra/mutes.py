@@ -7,7 +7,7 @@ that a read would have to pass over.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from protocol.errors import StoreError
 from store.cassandra.connecting import Connection
@@ -18,6 +18,11 @@ _FIRST = "INSERT INTO mutes (user, told) VALUES (?, ?) IF NOT EXISTS"
 _CHANGE = "UPDATE mutes SET told = ? WHERE user = ? IF told = ?"
 _FORGET = "DELETE FROM mutes WHERE user = ? IF EXISTS"
 _TRIES = 20
+
+
+def written(mutes: Mapping[str, int]) -> str:
+    """All of a user's, in one cell."""
+    return json.dumps(mutes, separators=(",", ":"), sort_keys=True)
 
 
 class Mutes:
@@ -42,7 +47,7 @@ class Mutes:
                 if len(wanted) >= most:
                     return False
                 wanted[other] = until_ms
-            new = json.dumps(wanted, separators=(",", ":"), sort_keys=True)
+            new = written(wanted)
             if new == (told or "{}"):
                 return True
             statement = self._first.bind((user, new)) if told is None else self._change.bind((new, user, told))

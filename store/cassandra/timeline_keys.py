@@ -20,7 +20,7 @@ import hashlib
 import struct
 from typing import Final, NamedTuple
 
-from store.timeline_rules import MARKER_DAYS, MAX_STAMP, PART_IDS, stored
+from store.timeline_rules import MARKER_DAYS, MAX_STAMP, PART_IDS, stamp_ms_of, stored
 from store.timelines import Edit, Name
 
 FIRST_TIE: Final = bytes(16)
@@ -28,6 +28,9 @@ LAST_TIE: Final = b"\xff" * 16
 FOREVER: Final = 2**63 - 1
 """The write time of what nothing comes after."""
 MARKER_TTL_S: Final = MARKER_DAYS * 86_400
+SPARE_S: Final = 2 * 86_400
+"""So much longer than a row lives what leads to it, which is not written again for each."""
+_MINUTE_MS: Final = 60_000
 _REVISION_SHIFT: Final = 41
 _VALUE = struct.Struct(">IH")
 _EDIT = struct.Struct(">IQQ?")
@@ -46,6 +49,11 @@ def marker_time(stamp: int) -> int:
 def edit_time(edit: Edit) -> int:
     """Of an edit's cell; edits of equal ones are decided by the cell's bytes, which begin with the rank."""
     return edit.revision << _REVISION_SHIFT | min(edit.name.id, (1 << _REVISION_SHIFT) - 1)
+
+
+def newest_until(stamp: int) -> int:
+    """What `group_newest` says of a row of this stamp: before when (Unix ms) it is, to the minute."""
+    return (stamp_ms_of(stamp) // _MINUTE_MS + 1) * _MINUTE_MS
 
 
 def tie_of(name: Name, version: int = 0) -> bytes:

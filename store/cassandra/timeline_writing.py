@@ -18,11 +18,13 @@ from store.cassandra.connecting import Connection
 from store.cassandra.requests import Requests
 from store.cassandra.timeline_keys import (
     MARKER_TTL_S,
+    SPARE_S,
     Place,
     attempt_key,
     edit_time,
     marker_time,
     message_time,
+    newest_until,
     pack_edit,
     pack_value,
     place_of,
@@ -66,8 +68,6 @@ _DROP_EDITS = (
     "DELETE FROM bodies USING TIMESTAMP ? WHERE conversation = ? AND author = ? AND device = ? AND stream = ? "
     "AND part = ? AND id = ? AND editor > ''"
 )
-_SPARE_S = 2 * 86_400
-_MINUTE_MS = 60_000
 _REMEMBERED = 200_000
 
 Outcomes = list[bool]
@@ -167,12 +167,12 @@ class TimelineWriting:
         if is_group(conversation):
             of_group = (entry.version, entry.open, entry.settled, ttl_s)
             row: tuple[Any, ...] = (conversation, span, entry.stamp, tie_of(name, entry.version), *told, *of_group)
-            until = (stamp_ms_of(entry.stamp) // _MINUTE_MS + 1) * _MINUTE_MS
-            newest = (until, ttl_s + _SPARE_S, until, conversation)
+            until = newest_until(entry.stamp)
+            newest = (until, ttl_s + SPARE_S, until, conversation)
             index = (conversation, BOTH_VIEW, span)
             return [
                 (("row", number), index, self._group_row, row),
-                (("span", *index, keep_days), index[:2], self._span, (*index, ttl_s + _SPARE_S)),
+                (("span", *index, keep_days), index[:2], self._span, (*index, ttl_s + SPARE_S)),
                 (("newest", conversation, until, keep_days), ("newest", conversation), self._newest, newest),
             ]
         both = entry.audience is Audience.BOTH
@@ -184,7 +184,7 @@ class TimelineWriting:
                 ("span", conversation, view, span, keep_days),
                 (conversation, view),
                 self._span,
-                (conversation, view, span, ttl_s + _SPARE_S),
+                (conversation, view, span, ttl_s + SPARE_S),
             ),
         ]
         one, other = members_of(conversation)

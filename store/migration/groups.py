@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
+from store.cassandra.group_entrance import LINK_SPARE_S
 from store.cassandra.group_states import CHANGE, FORMER, INTERVAL, MEMBER_PART, interval_key, version_key
 from store.migration.rows import Cells, Facet, Key, Moment, Unit, Want
 
@@ -22,7 +23,7 @@ _END = Facet("group_ends", ("day", "group_id"))
 _LINK = Facet("group_links", ("group_id",), ("link",), ("digest", "ends_ms", "uses_left", "made_by"))
 _SECRET = Facet("group_secrets", ("digest",), columns=("group_id", "link"))
 _DAY_MS = 86_400_000
-_SPARE_MS = 7 * _DAY_MS
+_SPARE_MS = LINK_SPARE_S * 1000
 
 
 def group(connection: sqlite3.Connection, key: Key, at: Moment) -> Unit:

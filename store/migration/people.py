@@ -5,11 +5,11 @@ Owns nothing but that. Reads what is told by a connection that stands still (`So
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import Any
 
 from store.cassandra.keys import bucket_of
+from store.cassandra.mutes import written
 from store.cassandra.timeline_keys import FOREVER
 from store.migration.rows import Cells, Facet, Key, Moment, Unit, Values, Want
 from store.timelines import is_group
@@ -90,7 +90,7 @@ def user(connection: sqlite3.Connection, key: Key, at: Moment) -> Unit:
         unit.wants.append(Want(_SEEN, key, (Cells({"seen_ms": seen[0]}, seen[0] * 1000),)))
     mutes = dict(connection.execute("SELECT other, until_ms FROM mutes WHERE user = ?", key).fetchall())
     if mutes:
-        unit.want(_MUTES, key, {"told": json.dumps(mutes, separators=(",", ":"), sort_keys=True)})
+        unit.want(_MUTES, key, {"told": written(mutes)})
     invited = connection.execute("SELECT group_id, invited_by, ms FROM group_invitations WHERE user = ?", key)
     for group, by, ms in invited.fetchall():
         unit.want(_INVITED, (name, group), {"invited_by": by, "ms": ms})

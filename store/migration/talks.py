@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from store.cassandra.timeline_keys import (
+    SPARE_S,
     attempt_key,
     edit_time,
     marker_time,
     message_time,
+    newest_until,
     pack_edit,
     pack_value,
     tie_of,
@@ -27,8 +29,7 @@ from store.sqlite.timeline_streams import NO_VIEW
 from store.timeline_rules import PART_IDS, day_of, marker_end, stamp_ms_of, unstored
 from store.timelines import Audience, Edit, Name, is_group, members_of
 
-_SPARE_MS = 2 * 86_400_000
-_MINUTE_MS = 60_000
+_SPARE_MS = SPARE_S * 1000
 
 
 def _gone(key: Key, values: Values) -> int | None:
@@ -109,7 +110,7 @@ class _Part:
             self.unit.want(SPAN, (self.conversation, view, day), {}, self.ends_ms(stamp) + _SPARE_MS)
         newest = max(self._spans.values(), default=0)
         if self.group and newest:
-            until = (stamp_ms_of(newest) // _MINUTE_MS + 1) * _MINUTE_MS
+            until = newest_until(newest)
             cells = Cells({"until": until}, until, self.ends_ms(newest) + _SPARE_MS)
             self.unit.wants.append(Want(NEWEST, (self.conversation,), (cells,)))
         for user, other, mine in listed:
