@@ -41,6 +41,7 @@ class Place:
     contexts: list["zmq.Context[zmq.Socket[bytes]]"] = field(default_factory=list)
     dealers: list[Dealer] = field(default_factory=list)
     router: Router | None = None
+    router_context: "zmq.Context[zmq.Socket[bytes]] | None" = None
     heard: list[tuple[int, bytes]] = field(default_factory=list)
 
     def keys(self, name: str, *, allowed: bool = True) -> LinkKeys:
@@ -66,13 +67,22 @@ class Place:
             "allowed_keys_file": str(self.folder / "allowed.keys"),
         }
         settings = BrokerSettings(listen=self.endpoint, **(files if curve else {}))
+        self.router_context = zmq.Context()
         self.router = Router(
-            self.context(),
+            self.router_context,
             settings,
             lambda connector, batch: self.heard.append((connector, batch)),
             lambda asker, batch: self.asked.append((asker, batch)),
         )
         return self.router
+
+    def end(self) -> None:
+        """Close the broker's socket, and wait until nobody listens: ZeroMQ closes it later, in a thread of its own."""
+        if self.router is not None:
+            self.router.close()
+        if self.router_context is not None:
+            self.router_context.term()
+        self.router = self.router_context = None
 
     def dial(
         self,
@@ -96,8 +106,7 @@ class Place:
     def close(self) -> None:
         for one in self.dealers:
             one.close()
-        if self.router is not None:
-            self.router.close()
+        self.end()
         for context in self.contexts:
             context.term()
 
@@ -135,11 +144,11 @@ async def test_a_connection_that_is_there_anew_is_told_of(place: Place) -> None:
     """The broker lives on, and what was on its way is lost all the same."""
     renewed: list[None] = []
     keys = place.keys("connector-1")
-    router = place.open()
+    place.open()
     one = place.dial(7, keys, on_linked=lambda: renewed.append(None))
     await until(lambda: one.send(b"hello"))
     await until(lambda: len(renewed) == 1 and place.heard)
-    router.close()
+    place.end()
     place.open()
     await until(lambda: len(renewed) == 2)
     await until(lambda: one.send(b"hello again"))
@@ -159,7 +168,7 @@ async def test_nothing_goes_over_the_wire_in_the_clear(place: Place) -> None:
             await asyncio.gather(copy(reader, here, seen), copy(there, writer, seen))
 
         keys = place.keys("connector-1") if curve else None
-        router = place.open(curve=curve)
+        place.open(curve=curve)
         async with await asyncio.start_server(tap, "127.0.0.1", 0) as server:
             place.endpoint = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             one = place.dial(7, keys)
@@ -169,8 +178,7 @@ async def test_nothing_goes_over_the_wire_in_the_clear(place: Place) -> None:
             assert (b"the secret of the day" in seen) == (not curve)
             one.close()
             place.dealers.clear()
-            router.close()
-            await asyncio.sleep(0.05)
+            place.end()
         place.endpoint = f"tcp://127.0.0.1:{free_port()}"
 
 
@@ -252,13 +260,12 @@ async def test_no_curve_against_curve(place: Place, said: Callable[[str], int]) 
 
 async def test_curve_against_no_curve(place: Place, said: Callable[[str], int]) -> None:
     keys = place.keys("connector-1")
-    router = place.open(curve=False)
+    place.open(curve=False)
     one = place.dial(7, keys)
     await until(lambda: said("set broker.curve_key_file there"))
     assert not one.send(b"hello")
     # The broker is mended; the connector need not be started again.
-    router.close()
-    await asyncio.sleep(0.2)
+    place.end()
     place.open()
     await until(lambda: one.send(b"hello"))
 
@@ -294,8 +301,7 @@ async def test_a_broker_with_either_of_two_keys(place: Place, said: Callable[[st
     place.router.reload()
     assert said("the broker's key has changed: it is in use from the next start on") == 1
     assert one.send(b"still here")
-    place.router.close()
-    await asyncio.sleep(0.1)
+    place.end()
     place.open()
     two = place.dial(8, LinkKeys(keys.secret, both))
     await until(lambda: one.send(b"hello again") and two.send(b"hello"))
@@ -313,8 +319,7 @@ async def test_another_key_of_ours(place: Place, said: Callable[[str], int]) -> 
     (place.folder / "allowed.keys").write_text("".join(line for line in listed if "connector-1" not in line))
     router.reload()
     assert one.send(b"still here")
-    router.close()
-    await asyncio.sleep(0.1)
+    place.end()
     place.open()
     await until(lambda: one.send(b"hello again"))
     assert not said("it does not allow our key"), "the old one was not in the list any more, and nobody is to worry"
