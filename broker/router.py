@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from socket import AF_UNIX
 from socket import socket as unix_socket
@@ -52,7 +53,7 @@ def _refuse_if_taken(path: Path) -> None:
 
 
 class Router(EdgeSocket):
-    """The socket that connectors and the user API reach; beside `broker.listen` also at `endpoints`."""
+    """The socket that connectors and the user API reach."""
 
     def __init__(
         self,
@@ -60,14 +61,11 @@ class Router(EdgeSocket):
         settings: BrokerSettings,
         on_batch: Callable[[int, bytes], None],
         on_ask: Callable[[bytes, bytes], None],
-        endpoints: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self._on_batch = on_batch
         self._on_ask = on_ask
-        # inproc knows no CURVE, and needs none.
-        curve = settings.curve_key_file and not settings.listen.startswith("inproc:")
-        secret = read_secret(settings.curve_key_file) if curve else None
+        secret = read_secret(settings.curve_key_file) if settings.curve_key_file else None
         self._zap = ZapHandler(context, settings.allowed_keys_file) if secret is not None else None
         self._key_file, self._secret = settings.curve_key_file, secret
         socket = context.socket(zmq.ROUTER)
@@ -78,21 +76,21 @@ class Router(EdgeSocket):
         socket.setsockopt(zmq.RCVHWM, settings.link_hwm_batches)
         socket.setsockopt(zmq.MAXMSGSIZE, settings.max_batch_bytes)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(settings.lease_s * 1000))
+        if settings.lease_s < inf:
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(settings.lease_s * 1000))
         if secret is not None:
             socket.setsockopt(zmq.CURVE_SERVER, 1)
             socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
             socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
             # Without a gate, refuse: ZeroMQ would let everybody in.
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        for endpoint in (settings.listen, *endpoints):
-            try:
-                _bind(socket, endpoint)
-            except (OSError, zmq.ZMQError) as error:  # the latter is no OSError
-                socket.close()
-                if self._zap is not None:
-                    self._zap.close()
-                raise ConfigError(f"cannot listen on {endpoint} ({error}); set broker.listen") from error
+        try:
+            _bind(socket, settings.listen)
+        except (OSError, zmq.ZMQError) as error:  # the latter is no OSError
+            socket.close()
+            if self._zap is not None:
+                self._zap.close()
+            raise ConfigError(f"cannot listen on {settings.listen} ({error}); set broker.listen") from error
         self._attach(socket)
 
     def send(self, connector: int, batch: bytes) -> bool:

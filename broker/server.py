@@ -10,7 +10,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import zmq
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -25,6 +25,7 @@ from broker.settings import BrokerSettings, EtcdSettings
 from fabric import records
 from fabric.abilities import DELIVER, LOG_IN, STORE, Abilities
 from fabric.facts import BY_STRANGERS
+from fabric.pump import Pump
 from protocol.errors import RecordError
 from store.interface import Store
 from store.settings import HistorySettings
@@ -46,10 +47,10 @@ class BrokerServer:
         store: Store,
         context: zmq.Context[zmq.Socket[bytes]],
         etcd: EtcdSettings | None = None,
-        endpoints: Sequence[str] = (),
         history: HistorySettings | None = None,
+        pump: Pump | None = None,
     ) -> None:
-        self._endpoints = endpoints
+        """With a `pump`, the connector at its other end is reached through it."""
         self._settings = settings
         self._context = context
         self._loop = asyncio.get_running_loop()
@@ -65,6 +66,9 @@ class BrokerServer:
         self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None
         """Told what has happened to attempts that are traced: origin, attempt, and what."""
         self._router: Router | None = None
+        self._pump = pump
+        if pump is not None:
+            pump.broker = self
         self._ticker: asyncio.TimerHandle | None = None
         self._terms_at = 0.0
         self._flush_due = False
@@ -78,7 +82,7 @@ class BrokerServer:
         self._clock()
         self.core.history_terms(await self._store.timelines.terms())
         await self._cluster.start()
-        self._router = Router(self._context, self._settings, self._batch, self._ask, self._endpoints)
+        self._router = Router(self._context, self._settings, self._batch, self._ask)
         self._tick()
         self._cluster.announce()
         log.info("%s listens on %s", self._settings.name, self._settings.listen)
@@ -149,11 +153,14 @@ class BrokerServer:
 
     def _batch(self, connector: int, data: bytes) -> None:
         self._clock()
+        self._taken(connector, data)
+        self._schedule_flush()
+
+    def _taken(self, connector: int, data: bytes) -> None:
         try:
             self.core.batch(connector, data)
         except RecordError as error:
             log.error("a connector: %s", error, extra=BY_STRANGERS)
-        self._schedule_flush()
 
     def _ask(self, asker: bytes, data: bytes) -> None:
         self._clock()
@@ -199,6 +206,25 @@ class BrokerServer:
 
     def _flush(self) -> None:
         self._flush_due = False
+        self.end_turn()
+        turn = self.core.turn
+        if self._pump is not None and self._pump.run(turn.now, turn.wall_ms):
+            self._schedule_flush()
+
+    # The broker's end of a pump.
+
+    def time(self, now: float, wall_ms: int) -> None:
+        """See `fabric.pump.End`."""
+        if now > self.core.turn.now:
+            self.core.time(now, wall_ms)
+
+    def take(self, batch: bytes) -> None:
+        """See `fabric.pump.End`."""
+        assert self._pump is not None
+        self._taken(self._pump.incarnation, batch)
+
+    def end_turn(self) -> None:
+        """See `fabric.pump.End`."""
         self.core.flush()
         if self.core.turn.traces:
             traces, self.core.turn.traces = self.core.turn.traces, []
@@ -208,6 +234,9 @@ class BrokerServer:
 
     def send(self, connector: int, batch: bytes) -> bool:
         """See `Ports`."""
+        if self._pump is not None and self._pump.incarnation == connector:
+            self._pump.to_connector.append(batch)
+            return True
         return self._router is not None and self._router.send(connector, batch)
 
     def members(self) -> Mapping[int, str]:

@@ -1,7 +1,7 @@
 """The connector's ZeroMQ sockets: one DEALER for each broker.
 
 Owns the sockets, and that one whose handshake has failed is opened anew. Whole batches in, whole batches out; knows
-nothing of records.
+nothing of records. A node's connector has none (`fabric.pump`).
 """
 
 from __future__ import annotations
@@ -146,6 +146,65 @@ class Dealer(EdgeSocket):
         self._socket.disable_monitor()
         self._monitor.close()
         self._detach()
+
+
+class Dealers:
+    """Those of a connector, by broker."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        settings: ConnectorSettings,
+        incarnation: int,
+        on_batch: Callable[[str, bytes], None],
+        on_linked: Callable[[], None],
+        keys: LinkKeys | None,
+    ) -> None:
+        """`on_batch` and `on_linked` as `Dealer` has them."""
+        self._context = context
+        self._settings = settings
+        self._incarnation = incarnation
+        self._on_batch = on_batch
+        self._on_linked = on_linked
+        self._keys = keys
+        self._dealers: dict[str, Dealer] = {}
+
+    def connect(self, broker: str) -> None:
+        """Open one; an address that cannot be used is logged, and never up."""
+        try:
+            self._dealers[broker] = Dealer(
+                self._context,
+                self._settings,
+                broker,
+                self._incarnation,
+                self._on_batch,
+                self._keys,
+                self._on_linked,
+            )
+        except zmq.ZMQError as error:
+            log.error("cannot connect to the broker at %s (%s); is its broker.advertise right?", broker, error)
+
+    def disconnect(self, broker: str) -> None:
+        """Close one behind what was sent."""
+        dealer = self._dealers.pop(broker, None)
+        if dealer is not None:
+            asyncio.get_running_loop().call_soon(dealer.close)  # it may be the one that is being read
+
+    def send(self, broker: str, batch: bytes) -> bool:
+        """False if there is no connection or no room."""
+        dealer = self._dealers.get(broker)
+        return dealer is not None and dealer.send(batch)
+
+    def use(self, keys: LinkKeys | None) -> None:
+        """Take other keys, as `Dealer.use` does."""
+        self._keys = keys
+        for dealer in self._dealers.values():
+            dealer.use(keys)
+
+    def close(self) -> None:
+        """Close all; what they have taken still leaves, for half a second."""
+        for dealer in self._dealers.values():
+            dealer.close()
 
 
 def _reason(event: int, keys: LinkKeys | None) -> str:

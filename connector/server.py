@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import resource
 import secrets
 import ssl
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -22,7 +20,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from connector.buffers import WriteBuffers
 from connector.clients import ClientConnection, ProxiedConnection, TlsConnection
 from connector.core import ConnectorCore, Session
-from connector.dealer import Dealer
+from connector.dealer import Dealers
+from connector.descriptors import most_connections
 from connector.keys import Keys
 from connector.metrics import metrics
 from connector.settings import ConnectorSettings
@@ -36,6 +35,7 @@ from connector.websocket import (
 from fabric.abilities import DELIVER, LOG_IN, STORE, Abilities
 from fabric.facts import BY_STRANGERS, tell
 from fabric.networks import parse_networks
+from fabric.pump import Pump
 from fabric.tokens import Identity
 from protocol.errors import ConfigError, RecordError
 from protocol.ids import split_address
@@ -53,18 +53,23 @@ CLOSE_TIMEOUT_S = 3.0
 class ConnectorServer:
     """A connector in a running event loop. `start`, then `stop`. It is the core's `Ports`."""
 
-    def __init__(self, settings: ConnectorSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self, settings: ConnectorSettings, context: zmq.Context[zmq.Socket[bytes]], pump: Pump | None = None
+    ) -> None:
+        """With a `pump`, the broker at its other end is the only one, and `settings.brokers` its name."""
         self._settings = settings
         self.buffers = WriteBuffers(settings.max_write_buffers_bytes, settings.max_write_buffer_bytes)
-        self._context = context
         self._loop = asyncio.get_running_loop()
         self.proxies = parse_networks("connector.proxies", settings.proxies)
         """Networks whose connections begin with a PROXY header."""
         self.core = ConnectorCore(self, settings)
         self.on_traces: Callable[[list[tuple[int, int, str]]], None] = lambda traces: None
         """Told what has happened to attempts that are traced: origin, attempt, and what."""
-        self._dealers: dict[str, Dealer] = {}
         self._keys = Keys(settings)
+        self._dealers = Dealers(context, settings, self.core.incarnation, self._batch, self._linked, self._keys.links)
+        self._pump = pump
+        if pump is not None:
+            pump.connector, pump.incarnation = self, self.core.incarnation
         self.certificate = Certificate(settings) if settings.tls_certificate_file else None
         """Whoever has a timer has it looked at."""
         self.websockets = WebSockets(settings)
@@ -78,7 +83,7 @@ class ConnectorServer:
 
     async def start(self) -> None:
         """Connect to the brokers and listen. Raises `ConfigError` if the address cannot be used."""
-        self.core.max_connections = most = _most_connections()
+        self.core.max_connections = most = most_connections()
         if most < self._settings.max_sessions:
             log.warning(
                 "%s: this process may open files for %d connections, and connector.max_sessions is %d: "
@@ -162,8 +167,7 @@ class ConnectorServer:
         if self.certificate is not None:
             self.certificate.reload()
         self._keys.reload()
-        for dealer in self._dealers.values():
-            dealer.use(self._keys.links)
+        self._dealers.use(self._keys.links)
 
     async def ready(self) -> None:
         """Return when logins can be taken."""
@@ -187,8 +191,7 @@ class ConnectorServer:
         self._flush()
         for connection in list(self._closing):
             connection.transport.abort()
-        for dealer in self._dealers.values():
-            dealer.close()
+        self._dealers.close()
         log.info("%s has stopped", self._settings.name)
 
     def metrics(self) -> Iterator[Metric]:
@@ -265,11 +268,14 @@ class ConnectorServer:
 
     def _batch(self, endpoint: str, data: bytes) -> None:
         self._clock()
+        self._taken(endpoint, data)
+        self._schedule_flush()
+
+    def _taken(self, endpoint: str, data: bytes) -> None:
         try:
             self.core.batch(endpoint, data)
         except RecordError as error:
             log.error("broker %s: %s", endpoint, error)
-        self._schedule_flush()
 
     def _linked(self) -> None:
         self._clock()
@@ -300,10 +306,33 @@ class ConnectorServer:
 
     def _flush(self) -> None:
         self._flush_due = False
+        self.end_turn()
+        turn = self.core.turn
+        if self._pump is not None and self._pump.run(turn.now, turn.wall_ms):
+            self._schedule_flush()
+
+    # The connector's end of a pump.
+
+    def time(self, now: float, wall_ms: int) -> None:
+        """See `fabric.pump.End`."""
+        if now > self.core.turn.now:
+            self.core.time(now, wall_ms)
+
+    def take(self, batch: bytes) -> None:
+        """See `fabric.pump.End`."""
+        self._taken(self._settings.brokers[0], batch)
+
+    def end_turn(self) -> None:
+        """See `fabric.pump.End`."""
         self.core.flush()
         if self.core.turn.traces:
             traces, self.core.turn.traces = self.core.turn.traces, []
             self.on_traces(traces)
+
+    def link_broken(self) -> None:
+        """See `fabric.pump.ConnectorEnd`."""
+        self.core.links.broken(self._settings.brokers[0])
+        self._schedule_flush()
 
     # Ports.
 
@@ -319,29 +348,19 @@ class ConnectorServer:
 
     def send(self, broker: str, batch: bytes) -> bool:
         """See `Ports`."""
-        dealer = self._dealers.get(broker)
-        return dealer is not None and dealer.send(batch)
+        if self._pump is not None:
+            self._pump.to_broker.append(batch)
+            return True
+        return self._dealers.send(broker, batch)
 
     def connect(self, broker: str) -> None:
-        """See `Ports`; an address that cannot be used is logged, and never up."""
-        try:
-            self._dealers[broker] = Dealer(
-                self._context,
-                self._settings,
-                broker,
-                self.core.incarnation,
-                self._batch,
-                self._keys.links,
-                self._linked,
-            )
-        except zmq.ZMQError as error:
-            log.error("cannot connect to the broker at %s (%s); is its broker.advertise right?", broker, error)
+        """See `Ports`."""
+        if self._pump is None:
+            self._dealers.connect(broker)
 
     def disconnect(self, broker: str) -> None:
         """See `Ports`."""
-        dealer = self._dealers.pop(broker, None)
-        if dealer is not None:
-            self._loop.call_soon(dealer.close)  # it may be the one that is being read
+        self._dealers.disconnect(broker)
 
     def pause(self, handle: object, paused: bool) -> None:
         """See `Ports`."""
@@ -391,14 +410,3 @@ class ConnectorServer:
 def _name(session: int) -> str:
     """A session as it is called wherever people read: in presence, in traces, in the log."""
     return f"{session:016x}"
-
-
-SPARE_FILES = 256
-"""Descriptors that clients do not get: databases, links, files, and connections that are told to come back later."""
-
-
-def _most_connections() -> int:
-    """How many clients there may be: every connection is a file descriptor, and some are kept for other things."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return sys.maxsize if hard == resource.RLIM_INFINITY else max(1, hard - min(SPARE_FILES, hard // 4))

@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from math import inf
 from pathlib import Path
 
 import uvloop
@@ -21,6 +22,7 @@ import zmq
 from broker.server import BrokerServer
 from connector.server import ConnectorServer
 from fabric.certificates import LOOK_S, CertificateWatch, Followed, ReadOnce
+from fabric.pump import Pump
 from protocol.errors import ConfigError
 from sparrow.child import UserApiChild
 from sparrow.config.expiry import certificates
@@ -34,7 +36,8 @@ from userapi.server import base_url
 
 log = logging.getLogger("sparrow")
 
-INPROC = "inproc://broker"
+IN_NODE = "this node"
+"""What a node's connector calls its broker."""
 
 
 def run_connector(settings: Settings) -> int:
@@ -52,13 +55,17 @@ def run_serve(settings: Settings) -> int:
     if settings.broker.presence != "memory":
         log.warning("a node keeps presence in memory: broker.presence and [etcd] are for `sparrow broker`")
     settings = as_node(settings)
+    socket = private_endpoint(settings)
+    # Connector and broker live and stand still together: neither waits for a sign of the other.
     settings = dataclasses.replace(
         settings,
-        broker=dataclasses.replace(settings.broker, listen=INPROC, advertise="", presence="memory", curve_key_file=""),
-        connector=dataclasses.replace(settings.connector, brokers=(INPROC,)),
+        broker=dataclasses.replace(
+            settings.broker, listen=socket, advertise=IN_NODE, presence="memory", lease_s=inf, curve_key_file=""
+        ),
+        connector=dataclasses.replace(settings.connector, brokers=(IN_NODE,), link_timeout_s=inf),
         userapi=dataclasses.replace(
             settings.userapi,
-            brokers=(private_endpoint(settings),),
+            brokers=(socket,),
             curve_key_file="",
             broker_public_key_file="",
         ),
@@ -148,6 +155,10 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
     monitor.ready()
 
 
+def _failed(error: Exception) -> None:
+    log.error("a fault of ours: what was under way between connector and broker is tried again", exc_info=error)
+
+
 def _certificates(
     stack: AsyncExitStack,
     settings: Settings,
@@ -201,8 +212,9 @@ async def _start_node(stack: AsyncExitStack, settings: Settings) -> None:
     for endpoint in api.brokers:
         _make_folder_of(endpoint)
     context = _context(stack)
-    broker = BrokerServer(settings.broker, store, context, endpoints=api.brokers, history=settings.history)
-    connector = ConnectorServer(settings.connector, context)
+    pump = Pump(_failed)
+    broker = BrokerServer(settings.broker, store, context, history=settings.history, pump=pump)
+    connector = ConnectorServer(settings.connector, context, pump)
     child = UserApiChild(settings)
     sources = (
         _broker_source(broker),

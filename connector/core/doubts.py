@@ -76,11 +76,11 @@ class Doubts:
     def stood_still(self, sessions: Iterable[Session]) -> None:
         """This process has just gone on: ask all brokers that were up for a sign.
 
-        With none there is a turn to wait for all the same: what waits in sockets tells whose connection is at its end,
-        and a broker that comes up in the middle of it must not have that one's login.
+        There is a turn to wait for even with none, or with one that answers at once (`fabric.pump`): what waits in
+        sockets tells whose connection is at its end, and a broker must not have that one's login.
         """
         self._waiting = self._links.ask_all()
-        self._until = 0.0 if self._waiting else self._turn.now
+        self._until = self._turn.now
         self.standing_still = True
         for session in sessions:
             self.opened(session)

@@ -276,6 +276,12 @@ class Links:
             link.heard = self._turn.now
         return dict.fromkeys(up, self._beat)
 
+    def broken(self, endpoint: str) -> None:
+        """What was sent last on this link, either way, may be lost. The next answer to a heartbeat brings it up."""
+        link = self._links.get(endpoint)
+        if link is not None and link.up:
+            self._down(link)
+
     def _down(self, link: Link) -> None:
         link.up = link.leaving = link.unwell = False
         self._routes.clear()

@@ -11,13 +11,17 @@ from protocol.sparrow_pb2 import Goodbye
 from tests.connector.bench import B1, B2, Bench, Client, copy, text
 
 
-def stands_still(bench: Bench, seconds: float = STANDSTILL_S + 0.5) -> int:
-    """This process does nothing for a while; returns the beat that it sends when it goes on."""
+def stands_still(bench: Bench, seconds: float = STANDSTILL_S + 0.5, later_s: float = 0.001) -> int:
+    """This process does nothing for a while; returns the beat that it sends when it goes on.
+
+    What follows comes so much later: 0, in the same turn.
+    """
     bench.now += seconds
     bench._time()
     bench.turn()
     beats = {rec.count for rec in bench.ports.sent if rec.kind == HEARTBEAT}
     bench.sent()
+    bench.now += later_s
     return max(beats)
 
 
@@ -40,6 +44,18 @@ def test_what_waited_is_taken_when_all_brokers_were_heard() -> None:
     bench.heartbeat(B2, beat=beat)
     assert [rec.kind for rec in bench.sent()] == [ROUTE]
     assert alice.took_kinds() == ["pong"]
+
+
+def test_with_an_answer_at_once_there_is_still_a_turn_to_wait_for() -> None:
+    """A node's broker answers in the turn that asks; that a client has gone may wait in a socket."""
+    bench = Bench()
+    alice = bench.live("alice/a1")
+    beat = stands_still(bench, later_s=0.0)
+    alice.writes(1)
+    bench.heartbeat(beat=beat)
+    assert not bench.sent(ROUTE)
+    bench.passes(0.1)
+    assert bench.sent(ROUTE)
 
 
 def test_more_than_a_turn_has_of_what_waited_is_taken_at_once() -> None:
@@ -157,7 +173,7 @@ def test_a_login_that_waited_is_looked_at_when_the_end_of_its_connection_may_hav
 def test_without_a_broker_a_login_that_waited_is_looked_at_a_turn_later_all_the_same() -> None:
     bench = Bench(up=())
     before, after = bench.connect(), bench.connect()
-    stands_still(bench)
+    stands_still(bench, later_s=0.0)
     before.login("alice/a1")
     after.login("bob/b1")
     bench.heartbeat(B1)
