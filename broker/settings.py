@@ -98,7 +98,7 @@ class BrokerSettings:
     max_group_looks: int = number(2_000, 1, 1_000_000)
     """Groups that one connector is to look for; beyond it, it is told to look for all."""
     lease_s: float = number(5.0, 0.1, 600)
-    """A connector silent for this long is gone, and its sessions with it."""
+    """A connector silent for this long is gone, and its sessions with it; no matter in a node."""
     stop_timeout_s: float = number(5.0, 0.01, 600)
     """A graceful stop takes no longer."""
     link_hwm_batches: int = number(10_000, 1, 10_000_000)

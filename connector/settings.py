@@ -126,7 +126,7 @@ class ConnectorSettings:
     link_heartbeat_s: float = number(0.25, 0.01, 60)
     """A link to a broker that is idle says so this often."""
     link_timeout_s: float = number(2.0, 0.05, 600)
-    """A broker that is silent for this time is gone."""
+    """A broker that is silent for this time is gone; no matter in a node."""
     rejoin_per_tick: int = number(1000, 1, 1_000_000)
     """Sessions that register again or read their inbox again per 0.1 s after a broker was lost."""
     link_hwm_batches: int = number(10_000, 1, 10_000_000)

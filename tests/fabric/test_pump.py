@@ -86,7 +86,10 @@ def test_the_broker_may_begin(node: Node) -> None:
     node.pump.to_connector.append(b"1")
     node.connector.answers = [b"2"]
     assert not node.run()
-    assert [(who, what) for who, what in node.said if isinstance(what, bytes)] == [("connector", b"1"), ("broker", b"2")]
+    assert [(who, what) for who, what in node.said if isinstance(what, bytes)] == [
+        ("connector", b"1"),
+        ("broker", b"2"),
+    ]
 
 
 def test_ends_that_always_have_something_to_say_give_way(node: Node) -> None:

@@ -18,6 +18,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.groups import GroupStory
 from tests.simulation.network import Link
 from tests.simulation.nodes import CACHE_S, SimBroker, SimClient, SimConnector
+from tests.simulation.pumped import PumpLink
 from tests.simulation.services import Database, Etcd
 from tests.simulation.signals import SignalStory
 from tests.simulation.world import World
@@ -58,8 +59,10 @@ class Cluster:
         self.database = Database()
         self.etcd = Etcd(world)
         apart = "back and dead" in emphasis or "half linked" in emphasis
-        self.memory_presence = random.random() < 0.3 and not apart
-        """The one-process node: one broker, one connector, presence in memory."""
+        self.memory_presence = (random.random() < 0.3 and not apart) or "node" in emphasis
+        """One broker, one connector, presence in memory."""
+        self.is_node = self.memory_presence and ("node" in emphasis or Random(f"node {world.seed}").random() < 0.7)
+        """Both in one process."""
         self.max_unacked = random.choice((4, 16, 256))
         self.store_after_s = random.choice((0.0, 0.2, 0.5, 0.5))
         self.order_wait_s = random.choice((3.0, 10.0))
@@ -87,7 +90,8 @@ class Cluster:
         brokers, connectors = (1, 1) if self.memory_presence else (random.randint(least, 3), random.randint(least, 3))
         self.brokers = [SimBroker(world, f"broker{n}", self, self._skew()) for n in range(brokers)]
         self.connectors = [SimConnector(world, f"connector{n}", self, self._skew()) for n in range(connectors)]
-        self.links = [Link(world, connector, broker) for connector in self.connectors for broker in self.brokers]
+        kind = PumpLink if self.is_node else Link
+        self.links = [kind(world, connector, broker) for connector in self.connectors for broker in self.brokers]
         for link in self.links:
             link.broker.links.append(link)
             link.connector.links[link.broker.name] = link
@@ -432,7 +436,8 @@ class Cluster:
     def _plan_history(self) -> None:
         """Clocks that are set wrong for a while."""
         many = 4 if "step clock" in self.emphasis else self.history.choice((0, 0, 1))
-        many = 0 if "clocks agree" in self.emphasis else many
+        # A node has one clock, and nothing to see by that it is wrong.
+        many = 0 if "clocks agree" in self.emphasis or self.is_node else many
         for client in self.clients if "other bodies" in self.emphasis else ():
             for _ in range(20):
                 self.world.at(self.history.uniform(1.0, self.active_s), lambda client=client: self._rewrite(client))

@@ -1,6 +1,6 @@
 """What a deliberate defect is: patches, and within how many seeds they must be found.
 
-Owns that shape. The defects are in `tests.simulation.defects` and `group_defects`.
+Owns that shape. The defects are in `tests.simulation.defects` and its neighbours.
 """
 
 from __future__ import annotations

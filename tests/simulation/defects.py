@@ -48,6 +48,7 @@ from tests.simulation import nodes
 from tests.simulation.defect import Defect
 from tests.simulation.group_defects import GROUP_DEFECTS
 from tests.simulation.network import Connection
+from tests.simulation.node_defects import NODE_DEFECTS
 from tests.simulation.services import Database, SimPresence, SimStore
 from tests.simulation.signal_defects import SIGNAL_DEFECTS
 from tests.simulation.timelines import Timelines
@@ -609,7 +610,7 @@ DEFECTS = (
         "nothing held back without a lease",
         200,
         ((Doubts, "unregistered", _no_op),),
-        ("end logins", "stop connector", "cut link"),
+        ("end logins", "stop connector", "cut link", "lose lease"),
     ),
     Defect("a Login acted on though its connection is at its end", 100, ((Connection, "silent_s", _alive),), LATE),
     Defect("the mark of one who hides", 40, ((Hiding, "_read_users", _hides_nothing),), ("history",)),
@@ -634,4 +635,5 @@ DEFECTS = (
     Defect("of one start, a lower try that replaces a higher", 200, ((Rank, "is_behind", _never_behind),), LATE),
     *GROUP_DEFECTS,
     *SIGNAL_DEFECTS,
+    *NODE_DEFECTS,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from broker.core import BrokerCore, Location
@@ -23,6 +24,7 @@ from connector.settings import ConnectorSettings
 from fabric import records
 from fabric.control import Answer
 from fabric.group_records import GroupCopy
+from fabric.pump import Pump
 from fabric.tokens import Identity
 from protocol.framing import FrameReader
 from protocol.ids import STAMP_SHIFT, address
@@ -50,8 +52,15 @@ class SimBroker(Process):
         """It knows no signals."""
         self.links: list[Link] = []
         self.settings = BrokerSettings(
-            name=name, row_max_age_s=ROW_MAX_AGE_S, cache_s=CACHE_S, lease_s=3.0, max_batch_rows=20, **cluster.inboxes
+            name=name,
+            row_max_age_s=ROW_MAX_AGE_S,
+            cache_s=CACHE_S,
+            lease_s=inf if cluster.is_node else 3.0,
+            max_batch_rows=20,
+            **cluster.inboxes,
         )
+        self.pump: Pump | None = None
+        """Of a node."""
 
     def begin(self) -> None:
         self.store = SimStore(self.world, self.cluster.database, self)
@@ -118,6 +127,11 @@ class SimBroker(Process):
         self.core.tick()
 
     def flush(self) -> None:
+        self.end_turn()
+        if self.pump is not None and self.pump.run(self.world.now, self.wall_ms):
+            self.schedule_flush()
+
+    def end_turn(self) -> None:
         self.core.flush()
         self.cluster.checker.holds(self.core, self.name)
 
@@ -166,6 +180,8 @@ class SimConnector(Process):
         self._sessions: dict[Connection, Session] = {}
         self.knows_sockets = world.chance(0.7)
         """Its system tells what has come to its sockets and when."""
+        self.pump: Pump | None = None
+        """Of a node."""
 
     def begin(self) -> None:
         self._open = set(self.configured)
@@ -174,7 +190,7 @@ class SimConnector(Process):
             brokers=self.configured,
             max_unacked=self.cluster.max_unacked,
             store_after_s=self.cluster.store_after_s,
-            link_timeout_s=1.0,
+            link_timeout_s=inf if self.cluster.is_node else 1.0,
             receipt_retry_s=1.5,
             request_timeout_s=3.0,
             heartbeat_s=self.HEARTBEAT_S,
@@ -197,6 +213,13 @@ class SimConnector(Process):
         if hasattr(self, "core"):
             self.core.time(self.world.now, self.wall_ms)
 
+    def wakes(self) -> None:
+        # A timer that is due comes before what waits in sockets.
+        if self.pump is not None and self.world.chance(0.5):
+            self.clock()
+            self.tick()
+            self.flush()
+
     def accept(self, connection: Connection) -> None:
         self._sessions[connection] = self.core.opened(connection)
 
@@ -214,6 +237,11 @@ class SimConnector(Process):
         self.core.tick()
 
     def flush(self) -> None:
+        self.end_turn()
+        if self.pump is not None and self.pump.run(self.world.now, self.wall_ms):
+            self.schedule_flush()
+
+    def end_turn(self) -> None:
         self.core.flush()
         self.cluster.checker.holds(self.core, self.name)
 

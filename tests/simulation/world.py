@@ -76,6 +76,8 @@ class Process:
         self._stopped = False
         self._backlog: list[Callable[[], None]] = []
         self._flush_due = False
+        self.twin: Process | None = None
+        """What else is in this process: it lives, stands still and dies with it."""
 
     @property
     def wall_ms(self) -> int:
@@ -96,9 +98,10 @@ class Process:
             return
         self.clock()
         call()
-        self._schedule_flush()
+        self.schedule_flush()
 
-    def _schedule_flush(self) -> None:
+    def schedule_flush(self) -> None:
+        """The turn that is under way ends soon."""
         if not self._flush_due:
             self._flush_due = True
             life = self.life
@@ -126,6 +129,8 @@ class Process:
         self.begin()
         life = self.life
         self.world.after(self.world.random.random() * self.TICK_S, lambda: self._tick(life))
+        if self.twin is not None:
+            self.twin.start()
 
     def _tick(self, life: int) -> None:
         if not self.alive or life != self.life:
@@ -133,7 +138,7 @@ class Process:
         if not self._stopped:
             self.clock()
             self.tick()
-            self._schedule_flush()
+            self.schedule_flush()
         self.world.after(self.TICK_S, lambda: self._tick(life))
 
     def kill(self) -> None:
@@ -143,6 +148,8 @@ class Process:
             self.alive = False
             self._backlog.clear()
             self.died()
+            if self.twin is not None:
+                self.twin.kill()
 
     def stop(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT later."""
@@ -151,11 +158,14 @@ class Process:
             self._stopped = True
             life = self.life
             self.world.after(seconds, lambda: self._continue(life))
+            if self.twin is not None:
+                self.twin.stop(seconds)
 
     def _continue(self, life: int) -> None:
         if self.alive and life == self.life and self._stopped:
             self.world.trace(self.name, "goes on")
             self._stopped = False
+            self.wakes()
             backlog, self._backlog = self._backlog, []
             for call in backlog:
                 self.event(call)
@@ -173,6 +183,9 @@ class Process:
 
     def flush(self) -> None:
         """End the core's turn."""
+
+    def wakes(self) -> None:
+        """It goes on after a standstill, and has not heard yet what waited."""
 
     def died(self) -> None:
         """What the world sees of a death."""
