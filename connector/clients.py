@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections import deque
 from typing import Protocol, cast
 
 from connector.buffers import WriteBuffers
@@ -85,7 +84,7 @@ class ClientConnection(asyncio.Protocol):
         self._held = self._more = self._rests = self._paused = self._choked = self._finished = False
         self._dropped = 0
         self._given_address = ""
-        self._piled: deque[bytes] = deque()
+        self._piled: list[bytes] = []
         self.piled = 0
         """Bytes that the socket has not taken."""
 
@@ -200,9 +199,12 @@ class ClientConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
+        piled, self._piled = self._piled, []
         sent = 0
-        while self._piled and not self._paused:
-            data = self._piled.popleft()
+        for at, data in enumerate(piled):
+            if self._paused:
+                self._piled = piled[at:]
+                break
             sent += len(data)
             self.transport.write(data)
         self._shrink(sent)
@@ -224,8 +226,9 @@ class ClientConnection(asyncio.Protocol):
         Where one direction can be closed alone, what the client says meanwhile is read and dropped: to close over it
         would take the last words from the client, Goodbye among them.
         """
-        while self._piled:
-            self.transport.write(self._piled.popleft())
+        piled, self._piled = self._piled, []
+        for data in piled:
+            self.transport.write(data)
         self._shrink(self.piled)
         self._waiting, self._more, self._held, self._finished = b"", False, False, True
         if self.transport.can_write_eof():

@@ -94,6 +94,10 @@ ALLOWED: Final[dict[int, frozenset[str]]] = {
 Logout or `goodbye` to CLOSED."""
 
 
+_NOTHING: Final[set[tuple[int, int]]] = set()
+"""Stands in all sessions whose client has not written yet; stays empty."""
+
+
 class ServerSession:
     """One connection, from the first byte to Goodbye."""
 
@@ -103,8 +107,8 @@ class ServerSession:
         self._windows = windows
         self._reader = FrameReader(windows.max_frame_bytes)
         self._out: list[bytes] = []
-        self._sent: list[tuple[int, bool, int, int]] = []
-        """Stream, delivered, id and stamp of each message to tell SENT of."""
+        self._sent: list[tuple[int, bool, int, int]] | None = None
+        """Stream, delivered, id and stamp of each message to tell SENT of; None: of none."""
         self._last: bytes | None = None
         """All that may still be sent, once Goodbye has been said."""
         self.state = WAITING
@@ -112,7 +116,7 @@ class ServerSession:
         """Counted frames sent."""
         self.acked = 0
         """The client's last ack."""
-        self.unsettled: set[tuple[int, int]] = set()
+        self.unsettled = _NOTHING
         """(stream, id) that the client has not been told to be settled."""
         self.repeats = 0
         """Messages that came again on this connection while they were unsettled."""
@@ -211,6 +215,8 @@ class ServerSession:
         if number >= settled + self._windows.max_unsettled_per_stream:
             return self._breach(Goodbye.WINDOW_EXCEEDED, "too many unsettled messages in a stream")
         unsettled = self.unsettled
+        if unsettled is _NOTHING:  # most clients write nothing for long
+            unsettled = self.unsettled = set()
         before = len(unsettled)
         unsettled.add((stream, number))
         if len(unsettled) == before:
@@ -275,7 +281,10 @@ class ServerSession:
     def sent(self, stream: int, number: int, stamp: int, delivered: bool) -> None:
         """Tell SENT; those of one stream and turn travel in one receipt."""
         self.unsettled.discard((stream, number))
-        self._sent.append((stream, delivered, number, stamp))
+        if self._sent is None:
+            self._sent = [(stream, delivered, number, stamp)]
+        else:
+            self._sent.append((stream, delivered, number, stamp))
 
     def early(self, stream: int, number: int) -> None:
         """Tell DELIVERED of a message before it is SENT; not counted. Only to clients that understand "changes"."""
@@ -318,8 +327,8 @@ class ServerSession:
         if self._last is not None:
             data, self._last = self._last, b""
             return data
-        if self._sent:
-            sent, self._sent = self._sent, []
+        if self._sent is not None:
+            sent, self._sent = self._sent, None
             if len(sent) == 1:
                 stream, delivered, number, stamp = sent[0]
                 self._out.append(receipt_frame(sent_receipt(stream, number, stamp, delivered)))

@@ -66,10 +66,6 @@ class Catchup:
         """Sessions that are not live: they read their inbox."""
         return sum(session.phase != LIVE for session in self._reading)
 
-    def new_scan(self) -> Scan:
-        """What a new session begins with."""
-        return Scan(self._syncs.bucket(self._turn.now))
-
     # Why a session reads.
 
     def begin(self, session: Session, predecessor: bool) -> None:
@@ -116,6 +112,8 @@ class Catchup:
         """
         scan = session.scan
         scan.sync_asked = n
+        if scan.syncs is None:
+            scan.syncs = self._syncs.bucket(self._turn.now)
         if not scan.syncs.wait_s(self._syncs, self._turn.now):
             scan.syncs.left -= 1.0
         if session.phase == LIVE:
@@ -134,11 +132,11 @@ class Catchup:
         if (
             room < self._page_rows
             or session.unacked_bytes >= self._settings.max_unacked_bytes
-            or len(session.rows) >= self.MAX_ROWS
+            or (session.rows and len(session.rows) >= self.MAX_ROWS)
         ):
             return
         begins = not scan.under_way
-        if begins and scan.sync_asked:
+        if begins and scan.sync_asked and scan.syncs is not None:
             wait_s = scan.syncs.wait_s(self._syncs, now)
             if wait_s:
                 scan.not_before = now + wait_s
@@ -176,7 +174,7 @@ class Catchup:
         scan.cursor = page.cursor
         for key, kind, row in found:
             # One of a later release's kinds stays for a connector of that release.
-            if key not in session.rows and kind in _ROWS:
+            if not (session.rows and key in session.rows) and kind in _ROWS:
                 self._row(session, key, kind, row)
         if page.end:
             self._end(session)
@@ -204,6 +202,8 @@ class Catchup:
             self._log.add(f"a row in the inbox of {session.key.decode()} cannot be read and is passed over")
             return
         self.rows_sent += 1
+        if session.rows is None:
+            session.rows = set()
         session.rows.add(key)
         self._delivery.sent_row(session, sent)
         self._turn.mark(session)

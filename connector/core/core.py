@@ -113,7 +113,7 @@ class ConnectorCore:
         """A client has connected, from this address or network."""
         now = self.turn.now
         frames = self._frame_limit.bucket(now)
-        session = Session(handle, ServerSession(self._windows), now, frames, self.catchup.new_scan())
+        session = Session(handle, ServerSession(self._windows), now, frames)
         self.connections[session] = None
         if len(self.connections) > self.max_connections:
             self.log.add("a connection is turned away: this process may have no more of them")

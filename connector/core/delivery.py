@@ -147,11 +147,11 @@ class Delivery:
     def acked(self, session: Session) -> None:
         """The device has kept everything up to its last ack."""
         unacked, wire = session.unacked, session.wire
-        left = wire.counted - wire.acked
+        acked = unacked[: len(unacked) - (wire.counted - wire.acked)]
+        del unacked[: len(acked)]
         rows: list[SentRow] = []
         size = 0
-        for _ in range(len(unacked) - left):
-            entry = unacked.popleft()
+        for entry in acked:
             if isinstance(entry, tuple):
                 size += len(entry[2][BODY])
                 self._report(entry)

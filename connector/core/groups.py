@@ -14,7 +14,7 @@ from connector.core.delivery import Delivery
 from connector.core.link import Link
 from connector.core.links import Links
 from connector.core.phases import ENDED, GREETING
-from connector.core.state import GroupReading, Session, Turn
+from connector.core.state import GroupReading, GroupSyncs, Session, Turn
 from connector.settings import ConnectorSettings
 from fabric.group_records import (
     ROW_MESSAGE,
@@ -80,8 +80,7 @@ class GroupCatchup:
 
     def begin(self, session: Session, fresh: bool) -> None:
         """The session is registered in presence, and its client understands groups."""
-        now = self._turn.now
-        session.groups = reading = GroupReading(self._full_scans.bucket(now), self._one_scans.bucket(now))
+        session.groups = reading = GroupReading()
         self.checkpoints.begin(reading, fresh)
         if not fresh:
             self.read_again(session)
@@ -207,28 +206,29 @@ class GroupCatchup:
         """The device asks for one whole scan, of a group or of everything; whoever asks again and again waits."""
         reading = session.groups
         if reading is not None:
-            asked = reading.sync_asked
+            if reading.syncs is None:
+                now = self._turn.now
+                reading.syncs = GroupSyncs(self._full_scans.bucket(now), self._one_scans.bucket(now))
+            asked = reading.syncs.asked
             asked[group] = max(n, asked.get(group, 0))
             if len(asked) > MAX_DIRTY:
                 del asked[next(iter(asked))]
             self._reading[session] = None
-            self._begin_syncs(session, reading)
+            self._begin_syncs(session, reading, reading.syncs)
         elif group == ALL:
             self._synced_groups(session, n)
         else:
             session.wire.synced(n)  # who understands no groups is sent none
             self._turn.mark(session)
 
-    def _begin_syncs(self, session: Session, reading: GroupReading) -> None:
+    def _begin_syncs(self, session: Session, reading: GroupReading, syncs: GroupSyncs) -> None:
         """Scans that were asked for, and may begin by now, are owed."""
         now = self._turn.now
-        for group in list(reading.sync_asked):
-            limit, bucket = (
-                (self._full_scans, reading.full_scans) if group == ALL else (self._one_scans, reading.one_scans)
-            )
+        for group in list(syncs.asked):
+            limit, bucket = (self._full_scans, syncs.full_scans) if group == ALL else (self._one_scans, syncs.one_scans)
             if not bucket.wait_s(limit, now):
                 bucket.left -= 1.0
-                reading.sync_owed[group] = reading.sync_asked.pop(group)
+                syncs.owed[group] = syncs.asked.pop(group)
                 self._owe(session, reading, group, self._since(reading))
 
     def _since(self, reading: GroupReading) -> int:
@@ -237,16 +237,18 @@ class GroupCatchup:
 
     def _next(self, reading: GroupReading) -> bool:
         """Begin the next read that is owed: of all groups first, since what is read of one may be behind it."""
-        dirty, owed = reading.dirty, reading.sync_owed
+        dirty, syncs = reading.dirty, reading.syncs
         if ALL in dirty:
             # Of each group it reads what is to be read of that one alone.
             since = min(dirty.values()) or self._since(reading)
             dirty.clear()
-            reading.sync_answers, reading.sync_owed = owed, {}
+            if syncs is not None:
+                syncs.answers, syncs.owed = syncs.owed, {}
             self._start(reading, ALL, since)
         elif dirty:
             group = next(iter(dirty))
-            reading.sync_answers = {group: owed.pop(group)} if group in owed else {}
+            if syncs is not None:
+                syncs.answers = {group: syncs.owed.pop(group)} if group in syncs.owed else {}
             self._start(reading, group, dirty.pop(group))
         return reading.reading is not None
 
@@ -323,7 +325,11 @@ class GroupCatchup:
                 break
             self.copies += 1
             self._write(session, frame)
-        answers, reading.sync_answers = reading.sync_answers, {}
+        if reading.syncs is not None:
+            self._answer(session, reading.syncs)
+
+    def _answer(self, session: Session, syncs: GroupSyncs) -> None:
+        answers, syncs.answers = syncs.answers, {}
         for asked, n in answers.items():
             if asked == ALL:
                 self._synced_groups(session, n)
@@ -332,7 +338,7 @@ class GroupCatchup:
                 self._turn.mark(session)
 
     def _done(self, session: Session, reading: GroupReading) -> None:
-        if reading.is_clean and not reading.sync_asked:
+        if reading.is_clean and not (reading.syncs and reading.syncs.asked):
             self._reading.pop(session, None)
 
     # What it waits for.
@@ -352,7 +358,8 @@ class GroupCatchup:
                 continue
             if reading.request and now - reading.asked_at > timeout:
                 reading.request = 0
-            self._begin_syncs(session, reading)
+            if reading.syncs is not None:
+                self._begin_syncs(session, reading, reading.syncs)
             self._ask(session, reading)
             self._done(session, reading)
 

@@ -149,7 +149,8 @@ class Receipts:
         self._remove(session, owed.rows)
 
     def _remove(self, session: Session, keys: list[bytes]) -> None:
-        session.rows.difference_update(keys)
+        if session.rows is not None:
+            session.rows.difference_update(keys)
         route = self._links.for_user(session.user)
         if route is not None:
             link: Link = route[0]

@@ -5,7 +5,6 @@ Owns data, decides nothing.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
@@ -127,7 +126,7 @@ class Scan:
         "under_way",
     )
 
-    def __init__(self, syncs: Bucket) -> None:
+    def __init__(self) -> None:
         self.under_way = False
         """A scan has begun and has not seen the end."""
         self.owed = False
@@ -140,7 +139,7 @@ class Scan:
         """When that page was asked for, in seconds of the turn's clock."""
         self.not_before = 0.0
         """No page is asked for before this time."""
-        self.syncs = syncs
+        self.syncs: Bucket | None = None
         """Scans that the device may ask for by Sync."""
         self.sync_asked = 0
         """The last Sync that no scan has begun for; 0: none."""
@@ -151,13 +150,25 @@ class Scan:
 
 
 @dataclass(slots=True)
+class GroupSyncs:
+    """What a device has asked for by Sync while it understands groups: group ("": all) → the last Sync of it."""
+
+    full_scans: Bucket
+    """Reads of all groups that it may ask for."""
+    one_scans: Bucket
+    """Reads of one group that it may ask for."""
+    asked: dict[str, int] = field(default_factory=dict)
+    """Those that have to wait, since there were too many."""
+    owed: dict[str, int] = field(default_factory=dict)
+    """Those that no read has begun for."""
+    answers: dict[str, int] = field(default_factory=dict)
+    """Those that the end of this read answers."""
+
+
+@dataclass(slots=True)
 class GroupReading:
     """What a session has to catch up with of its user's groups. `connector.core.groups` alone writes it."""
 
-    full_scans: Bucket
-    """Reads of all groups that it may begin."""
-    one_scans: Bucket
-    """Reads of one group that its device may ask for by Sync."""
     dirty: dict[str, int] = field(default_factory=dict)
     """Group ("": all) → the stamp from which on rows are to be read; 0: from the checkpoint."""
     reading: str | None = None
@@ -174,12 +185,8 @@ class GroupReading:
     held: list[tuple[int, bytes]] = field(default_factory=list)
     """Live messages (stamp and frame) of the group that is being read."""
     held_bytes: int = 0
-    sync_asked: dict[str, int] = field(default_factory=dict)
-    """Group → the last Sync of it that has to wait, since there were too many."""
-    sync_owed: dict[str, int] = field(default_factory=dict)
-    """Group → the last Sync of it that no read has begun for."""
-    sync_answers: dict[str, int] = field(default_factory=dict)
-    """What the end of this read answers."""
+    syncs: GroupSyncs | None = None
+    """None: its device has asked for nothing."""
     checkpoint: int = 0
     """Unix ms before which the device has everything; 0: not known here."""
     kept: int = 0
@@ -241,7 +248,7 @@ class Session:
 
     __slots__ = tuple(WRITERS)
 
-    def __init__(self, handle: object, wire: ServerSession, now: float, frames: Bucket, scan: Scan) -> None:
+    def __init__(self, handle: object, wire: ServerSession, now: float, frames: Bucket) -> None:
         self.handle = handle
         """Whatever the shell knows the connection by."""
         self.wire = wire
@@ -252,7 +259,7 @@ class Session:
         """Changed by `to` alone."""
         self.unsure = 0
         """Why nothing is taken or given on it for now (`connector.core.doubts`), as flags; 0: it is sure."""
-        self.scan = scan
+        self.scan = Scan()
 
         # Who it is.
         self.number = 0
@@ -292,7 +299,8 @@ class Session:
         """Signals that it may send; None: it has sent none."""
 
         # What it gets.
-        self.unacked: deque[Copy | SentRow | int | None] = deque()
+        # A list, and nothing for what most have none of: this is what a quiet session costs (docs/performance.md).
+        self.unacked: list[Copy | SentRow | int | None] = []
         """One entry for each counted frame beyond the last ack; of a group's message, its size."""
         self.group_unacked = 0
         """How many of these are of groups."""
@@ -302,8 +310,8 @@ class Session:
         """Bytes of bodies of what is in `unacked` and `buffered`."""
         self.buffered: list[Copy] = []
         """Copies that wait for the end of the inbox."""
-        self.rows: set[bytes] = set()
-        """Keys of rows sent in this session and not removed."""
+        self.rows: set[bytes] | None = None
+        """Keys of rows sent in this session and not removed; None: none were sent."""
         self.returned = 0
         """Copies returned and not confirmed."""
         self.returned_at = 0.0

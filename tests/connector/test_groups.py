@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -477,10 +478,13 @@ def test_who_syncs_again_and_again_waits() -> None:
 def test_syncs_that_wait_are_bounded() -> None:
     groups = Groups.new(group_scan_s=0.0)
     bob = groups.live()
-    for n in range(MAX_DIRTY + 10):
-        bob.syncs(n + 1, f"~{n:024}")
-    assert bob.session.groups is not None
-    assert len(bob.session.groups.sync_asked) <= MAX_DIRTY
+    names = itertools.product("abcdefgh", repeat=3)
+    for n, name in enumerate(itertools.islice(names, 2 * MAX_DIRTY)):
+        bob.syncs(n + 1, "~" + "".join(name).rjust(24, "z"))
+    reading = bob.session.groups
+    assert reading is not None
+    assert reading.syncs is not None
+    assert len(reading.syncs.asked) == MAX_DIRTY
 
 
 def test_a_sync_of_a_group_by_who_understands_none() -> None:
