@@ -6,16 +6,20 @@ Owns the format, its reading and writing, and the text that is printed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from load import words
 from load.ledger import Verdict
 from load.spec import Options
 from protocol.errors import ConfigError
 
 FORMAT = 1
+_LABEL = 40
+"""Columns of what is printed for names."""
 _TIMED = ("seconds", "warm_up_s")
 USED = {
     "pairs": ("pairs", "in_flight", "read"),
@@ -61,6 +65,15 @@ class Second:
     cpu_percent: float | None = None
     """CPU that all server processes used together; 100 is one CPU."""
     resident_mib: float | None = None
+    logins: int = 0
+    """In this second, as all that follow; 0.1 did not tell them."""
+    refused: int = 0
+    refused_for_now: int = 0
+    resent: int = 0
+    repeated_on_the_wire: int = 0
+    disconnects: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    """What the exceptions were."""
 
 
 @dataclass
@@ -100,16 +113,77 @@ class Report:
 
     @classmethod
     def of_json(cls, values: object) -> Report:
-        """What `as_json` gave. Raises `ConfigError` for anything else."""
-        rest = dict(values) if isinstance(values, Mapping) else {}
-        if rest.pop("format", None) != FORMAT:
-            raise ConfigError(f"not a result of `sparrow load` in format {FORMAT}")
+        """What `as_json` gave, of this version or another one with this format: what it does not know is passed over.
+
+        Raises `ConfigError` for anything else.
+        """
+        if not isinstance(values, dict) or "format" not in values:
+            raise ConfigError("not a result of `sparrow load`: give a file that --json wrote")
+        if values["format"] != FORMAT:
+            raise ConfigError(f"a result in format {values['format']!r}, and this version reads format {FORMAT} only")
         try:
-            promise = {key: value for key, value in rest.pop("promise").items() if key != "kept"}
-            seconds = [Second(**second) for second in rest.pop("seconds")]
-            return cls(**rest, promise=Verdict(**promise), seconds=seconds)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"not a result of `sparrow load`: {error}") from None
+            return cls._of_json(values)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ConfigError(f"not a result of `sparrow load`: {type(error).__name__}: {error}") from None
+
+    @classmethod
+    def _of_json(cls, values: Mapping[str, Any]) -> Report:
+        known = _known(cls, values)
+        promise = Verdict(**_known(Verdict, known.pop("promise")))
+        seconds = [Second(**_known(Second, each)) for each in known.pop("seconds")]
+        made = cls(**known, promise=promise, seconds=seconds)
+        if made.scenario not in USED:
+            raise ValueError(f"this version knows no scenario {made.scenario!r}")
+        for name, holds in _HOLDS.items():
+            if not all(map(holds, getattr(made, name).values())):
+                raise TypeError(f"{name} are {getattr(made, name)!r:.40}")
+        if not all(set(each) >= _MEMORY for each in made.memory):
+            raise TypeError(f"memory is {made.memory!r:.40}")
+        return made
+
+
+def _known(kind: type[Report | Verdict | Second], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of this class, each of the type that it is to have. Raises `TypeError`."""
+    found = {}
+    for each in fields(kind):
+        if each.name in values:
+            value = found[each.name] = values[each.name]
+            wanted = _TYPES[str(each.type).partition("[")[0]]
+            if not isinstance(value, wanted) and each.name not in ("promise", "seconds"):
+                raise TypeError(f"{each.name} is {value!r:.40}")
+    return found
+
+
+_NUMBER = (int, float)
+_TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": _NUMBER,
+    "float | None": (*_NUMBER, type(None)),
+    "dict": dict,
+    "list": list,
+    "Verdict": dict,
+}
+"""What JSON has for a field, by how its type is written."""
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, _NUMBER)
+
+
+def _are_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(len(pair) == 2 and all(map(_is_number, pair)) for pair in value)
+
+
+_HOLDS: dict[str, Callable[[Any], bool]] = {
+    "settings": lambda value: isinstance(value, str) or _is_number(value),
+    "figures": _is_number,
+    "counters": lambda value: isinstance(value, int),
+    "errors": lambda value: isinstance(value, int),
+    "latency_ms": lambda value: all(map(_is_number, value.values())),
+    "histograms": _are_pairs,
+}
+_MEMORY = {"pid", "process", "first_mib", "last_mib", "kib_per_hour", "samples"}
 
 
 def write(file: Path, reports: Iterable[Report]) -> None:
@@ -133,7 +207,7 @@ def read(file: Path) -> list[Report]:
         values = json.loads(file.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigError(f"{file}: not JSON; give a file that --json wrote") from None
     try:
         return [Report.of_json(each) for each in (values if isinstance(values, list) else [values])]
@@ -143,29 +217,33 @@ def read(file: Path) -> list[Report]:
 
 def text(report: Report) -> str:
     """The summary for a person."""
-    lines = [f"{report.title}: {report.server}, {report.shape}", ""]
-    shown = ("sent", "received", "sent_acks", "delivered_acks", "read_acks", "exceptions")
-    lines += [f"  {name.replace('_', '-'):16}{report.counters.get(name, 0):>12,}" for name in shown]
-    lines += [f"    {count} × {error}" for error, count in sorted(report.errors.items())]
-    lines.append("")
-    lines += [f"  {name.replace('_', ' '):34}{_number(value):>12}" for name, value in report.figures.items()]
-    for name, values in report.latency_ms.items():
-        if values["count"]:
-            row = "  ".join(f"{key.replace('_', '.')} {_number(values[key])}" for key in values if key != "count")
-            lines.append(f"  {name.replace('_', ' ')}, ms: {row}")
+    lines = [f"{report.title}: {report.server}, {words.shape(report.shape)}", ""]
+    lines += [_row(*_told(words.figure(name), value)) for name, value in report.figures.items()]
+    measured = {name: values for name, values in report.latency_ms.items() if values["count"]}
+    if measured:
+        lines += ["", f"  {'milliseconds':{_LABEL}}" + "".join(f"{name:>10}" for name in words.PERCENTILES.values())]
+    for name, values in measured.items():
+        cells = "".join(f"{words.number(values.get(key)):>10}" for key in words.PERCENTILES)
+        lines.append(f"  {words.latency(name):{_LABEL}}{cells}")
+    counted = {words.counter(name): value for name, value in report.counters.items()}
+    lines += ["", *(_row(name, value) for name, value in counted.items() if value)]
+    lines += [f"    {count:,} × {error}" for error, count in sorted(report.errors.items())]
+    lines += textwrap.wrap(words.zeros(counted), 100, initial_indent="  ", subsequent_indent="    ")
+    if report.memory:
+        lines.append("")
     lines += [
-        f"  {each['process']} ({each['pid']}): {each['first_mib']} to {each['last_mib']} MiB"
+        f"  memory of {each['process']} ({each['pid']}): {each['first_mib']} to {each['last_mib']} MiB"
         + ("" if each["kib_per_hour"] is None else f", {each['kib_per_hour']:+,} KiB an hour")
         for each in report.memory
     ]
-    promise = report.promise
-    account = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in asdict(promise).items())
-    lines += ["", f"  every message accounted for: {account}"]
-    lines.append(f"  {promise.text}")
-    return "\n".join(lines)
+    _, verdict = words.verdict(report.promise, report.counters)
+    return "\n".join([*lines, "", *textwrap.wrap(verdict, 100, initial_indent="  ", subsequent_indent="  ")])
 
 
-def _number(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int | float) else str(value)
+def _told(label: tuple[str, str], value: Any) -> tuple[str, Any, str]:
+    name, unit = label
+    return name, value, unit if value is not None else ""
+
+
+def _row(name: str, value: Any, unit: str = "") -> str:
+    return f"  {name:{_LABEL}}{words.number(value):>14} {unit}".rstrip()

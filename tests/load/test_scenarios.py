@@ -21,6 +21,7 @@ from load.scenarios import SCENARIOS, pairs
 from load.spawn import Spawned
 from load.spec import Account, Options, Spec
 from load.targets import Target
+from load.words import FIGURES
 from load.world import EachFrame, loopback_sources
 from protocol.errors import ConfigError, UnavailableError
 from protocol.framing import delimit
@@ -38,6 +39,7 @@ def kept(report: Report) -> Report:
     """All is well, whatever the scenario."""
     assert report.promise == Verdict()
     assert report.errors == {}
+    assert set(report.figures) <= set(FIGURES)
     counters = report.counters
     assert counters["sent"] == counters["sent_acks"]
     assert counters["received"] == counters["due"] >= counters["sent"]
