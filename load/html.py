@@ -74,7 +74,7 @@ def beside(pairs: Sequence[tuple[Report, Report]]) -> str:
 
 
 def _whole(title: str, heading: str, body: str) -> str:
-    before, _, behind = _TEMPLATE.read_text().partition(_BODY)
+    before, _, behind = _TEMPLATE.read_text(encoding="utf-8").partition(_BODY)
     return before.replace(_TITLE, escape(title)) + f"<main><h1>{escape(heading)}</h1>{body}</main>" + behind
 
 

@@ -220,8 +220,8 @@ def percentile_curve(buckets: Sequence[tuple[float, int]]) -> tuple[list[float],
 
     It ends where a single text is a share of its own.
     """
-    total = sum(count for _, count in buckets)
-    x, y, below = [0.0][:total], [float(upper) for upper, _ in buckets[:1]], 0
+    total = sum(count for _, count in buckets) or 1
+    x, y, below = [0.0][: len(buckets)], [float(upper) for upper, _ in buckets[:1]], 0
     for upper, count in buckets:
         below += count
         share = min(below / total, 1 - 1 / max(2, total))

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError
+from marshmallow import fields as of
+from marshmallow.fields import Field
+from marshmallow.validate import OneOf
 
 from load import words
 from load.ledger import Verdict
@@ -122,68 +128,82 @@ class Report:
         if values["format"] != FORMAT:
             raise ConfigError(f"a result in format {values['format']!r}, and this version reads format {FORMAT} only")
         try:
-            return cls._of_json(values)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ConfigError(f"not a result of `sparrow load`: {type(error).__name__}: {error}") from None
-
-    @classmethod
-    def _of_json(cls, values: Mapping[str, Any]) -> Report:
-        known = _known(cls, values)
-        promise = Verdict(**_known(Verdict, known.pop("promise")))
-        seconds = [Second(**_known(Second, each)) for each in known.pop("seconds")]
-        made = cls(**known, promise=promise, seconds=seconds)
-        if made.scenario not in USED:
-            raise ValueError(f"this version knows no scenario {made.scenario!r}")
-        for name, holds in _HOLDS.items():
-            if not all(map(holds, getattr(made, name).values())):
-                raise TypeError(f"{name} are {getattr(made, name)!r:.40}")
-        if not all(set(each) >= _MEMORY for each in made.memory):
-            raise TypeError(f"memory is {made.memory!r:.40}")
+            known = _RESULT().load(values, unknown=EXCLUDE)
+            promise, seconds = Verdict(**known.pop("promise")), [Second(**each) for each in known.pop("seconds")]
+            made = cls(**known, promise=promise, seconds=seconds)
+            _ = made.title, float(made.settings.get("seconds") or 0)  # numbers, where there have to be some
+        except ValidationError as error:
+            raise ConfigError(f"not a result of `sparrow load`: {_first(error.messages)}") from None
+        except (TypeError, ValueError):
+            raise ConfigError("not a result of `sparrow load`: settings are no numbers") from None
         return made
 
 
-def _known(kind: type[Report | Verdict | Second], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of this class, each of the type that it is to have. Raises `TypeError`."""
-    found = {}
-    for each in fields(kind):
-        if each.name in values:
-            value = found[each.name] = values[each.name]
-            wanted = _TYPES[str(each.type).partition("[")[0]]
-            if not isinstance(value, wanted) and each.name not in ("promise", "seconds"):
-                raise TypeError(f"{each.name} is {value!r:.40}")
-    return found
+def _first(messages: object) -> str:
+    """Of what is wrong in a file."""
+    at = []
+    while isinstance(messages, dict | list) and messages:
+        if isinstance(messages, dict):
+            key, messages = next(iter(messages.items()))
+            at += [str(key)] if key not in ("value", "_schema") else []
+        else:
+            messages = messages[0]
+    return f"{'.'.join(at)}: {messages}"
 
 
-_NUMBER = (int, float)
-_TYPES: dict[str, Any] = {
-    "str": str,
-    "int": int,
-    "float": _NUMBER,
-    "float | None": (*_NUMBER, type(None)),
-    "dict": dict,
-    "list": list,
-    "Verdict": dict,
-}
-"""What JSON has for a field, by how its type is written."""
+def _schema(kind: type[Verdict | Second]) -> type[Schema]:
+    """What its fields are in a file; those that have a default may be missing."""
+    kinds: dict[str, Callable[..., Field[Any]]] = {
+        "str": of.String,
+        "int": of.Integer,
+        "float": of.Float,
+        "float | None": partial(of.Float, allow_none=True),
+        "dict[str, int]": partial(of.Dict, keys=of.String(), values=of.Integer()),
+    }
+    return Schema.from_dict(
+        {
+            each.name: kinds[str(each.type)](required=each.default is each.default_factory is MISSING)
+            for each in fields(kind)
+        }
+    )
 
 
-def _is_number(value: object) -> bool:
-    return value is None or isinstance(value, _NUMBER)
+def _plain(value: object) -> None:
+    if not isinstance(value, str | int | float | None):
+        raise ValidationError("Neither a number nor words.")
 
 
-def _are_pairs(value: Any) -> bool:
-    return isinstance(value, list) and all(len(pair) == 2 and all(map(_is_number, pair)) for pair in value)
-
-
-_HOLDS: dict[str, Callable[[Any], bool]] = {
-    "settings": lambda value: isinstance(value, str) or _is_number(value),
-    "figures": _is_number,
-    "counters": lambda value: isinstance(value, int),
-    "errors": lambda value: isinstance(value, int),
-    "latency_ms": lambda value: all(map(_is_number, value.values())),
-    "histograms": _are_pairs,
-}
-_MEMORY = {"pid", "process", "first_mib", "last_mib", "kib_per_hour", "samples"}
+_TEXT, _COUNT, _NUMBER = of.String(required=True), of.Integer(), of.Float(allow_none=True)
+_PAIRS = of.List(of.Tuple((of.Float(), of.Integer())), required=True)
+_VALUES = of.Dict(of.String(), of.Raw(allow_none=True, validate=_plain), required=True)
+_MEMORY = Schema.from_dict(
+    {
+        "pid": of.Integer(required=True),
+        "process": _TEXT,
+        "first_mib": of.Float(required=True),
+        "last_mib": of.Float(required=True),
+        "kib_per_hour": of.Float(required=True, allow_none=True),
+        "samples": _PAIRS,
+    }
+)
+_RESULT = Schema.from_dict(
+    {
+        "scenario": of.String(required=True, validate=OneOf(USED, error="this version does not know {input!r}")),
+        "server": _TEXT,
+        "shape": _TEXT,
+        "settings": _VALUES,
+        "machine": _VALUES,
+        "figures": of.Dict(of.String(), _NUMBER),
+        "promise": of.Nested(_schema(Verdict), unknown=EXCLUDE, required=True),
+        "counters": of.Dict(of.String(), _COUNT),
+        "errors": of.Dict(of.String(), _COUNT),
+        "latency_ms": of.Dict(of.String(), of.Dict(of.String(), _NUMBER)),
+        "histograms": of.Dict(of.String(), _PAIRS),
+        "memory": of.List(of.Nested(_MEMORY, unknown=EXCLUDE)),
+        "seconds": of.List(of.Nested(_schema(Second), unknown=EXCLUDE), required=True),
+    }
+)
+"""The file, as docs/load.md has it."""
 
 
 def write(file: Path, reports: Iterable[Report]) -> None:
@@ -196,7 +216,7 @@ def write(file: Path, reports: Iterable[Report]) -> None:
 def write_text(file: Path, text: str) -> None:
     """Raises `ConfigError` if that cannot be written."""
     try:
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}; name another file") from None
 
@@ -204,7 +224,7 @@ def write_text(file: Path, text: str) -> None:
 def read(file: Path) -> list[Report]:
     """What `write` wrote. Raises `ConfigError`."""
     try:
-        values = json.loads(file.read_text())
+        values = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except (ValueError, RecursionError):

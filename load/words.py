@@ -195,9 +195,9 @@ def verdict(promise: Verdict, counters: Mapping[str, int]) -> tuple[str, str]:
             f"Not every message can be accounted for. The promise was kept to whoever came back; {promise.absent:,} "
             f"never did, and {promise.waiting:,} texts wait."
         )
-    sent, shown = counters.get("sent", 0), counters.get("received", 0)
-    if not shown:
+    sent, shown = counters.get("sent_acks", 0), counters.get("received", 0)
+    if not sent:
         return "kept", "The promise was kept. No texts were sent, so there was little to keep."
-    late = f" {promise.late:,} came late and were marked so, as they may." if promise.late else ""
     once = "once each" if shown == sent else f"once to each reader, {shown:,} times in all"
-    return "kept", f"The promise was kept. All {sent:,} texts were shown {once}, in order and unchanged.{late}"
+    told = f"The promise was kept. All {sent:,} texts that the servers took were shown {once}, in order and unchanged."
+    return "kept", told + (f" {promise.late:,} came late and were marked so, as they may." if promise.late else "")

@@ -178,7 +178,7 @@ def test_the_page_holds_all_it_needs() -> None:
 def test_the_page_is_well_formed_and_says_what_is_so() -> None:
     html = page([report(), report(Options("offline"), promise=Verdict(lost=1))])
     said = text_of(html)
-    assert "✓ The promise was kept. All 10 texts were shown once each" in said
+    assert "✓ The promise was kept. All 10 texts that the servers took were shown once each" in said
     assert "✗ The promise was broken. Texts: 1 lost." in said
     assert "delivered1,000 texts a second" in said
     assert "server CPU per message12.5 µs" in said

@@ -89,18 +89,25 @@ def test_a_file_of_another_version_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("figures", [], "figures is []"),
-        ("latency_ms", None, "latency_ms is None"),
-        ("seconds", "abc", "not a result"),
-        ("seconds", [7], "not a result"),
-        ("seconds", [{"at": "soon", "phase": "", "online": 0}], "at is 'soon'"),
-        ("seconds", [{"at": 1.0}], "phase"),
-        ("promise", {"lost": "1"}, "lost is '1'"),
-        ("promise", 1, "not a result"),
-        ("scenario", "juggling", "no scenario 'juggling'"),
+        ("figures", [], "figures: Not a valid mapping type."),
+        ("figures", {"texts": "1x"}, "figures.texts: Not a valid number."),
+        ("latency_ms", None, "latency_ms: Field may not be null."),
+        ("latency_ms", {"one_way": {"p50": []}}, "latency_ms.one_way.p50: Not a valid number."),
+        ("seconds", "abc", "seconds: Not a valid list."),
+        ("seconds", [7], "seconds.0: Invalid input type."),
+        ("seconds", [{"at": "soon", "phase": "", "online": 0}], "seconds.0.at: Not a valid number."),
+        ("seconds", [{"at": 1.0, "online": 0}], "seconds.0.phase: Missing data for required field."),
+        ("promise", {"lost": "x"}, "promise.lost: Not a valid integer."),
+        ("promise", 1, "promise: Invalid input type."),
+        ("scenario", "juggling", "scenario: this version does not know 'juggling'"),
         ("format", 7, "format 7, and this version reads format 1"),
-        ("histograms", {"one_way": [[1]]}, "histograms"),
-        ("memory", [{}], "memory"),
+        ("histograms", {"one_way": [[1]]}, "histograms.one_way.0: Length must be 2."),
+        ("histograms", {"one_way": [[1, None]]}, "histograms"),
+        ("settings", {"seconds": "long"}, "settings are no numbers"),
+        ("settings", {"pairs": "many"}, "settings are no numbers"),
+        ("settings", {"pairs": []}, "settings.pairs: Neither a number nor words."),
+        ("memory", [{}], "memory.0.pid: Missing data for required field."),
+        ("memory", [{**report().memory[0], "samples": [7]}], "memory.0.samples.0: Not a valid tuple."),
     ],
 )
 def test_a_result_that_was_changed_is_refused(tmp_path: Path, name: str, value: object, complaint: str) -> None:
@@ -160,7 +167,9 @@ def test_the_text_has_words_and_units_and_the_verdict() -> None:
     assert re.search(r"milliseconds +p50 +p90 +p99 +p99.9 +max\n +one way +50\.2", said)
     assert "until SENT" not in said
     assert "1 × Goodbye" in said
-    assert said.endswith("The promise was kept. All 10 texts were shown once each, in order and unchanged.")
+    assert " ".join(said.split()).endswith(
+        "The promise was kept. All 10 texts that the servers took were shown once each, in order and unchanged."
+    )
     assert text(report(promise=Verdict(twice=1))).endswith("Texts: 1 shown twice. Its figures count for nothing.")
 
 
@@ -173,9 +182,14 @@ def test_zeros_are_apart() -> None:
 @pytest.mark.parametrize(
     ("promise", "counters", "how", "told"),
     [
-        (Verdict(), {"sent": 1200, "received": 1200}, "kept", "All 1,200 texts were shown once each"),
-        (Verdict(), {"sent": 12, "received": 60}, "kept", "once to each reader, 60 times in all"),
-        (Verdict(late=3), {"sent": 12, "received": 12}, "kept", "3 came late and were marked so"),
+        (
+            Verdict(),
+            {"sent_acks": 1200, "received": 1200},
+            "kept",
+            "All 1,200 texts that the servers took were shown once each",
+        ),
+        (Verdict(), {"sent_acks": 12, "received": 60}, "kept", "once to each reader, 60 times in all"),
+        (Verdict(late=3), {"sent_acks": 12, "received": 12}, "kept", "3 came late and were marked so"),
         (Verdict(), {}, "kept", "No texts were sent"),
         (Verdict(absent=2, waiting=35), {}, "unsure", "2 never did, and 35 texts wait"),
         (Verdict(lost=1, mixed_up=4, absent=2), {}, "broken", "Texts: 1 lost, 4 mixed up."),

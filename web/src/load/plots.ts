@@ -12,7 +12,7 @@ import { amount, moment, share } from "./words.ts";
 const HEIGHT = 210;
 const COLOURS = 6;
 /** Between two of its labels, in pixels. */
-const PERCENTILE_SPACE = 48;
+const PERCENTILE_SPACE = 56;
 /** Where the axis of percentiles is told: 50 %, 90 %, 99 % and so on. */
 const NINES = [Math.log10(2), 1, 2, 3, 4, 5, 6];
 
@@ -104,16 +104,16 @@ function options(plot: Plot, figure: HTMLElement, place: HTMLElement): uPlot.Opt
 const COUNTS = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((power) => [1, 2, 5].map((each) => each * 10 ** power));
 const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
 
-/** Of the axis of percentiles: as many as there is room for. */
+/** Of the axis of percentiles: as many as there is room for, from the last one on, which says most. */
 function nines(drawn: uPlot): number[] {
   const space = (PERCENTILE_SPACE * ends(drawn)) / Math.max(1, drawn.bbox.width / devicePixelRatio);
   const kept: number[] = [];
-  for (const at of NINES) {
-    if (at <= ends(drawn) && at - (kept.at(-1) ?? -space) >= space) {
+  for (const at of NINES.filter((each) => each <= ends(drawn)).reverse()) {
+    if ((kept.at(-1) ?? Infinity) - at >= space) {
       kept.push(at);
     }
   }
-  return kept;
+  return kept.reverse();
 }
 
 /** Of a logarithmic axis: powers of ten, and what is between them where there is room. */
