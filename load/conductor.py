@@ -216,7 +216,7 @@ class Conductor:
                 at=round(at, 2),
                 phase=f"{self._phase} {self.target.progress}".strip() if self._phase == _ACCOUNTS else self._phase,
                 online=sum(worker.latest.get("online", 0) for worker in self.crew.workers),
-                exceptions=counts["exceptions"],
+                exceptions=counts["exceptions"] + self._troubles.total(),
                 p50_ms=summary_ms(one_way)["p50"],
                 p99_ms=summary_ms(one_way)["p99"],
                 cpu_percent=round((spent - cpu) / took * 100, 1) if pids else None,

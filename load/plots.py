@@ -241,9 +241,9 @@ def thin(
     step = -(-len(at) // MAX_POINTS) or 1
     x: list[float] = []
     y: list[float | None] = []
-    for begin in range(0, len(at), step):
-        known = [value for value in values[begin : begin + step] if value is not None]
-        x.append(round(median(at[begin : begin + step]), 2))
+    for first in range(0, len(at), step):
+        known = [value for value in values[first : first + step] if value is not None]
+        x.append(round(median(at[first : first + step]), 2))
         y.append(round(together(known), 3) if known else None)
     return x, y
 

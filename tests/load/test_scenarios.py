@@ -113,6 +113,7 @@ def test_flap(spawned: Spawned) -> None:
     report = kept(run_against(spawned, replace(SHORT, scenario="flap", flaps=30.0, seconds=2.0), quiet=True))
     assert report.figures["returns_per_second"] > 0
     assert report.figures["online_at_end"] == 10
+    assert sum(each.logins for each in report.seconds) > 10
 
 
 def test_mixed(spawned: Spawned) -> None:
@@ -134,7 +135,7 @@ def test_soak_tells_how_memory_grows(spawned: Spawned) -> None:
     for each in report.memory:
         assert each["kib_per_hour"] is not None
         assert len(each["samples"]) >= 3
-    assert "serve" in {each["process"] for each in report.memory}
+    assert {each["process"] for each in report.memory} == {"serve", "child of serve"}
 
 
 def test_several_brokers_with_an_etcd_of_their_own_and_curve() -> None:
@@ -364,4 +365,6 @@ async def test_tokens_are_renewed_while_it_runs_and_trouble_is_told() -> None:
             report = await Conductor(replace(SHORT, scenario="idle"), target).run(scenario)
             await watching
     assert report.errors == {"new tokens: come back later": 1}
+    assert [each.errors for each in report.seconds if each.errors] == [report.errors]
+    assert {each.exceptions for each in report.seconds} == {0, 1}
     assert report.counters["exceptions"] == 1
