@@ -13,9 +13,9 @@ from pathlib import Path
 import uvloop
 
 from load import report as reports
-from load.compare import compare
+from load.compare import compare, matched
 from load.conductor import Conductor
-from load.html import page
+from load.html import beside, page
 from load.limits import raise_descriptors
 from load.live import Live
 from load.measure import find
@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     command = scenarios.add_parser("compare", help="two results beside each other")
     command.add_argument("first", type=Path, metavar="A.json")
     command.add_argument("second", type=Path, metavar="B.json")
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a page there, with both in the same pictures")
 
 
 _HELP = {
@@ -231,7 +232,10 @@ def target_of(arguments: argparse.Namespace) -> Target:
 def run(arguments: argparse.Namespace) -> int:
     """Run a scenario; exit status 1 if the promise was broken, or not everybody came back to tell."""
     if arguments.scenario == "compare":
-        print(compare(reports.read(arguments.first), reports.read(arguments.second)))
+        pairs = matched(reports.read(arguments.first), reports.read(arguments.second))
+        print(compare(pairs))
+        if arguments.html:
+            reports.write_text(arguments.html, beside(pairs))
         return 0
     options = options_of(arguments)
     end_in_order()

@@ -132,7 +132,7 @@ class ApiAccounts:
             async with asyncio.TaskGroup() as group:
                 for kept in self._kept[:count]:
                     group.create_task(one(kept))
-        except* Exception as several:
+        except ExceptionGroup as several:
             raise several.exceptions[0] from None
         finally:
             self.save()

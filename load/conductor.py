@@ -27,6 +27,11 @@ EXTRA_S = 600.0
 
 
 _ACCOUNTS = "accounts"
+_EACH_SECOND = (
+    "sent", "received", "sent_acks", "delivered_acks", "read_acks", "logins", "refused", "refused_for_now", "resent",
+    "repeated_on_the_wire", "disconnects",
+)  # fmt: skip
+"""Counters of which a `Second` has its part."""
 
 
 @dataclass
@@ -187,6 +192,7 @@ class Conductor:
     async def _watch(self) -> None:
         """Once a second: look at the servers, and tell."""
         before: Counter[str] = Counter()
+        wrong: Counter[str] = Counter()
         cpu, looked = cpu_s(self.target.pids()), time.monotonic()
         renewed = looked
         while True:
@@ -197,29 +203,28 @@ class Conductor:
             for pid in pids:
                 self._memory.setdefault(pid, []).append((at, resident_kib((pid,))))
                 if self._roles.get(pid, GONE) == GONE:
-                    self._roles[pid] = role(pid)
+                    self._roles[pid] = role(pid, pids)
             counts: Counter[str] = Counter()
+            errors = Counter(self._troubles)
             one_way = Histogram()
             for worker in self.crew.workers:
                 counts.update(worker.latest.get("counts", {}))
+                errors.update(worker.latest.get("errors", {}))
                 one_way.add(worker.one_way.take())
             spent = cpu_s(pids)
             second = Second(
                 at=round(at, 2),
                 phase=f"{self._phase} {self.target.progress}".strip() if self._phase == _ACCOUNTS else self._phase,
                 online=sum(worker.latest.get("online", 0) for worker in self.crew.workers),
-                sent=counts["sent"] - before["sent"],
-                received=counts["received"] - before["received"],
-                sent_acks=counts["sent_acks"] - before["sent_acks"],
-                delivered_acks=counts["delivered_acks"] - before["delivered_acks"],
-                read_acks=counts["read_acks"] - before["read_acks"],
-                exceptions=counts["exceptions"],
+                exceptions=counts["exceptions"] + self._troubles.total(),
                 p50_ms=summary_ms(one_way)["p50"],
                 p99_ms=summary_ms(one_way)["p99"],
                 cpu_percent=round((spent - cpu) / took * 100, 1) if pids else None,
                 resident_mib=round(resident_kib(pids) / 1024, 1) if pids else None,
+                errors=dict(errors - wrong),
+                **{name: counts[name] - before[name] for name in _EACH_SECOND},
             )
-            before, cpu = counts, spent
+            before, wrong, cpu = counts, errors, spent
             self.report.seconds.append(second)
             self._show(second)
             wait_s = self.target.renews_tokens_s

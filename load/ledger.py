@@ -92,15 +92,6 @@ class Verdict:
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
-    @property
-    def text(self) -> str:
-        """The ledger in one sentence."""
-        if not self.kept:
-            return "THE PROMISE WAS BROKEN"
-        if self.absent:
-            return f"the promise was kept to whoever came back; {self.absent} never did, and {self.waiting} texts wait"
-        return "the promise was kept"
-
     def conversation(
         self,
         written: int,

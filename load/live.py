@@ -52,20 +52,28 @@ class Live:
             servers = f"servers: {second.cpu_percent:.0f} % CPU, {second.resident_mib:,.0f} MiB"
         return [
             f"{second.phase} {progress}",
-            f"  {second.received:>8,} msg/s   {curve}",
-            f"  SENT {second.sent_acks:,}/s   DELIVERED {second.delivered_acks:,}/s   read {second.read_acks:,}/s",
-            f"  one way p50 {_ms(second.p50_ms)}, p99 {_ms(second.p99_ms)}   errors {second.exceptions:,}",
+            f"  {second.received:>8,} shown/s   {curve}",
+            f"  SENT {second.sent_acks:,}/s   DELIVERED {second.delivered_acks:,}/s   READ {second.read_acks:,}/s",
+            f"  one way p50 {_ms(second.p50_ms)}, p99 {_ms(second.p99_ms)}   exceptions {second.exceptions:,}",
             f"  online {second.online:,}   {servers}",
         ]
 
 
 def _line(second: Second) -> str:
-    cpu = "" if second.cpu_percent is None else f" cpu={second.cpu_percent:.0f}% rss={second.resident_mib:.0f}MiB"
-    return (
-        f"{second.at:7.1f} s  {second.phase}: online={second.online} sent={second.sent} received={second.received} "
-        f"sent-acks={second.sent_acks} delivered-acks={second.delivered_acks} read-acks={second.read_acks} "
-        f"p50={_ms(second.p50_ms)} p99={_ms(second.p99_ms)} errors={second.exceptions}{cpu}"
-    )
+    """All of it in this second, but the exceptions, which are since the beginning."""
+    words = [
+        f"{second.online:,} online",
+        f"{second.sent:,} sent",
+        f"{second.received:,} shown",
+        f"SENT {second.sent_acks:,}",
+        f"DELIVERED {second.delivered_acks:,}",
+        f"READ {second.read_acks:,}",
+        f"one way p50 {_ms(second.p50_ms)}, p99 {_ms(second.p99_ms)}",
+        f"{second.exceptions:,} exceptions",
+    ]
+    if second.cpu_percent is not None:
+        words.append(f"servers {second.cpu_percent:.0f} % CPU, {second.resident_mib:,.0f} MiB")
+    return f"{second.at:7.1f} s  {second.phase}: {', '.join(words)}"
 
 
 def _ms(value: float | None) -> str:

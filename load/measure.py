@@ -9,7 +9,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from protocol.errors import ConfigError
@@ -50,15 +50,38 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def role(pid: int) -> str:
-    """What a process is, as far as its command line tells: "connector", say; `GONE` of one that has ended, or is just
-    beginning or ending, when there is no command line."""
+def role(pid: int, servers: Collection[int] = ()) -> str:
+    """What a process is, as far as its command line tells: "connector", say; or of which of these servers it descends:
+    "child of serve"; `GONE` of one that has ended, or is just beginning or ending, when there is no command line."""
+    names = _names(pid)
+    if names is None:
+        return GONE
+    above = pid
+    found = _known(names)
+    while not found and (above := _parent(above)) in servers:
+        if known := _known(_names(above) or []):
+            found = f"child of {known}"
+    return found or (names[0] if names else GONE)
+
+
+def _known(names: Sequence[str]) -> str:
+    return next((each for each in _ROLES if each in names), "")
+
+
+def _names(pid: int) -> list[str] | None:
+    """The last parts of the words of its command line; None of one that is gone."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
-        return GONE
-    names = [Path(word).name for word in words if word]
-    return next((known for known in _ROLES if known in names), names[0] if names else GONE)
+        return None
+    return [Path(word).name for word in words if word]
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        # The command's name stands before it in brackets, and may hold anything.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 def holders(pids: Iterable[int]) -> list[int]:

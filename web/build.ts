@@ -1,6 +1,7 @@
 /**
- * Bundles the page into `userapi/page`, and the operator's into `sparrow/operator_page/page`. Both are committed, and
- * shipped: whoever runs a server needs no Node. `node build.ts FOLDER` writes below that folder.
+ * Bundles the page into `userapi/page`, the operator's into `sparrow/operator_page/page`, and that of a load test's
+ * report into `load/page`. All are committed, and shipped: whoever runs a server needs no Node. `node build.ts FOLDER`
+ * writes below that folder.
  *
  * Owns the names of the built files. The same sources give the same bytes (tests/web/test_build.py).
  */
@@ -95,6 +96,25 @@ async function operator(): Promise<Files> {
   return files;
 }
 
+/** One file that needs no other: what it runs and how it looks are inside, and its policy lets nothing else in. */
+async function report(): Promise<string> {
+  const script = new TextDecoder().decode(await bundled("src/load/plots.ts")).trim();
+  const style = new TextDecoder().decode(await bundled("src/load/style.css")).trim();
+  const [runs, looks] = [script, style].map((text) => createHash("sha256").update(text).digest("base64"));
+  const policy = `default-src 'none'; script-src 'sha256-${runs}'; style-src 'sha256-${looks}'`;
+  const parts: Record<string, string> = {
+    policy: `<meta http-equiv="Content-Security-Policy" content="${policy}" />`,
+    style: `<style>${style}</style>`,
+    script: `<script type="module">${script}</script>`,
+  };
+  return readFileSync(join(HERE, "src/load/index.html"), "utf8").replaceAll(
+    /<!-- (\w+) -->/g,
+    (whole, name: string) => parts[name] ?? whole,
+  );
+}
+
 const root = process.argv[2] ?? join(HERE, "..");
 (await chat()).write(join(root, "userapi/page"));
 (await operator()).write(join(root, "sparrow/operator_page/page"));
+mkdirSync(join(root, "load/page"), { recursive: true });
+writeFileSync(join(root, "load/page/report.html"), await report());

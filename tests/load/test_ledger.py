@@ -60,9 +60,8 @@ def test_who_never_came_back_is_counted_apart() -> None:
     made.conversation(36, {35, 36}, (), tally, author_absent=True, reader_absent=True)
     assert made == Verdict(absent=1, waiting=35)
     assert made.kept
-    assert made.text == "the promise was kept to whoever came back; 1 never did, and 35 texts wait"
     made.twice = 1
-    assert made.text == "THE PROMISE WAS BROKEN"
+    assert not made.kept
 
 
 def test_verdicts_add_up() -> None:

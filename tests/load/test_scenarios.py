@@ -21,6 +21,7 @@ from load.scenarios import SCENARIOS, pairs
 from load.spawn import Spawned
 from load.spec import Account, Options, Spec
 from load.targets import Target
+from load.words import FIGURES
 from load.world import EachFrame, loopback_sources
 from protocol.errors import ConfigError, UnavailableError
 from protocol.framing import delimit
@@ -38,6 +39,7 @@ def kept(report: Report) -> Report:
     """All is well, whatever the scenario."""
     assert report.promise == Verdict()
     assert report.errors == {}
+    assert set(report.figures) <= set(FIGURES)
     counters = report.counters
     assert counters["sent"] == counters["sent_acks"]
     assert counters["received"] == counters["due"] >= counters["sent"]
@@ -111,6 +113,7 @@ def test_flap(spawned: Spawned) -> None:
     report = kept(run_against(spawned, replace(SHORT, scenario="flap", flaps=30.0, seconds=2.0), quiet=True))
     assert report.figures["returns_per_second"] > 0
     assert report.figures["online_at_end"] == 10
+    assert sum(each.logins for each in report.seconds) > 10
 
 
 def test_mixed(spawned: Spawned) -> None:
@@ -132,7 +135,7 @@ def test_soak_tells_how_memory_grows(spawned: Spawned) -> None:
     for each in report.memory:
         assert each["kib_per_hour"] is not None
         assert len(each["samples"]) >= 3
-    assert "serve" in {each["process"] for each in report.memory}
+    assert {each["process"] for each in report.memory} == {"serve", "child of serve"}
 
 
 def test_several_brokers_with_an_etcd_of_their_own_and_curve() -> None:
@@ -362,4 +365,6 @@ async def test_tokens_are_renewed_while_it_runs_and_trouble_is_told() -> None:
             report = await Conductor(replace(SHORT, scenario="idle"), target).run(scenario)
             await watching
     assert report.errors == {"new tokens: come back later": 1}
+    assert [each.errors for each in report.seconds if each.errors] == [report.errors]
+    assert {each.exceptions for each in report.seconds} == {0, 1}
     assert report.counters["exceptions"] == 1

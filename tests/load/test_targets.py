@@ -140,10 +140,11 @@ def test_a_running_server_over_http(node: Node, tmp_path: Path, capsys: pytest.C
     assert report.promise.kept
     assert report.shape == "running"
     assert report.figures["server_cpu_us_per_message"] > 0
-    assert "the promise was kept" in capsys.readouterr().out
-    assert html.read_text().startswith("<!DOCTYPE html>")
-    assert load("compare", result, result) == 0
+    assert "The promise was kept" in capsys.readouterr().out
+    assert "The promise was kept" in html.read_text()
+    assert load("compare", result, result, "--html", html) == 0
     assert "1.00" in capsys.readouterr().out
+    assert "B: The promise was kept" in html.read_text()
 
 
 def test_a_running_server_by_its_store(node: Node, tmp_path: Path) -> None:

@@ -133,7 +133,9 @@ class Person:
             self._trouble(f"console: {message.text} ({message.location.get('url', '')})")
 
     def _request(self, request: Request) -> None:
-        if urlsplit(request.url).hostname not in _LOCAL and not request.url.startswith(("data:", "blob:", "chrome")):
+        if urlsplit(request.url).hostname not in _LOCAL and not request.url.startswith(
+            ("data:", "blob:", "file:", "chrome")
+        ):
             self._trouble(f"a third party was asked: {request.url}")
 
 

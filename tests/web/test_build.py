@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = [ROOT / "userapi" / "page", ROOT / "sparrow" / "operator_page" / "page"]
+BUILT = [ROOT / "userapi" / "page", ROOT / "sparrow" / "operator_page" / "page", ROOT / "load" / "page"]
 FIRST_VIEW_BYTES = 150 * 1024
 
 

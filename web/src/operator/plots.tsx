@@ -5,6 +5,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 
+import { colour } from "../colours.ts";
 import { samples, state } from "./state.ts";
 import type { Sample } from "./told.ts";
 import { amount } from "./words.ts";
@@ -157,16 +158,10 @@ function data(plot: Plot, known: readonly Sample[]): uPlot.AlignedData {
 
 function options(plot: Plot, element: HTMLElement): uPlot.Options {
   const style = getComputedStyle(element);
-  // A canvas knows no variables, and what they hold is for light and dark at once.
-  const probe = element.appendChild(document.createElement("span"));
-  const colour = (name: string): string => {
-    probe.style.color = `var(${name})`;
-    return getComputedStyle(probe).color;
-  };
-  const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+  const grid = { stroke: colour(element, "--line"), width: 1 };
+  const axis = { stroke: colour(element, "--faint"), grid, ticks: { show: false } };
   const font = `11px ${style.fontFamily}`;
-  const strokes = plot.lines.map((_, index) => colour(`--line-${index}`));
-  probe.remove();
+  const strokes = plot.lines.map((_, index) => colour(element, `--line-${index}`));
   return {
     width: Math.max(element.clientWidth, 200),
     height: HEIGHT,
