@@ -1,4 +1,4 @@
-"""`scripts/peers`: Sparrow, mosquitto and ejabberd under the same load, one after the other, each message verified.
+"""`scripts/peers`: Sparrow, mosquitto, ejabberd and NATS under the same load by turns, each message verified.
 
 Owns the shapes, and the order: by turns, so that a machine that changes its speed changes it for all.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from load import end_in_order, run_against
 from load.html import page
 from load.limits import raise_descriptors
-from load.peers.servers import PEERS
+from load.peers.servers import PEERS, NatsUnsynced
 from load.peers.table import markdown
 from load.report import Report, write, write_text
 from load.spawn import KEPT, Spawned
@@ -29,13 +29,16 @@ SHAPES = {
     "offline": Options("offline", users=100, messages=10_000),
 }
 SERVERS = ("sparrow", *PEERS)
+USUAL = tuple(name for name in SERVERS if name != NatsUnsynced.name)
 
 SETTINGS = """\
 Settings: bodies of 100 bytes; no TLS; one node of Sparrow, {kept}, one process of each other server; clients of one
 make, in {processes} process(es) on the same machine. A text in flight is one without SENT: Sparrow's SENT (safe on disk
-or with its reader), mosquitto's PUBACK (QoS 1, persistence on, written each second), ejabberd's ack by XEP-0198. Every
-text is answered by DELIVERED: Sparrow's own; for mosquitto a message back at QoS 1 for each read of a socket; for
-ejabberd a receipt by XEP-0184. µs CPU: of all server processes. Warm-up {warm_up_s:g} s, then {seconds:g} s."""
+or with its reader), mosquitto's PUBACK (QoS 1, persistence on, written each second), ejabberd's ack by XEP-0198,
+JetStream's ack of a publish (in a file that is synced before; nats-unsynced: within two minutes). Every text is
+answered by DELIVERED: Sparrow's own; for mosquitto and NATS a message back, kept as a text is, for each read of a
+socket; for ejabberd a receipt by XEP-0184. µs CPU: of all server processes. Warm-up {warm_up_s:g} s, then
+{seconds:g} s."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,7 +51,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1, help="how often (default: 1); the table has medians")
     parser.add_argument("--history", action="store_true", help="Sparrow keeps conversations (default: it does not)")
     parser.add_argument("--processes", type=int, default=1, help="generator processes (default: 1)")
-    parser.add_argument("--servers", default=",".join(SERVERS), help=f"some of {','.join(SERVERS)}")
+    parser.add_argument(
+        "--servers", default=",".join(USUAL), help=f"some of {','.join(SERVERS)} (default: {','.join(USUAL)})"
+    )
     parser.add_argument("--shapes", default=",".join(SHAPES), help=f"some of {','.join(SHAPES)}")
     parser.add_argument("--scale", type=float, default=1.0, help="of all numbers of clients and messages (default: 1)")
     options = parser.parse_args(arguments)
