@@ -2,7 +2,8 @@
 
 Owns what is said to a nats-server. SENT is JetStream's ack of a publish: the text is in the stream. DELIVERED is a
 message back from the reader, through the stream as well, which names what one read of its socket has brought. Each
-person has a durable consumer, which pushes to its connection and keeps what comes while there is none.
+person has a durable consumer, which pushes to its connection and keeps what comes while there is none. A group is a
+subject, of which each member has a consumer, and which brings its authors their own texts, too.
 (nats-py was not tried: the generator is to be alike for all servers, and cheap.)
 """
 
@@ -29,19 +30,55 @@ _RECEIPT = b"\0"
 _NUMBER = struct.Struct("<Q")
 
 
-def stream(number: int) -> dict[str, Any]:
-    """The settings of one: what waits for users, a subject for each, until it is acked."""
-    return {"name": f"INBOX{number}", "subjects": [f"u.{number}.*"], "storage": "file", "retention": "workqueue"}
+def streams() -> list[dict[str, Any]]:
+    """The settings of all: what waits for users, a subject for each, until it is acked; and what is said in groups, a
+    subject for each, which stays, since nobody is the last to ack it."""
+    return [
+        {"name": f"{name}{number}", "subjects": [f"{kind}.{number}.*"], "storage": "file", "retention": retention}
+        for name, kind, retention in (("USERS", "u", "workqueue"), ("GROUPS", "g", "limits"))
+        for number in range(STREAMS)
+    ]
 
 
-def shard(user: str) -> int:
-    """The number of the stream that this user's texts and receipts wait in."""
-    return crc32(user.encode()) % STREAMS
+def _shard(name: str) -> int:
+    return crc32(name.encode()) % STREAMS
 
 
-def subject(user: str) -> str:
-    """Theirs there. (A consumer's filter without a wildcard: with one it would look at what is for others.)"""
-    return f"u.{shard(user)}.{user}"
+def subject(name: str, *, group: bool = False) -> str:
+    """What is for this user, or said in this group."""
+    return f"{'g' if group else 'u'}.{_shard(name)}.{name}"
+
+
+def consumer(user: str, group: str = "") -> bytes:
+    """The request for a user's own, or for what is said in a group. Who has it already makes none anew."""
+    stream = f"GROUPS{_shard(group)}" if group else f"USERS{_shard(user)}"
+    name = f"{user}-{group}" if group else user
+    config = {
+        "durable_name": name,
+        "deliver_subject": f"d.{user}",
+        "filter_subject": subject(group or user, group=bool(group)),
+        "deliver_policy": "all",
+        "ack_policy": "all" if group else "explicit",  # the only one that a work queue knows
+        "ack_wait": int(ACK_WAIT_S * 1e9),
+        "max_ack_pending": -1,
+        # Else a file is written anew for each message.
+        "mem_storage": True,
+    }
+    asked = {"stream_name": stream, "config": config}
+    return ask(f"CONSUMER.CREATE.{stream}.{name}", f"a.{user}.c".encode(), asked)
+
+
+def replay(group: str, to: str, reply: bytes) -> bytes:
+    """The request for all that was said in a group, from its beginning."""
+    config = {
+        "deliver_subject": to,
+        "filter_subject": subject(group, group=True),
+        "deliver_policy": "all",
+        "ack_policy": "none",
+        "mem_storage": True,
+    }
+    stream = f"GROUPS{_shard(group)}"
+    return ask(f"CONSUMER.CREATE.{stream}", reply, {"stream_name": stream, "config": config})
 
 
 def publish(subject: bytes, reply: bytes, payload: bytes) -> bytes:
@@ -87,25 +124,18 @@ class NatsPerson(Person):
         """Stream → what is to be told as delivered."""
         self.own = subject(account.user).encode()
         """What is sent to this one goes there."""
+        self._awaited = 0
+        """Consumers that are not made yet."""
+        self._to_ack: dict[bytes, bytes] = {}
+        """Subject of a group → where the ack of all that came so far goes."""
 
     def begin(self) -> None:
         self._data = b""
-        name = stream(shard(self.user))["name"]
-        # Who has the consumer already makes none anew.
-        consumer = {
-            "durable_name": self.user,
-            "deliver_subject": f"d.{self.user}",
-            "filter_subject": self.own.decode(),
-            "deliver_policy": "all",
-            "ack_policy": "explicit",
-            "ack_wait": int(ACK_WAIT_S * 1e9),
-            "max_ack_pending": -1,
-            # Else a file is written anew for each message. What was acked is gone from the stream, so nothing is lost.
-            "mem_storage": True,
-        }
-        asked = {"stream_name": name, "config": consumer}
+        self._to_ack.clear()
         self._out.append(CONNECT + b"SUB a.%s.* 1\r\nSUB d.%s 2\r\n" % (self._name, self._name))
-        self._out.append(ask(f"CONSUMER.CREATE.{name}.{self.user}", b"a.%s.c" % self._name, asked))
+        asked = [consumer(self.user), *(consumer(self.user, group) for group in self.own_groups())]
+        self._awaited = len(asked)
+        self._out += asked
 
     def received(self, data: bytes) -> None:
         operations, self._data = cut(self._data + data if self._data else data)
@@ -113,8 +143,7 @@ class NatsPerson(Person):
             kind = words[0]
             if kind == b"MSG":
                 if words[2] == b"2":
-                    self._out.append(b"PUB %s 0\r\n\r\n" % words[3])  # the ack
-                    self._brought(payload)
+                    self._brought(words, payload)
                 else:
                     self._answered(words[1], payload)
             elif kind == b"PING":
@@ -140,7 +169,9 @@ class NatsPerson(Person):
             out, number = what
             self.was_sent(out, (number,), False)
         elif subject.endswith(b".c"):
-            self._arrived()
+            self._awaited -= 1
+            if not self._awaited:
+                self._arrived()
 
     def _arrived(self) -> None:
         self.welcomed()
@@ -156,7 +187,7 @@ class NatsPerson(Person):
     # Writing.
 
     def opened(self, out: Out) -> None:
-        out.head = subject(out.dest).encode()
+        out.head = subject(out.dest, group=out.group is not None).encode()
         out.padding = padding(self.body_bytes)
 
     def put(self, out: Out, number: int, pending: Pending) -> None:
@@ -170,7 +201,12 @@ class NatsPerson(Person):
 
     # Reading.
 
-    def _brought(self, content: bytes) -> None:
+    def _brought(self, words: list[bytes], content: bytes) -> None:
+        _, subject, _, ack, _ = words
+        if subject == self.own:
+            self._out.append(b"PUB %s 0\r\n\r\n" % ack)
+        else:
+            self._to_ack[subject] = ack
         if content.startswith(_RECEIPT):
             stream, *numbers = (value for (value,) in _NUMBER.iter_unpack(content[1:]))
             out = self.outs.get(stream)
@@ -178,6 +214,8 @@ class NatsPerson(Person):
                 self.was_delivered(out, numbers)
             return
         _, number, stream = read_head(content)
+        if stream in self.outs:
+            return  # a group's, by this one
         heard = self.hears(stream.to_bytes(8, "little"))
         if heard is None:
             self.world.counts.foreign += 1
@@ -187,9 +225,13 @@ class NatsPerson(Person):
             self.world.counts.repeated_on_the_wire += 1
             return
         self.show(heard, number, content)
-        self._to_tell.setdefault(stream, []).append(number)
+        if heard.author.group is None:
+            self._to_tell.setdefault(stream, []).append(number)
 
     def _tell(self) -> None:
+        for ack in self._to_ack.values():
+            self._out.append(b"PUB %s 0\r\n\r\n" % ack)
+        self._to_ack.clear()
         for stream, numbers in self._to_tell.items():
             author = self.world.streams[stream.to_bytes(8, "little")].owner
             content = _RECEIPT + b"".join(_NUMBER.pack(value) for value in (stream, *numbers))

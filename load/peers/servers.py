@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -80,6 +80,10 @@ class Peer(Target):
                 said = (self._folder / "log").read_text(errors="replace")[-1000:]
                 raise ServiceError(f"{self.name} did not start: {said}")
             time.sleep(0.05)
+
+    async def make_groups(self, members: Sequence[Sequence[Account]]) -> Mapping[str, Account]:
+        # They come into being by who is in them.
+        return {f"group{number}": some[0] for number, some in enumerate(members)}
 
     def pids(self) -> list[int]:
         assert self._process is not None
@@ -148,6 +152,11 @@ shaper_rules:
   max_user_sessions: 10
   max_user_offline_messages: infinity
 modules:
+  mod_muc:
+    access_create: all
+    history_size: 0
+    max_users: 1000
+    default_room_options: {{max_users: 1000, presence_broadcast: []}}
   mod_offline: {{access_max_user_messages: max_user_offline_messages}}
   mod_register: {{access: all, ip_access: all}}
   mod_stream_mgmt: {{max_ack_queue: infinity, resend_on_timeout: if_offline}}
@@ -217,13 +226,14 @@ class Ejabberd(Peer):
 class Nats(Peer):
     """NATS with JetStream: streams in files, in which what is acked is on the disk.
 
-    A text goes from its stream when its reader has acked it.
+    A text goes from its stream when its reader has acked it; what is said in groups stays.
     """
 
     name = "nats"
     dialect = "nats"
     shape = "one process, JetStream in files, synced before each ack"
     keeps_for_strangers = False
+    replays = True
     sync_interval = "always"
 
     def found(self) -> Sequence[str]:
@@ -243,8 +253,11 @@ class Nats(Peer):
         return ("-c", str(file)), {}
 
     async def accounts(self, count: int) -> list[Account]:
-        await self._make([nats.stream(number) for number in range(nats.STREAMS)])
+        await self._make(nats.streams())
         return [Account(f"user{n}", "load", "") for n in range(count)]
+
+    async def further(self, users: Sequence[str]) -> list[Account]:
+        return [Account(user, "new", "") for user in users]
 
     async def _make(self, streams: Sequence[dict[str, Any]]) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)

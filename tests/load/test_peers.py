@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from load import run_against
+from load.ledger import Verdict
 from load.peers import mqtt, nats, xmpp
 from load.peers.__main__ import main, parse
 from load.peers.servers import PEERS
 from load.people import Person
 from load.report import read
-from load.spec import Account
+from load.spec import Account, Options
 from load.world import World
 from protocol.errors import ConfigError
 
@@ -36,12 +38,15 @@ def installed() -> None:
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
-    "servers", [("sparrow", "mosquitto"), ("ejabberd",), ("nats", "nats-unsynced")], ids=" and ".join
+    "servers",
+    [("sparrow", "mosquitto"), ("ejabberd",), ("nats",), pytest.param(("nats-unsynced",), marks=pytest.mark.full)],
+    ids=" and ".join,
 )
 def test_servers_side_by_side(servers: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, html = tmp_path / "peers.json", tmp_path / "peers.html"
     arguments = ["--seconds", "0.5", "--warm-up-s", "0.2", "--scale", "0.04", "--json", str(file), "--html", str(html)]
-    assert main([*arguments, "--servers", ",".join(servers), "--shapes", "throughput,offline"]) == 0
+    shapes = ["--rounds", "1", "--shapes", "throughput,offline"]
+    assert main([*arguments, *shapes, "--servers", ",".join(servers)]) == 0
     reports = read(file)
     assert [(report.scenario, report.server) for report in reports] == [
         (scenario, server) for scenario in ("pairs", "offline") for server in servers
@@ -59,7 +64,38 @@ def test_servers_side_by_side(servers: tuple[str, ...], tmp_path: Path, capsys: 
     assert f"| shape | figure | {' | '.join(servers)} |" in printed
     assert "XEP-0198" in printed
     assert "a file that is synced before" in printed
-    assert html.read_text().count("<h2>") == len(reports)
+    assert html.read_text().count("<h2>") == 3
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("server", ["mosquitto", pytest.param("ejabberd", marks=pytest.mark.full), "nats"])
+def test_groups(server: str) -> None:
+    with PEERS[server]() as running:
+        options = Options("groups", groups=2, members=10, in_flight=4, latecomers=0, seconds=0.4, warm_up_s=0.1)
+        report = run_against(running, options, quiet=True)
+    assert report.promise == Verdict()
+    assert report.errors == {}
+    counters = report.counters
+    assert counters["sent"] == counters["sent_acks"] == counters["sent_acks_of_groups"] > 0
+    assert counters["received"] == counters["due"] == 9 * counters["sent"]
+    # Nobody is told of a group's; and what an author is shown of its own is no repeat.
+    assert counters["delivered_acks"] == counters["repeated_on_the_wire"] == 0
+    assert report.figures["server_cpu_us_per_message"] > 0
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_replay_of_all_that_was_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "peers.json"
+    chosen = ["--shapes", "history", "--servers", "mosquitto,nats-unsynced", "--scale", "0.04", "--rounds", "1"]
+    assert main([*chosen, "--json", str(file)]) == 0
+    (report,) = read(file)
+    assert report.server == "nats-unsynced"
+    assert report.promise == Verdict()
+    assert report.errors == {}
+    assert report.counters["sent"] == report.counters["received"] == 800
+    assert report.figures["verified"] == report.counters["paged"] == 800
+    assert report.figures["replay_cpu_us_per_message"] > 0
+    assert "| history (pairs 1, messages 800, devices 1, rate 200) | µs CPU, read back |" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("installed")
@@ -72,9 +108,6 @@ def test_servers_side_by_side(servers: tuple[str, ...], tmp_path: Path, capsys: 
     ],
 )
 def test_clients_that_come_and_go(server: str) -> None:
-    from load import run_against
-    from load.spec import Options
-
     with PEERS[server]() as running:
         options = Options("flap", pairs=4, rate=50.0, flaps=5.0, seconds=1.0, warm_up_s=0.2)
         report = run_against(running, options, quiet=True)
@@ -89,7 +122,16 @@ def test_one_that_is_not_installed(server: str, monkeypatch: pytest.MonkeyPatch)
         PEERS[server]()
 
 
-@pytest.mark.parametrize("arguments", [["--servers", "sparrow,prosody"], ["--shapes", "nothing"], ["--rounds", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--servers", "sparrow,prosody"],
+        ["--shapes", "nothing"],
+        ["--rounds", "x"],
+        ["--rounds", "0"],
+        ["--servers", "mosquitto,ejabberd", "--shapes", "history"],
+    ],
+)
 def test_wrong_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(arguments)
@@ -162,8 +204,10 @@ def two() -> tuple[nats.NatsPerson, nats.NatsPerson]:
     world = World()
     found = [nats.NatsPerson(Account(user, "load", ""), 100, world, 0) for user in ("alice", "bob")]
     for one in found:
+        one.begin()
         one.received(message(f"a.{one.user}.c", b'{"name":"it"}'))
         assert one.online
+        one._out.clear()
     return found[0], found[1]
 
 
