@@ -68,10 +68,14 @@ class Peer(Target):
 
     def _start(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=f"sparrow-load-{self.name}-"))
-        arguments, environment = self.configure(self._folder, self._port)
+        self._arguments, self._environment = self.configure(self._folder, self._port)
+        self.run()
+
+    def run(self) -> None:
+        """Start its process, over what an earlier one has left. Raises `ServiceError`."""
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*self._command, *arguments], env=os.environ | environment, cwd=self._folder,
+                [*self._command, *self._arguments], env=os.environ | self._environment, cwd=self._folder,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -88,6 +92,12 @@ class Peer(Target):
     def pids(self) -> list[int]:
         assert self._process is not None
         return [self._process.pid, *children(self._process.pid)]
+
+    def kill(self) -> None:
+        """End it at once, by SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def _stop(self) -> None:
         if self._process is not None:

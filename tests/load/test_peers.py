@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,12 @@ from load.peers.servers import PEERS
 from load.people import Person
 from load.report import read
 from load.spec import Account, Options
+from load.talker import log_in
 from load.world import World
 from protocol.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
+GUARD_S = 30.0
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +117,43 @@ def test_clients_that_come_and_go(server: str) -> None:
         report = run_against(running, options, quiet=True)
     assert report.promise.lost == report.promise.unanswered == report.promise.mixed_up == 0
     assert report.figures["returns_per_second"] > 0
+
+
+async def until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(GUARD_S):
+        while not done():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("installed")
+async def test_what_jetstream_has_acked_outlives_a_kill_although_its_consumers_do_not() -> None:
+    with PEERS["nats"]() as running:
+        accounts = await running.accounts(2)
+        world = World()
+        writer, reader = (nats.NatsPerson(account, 100, world, n) for n, account in enumerate(accounts))
+        await log_in((writer, reader), running.addresses)
+        reader.wanted = False
+        reader.drop()
+        await reader.gone()
+        out = writer.out_to(reader.user)
+        for _ in range(5):
+            writer.say(out, world.clock())
+        await until(lambda: out.sent == 5)
+        running.kill()
+        running.run()
+        async with asyncio.timeout(GUARD_S):
+            await reader.stay(running.addresses[0])
+        await until(lambda: out.delivered == 5 and writer.online)
+        # What was acked comes no more.
+        running.kill()
+        running.run()
+        await until(lambda: world.counts.disconnects == 3 and writer.online and reader.online)
+        await asyncio.sleep(0.5)
+        counts = world.counts
+        assert (counts.received, counts.repeated_on_the_wire, counts.foreign, world.errors) == (5, 0, 0, {})
+        writer.close()
+        reader.close()
 
 
 @pytest.mark.parametrize("server", ["mosquitto", "ejabberd", "nats"])
