@@ -39,10 +39,11 @@ Settings: bodies of 100 bytes; no TLS; one node of Sparrow, {kept}, one process 
 other server; clients of one make, in {processes} process(es) on the same machine. A text in flight is one without SENT:
 Sparrow's SENT (safe on disk or with its reader), mosquitto's PUBACK (QoS 1, persistence on, written each second),
 ejabberd's ack by XEP-0198 (in a room the author's copy), JetStream's ack of a publish (in a file that is synced before;
-nats-unsynced: within two minutes). Every text is answered by DELIVERED: Sparrow's own; for mosquitto and NATS a message
-back, kept as a text is, for each read of a socket; for ejabberd a receipt by XEP-0184; in groups there is none. In
-history Sparrow keeps conversations. µs CPU: of all server processes. Warm-up {warm_up_s:g} s, then {seconds:g} s;
-rounds: {rounds}; median (lowest–highest)."""
+nats-unsynced: within two minutes). So Sparrow and nats alone can lose their power without losing what they acked; nats
+syncs each text and receipt, Sparrow the texts that their readers do not have. Every text is answered by DELIVERED:
+Sparrow's own; for mosquitto and NATS a message back, kept as a text is, for each read of a socket; for ejabberd a
+receipt by XEP-0184; in groups there is none. In history Sparrow keeps conversations. µs CPU: of all server processes.
+Warm-up {warm_up_s:g} s, then {seconds:g} s; rounds: {rounds}; median (lowest–highest)."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

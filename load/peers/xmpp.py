@@ -130,7 +130,7 @@ class XmppPerson(Person):
 
     def _enabled(self) -> None:
         self._counts = True
-        self._again = [what for what in self._unacked if what is not None]
+        self._again += [what for what in self._unacked if what is not None]
         self._unacked.clear()
         rooms = self.own_groups()
         self._rooms = len(rooms)
