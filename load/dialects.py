@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from load.clients import LoadClient
 from load.peers.mqtt import MqttPerson
+from load.peers.nats import NatsPerson
 from load.peers.xmpp import XmppPerson
 from load.people import Person
 from load.spec import Account
@@ -22,4 +23,4 @@ def _sparrow(account: Account, body_bytes: int, world: World, number: int) -> Pe
     return LoadClient(account.token, account.user, body_bytes, world, number)
 
 
-DIALECTS: dict[str, Dialect] = {"sparrow": _sparrow, "mqtt": MqttPerson, "xmpp": XmppPerson}
+DIALECTS: dict[str, Dialect] = {"sparrow": _sparrow, "mqtt": MqttPerson, "nats": NatsPerson, "xmpp": XmppPerson}

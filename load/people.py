@@ -59,6 +59,10 @@ class Person(Talker):
             self.opened(known)
         return known
 
+    def own_groups(self) -> list[str]:
+        """The ids of those that this one is in."""
+        return [group.id for group in self.world.groups.values() if self.user in group.members]
+
     def opened(self, out: Out) -> None:
         """A conversation has begun: for the dialect."""
 

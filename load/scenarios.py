@@ -203,9 +203,12 @@ async def offline(conductor: Conductor) -> None:
 
 
 async def history(conductor: Conductor) -> None:
-    """Conversations are filled; new devices read all back, and again after changes, and follow what goes on."""
+    """Conversations are filled; new devices read all back, and again after changes, and follow what goes on.
+
+    With servers that replay, they are brought all once, and that is it.
+    """
     options, figures = conductor.options, conductor.report.figures
-    if not conductor.target.api:
+    if not conductor.target.api and not conductor.target.replays:
         raise ConfigError("history is read over HTTP: name servers that have a user API")
     await conductor.gather(2 * options.pairs)
     await conductor.log_in("log_in_pairs")
@@ -222,6 +225,10 @@ async def history(conductor: Conductor) -> None:
         "fill_cpu_us_per_message": filling.cpu_us_per(total),
     }
     await conductor.meet(options.devices)
+    if conductor.target.replays:
+        await _replay(conductor)
+        await conductor.finish()
+        return
     verified = 0
     for limit in PAGES:
         conductor.phase(f"pages of {limit}")
@@ -241,6 +248,19 @@ async def history(conductor: Conductor) -> None:
     figures["verified"] = verified
     await conductor.part()
     await conductor.finish()
+
+
+async def _replay(conductor: Conductor) -> None:
+    """Every new device is brought everything."""
+    conductor.phase("replaying")
+    async with conductor.stretch() as stretch:
+        answers = await conductor.crew.do("replay")
+    verified = sum(int(answer["verified"]) for answer in answers)
+    conductor.report.figures |= {
+        "replayed_per_second": round(verified / stretch.seconds),
+        "replay_cpu_us_per_message": stretch.cpu_us_per(verified),
+        "verified": verified,
+    }
 
 
 async def _read_back(conductor: Conductor, limit: int, *, figures: bool = True) -> int:

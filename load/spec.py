@@ -79,7 +79,7 @@ class Spec:
     accounts: Sequence[Account]
     addresses: Sequence[Address]
     dialect: str = "sparrow"
-    """Or "mqtt", "xmpp"."""
+    """Or "mqtt", "nats", "xmpp"."""
     ca: str = ""
     """PEM file; empty: the system's."""
     api: str = ""

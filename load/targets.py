@@ -32,6 +32,8 @@ class Target(abc.ABC):
     """How far the making of accounts is."""
     keeps_for_strangers = True
     """Whether texts are kept for somebody who has never been here."""
+    replays = False
+    """Whether what was said in conversations is brought to whoever asks, by a protocol of its own and not over HTTP."""
     renews_tokens_s = 0.0
     """How often logged-in clients need new tokens; 0: never."""
     api = ""

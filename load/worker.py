@@ -15,13 +15,20 @@ from typing import Any
 import uvloop
 
 from load.crowd import Crowd
+from load.dialects import DIALECTS
 from load.groups import GroupCrowd
 from load.limits import raise_descriptors
+from load.peers.replay import Replayers
 from load.readers import Readers
 from load.spec import LINE_BYTES, Spec
 from protocol.errors import SparrowError
 
-_CROWDS: dict[str, type[Crowd]] = {"history": Readers, "groups": GroupCrowd}
+_CROWDS: dict[tuple[str, str], type[Crowd]] = {
+    ("history", "sparrow"): Readers,
+    ("history", "nats"): Replayers,
+    **{("groups", dialect): GroupCrowd for dialect in DIALECTS},
+}
+"""By scenario and dialect, where it is another than `Crowd`."""
 
 
 def _say(value: dict[str, Any]) -> None:
@@ -52,7 +59,7 @@ async def _serve() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     spec = Spec.of_json(await reader.readline())
     raise_descriptors(len(spec.accounts))
-    crowd = _CROWDS.get(spec.options.scenario, Crowd)(spec)
+    crowd = _CROWDS.get((spec.options.scenario, spec.dialect), Crowd)(spec)
     # What lives as long as the run need not be looked through again and again.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -1,4 +1,4 @@
-"""mosquitto and ejabberd as Debian packages them, each with settings, ports and data of its own: never the service.
+"""mosquitto, ejabberd and NATS, each with settings, ports and data of its own: never a service of the system.
 
 Owns their processes and a temporary folder for each.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+import json
 import os
 import secrets
 import shutil
@@ -16,12 +17,14 @@ import subprocess
 import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from client.connection import Address
 from load.measure import children
+from load.peers import nats
 from load.peers.xmpp import HOST, STREAM, cut
 from load.spawn import START_TIMEOUT_S, free_port, listens
 from load.spec import Account
@@ -29,6 +32,8 @@ from load.targets import Target
 from protocol.errors import ConfigError, ServiceError
 
 INSTALL = "run scripts/install-peers (Debian: apt-get install mosquitto ejabberd)"
+NATS = str(Path(__file__).resolve().parents[2] / "var" / "nats" / "bin")
+"""Where scripts/install-nats puts it."""
 
 
 class Peer(Target):
@@ -63,10 +68,14 @@ class Peer(Target):
 
     def _start(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=f"sparrow-load-{self.name}-"))
-        arguments, environment = self.configure(self._folder, self._port)
+        self._arguments, self._environment = self.configure(self._folder, self._port)
+        self.run()
+
+    def run(self) -> None:
+        """Start its process, over what an earlier one has left. Raises `ServiceError`."""
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*self._command, *arguments], env=os.environ | environment, cwd=self._folder,
+                [*self._command, *self._arguments], env=os.environ | self._environment, cwd=self._folder,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -76,9 +85,19 @@ class Peer(Target):
                 raise ServiceError(f"{self.name} did not start: {said}")
             time.sleep(0.05)
 
+    async def make_groups(self, members: Sequence[Sequence[Account]]) -> Mapping[str, Account]:
+        # They come into being by who is in them.
+        return {f"group{number}": some[0] for number, some in enumerate(members)}
+
     def pids(self) -> list[int]:
         assert self._process is not None
         return [self._process.pid, *children(self._process.pid)]
+
+    def kill(self) -> None:
+        """End it at once, by SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def _stop(self) -> None:
         if self._process is not None:
@@ -143,6 +162,11 @@ shaper_rules:
   max_user_sessions: 10
   max_user_offline_messages: infinity
 modules:
+  mod_muc:
+    access_create: all
+    history_size: 0
+    max_users: 1000
+    default_room_options: {{max_users: 1000, presence_broadcast: []}}
   mod_offline: {{access_max_user_messages: max_user_offline_messages}}
   mod_register: {{access: all, ip_access: all}}
   mod_stream_mgmt: {{max_ack_queue: infinity, resend_on_timeout: if_offline}}
@@ -209,4 +233,71 @@ class Ejabberd(Peer):
                 raise ServiceError(f"ejabberd does not register: {answer.decode(errors='replace')}")
 
 
-PEERS: dict[str, type[Peer]] = {"mosquitto": Mosquitto, "ejabberd": Ejabberd}
+class Nats(Peer):
+    """NATS with JetStream: streams in files, in which what is acked is on the disk.
+
+    A text goes from its stream when its reader has acked it; what is said in groups stays.
+    """
+
+    name = "nats"
+    dialect = "nats"
+    shape = "one process, JetStream in files, synced before each ack"
+    keeps_for_strangers = False
+    replays = True
+    sync_interval = "always"
+
+    def found(self) -> Sequence[str]:
+        program = shutil.which("nats-server", path=NATS)
+        if program is None:
+            raise ConfigError(f"nats-server is not there: {INSTALL}")
+        return (program,)
+
+    def configure(self, folder: Path, port: int) -> tuple[Sequence[str], dict[str, str]]:
+        settings = {
+            "listen": f"127.0.0.1:{port}",
+            "max_connections": 1_000_000,
+            "jetstream": {"store_dir": f"{folder}/data", "sync_interval": self.sync_interval},
+        }
+        file = folder / "nats.conf"
+        file.write_text(json.dumps(settings))
+        return ("-c", str(file)), {}
+
+    async def accounts(self, count: int) -> list[Account]:
+        await self._make(nats.streams())
+        return [Account(f"user{n}", "load", "") for n in range(count)]
+
+    async def further(self, users: Sequence[str]) -> list[Account]:
+        return [Account(user, "new", "") for user in users]
+
+    async def _make(self, streams: Sequence[dict[str, Any]]) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        asked = [nats.ask(f"STREAM.CREATE.{stream['name']}", b"a", stream) for stream in streams]
+        writer.write(nats.CONNECT + b"SUB a 1\r\n" + b"".join(asked))
+        data, answers = b"", list[bytes]()
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while len(answers) < len(streams):
+                read = await reader.read(65536)
+                if not read:
+                    raise ServiceError(f"nats-server hung up: {data!r}")
+                operations, data = nats.cut(data + read)
+                answers += [payload for words, payload in operations if words[0] == b"MSG"]
+        writer.close()
+        for answer in answers:
+            if b'"error"' in answer:
+                raise ServiceError(f"nats-server makes no stream: {answer.decode(errors='replace')}")
+
+
+class NatsUnsynced(Nats):
+    """The same with the default of `sync_interval`: it acks what is on the disk within two minutes."""
+
+    name = "nats-unsynced"
+    shape = "one process, JetStream in files, synced every two minutes"
+    sync_interval = "2m"
+
+
+PEERS: dict[str, type[Peer]] = {
+    "mosquitto": Mosquitto,
+    "ejabberd": Ejabberd,
+    "nats": Nats,
+    "nats-unsynced": NatsUnsynced,
+}
