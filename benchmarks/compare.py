@@ -1,6 +1,6 @@
 """This tree beside another one, by turns: instructions a message of the cores, and every shape of the load test.
 
-`scripts/bench` calls it. Each tree runs in its own environment, with its own `benchmarks/cores.py` if it has one.
+`scripts/bench` calls it. Each tree runs in its own environment, both with this tree's `benchmarks/cores.py`.
 Instructions are counted by callgrind and repeat within 0.5 %; the rest is medians of rounds, with the least and the
 most: on a machine that others use, ratios within their spread mean nothing.
 """
@@ -25,7 +25,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 COUNTS = (800, 2400)
 """Messages of two runs; their difference leaves out what is before the first message."""
-KINDS = ("text", "read", "stored")
+KINDS = ("text", "thin", "read", "stored", "turn")
 CPU = "server_cpu_us_per_message"
 ONE_WAY = "one way p50, ms"
 SHAPES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -45,11 +45,9 @@ SHAPES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def instructions(tree: Path, kind: str, count: int) -> int:
     """Of `count` messages. Raises `SystemExit` with what the run said."""
-    own = tree / "benchmarks" / "cores.py"
-    script = own if own.is_file() else HERE / "cores.py"
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
-         tree / ".venv" / "bin" / "python", script, kind, str(count)],
+         tree / ".venv" / "bin" / "python", HERE / "cores.py", kind, str(count)],
         cwd=tree, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     collected = re.search(r"Collected : (\d+)", done.stderr)
@@ -59,7 +57,7 @@ def instructions(tree: Path, kind: str, count: int) -> int:
 
 
 def per_message(trees: Sequence[Path]) -> dict[tuple[Path, str], float]:
-    """Instructions of a message, by tree and kind."""
+    """Instructions of a message, or of an empty turn, by tree and kind."""
     runs = list(itertools.product(trees, KINDS, COUNTS))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         counted = dict(zip(runs, pool.map(lambda run: instructions(*run), runs), strict=True))
@@ -123,7 +121,13 @@ def main() -> None:
     counted = per_message(trees)
     for kind in KINDS:
         old, new = ([counted[tree, kind]] for tree in trees)
-        row(f"cores, {kind}", "instructions a message", f"{old[0]:.0f}", f"{new[0]:.0f}", ratio(old, new))
+        row(
+            f"cores, {kind}",
+            f"instructions a {'turn' if kind == 'turn' else 'message'}",
+            f"{old[0]:.0f}",
+            f"{new[0]:.0f}",
+            ratio(old, new),
+        )
     for shape, figures in () if options.cores else SHAPES:
         results: dict[Path, list[dict[str, Any]]] = {tree: [] for tree in trees}
         for number in range(options.rounds):

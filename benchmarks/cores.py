@@ -3,6 +3,8 @@
     python benchmarks/cores.py text 800      # texts to somebody who is online, 8 a turn, each acked
     python benchmarks/cores.py read 800      # READ of them instead
     python benchmarks/cores.py stored 800    # texts to somebody who is not
+    python benchmarks/cores.py thin 800      # texts to somebody who is online, each in turns of its own
+    python benchmarks/cores.py turn 800      # no messages: a turn of both in which nothing happens
 
 `scripts/bench` runs it under callgrind for this tree and another one, which is its working directory: what has moved
 since is looked for where it was. Fails if a message is not SENT.
@@ -166,7 +168,7 @@ class Pair:
         self._connector_ports, self._broker_ports = ConnectorPorts(), BrokerPorts()
         self.connector = ConnectorCore(self._connector_ports, ConnectorSettings(brokers=(BROKER,), **changes))
         self._store = Store()
-        self._broker = BrokerCore(
+        self.broker = BrokerCore(
             self._broker_ports, MemoryPresence(5000.0, 1), self._store, BrokerSettings(), BROKER_INCARNATION
         )
         self._now = 1.0
@@ -174,7 +176,7 @@ class Pair:
 
     def time(self) -> None:
         wall_ms = WALL_MS + int(self._now * 1000)
-        self._broker.time(*(self._now, wall_ms)[:CLOCKS])
+        self.broker.time(*(self._now, wall_ms)[:CLOCKS])
         self.connector.time(self._now, wall_ms)
 
     def lets(self, ticks: int, seconds: float) -> None:
@@ -183,7 +185,7 @@ class Pair:
             self._now += seconds
             self.time()
             self.connector.tick()
-            self._broker.tick()
+            self.broker.tick()
             self.turns()
 
     def turns(self) -> None:
@@ -194,8 +196,8 @@ class Pair:
             self.connector.flush()
             batches, to_broker[:] = to_broker[:], []
             for batch in batches:
-                self._broker.batch(self.connector.incarnation, batch)
-            self._broker.flush()
+                self.broker.batch(self.connector.incarnation, batch)
+            self.broker.flush()
             answered = self._store.answers()
             batches, to_connector[:] = to_connector[:], []
             for batch in batches:
@@ -235,16 +237,27 @@ def frame(what: str, number: int) -> bytes:
     return encoded
 
 
+def empty_turns(pair: Pair, count: int) -> None:
+    """Turns in which nobody has anything to say."""
+    for _ in range(count):
+        pair.time()
+        pair.connector.flush()
+        pair.broker.flush()
+
+
 def main(what: str, count: int) -> None:
-    """`count` messages. Raises `SystemExit` if one is not SENT."""
+    """`count` messages, or turns. Raises `SystemExit` if a message is not SENT."""
     pair = Pair()
+    if what == "turn":
+        return empty_turns(pair, count)
+    per_turn = 1 if what == "thin" else PER_TURN
     said, alice = pair.login("alice")
     heard: list[bytes] = []
     bob = None
     if what != "stored":
         heard, bob = pair.login("bob")
-    for first in range(1, count + 1, PER_TURN):
-        data = b"".join(frame(what, number) for number in range(first, first + PER_TURN))
+    for first in range(1, count + 1, per_turn):
+        data = b"".join(frame(what, number) for number in range(first, first + per_turn))
         with pair.event():
             pair.connector.data(alice, data)
         if bob is not None:
@@ -256,6 +269,7 @@ def main(what: str, count: int) -> None:
     sent = pair.connector.attempts.sent
     if sent != count:
         raise SystemExit(f"{sent} of {count} messages were SENT")
+    return None
 
 
 if __name__ == "__main__":

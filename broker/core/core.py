@@ -233,9 +233,11 @@ class BrokerCore:
 
     def flush(self) -> None:
         """Send what the turn has left behind; what a link does not take is stored."""
-        self.logins.flush()
-        self.inbox.flush()
         # What is not there is not called for: small turns would pay for it with each message.
+        if self.logins.coming or self.logins.there:
+            self.logins.flush()
+        if self.inbox.asked or self.inbox.removals:
+            self.inbox.flush()
         if self.devices.wanted:
             self.devices.flush()
         if self.policy.wanted:
@@ -244,15 +246,24 @@ class BrokerCore:
             self.hiding.flush()
         if self.memberships.wanted:
             self.memberships.flush()
-        self.quota.flush()
-        self.notifier.flush()
-        self.storage.flush()
+        if self.quota.due:
+            self.quota.flush()
+        if self.notifier.new:
+            self.notifier.flush()
+        if self.storage.queue or self.storage.settled:
+            self.storage.flush()
         if self.archive.queue:
             self.archive.flush()
-        self.groups.flush()
-        self.group_pages.flush()
+        if self.groups.appended:
+            self.groups.flush()
+        if self.group_pages.waiting or self.group_pages.checkpoints:
+            self.group_pages.flush()
         if self.outcomes.entries:
             self.outcomes.flush()
+        if self.turn.out:
+            self._send()
+
+    def _send(self) -> None:
         turn = self.turn
         out, turn.out = turn.out, {}
         for connector, encoded in out.items():

@@ -33,13 +33,14 @@ class GroupPages:
         self._settings = settings
         self._turn = turn
         self._store = store
-        self._waiting: dict[tuple[int, int], tuple[GroupPageRequest, GroupQuery]] = {}
+        self.waiting: dict[tuple[int, int], tuple[GroupPageRequest, GroupQuery]] = {}
         """Connector and session → what it asks for, the longest wait first. Who asks again has given up the former."""
         self._reading = 0
         """Pages that the store is asked for."""
         self._page_bytes = 0
         """What a page takes, as it was lately."""
-        self._checkpoints: dict[tuple[str, str], int] = {}
+        self.checkpoints: dict[tuple[str, str], int] = {}
+        """Of this turn."""
         self.rows = 0
         """Rows given out, repeats among them."""
 
@@ -50,22 +51,22 @@ class GroupPages:
         began_ms = page.began_ms or self._turn.wall_ms
         limit = min(max(1, page.limit), self._settings.max_page_rows)
         query = GroupQuery(user, device, page.group, page.stamp, began_ms, page.cursor, limit)
-        self._waiting[connector, page.session] = (page, query)
+        self.waiting[connector, page.session] = (page, query)
 
     def checkpoint(self, rec: Record) -> None:
         """A device has everything up to then."""
         checkpoint = Checkpoint.of(rec)
-        self._checkpoints[split_address(checkpoint.address)] = checkpoint.ms
+        self.checkpoints[split_address(checkpoint.address)] = checkpoint.ms
 
     def flush(self) -> None:
         """Hand what this turn has gathered to the store."""
-        if self._checkpoints:
-            checkpoints, self._checkpoints = self._checkpoints, {}
+        if self.checkpoints:
+            checkpoints, self.checkpoints = self.checkpoints, {}
             self._store.raise_checkpoints(checkpoints)
-        room = self._room() if self._waiting else 0
+        room = self._room() if self.waiting else 0
         if room > 0:
-            wanted = list(islice(self._waiting, room))
-            asked = [(connector, *self._waiting.pop((connector, session))) for connector, session in wanted]
+            wanted = list(islice(self.waiting, room))
+            asked = [(connector, *self.waiting.pop((connector, session))) for connector, session in wanted]
             self._reading += len(asked)
             self._store.scan_groups([query for _, _, query in asked], lambda pages: self._answer(asked, pages))
 

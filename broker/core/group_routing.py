@@ -81,7 +81,7 @@ class GroupRouting:
         self._outcomes = outcomes
         self._waiting: dict[str, list[tuple[int, Record]]] = {}
         """What waits for a group's membership, before the append."""
-        self._appended: list[Sharing] = []
+        self.appended: list[Sharing] = []
         """Durable, and behind no barrier yet."""
         self._passed_by: dict[str, list[Sharing]] = {}
         """Behind the barrier, and waiting for the membership as it is by now."""
@@ -164,7 +164,7 @@ class GroupRouting:
     def _kept(self, sharing: Sharing, state: int, stamp: int) -> None:
         if state == SAFE:
             sharing.stamp = stamp
-            self._appended.append(sharing)
+            self.appended.append(sharing)
         else:
             self._finish(sharing, state)
 
@@ -172,8 +172,8 @@ class GroupRouting:
 
     def flush(self) -> None:
         """One barrier for all that has become durable in this turn."""
-        if self._appended:
-            batch, self._appended = self._appended, []
+        if self.appended:
+            batch, self.appended = self.appended, []
             self._presence.barrier(lambda passed: self._passed(batch, passed))
 
     def _passed(self, batch: list[Sharing], passed: bool) -> None:
@@ -295,5 +295,5 @@ class GroupRouting:
 
     def check(self) -> None:
         """Assert that what is waited for is under way."""
-        behind = [*self._appended, *(each for some in self._passed_by.values() for each in some)]
+        behind = [*self.appended, *(each for some in self._passed_by.values() for each in some)]
         assert self._under_way.keys() >= set(behind), "a message is handed out that is not counted"

@@ -25,8 +25,10 @@ class InboxRequests:
         self._settings = settings
         self._turn = turn
         self._store = store
-        self._asked: Asked = []
-        self._removals: list[Removal] = []
+        self.asked: Asked = []
+        """Pages of this turn."""
+        self.removals: list[Removal] = []
+        """Of this turn."""
         self.rows = 0
         """Rows given out, repeats among them."""
         self.removed = 0
@@ -35,22 +37,22 @@ class InboxRequests:
     def page(self, connector: int, rec: Record) -> None:
         """A session asks for a page."""
         page = PageRequest.of(rec)
-        self._asked.append((connector, page, self._query(page)))
+        self.asked.append((connector, page, self._query(page)))
 
     def remove(self, rec: Record) -> None:
         """A device has rows, and their authors know. Raises `RecordError`."""
         remove = Remove.of(rec)
         user, device = split_address(remove.address)
         self.removed += len(remove.keys)
-        self._removals.append(Removal(user, device, tuple(remove.keys)))
+        self.removals.append(Removal(user, device, tuple(remove.keys)))
 
     def flush(self) -> None:
         """Hand what this turn has gathered to the store."""
-        if self._removals:
-            removals, self._removals = self._removals, []
+        if self.removals:
+            removals, self.removals = self.removals, []
             self._store.remove(removals)
-        if self._asked:
-            asked, self._asked = self._asked, []
+        if self.asked:
+            asked, self.asked = self.asked, []
             self._store.page([query for _, _, query in asked], lambda pages: self._answer(asked, pages))
 
     def _query(self, page: PageRequest) -> PageQuery:

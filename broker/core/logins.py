@@ -82,9 +82,9 @@ class Registrations:
         self._turn = turn
         self._presence = presence
         self._store = store
-        self._new: list[_Coming] = []
+        self.coming: list[_Coming] = []
         """Sessions of this turn, to be named by the store."""
-        self._there: list[_Coming] = []
+        self.there: list[_Coming] = []
         """Sessions in presence by now, not welcome yet."""
         self._recent: deque[_Recent] = deque()
         """Logins that are compared again when their users change; the oldest first."""
@@ -104,16 +104,16 @@ class Registrations:
         if asked.again:
             self._register(coming)
         else:
-            self._new.append(coming)
+            self.coming.append(coming)
 
     def flush(self) -> None:
         """Name the sessions of this turn durably, in one batch; look at those in presence by now in another."""
-        if self._new:
-            new, self._new = self._new, []
+        if self.coming:
+            new, self.coming = self.coming, []
             starts = [_start(coming) for coming in new]
             self._store.begin_sessions(starts, lambda previous: self._begun(new, previous))
-        if self._there:
-            there, self._there = self._there, []
+        if self.there:
+            there, self.there = self.there, []
             users = list(dict.fromkeys(coming.user for coming in there))
             self._store.standing(users, lambda found: self._compared(there, found))
 
@@ -152,7 +152,7 @@ class Registrations:
         else:
             coming.replaced = None if found.previous == coming.location else found.previous
             if coming.asked.login:
-                self._there.append(coming)
+                self.there.append(coming)
             else:
                 self._remember(coming)
                 self._welcome(coming)

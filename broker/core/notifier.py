@@ -58,11 +58,12 @@ class Notifier:
         self._turn = turn
         self._presence = presence
         self._pending: dict[tuple[str, str], Notification] = {}
-        self._new: dict[tuple[str, str], tuple[Location, list[Wait]]] = {}
+        self.new: dict[tuple[str, str], tuple[Location, list[Wait]]] = {}
+        """Notifications of this turn: user and device → where it is, and who waits for that it has heard."""
         self._counter = 0
 
     def __len__(self) -> int:
-        return len(self._pending) + len(self._new)
+        return len(self._pending) + len(self.new)
 
     def notify(self, user: str, locations: Mapping[str, Location], done: Callable[[bool], None]) -> None:
         """Tell these devices of a row, with one notification a device and turn; `locations` is not empty.
@@ -72,16 +73,16 @@ class Notifier:
         """
         wait = Wait(len(locations), self._turn.now + self._settings.notify_timeout_s, done)
         for device, location in locations.items():
-            new = self._new.get((user, device))
+            new = self.new.get((user, device))
             if new is None or new[0] != location:
                 _all_heard(new[1] if new is not None else ())
-                new = self._new[user, device] = (location, [])
+                new = self.new[user, device] = (location, [])
             new[1].append(wait)
 
     def flush(self) -> None:
         """Send the notifications of this turn."""
-        if self._new:
-            new, self._new = self._new, {}
+        if self.new:
+            new, self.new = self.new, {}
             for (user, device), (location, waits) in new.items():
                 pending = self._pending.get((user, device))
                 if pending is None or pending.location != location:
@@ -130,7 +131,7 @@ class Notifier:
 
     def check(self) -> None:
         """Assert that whoever waits for so many devices waits for each of them."""
-        waits = [wait for _, waits in self._new.values() for wait in waits]
+        waits = [wait for _, waits in self.new.values() for wait in waits]
         waits += [wait for notification in self._pending.values() for _, wait in notification.waits]
         for wait, devices in Counter(map(id, waits)).items():
             left = next(each.left for each in waits if id(each) == wait)

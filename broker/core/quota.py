@@ -79,7 +79,8 @@ class Quota:
         self._left: dict[str, int] = {}
         """User → how much may be stored before anybody looks. Below 0: the user is watched."""
         self._watched: dict[str, Watched] = {}
-        self._due: dict[str, None] = {}
+        self.due: dict[str, None] = {}
+        """Users of whom the store has to count what waits."""
         self._refused = (0, 0)
         """The last attempt of which a copy was refused: its other copies would be stored in vain."""
         self._counting = False
@@ -141,7 +142,7 @@ class Quota:
         # Where nobody is who could take anything, little changes.
         pause = self._settings.inbox_look_s * (1 if self._presence.where(user) else 10)
         if watched.during is None and self._turn.now >= watched.asked_at + pause:
-            self._due[user] = None
+            self.due[user] = None
 
     def appended(self, copies: Iterable[Storing]) -> None:
         """These copies are in the store, or could not be put there."""
@@ -169,11 +170,11 @@ class Quota:
     def flush(self) -> None:
         """Let the store count, one question at a time."""
         now = self._turn.now
-        if not self._due or self._counting or now < self._next_at:
+        if not self.due or self._counting or now < self._next_at:
             return
-        users = [user for user in list(self._due)[:AT_ONCE] if user in self._watched]
-        for user in list(self._due)[:AT_ONCE]:
-            del self._due[user]
+        users = [user for user in list(self.due)[:AT_ONCE] if user in self._watched]
+        for user in list(self.due)[:AT_ONCE]:
+            del self.due[user]
         for user in users:
             watched = self._watched[user]
             watched.asked_at, watched.during = now, list(watched.flying.values())

@@ -49,7 +49,8 @@ class Storage:
         self._store = store
         self._notifier = notifier
         self._quota = quota
-        self._queue: deque[Storing] = deque()
+        self.queue: deque[Storing] = deque()
+        """Copies that no append has begun for."""
         self._appending: dict[int, list[Storing]] = {}
         """Batches that the store is appending, by `id`."""
         self._checking: dict[int, list[Storing]] = {}
@@ -59,7 +60,8 @@ class Storage:
         self._rows = 0
         self._bytes = 0
         self._outcomes = outcomes
-        self._stored: dict[tuple[int, int], int] = {}
+        self.settled: dict[tuple[int, int], int] = {}
+        """Connector and session → how many of the copies that it returned were settled in this turn."""
         self.stored = 0
         """Copies that are safe in an inbox."""
         self.failed = 0
@@ -79,16 +81,16 @@ class Storage:
         if refused:
             self._finish(storing, refused)
             return
-        self._queue.append(storing)
+        self.queue.append(storing)
 
     def flush(self) -> None:
         """Begin what may begin; then tell connectors what of theirs is settled."""
-        while self._queue and len(self._appending) < self._settings.max_appends_in_flight:
-            size = min(len(self._queue), self._settings.max_batch_rows)
-            copies = [self._queue.popleft() for _ in range(size)]
+        while self.queue and len(self._appending) < self._settings.max_appends_in_flight:
+            size = min(len(self.queue), self._settings.max_batch_rows)
+            copies = [self.queue.popleft() for _ in range(size)]
             self._go_on(self._steps(copies), None)
-        if self._stored:
-            stored, self._stored = self._stored, {}
+        if self.settled:
+            stored, self.settled = self.settled, {}
             for (connector, session), count in stored.items():
                 self._turn.push(connector, Stored(session, count).encode())
 
@@ -120,7 +122,7 @@ class Storage:
                 self._finish(copy, UNAVAILABLE)
         elif self._turn.now - began > self._settings.row_max_age_s:
             # A reader's lower bound may have passed these rows while this broker stood still.
-            self._queue.extend(copies)
+            self.queue.extend(copies)
         else:
             for copy in copies:
                 self._settle(copy, found.get(copy.user))
@@ -129,7 +131,7 @@ class Storage:
         """The row is where it belongs, or is appended anew; and who may have read past it is told, and has heard."""
         if copy.device != COMMON and copy.device not in (devices or ()):
             copy.device = COMMON
-            self._queue.append(copy)
+            self.queue.append(copy)
             return
         where = self._presence.where(copy.user)
         if copy.device != COMMON:
@@ -161,12 +163,12 @@ class Storage:
         self._outcomes.add(origin, attempt, index, count, state, flags)
         if copy.returned_by:
             location = (copy.returned_by, session)
-            self._stored[location] = self._stored.get(location, 0) + 1
+            self.settled[location] = self.settled.get(location, 0) + 1
 
     def check(self) -> None:
         """Assert that the counts are what they count."""
         batches = (*self._appending.values(), *self._checking.values())
-        copies = [*self._queue, *self._notifying.values(), *(copy for batch in batches for copy in batch)]
+        copies = [*self.queue, *self._notifying.values(), *(copy for batch in batches for copy in batch)]
         assert self._rows == len(copies), f"{self._rows} rows are counted, and {len(copies)} are being stored"
         size = sum(len(copy.record[BODY]) for copy in copies)
         assert self._bytes == size, f"{self._bytes} bytes are counted, and {size} are being stored"

@@ -136,7 +136,6 @@ class ConnectorCore:
         for the rest; meanwhile nothing needs to be read.
 
         Args:
-            session: The client's.
             data: What it has sent; none of it: it was not heard.
             frames: Those of the transport that brought it, which count if they are more than it holds.
         """
@@ -356,8 +355,10 @@ class ConnectorCore:
 
     def flush(self) -> None:
         """Send what the turn has left behind."""
-        self.receipts.flush()
-        self.groups.flush()
+        if self.receipts.waiting:
+            self.receipts.flush()
+        if self.groups.heard:
+            self.groups.flush()
         for refused in self.links.flush():
             self._unsent(refused)
         turn = self.turn
@@ -368,8 +369,7 @@ class ConnectorCore:
                 if session not in self.connections:
                     continue  # its connection was lost in this turn
                 ended = session.phase == ENDED  # a write may find out that it is too slow, and has a Goodbye to come
-                data = session.wire.data_to_send()
-                if data:
+                if data := session.wire.data_to_send():
                     self._ports.write(session.handle, data)
                 if ended:
                     self._ports.close(session.handle)

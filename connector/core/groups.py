@@ -70,7 +70,8 @@ class GroupCatchup:
         self._full_scans = RateLimit(1 / settings.group_scan_s, 2) if settings.group_scan_s else RateLimit(0, 0)
         self._one_scans = RateLimit(1, 2)
         self._requests = 0
-        self._heard: dict[Link, list[int]] = {}
+        self.heard: dict[Link, list[int]] = {}
+        """Numbers of what brokers have handed out in this turn, by their links."""
         self._reading: dict[Session, None] = {}
         """Sessions that have something to read."""
         self.copies = 0
@@ -171,16 +172,16 @@ class GroupCatchup:
         self._hear(link, look.number)
 
     def _hear(self, link: Link, number: int) -> None:
-        heard = self._heard.get(link)
+        heard = self.heard.get(link)
         if heard is None:
-            self._heard[link] = [number]
+            self.heard[link] = [number]
         else:
             heard.append(number)
 
     def flush(self) -> None:
         """Confirm what is in hand."""
-        if self._heard:
-            heard, self._heard = self._heard, {}
+        if self.heard:
+            heard, self.heard = self.heard, {}
             for link, numbers in heard.items():
                 link.out.append(GroupHeard(numbers).encode())
 

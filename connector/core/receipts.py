@@ -63,11 +63,12 @@ class Receipts:
         self._links = links
         self._counter = first
         self._under_way: dict[int, OwedReceipt] = {}
-        self._waiting: list[OwedReceipt] = []
+        self.waiting: list[OwedReceipt] = []
+        """Those of this turn."""
         self._own: dict[tuple[int, int], OwedReceipt] = {}
 
     def __len__(self) -> int:
-        return len(self._under_way) + len(self._waiting) + len(self._own)
+        return len(self._under_way) + len(self.waiting) + len(self._own)
 
     # What is owed.
 
@@ -84,7 +85,7 @@ class Receipts:
             if owed is None or len(owed.rows) >= self.MAX_IDS:
                 receipt = Receipt(stream=row.stream, delivered=True, from_device=row.author_device)
                 owed = groups[group] = OwedReceipt(session, row.author, receipt, unseen=row.unseen)
-                self._waiting.append(owed)
+                self.waiting.append(owed)
             owed.receipt.ids.append(row.id)
             owed.rows.append(row.key)
         if plain:
@@ -97,7 +98,7 @@ class Receipts:
             user, device = split_address(session.key)
             receipt = Receipt(stream=stream, delivered=True, from_device=device)
             owed = self._own[session.number, stream] = OwedReceipt(session, user, receipt)
-            self._waiting.append(owed)
+            self.waiting.append(owed)
         owed.receipt.ids.append(number)
         owed.stamps.append(stamp)
 
@@ -105,8 +106,8 @@ class Receipts:
 
     def flush(self) -> None:
         """Send what this turn has gathered."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
+        if self.waiting:
+            waiting, self.waiting = self.waiting, []
             self._own.clear()
             for owed in waiting:
                 self._send(owed)

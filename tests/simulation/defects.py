@@ -61,7 +61,7 @@ def _sent_before_append(self: Any, storing: Any) -> None:
     self._rows += 1
     self._bytes += len(storing.record[BODY])
     storing.record = (*storing.record[:ORIGIN], 0, *storing.record[ORIGIN + 1 :])  # its real outcome goes nowhere
-    self._queue.append(storing)
+    self.queue.append(storing)
 
 
 def _without_step(steps: Any, number: int, result: Any) -> Any:
@@ -278,7 +278,7 @@ _drop = Delivery._drop
 
 def _row_counted_twice(self: Any, copy: Any, devices: Any) -> None:
     _settle(self, copy, devices)
-    if copy in self._queue:  # appended anew
+    if copy in self.queue:  # appended anew
         self._rows += 1
 
 
