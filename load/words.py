@@ -46,6 +46,8 @@ FIGURES: dict[str, tuple[str, str]] = {
     "page_of_500_p99_ms": ("page of 500, p99", "ms"),
     "fetched_per_second_by_500": ("fetched in pages of 500", "messages a second"),
     "fetch_cpu_us_per_message_by_500": ("server CPU per message, pages of 500", "µs"),
+    "replayed_per_second": ("replayed", "messages a second"),
+    "replay_cpu_us_per_message": ("server CPU per message replayed", "µs"),
     "disk_bytes_per_message": ("disk per message", "bytes"),
     "followed_paged": ("followed on pages", "messages"),
     "followed_live": ("followed live", "messages"),
