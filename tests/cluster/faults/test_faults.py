@@ -17,11 +17,11 @@ from tests.cluster.whole import Whole
 pytestmark = pytest.mark.slow
 
 RATE = 200.0
-LONGER = {"nothing", "rolling-restart", "pause-cassandra", "stop-everything", "slow-link"}
+LONGER = {"nothing", "rolling-restart", "pause-cassandra", "stop-everything", "slow-link", "cut-etcd"}
 """Rows for `scripts/test full`, like those for which a cluster has to grow. In CI `tests/cluster/test_stops.py` and
 `tests/releases/test_mixed.py` stop each process in its turn, `tests/store/test_cassandra_node.py` kills a Cassandra,
-`tests/cluster/test_store_away.py` has a store that stands still, `tests/cluster/test_whole.py` stops everything, and in
-the simulation links are slow."""
+`tests/cluster/test_store_away.py` has a store that stands still, `tests/cluster/test_whole.py` stops everything, the
+row stop-etcd takes etcd from all brokers, and in the simulation links are slow, and one broker's watch of etcd."""
 BY_CLUSTER = [
     pytest.param(row, id=row.name, marks=[pytest.mark.full] if row.cassandra > 1 or row.name in LONGER else [])
     for row in sorted(ROWS.values(), key=lambda row: row.cassandra)
