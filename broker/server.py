@@ -206,9 +206,9 @@ class BrokerServer:
 
     def _flush(self) -> None:
         self._flush_due = False
-        self.end_turn()
-        turn = self.core.turn
-        if self._pump is not None and self._pump.run(turn.now, turn.wall_ms):
+        if self._pump is None:
+            self.end_turn()
+        elif self._pump.run(self, self.core.turn.now, self.core.turn.wall_ms):
             self._schedule_flush()
 
     # The broker's end of a pump.

@@ -306,9 +306,9 @@ class ConnectorServer:
 
     def _flush(self) -> None:
         self._flush_due = False
-        self.end_turn()
-        turn = self.core.turn
-        if self._pump is not None and self._pump.run(turn.now, turn.wall_ms):
+        if self._pump is None:
+            self.end_turn()
+        elif self._pump.run(self, self.core.turn.now, self.core.turn.wall_ms):
             self._schedule_flush()
 
     # The connector's end of a pump.
@@ -331,8 +331,8 @@ class ConnectorServer:
 
     def link_broken(self) -> None:
         """See `fabric.pump.ConnectorEnd`."""
-        self.core.links.broken(self._settings.brokers[0])
-        self._schedule_flush()
+        if self.core.links.broken(self._settings.brokers[0]):
+            self._schedule_flush()
 
     # Ports.
 

@@ -49,9 +49,13 @@ class Pump:
         self.to_broker: deque[bytes] = deque()
         self._on_error = on_error
 
-    def run(self, now: float, wall_ms: int) -> bool:
-        """Give each end in turn what waits for it, until nothing does; whether something waits after so many rounds."""
+    def run(self, end: End, now: float, wall_ms: int) -> bool:
+        """A turn of this end is over: give each in turn what waits for it, until nothing does.
+
+        Whether something waits after so many rounds.
+        """
         to_connector, to_broker = self.to_connector, self.to_broker
+        self._turn(end, to_broker if end is self.broker else to_connector, now, wall_ms)
         for _ in range(MAX_ROUNDS):
             if to_broker:
                 self._turn(self.broker, to_broker, now, wall_ms)

@@ -22,6 +22,7 @@ import zmq
 from broker.server import BrokerServer
 from connector.server import ConnectorServer
 from fabric.certificates import LOOK_S, CertificateWatch, Followed, ReadOnce
+from fabric.facts import BY_STRANGERS
 from fabric.pump import Pump
 from protocol.errors import ConfigError
 from sparrow.child import UserApiChild
@@ -156,7 +157,8 @@ async def _start_broker(stack: AsyncExitStack, settings: Settings) -> None:
 
 
 def _failed(error: Exception) -> None:
-    log.error("a fault of ours: what was under way between connector and broker is tried again", exc_info=error)
+    text = "a fault of ours: what was under way between connector and broker is tried again"
+    log.error(text, exc_info=error, extra=BY_STRANGERS)
 
 
 def _certificates(

@@ -276,11 +276,16 @@ class Links:
             link.heard = self._turn.now
         return dict.fromkeys(up, self._beat)
 
-    def broken(self, endpoint: str) -> None:
-        """What was sent last on this link, either way, may be lost. The next answer to a heartbeat brings it up."""
+    def broken(self, endpoint: str) -> bool:
+        """What was sent last on this link, either way, may be lost. The next answer to a heartbeat brings it up.
+
+        Whether it was up until now.
+        """
         link = self._links.get(endpoint)
-        if link is not None and link.up:
-            self._down(link)
+        if link is None or not link.up:
+            return False
+        self._down(link)
+        return True
 
     def _down(self, link: Link) -> None:
         link.up = link.leaving = link.unwell = False

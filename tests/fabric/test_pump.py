@@ -20,7 +20,8 @@ class End:
         self.send = send
         self.answers: list[bytes] = []
         """What it sends at the end of its next turns, one each."""
-        self.fails_at = b""
+        self.fails_at: bytes | None = None
+        """The batch that it fails at; b"": the end of its turn."""
         self.fails_when_broken = False
 
     def time(self, now: float, wall_ms: int) -> None:
@@ -33,6 +34,8 @@ class End:
 
     def end_turn(self) -> None:
         self.said.append((self.name, "ends"))
+        if self.fails_at == b"":
+            raise LookupError("flush")
         if self.answers:
             self.send(self.answers.pop(0))
 
@@ -53,8 +56,8 @@ class Node:
         self.broker = End("broker", self.said, self.pump.to_connector.append)
         self.pump.connector, self.pump.broker = self.connector, self.broker
 
-    def run(self) -> bool:
-        return self.pump.run(1.5, 1500)
+    def run(self, first: str = "connector") -> bool:
+        return self.pump.run(self.broker if first == "broker" else self.connector, 1.5, 1500)
 
 
 @pytest.fixture
@@ -64,28 +67,31 @@ def node() -> Node:
 
 def test_nothing_waits(node: Node) -> None:
     assert not node.run()
-    assert node.said == []
+    assert node.said == [("connector", (1.5, 1500)), ("connector", "ends")]
 
 
 def test_all_batches_are_one_turn_of_the_end_that_takes_them(node: Node) -> None:
-    node.pump.to_broker.extend((b"1", b"2"))
-    node.broker.answers = [b"3"]
+    node.connector.answers = [b"1"]
+    node.pump.to_broker.append(b"0")
+    node.broker.answers = [b"2"]
     assert not node.run()
     assert node.said == [
+        ("connector", (1.5, 1500)),
+        ("connector", "ends"),
         ("broker", (1.5, 1500)),
+        ("broker", b"0"),
         ("broker", b"1"),
-        ("broker", b"2"),
         ("broker", "ends"),
         ("connector", (1.5, 1500)),
-        ("connector", b"3"),
+        ("connector", b"2"),
         ("connector", "ends"),
     ]
 
 
 def test_the_broker_may_begin(node: Node) -> None:
-    node.pump.to_connector.append(b"1")
+    node.broker.answers = [b"1"]
     node.connector.answers = [b"2"]
-    assert not node.run()
+    assert not node.run("broker")
     assert [(who, what) for who, what in node.said if isinstance(what, bytes)] == [
         ("connector", b"1"),
         ("broker", b"2"),
@@ -93,14 +99,13 @@ def test_the_broker_may_begin(node: Node) -> None:
 
 
 def test_ends_that_always_have_something_to_say_give_way(node: Node) -> None:
-    node.connector.answers = [b"c"] * 20
-    node.broker.answers = [b"b"] * 20
-    node.pump.to_broker.append(b"c")
+    node.connector.answers = [b"c"] * 30
+    node.broker.answers = [b"b"] * 30
     assert node.run()
     turns = [who for who, what in node.said if what == "ends"]
-    assert turns == ["broker", "connector"] * MAX_ROUNDS
+    assert turns == ["connector", *["broker", "connector"] * MAX_ROUNDS]
     node.said.clear()
-    assert node.run()
+    assert node.run("broker")
     assert node.said[1] == ("broker", b"c"), "it goes on where it was"
 
 
@@ -110,10 +115,18 @@ def test_an_end_that_fails_breaks_the_link_and_what_stands_behind_is_given(node:
     end = node.connector if failing == "connector" else node.broker
     end.fails_at = b"1"
     waiting.extend((b"1", b"2"))
-    assert not node.run()
+    assert not node.run(failing)
     assert [str(error) for error in node.errors] == ["b'1'"]
     told = [(who, what) for who, what in node.said if not isinstance(what, tuple)]
     assert told == [(failing, b"1"), ("connector", "broken"), (failing, b"2"), (failing, "ends")]
+
+
+@pytest.mark.parametrize("failing", ["connector", "broker"])
+def test_so_does_one_that_fails_at_the_end_of_its_turn(node: Node, failing: str) -> None:
+    (node.connector if failing == "connector" else node.broker).fails_at = b""
+    assert not node.run(failing)
+    assert [str(error) for error in node.errors] == ["flush"]
+    assert node.said[1:] == [(failing, "ends"), ("connector", "broken")]
 
 
 def test_that_the_connector_cannot_even_hear_of_it_is_told(node: Node) -> None:

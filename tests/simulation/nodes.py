@@ -127,8 +127,9 @@ class SimBroker(Process):
         self.core.tick()
 
     def flush(self) -> None:
-        self.end_turn()
-        if self.pump is not None and self.pump.run(self.world.now, self.wall_ms):
+        if self.pump is None:
+            self.end_turn()
+        elif self.pump.run(self.pump.broker, self.world.now, self.wall_ms):
             self.schedule_flush()
 
     def end_turn(self) -> None:
@@ -237,8 +238,9 @@ class SimConnector(Process):
         self.core.tick()
 
     def flush(self) -> None:
-        self.end_turn()
-        if self.pump is not None and self.pump.run(self.world.now, self.wall_ms):
+        if self.pump is None:
+            self.end_turn()
+        elif self.pump.run(self.pump.connector, self.world.now, self.wall_ms):
             self.schedule_flush()
 
     def end_turn(self) -> None:
