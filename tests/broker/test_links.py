@@ -1,6 +1,7 @@
 """CURVE between real sockets: the ROUTER of a broker, DEALERs of connectors, and who is refused."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -155,41 +156,50 @@ async def test_a_connection_that_is_there_anew_is_told_of(place: Place) -> None:
     await until(lambda: place.heard[-1] == (7, b"hello again"))
 
 
+class Tap:
+    """A wire-tapper between a connector and the broker at a port, and what it sees."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.seen = bytearray()
+        self._copying: list[asyncio.Task[None]] = []
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, here = await asyncio.open_connection("127.0.0.1", self.port)
+        self._copying += map(asyncio.create_task, (self._copy(reader, here), self._copy(there, writer)))
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                self.seen += data
+                writer.write(data)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    async def ended(self) -> None:
+        """Both ends have hung up."""
+        await asyncio.gather(*self._copying)
+
+
 async def test_nothing_goes_over_the_wire_in_the_clear(place: Place) -> None:
     """What a wire-tapper sees; and that without keys he sees it all, so that this test can fail."""
     for curve in (False, True):
-        seen, target = bytearray(), place.endpoint
-        port = int(target.rpartition(":")[2])
-
-        async def tap(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int = port, seen: bytearray = seen
-        ) -> None:
-            there, here = await asyncio.open_connection("127.0.0.1", port)
-            await asyncio.gather(copy(reader, here, seen), copy(there, writer, seen))
-
+        tap = Tap(int(place.endpoint.rpartition(":")[2]))
         keys = place.keys("connector-1") if curve else None
         place.open(curve=curve)
-        async with await asyncio.start_server(tap, "127.0.0.1", 0) as server:
+        async with await asyncio.start_server(tap.connected, "127.0.0.1", 0) as server:
             place.endpoint = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             one = place.dial(7, keys)
             place.heard.clear()
             await until(lambda one=one: one.send(b"the secret of the day"))
             await until(lambda: place.heard)
-            assert (b"the secret of the day" in seen) == (not curve)
+            assert (b"the secret of the day" in tap.seen) == (not curve)
             one.close()
             place.dealers.clear()
             place.end()
+            await tap.ended()
         place.endpoint = f"tcp://127.0.0.1:{free_port()}"
-
-
-async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: bytearray) -> None:
-    try:
-        while data := await reader.read(65536):
-            seen += data
-            writer.write(data)
-    except OSError:
-        pass
-    writer.close()
 
 
 async def test_a_stranger_is_refused_until_it_is_allowed(place: Place, said: Callable[[str], int]) -> None:
