@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from math import inf
+from typing import ClassVar
 
 ROUNDING = 1e-9
 """A debt below this is none."""
@@ -50,7 +51,7 @@ class Bucket:
 class Rate:
     """One kind of thing that each of many, by name, may do so often."""
 
-    SWEEP_S = 10.0
+    SWEEP_S: ClassVar[float] = 10.0
 
     def __init__(self, per_second: float, at_once: float) -> None:
         self._limit = RateLimit(per_second, at_once)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from protocol.errors import SparrowError
-from sparrow import version
+from sparrow import compiled, version
 from sparrow.extras import what_to_install
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class _Run:
 
     def __call__(self, options: argparse.Namespace) -> int:
         if self.role:
+            compiled.use()
             settings = _server_settings(options, self.role)
         else:
             settings = _tool_settings(options, self.store, self.sections)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import CORES
+
 # What is installed on this machine is nobody's business here.
 os.environ["SPARROW_SETTINGS_DIR"] = ""
 # A machine that is busy is no failure.
@@ -23,6 +25,16 @@ def _folder(nodeid: str) -> str:
     """`tests/broker/test_core.py::test` → `broker`; what stands in tests/ itself → `tests`."""
     parts = nodeid.partition("::")[0].split("/")[1:-1]
     return "/".join(parts) or "tests"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if CORES == "compiled":
+        built_in = pytest.mark.skip(
+            reason="it changes a constant or a function of the cores, which compiled ones have built in"
+        )
+        for item in items:
+            if item.get_closest_marker("changes_cores"):
+                item.add_marker(built_in)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections import Counter, deque
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from connector.core.link import Link
 from connector.core.links import Links
@@ -105,16 +105,16 @@ class Partial:
 class Attempts:
     """All attempts of a connector, oldest first."""
 
-    RETRY_MS = 1000
-    LINK_RETRY_MS = 200
-    FAIL_AFTER_S = 2.0
+    RETRY_MS: ClassVar[int] = 1000
+    LINK_RETRY_MS: ClassVar[int] = 200
+    FAIL_AFTER_S: ClassVar[float] = 2.0
     """How long an attempt that will fail waits for what else becomes of it (docs/design/history.md, rule R-C)."""
-    EARLY_AFTER_S = 0.5
+    EARLY_AFTER_S: ClassVar[float] = 0.5
     """What is delivered, and not SENT for so long, is told before."""
-    SAME_STAMP_MS = 50_000
+    SAME_STAMP_MS: ClassVar[int] = 50_000
     """A repeat has the stamp of its first attempt for so long: with clocks as far apart as may be, the timeline takes
     it (rule R-B)."""
-    MAX_STAMPS = 100_000
+    MAX_STAMPS: ClassVar[int] = 100_000
 
     def __init__(self, settings: ConnectorSettings, turn: Turn, links: Links, receipts: Receipts, first: int) -> None:
         self._settings = settings

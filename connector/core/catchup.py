@@ -6,6 +6,8 @@ request at a time, from where a row may have been missed to the end.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from google.protobuf.message import DecodeError
 
 from connector.core.delivery import Delivery
@@ -29,11 +31,11 @@ _ROWS = frozenset(RowKind)
 class Catchup:
     """Inbox reading for all sessions."""
 
-    MAX_ROWS = 1024
+    MAX_ROWS: ClassVar[int] = 1024
     """Rows sent and not yet removed, beyond which no page is asked."""
-    RETRY_S = 1.0
-    SYNCS_PER_SECOND = 5
-    SYNCS_AT_ONCE = 9
+    RETRY_S: ClassVar[float] = 1.0
+    SYNCS_PER_SECOND: ClassVar[int] = 5
+    SYNCS_AT_ONCE: ClassVar[int] = 9
     """Scans that a device may ask for; one more waits its time, and is all that is remembered of those beyond."""
 
     def __init__(

@@ -7,7 +7,7 @@ is its group's queue: what a session cannot take now is read there later, so not
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from connector.core.checkpoints import Checkpoints
 from connector.core.delivery import Delivery
@@ -40,11 +40,11 @@ MAX_DIRTY: Final = 500
 class GroupCatchup:
     """Groups of all sessions of a connector."""
 
-    PAGE_ROWS = 64
-    MAX_WAITING = 64
+    PAGE_ROWS: ClassVar[int] = 64
+    MAX_WAITING: ClassVar[int] = 64
     """Live messages that wait for the end of a read of their group."""
-    MAX_WAITING_BYTES = 256 * 1024
-    RETRY_S = 1.0
+    MAX_WAITING_BYTES: ClassVar[int] = 256 * 1024
+    RETRY_S: ClassVar[float] = 1.0
 
     def __init__(
         self,

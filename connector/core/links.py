@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from typing import ClassVar
 
 from connector.core.link import Link
 from connector.core.state import Ports, Turn
@@ -20,8 +21,8 @@ from protocol.ids import check_dest_id
 class Links:
     """All brokers of a connector."""
 
-    MAX_CACHED_USERS = 100_000
-    MAX_APART_MS = 60_000
+    MAX_CACHED_USERS: ClassVar[int] = 100_000
+    MAX_APART_MS: ClassVar[int] = 60_000
     """A broker's clock and ours may be so far apart (docs/design/history.md, rule R-B)."""
 
     def __init__(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 from sys import intern
+from typing import ClassVar
 
 from connector.core.attempts import Attempts
 from connector.core.catchup import Catchup
@@ -44,8 +45,8 @@ MAX_CLIENT_CHARACTERS = 64
 class Logins:
     """Registration of all sessions of a connector."""
 
-    RETRY_MS = 1000
-    TOO_OFTEN_MS = 10_000
+    RETRY_MS: ClassVar[int] = 1000
+    TOO_OFTEN_MS: ClassVar[int] = 10_000
 
     def __init__(
         self,

@@ -6,13 +6,15 @@ they are written (`log.strangers_bytes_per_day`).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from connector.core.state import Ports
 
 
 class RateLimitedLog:
     """Gathers lines until the next tick."""
 
-    MAX_KINDS = 20
+    MAX_KINDS: ClassVar[int] = 20
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from connector.core.link import Link
 from connector.core.links import Links
@@ -55,7 +56,7 @@ class OwedReceipt:
 class Receipts:
     """All receipts of a connector that are not safe yet."""
 
-    MAX_IDS = 256
+    MAX_IDS: ClassVar[int] = 256
 
     def __init__(self, settings: ConnectorSettings, turn: Turn, links: Links, first: int) -> None:
         self._settings = settings

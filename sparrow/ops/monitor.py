@@ -38,6 +38,7 @@ from fabric.telling import able, values_of
 from protocol.errors import ConfigError, InvalidIdError
 from protocol.ids import check_user_id
 from sparrow import version
+from sparrow.compiled import cores
 from sparrow.config.tree import MonitorSettings
 from sparrow.ops.backup_notes import newest_good
 from sparrow.ops.log_writer import dropped as log_lines_dropped
@@ -193,7 +194,7 @@ class Monitor:
 
     def _collect(self) -> list[Metric]:
         info = InfoMetricFamily("sparrow", "What this process is.")
-        info.add_metric((), {"role": self._role, "name": self._name, "version": self._version})
+        info.add_metric((), {"role": self._role, "name": self._name, "version": self._version, "cores": cores()})
         dropped = CounterMetricFamily("sparrow_log_lines_dropped", "Lines of the log that nobody took in time.")
         dropped.add_metric((), log_lines_dropped())
         text = "How often this machine's clock was set by a second or more."
@@ -286,6 +287,7 @@ class Monitor:
             "role": self._role,
             "name": self._name,
             "version": self._version,
+            "cores": cores(),
             "pid": os.getpid(),
             "up_s": round(time.time() - self._began, 1),
             "not_ready": self._ask(self._not_ready),

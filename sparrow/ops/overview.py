@@ -37,8 +37,13 @@ def status_lines(seen: Iterable[Seen]) -> list[str]:
             rows.append((each.shown, "-", "-", f"down: {each.trouble}"))
         else:
             state = _unable(each.not_ready) if each.not_ready else _well(each)
-            rows.append((f"{each.name} ({each.role})", each.version, duration(each.up_s), state))
+            rows.append((f"{each.name} ({each.role})", _build(each), duration(each.up_s), state))
     return table(rows, "<<<<")
+
+
+def _build(seen: Seen) -> str:
+    """Its release, and whether its cores are compiled."""
+    return f"{seen.version}, compiled" if seen.cores == "compiled" else seen.version
 
 
 def _unable(not_ready: Mapping[str, str]) -> str:

@@ -43,6 +43,8 @@ class Seen:
     values: dict[str, float] = field(default_factory=dict)
     pid: int = 0
     """On its own machine."""
+    cores: str = ""
+    """What runs in it (`sparrow.compiled.cores`); empty: it does not tell."""
 
     @property
     def shown(self) -> str:
@@ -95,6 +97,7 @@ async def _ask(client: httpx.AsyncClient, process: str) -> Seen:
         return Seen(
             address, now, "", _text(told["name"]), _text(told["role"]), _text(told["version"]), float(told["up_s"]),
             not_ready, {key: value for key, value in values.items() if isfinite(value)}, int(told["pid"]),
+            _text(told.get("cores", "")),
         )  # fmt: skip
     except (TimeoutError, httpx.TimeoutException):
         return down("no answer")

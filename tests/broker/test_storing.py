@@ -173,7 +173,7 @@ def test_answers_of_one_turn_travel_together_for_each_connector() -> None:
     bench.presence.barriers.pop(0)(True)
     bench.presence.barriers.pop(0)(True)
     for asked, done in bench.store.calls["devices"]:
-        done({user: USERS[user] for user in asked})
+        done({user: tuple(USERS[user]) for user in asked})
     bench.store.calls["devices"].clear()
     bench.core.flush()
     sent = bench.sent()

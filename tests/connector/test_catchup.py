@@ -250,6 +250,7 @@ def test_a_page_of_largest_rows_fits_into_the_write_buffer() -> None:
     assert bench.only(PAGE).count == 10
 
 
+@pytest.mark.changes_cores
 def test_rows_that_are_sent_and_not_yet_removed_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Catchup, "MAX_ROWS", 3)
     bench = Bench()

@@ -116,6 +116,7 @@ def test_what_is_long_ago_is_forgotten() -> None:
     assert bench.sent(OFFLINE) == []
 
 
+@pytest.mark.changes_cores
 def test_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(departures, "MAX_KEPT", 2)
     bench = Bench(up=(B1, B2))

@@ -208,6 +208,7 @@ def test_copies_wait_for_the_end_of_a_read_of_their_group() -> None:
     assert not groups.bench.core.groups.reading
 
 
+@pytest.mark.changes_cores
 def test_what_waits_for_a_read_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GroupCatchup, "MAX_WAITING", 2)
     groups = Groups.new()
@@ -498,6 +499,7 @@ def test_a_sync_of_a_group_by_who_understands_none() -> None:
 # Checkpoints.
 
 
+@pytest.mark.changes_cores
 def test_a_read_of_everything_moves_the_checkpoint_when_it_is_acked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "KEEP_S", 2.0)
     groups = Groups.new()

@@ -191,6 +191,7 @@ def test_a_user_id_that_is_none_is_refused() -> None:
         bench.core.links.for_user("Robert'); --")
 
 
+@pytest.mark.changes_cores
 def test_the_cache_of_routes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Links, "MAX_CACHED_USERS", 50)
     bench = Bench(up=(B1, B2))

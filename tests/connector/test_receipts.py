@@ -182,6 +182,7 @@ def test_a_removal_that_no_broker_can_take_leaves_the_row_to_the_next_pass() -> 
     assert unpack_keys(bench.only(REMOVE).body) == [b"receipt1"]
 
 
+@pytest.mark.changes_cores
 def test_receipts_and_removals_are_bounded_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Receipts, "MAX_IDS", 3)
     bench = Bench()
@@ -237,6 +238,7 @@ def test_an_author_who_has_left_is_told_nothing_and_removes_nothing() -> None:
     assert len(bench.core.receipts) == 0
 
 
+@pytest.mark.changes_cores
 def test_receipts_to_other_devices_are_bounded_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Receipts, "MAX_IDS", 2)
     bench = Bench()

@@ -137,6 +137,7 @@ def test_random_bytes_are_records_or_refused(data: bytes) -> None:
     assert records.batch(map(records.encode, found)) == data
 
 
+@pytest.mark.changes_cores
 @given(st.lists(st.integers(0, 60), max_size=12), st.integers(0, 200))
 def test_batches_are_the_records_in_order_and_within_bounds(sizes: list[int], limit: int) -> None:
     encoded = [records.record(records.ROWS, index=at, body=bytes(size)) for at, size in enumerate(sizes)]

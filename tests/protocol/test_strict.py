@@ -64,6 +64,7 @@ def test_a_plain_read(ids: range | list[int]) -> None:
     assert readable(Message.FromString(vouched), vouched) is vouched
 
 
+@pytest.mark.changes_cores
 @pytest.mark.parametrize("version", [1, 127, 128, 2**32, 2**64 - 1])
 def test_a_group_s_message_is_looked_at_shortly_too(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     vouched = text(dest_id="~" + "a" * 24).SerializeToString() + VOUCHED + Message(version=version).SerializeToString()

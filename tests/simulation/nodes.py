@@ -32,6 +32,7 @@ from protocol.inbound import InboundStream, Shown
 from protocol.outbound import OutboundStream, Outgoing
 from protocol.sparrow_pb2 import About, Frame, Goodbye, LoggedIn, Message, Signal
 from store.timelines import HistoryTerms, KeptMessage, conversation_of
+from tests import CORES
 from tests.simulation.network import Connection, Link
 from tests.simulation.services import ROW_MAX_AGE_S, SimPresence, SimStore
 from tests.simulation.world import Process, World
@@ -79,7 +80,8 @@ class SimBroker(Process):
             )
         self.core = BrokerCore(self, presence, self.store, self.settings, self.world.random64())
         self.core.time(self.world.now, self.wall_ms)
-        self.core.looks.hand = self._watched(self.core.looks.hand)  # type: ignore[method-assign]
+        if CORES == "python":
+            self.core.looks.hand = self._watched(self.core.looks.hand)  # type: ignore[method-assign]
         self.core.history_terms(HistoryTerms(365 if self.cluster.keeps else 0))
         self.cluster.configure(self)
 

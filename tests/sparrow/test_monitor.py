@@ -85,7 +85,8 @@ def test_health_and_more(node: Node) -> None:
     assert httpx.post(at(node) + "/metrics", trust_env=False).status_code == 405
     assert httpx.head(at(node) + "/metrics", trust_env=False).text == ""
     text = get(node, "/metrics").text
-    assert re.search(r'^sparrow_info\{name="connector-1",role="node",version="[^"]+"\} 1\.0$', text, re.MULTILINE)
+    told = r'^sparrow_info\{cores="(python|compiled)",name="connector-1",role="node",version="[^"]+"\} 1\.0$'
+    assert re.search(told, text, re.MULTILINE)
     assert re.search(r"^sparrow_event_loop_lag_seconds_count [1-9]", text, re.MULTILINE)
 
 
