@@ -9,12 +9,10 @@ is measured.)
 
 from __future__ import annotations
 
-import struct
-
-from load.people import Person
+from load.peers.repeating import RepeatingPerson
 from load.spec import Account
 from load.streams import Out, Pending
-from load.wire import padding, read_head
+from load.wire import padding
 from load.world import World
 
 KEEP_ALIVE_S = 60
@@ -23,7 +21,6 @@ _PUBLISH_QOS_1 = 0x32
 _TEXT, _RECEIPT, _GROUP = b"t/", b"r/", b"g/"
 """What topics begin with; the user's name follows, or the group's."""
 _PACKET_IDS = 0xFFFF
-_NUMBER = struct.Struct("<Q")
 
 
 def packet(first: int, body: bytes) -> bytes:
@@ -63,24 +60,20 @@ def cut(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
         at = start + length
 
 
-class MqttPerson(Person):
+class MqttPerson(RepeatingPerson[int]):
     """A client with a session that the broker keeps while it is away (`clean session` 0)."""
 
     def __init__(self, account: Account, body_bytes: int, world: World, number: int) -> None:
         super().__init__(account.user, body_bytes, world, number)
-        self._name = account.user.encode()
         self._data = b""
-        self._under_way: dict[int, tuple[Out, int] | None] = {}
-        """Packet id → what waits for PUBACK; None is a receipt."""
         self._last_id = 0
-        self._to_tell: dict[int, list[int]] = {}
-        """Stream → what is to be told as delivered."""
+        """The last packet id: what waits for PUBACK is under way by it."""
 
     def begin(self) -> None:
         self._data = b""
         flags = string(b"MQTT") + bytes((4, 0)) + KEEP_ALIVE_S.to_bytes(2, "big")
-        self._out.append(packet(0x10, flags + string(self._name)))
-        names = [kind + self._name for kind in (_TEXT, _RECEIPT)] + [_GROUP + id.encode() for id in self.own_groups()]
+        self._out.append(packet(0x10, flags + string(self.name)))
+        names = [kind + self.name for kind in (_TEXT, _RECEIPT)] + [_GROUP + id.encode() for id in self.own_groups()]
         topics = b"".join(string(name) + b"\x01" for name in names)
         self._out.append(packet(0x82, self._packet_id(None) + topics))
 
@@ -102,21 +95,10 @@ class MqttPerson(Person):
                 self._acked(int.from_bytes(body, "big"))
             elif kind == _SUBACK:
                 self._under_way.pop(int.from_bytes(body[:2], "big"), None)
-                self._subscribed()
+                self._arrived()
             elif kind == _CONNACK and body[1]:
                 self.turned_away(f"CONNACK says {body[1]}")
         self._tell()
-
-    def _subscribed(self) -> None:
-        self.welcomed()
-        # What had no PUBACK when the connection broke goes again, in its order.
-        again = [what for what in self._under_way.values() if what is not None]
-        self._under_way.clear()
-        for out, number in again:
-            if number in out.open:
-                self.world.counts.resent += 1
-                self.put(out, number, out.open[number])
-        self.send_backlog()
 
     # Writing.
 
@@ -140,33 +122,14 @@ class MqttPerson(Person):
         topic, packet_id, content = body[2:size], body[size : size + 2], body[size + 2 :]
         self._out.append(b"\x40\x02" + packet_id)
         if topic.startswith(_RECEIPT):
-            stream, *numbers = (value for (value,) in _NUMBER.iter_unpack(content))
-            out = self.outs.get(stream)
-            if out is not None:
-                self.was_delivered(out, numbers)
-            return
-        _, number, stream = read_head(content)
-        if stream in self.outs:
-            return  # a group's, by this one
-        heard = self.hears(stream.to_bytes(8, "little"))
-        if heard is None:
-            self.world.counts.foreign += 1
-            return
-        if heard.tally.has(number):
-            # QoS 1 is "at least once": who wants once drops repeats by a number of his own, as here.
-            self.world.counts.repeated_on_the_wire += 1
-            return
-        self.show(heard, number, content)
-        if heard.author.group is None:
-            self._to_tell.setdefault(stream, []).append(number)
+            self._receipt(content)
+        else:
+            self._text(content)
 
     def _tell(self) -> None:
-        for stream, numbers in self._to_tell.items():
-            author = self.world.streams[stream.to_bytes(8, "little")].owner
-            content = b"".join(_NUMBER.pack(value) for value in (stream, *numbers))
+        for author, content in self._receipts():
             topic = string(_RECEIPT + author.user.encode())
             self._out.append(packet(_PUBLISH_QOS_1, topic + self._packet_id(None) + content))
-        self._to_tell.clear()
 
     def ping(self) -> None:
         if self.online:

@@ -10,14 +10,13 @@ subject, of which each member has a consumer, and which brings its authors their
 from __future__ import annotations
 
 import json
-import struct
 from typing import Any
 from zlib import crc32
 
-from load.people import Person
+from load.peers.repeating import RepeatingPerson
 from load.spec import Account
 from load.streams import Out, Pending
-from load.wire import padding, read_head
+from load.wire import padding
 from load.world import World
 
 STREAMS = 8
@@ -27,7 +26,6 @@ ACK_WAIT_S = 10.0
 """What a reader has not acked for so long comes again, behind newer ones: a connection that breaks costs the order."""
 _RECEIPT = b"\0"
 """What a receipt begins with, and no text."""
-_NUMBER = struct.Struct("<Q")
 
 
 def streams() -> list[dict[str, Any]]:
@@ -110,18 +108,14 @@ def cut(data: bytes) -> tuple[list[tuple[list[bytes], bytes]], bytes]:
         at = after
 
 
-class NatsPerson(Person):
+class NatsPerson(RepeatingPerson[bytes]):
     """A client with a durable consumer of what is for it."""
 
     def __init__(self, account: Account, body_bytes: int, world: World, number: int) -> None:
         super().__init__(account.user, body_bytes, world, number)
-        self._name = account.user.encode()
         self._data = b""
-        self._under_way: dict[bytes, tuple[Out, int] | None] = {}
-        """Where the answer to a publish goes → what it is; None is a receipt."""
         self._last_answer = 0
-        self._to_tell: dict[int, list[int]] = {}
-        """Stream → what is to be told as delivered."""
+        """Where answers to publishes go is numbered: what waits for one is under way by that."""
         self.own = subject(account.user).encode()
         """What is sent to this one goes there."""
         self._awaited = 0
@@ -132,7 +126,7 @@ class NatsPerson(Person):
     def begin(self) -> None:
         self._data = b""
         self._to_ack.clear()
-        self._out.append(CONNECT + b"SUB a.%s.* 1\r\nSUB d.%s 2\r\n" % (self._name, self._name))
+        self._out.append(CONNECT + b"SUB a.%s.* 1\r\nSUB d.%s 2\r\n" % (self.name, self.name))
         asked = [consumer(self.user), *(consumer(self.user, group) for group in self.own_groups())]
         self._awaited = len(asked)
         self._out += asked
@@ -173,17 +167,6 @@ class NatsPerson(Person):
             if not self._awaited:
                 self._arrived()
 
-    def _arrived(self) -> None:
-        self.welcomed()
-        # What had no answer when the connection broke goes again, in its order.
-        again = [what for what in self._under_way.values() if what is not None]
-        self._under_way.clear()
-        for out, number in again:
-            if number in out.open:
-                self.world.counts.resent += 1
-                self.put(out, number, out.open[number])
-        self.send_backlog()
-
     # Writing.
 
     def opened(self, out: Out) -> None:
@@ -195,7 +178,7 @@ class NatsPerson(Person):
 
     def _publish(self, subject: bytes, payload: bytes, what: tuple[Out, int] | None) -> None:
         self._last_answer += 1
-        reply = b"a.%s.%d" % (self._name, self._last_answer)
+        reply = b"a.%s.%d" % (self.name, self._last_answer)
         self._under_way[reply] = what
         self._out.append(publish(subject, reply, payload))
 
@@ -208,35 +191,16 @@ class NatsPerson(Person):
         else:
             self._to_ack[subject] = ack
         if content.startswith(_RECEIPT):
-            stream, *numbers = (value for (value,) in _NUMBER.iter_unpack(content[1:]))
-            out = self.outs.get(stream)
-            if out is not None:
-                self.was_delivered(out, numbers)
-            return
-        _, number, stream = read_head(content)
-        if stream in self.outs:
-            return  # a group's, by this one
-        heard = self.hears(stream.to_bytes(8, "little"))
-        if heard is None:
-            self.world.counts.foreign += 1
-            return
-        if heard.tally.has(number):
-            # At least once, as of QoS 1: who wants once drops repeats by a number of his own, as here.
-            self.world.counts.repeated_on_the_wire += 1
-            return
-        self.show(heard, number, content)
-        if heard.author.group is None:
-            self._to_tell.setdefault(stream, []).append(number)
+            self._receipt(content[1:])
+        else:
+            self._text(content)
 
     def _tell(self) -> None:
         for ack in self._to_ack.values():
             self._out.append(b"PUB %s 0\r\n\r\n" % ack)
         self._to_ack.clear()
-        for stream, numbers in self._to_tell.items():
-            author = self.world.streams[stream.to_bytes(8, "little")].owner
-            content = _RECEIPT + b"".join(_NUMBER.pack(value) for value in (stream, *numbers))
-            self._publish(author.own, content, None)
-        self._to_tell.clear()
+        for author, content in self._receipts():
+            self._publish(author.own, _RECEIPT + content, None)
 
     def ping(self) -> None:
         if self.online:
